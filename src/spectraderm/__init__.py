@@ -1,0 +1,31 @@
+"""SpectraDerm: a folder of skin photos in, a classifier out that says how far it can be believed.
+
+    import spectraderm
+    model = spectraderm.load_model()          # the default model, a model folder, or a Hub id
+    print(model.predict("photo.jpg").label)   # a path, bytes, a Pillow image or a NumPy array
+
+Not a medical device; nothing it says is a diagnosis.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from spectraderm.errors import SpectraDermError
+    from spectraderm.serving.classifier import Classifier, Prediction, load_model
+
+__all__ = ["Classifier", "Prediction", "SpectraDermError", "load_model"]
+
+_HOMES = {
+    "Classifier": "spectraderm.serving.classifier",
+    "Prediction": "spectraderm.serving.classifier",
+    "load_model": "spectraderm.serving.classifier",
+    "SpectraDermError": "spectraderm.errors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for only then, so that `spectraderm --help` does not wait for NumPy."""
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'spectraderm' has no attribute {name!r}")

@@ -1,0 +1,176 @@
+"""Run folders and model folders: names, columns, checksums, and writes that are whole or not there at all.
+
+Knows nothing of what the files mean; the stages that write them do.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spectraderm.errors import ModelFolderError, RunFolderError
+
+MANIFEST, AUDIT, SPLIT = "manifest.csv", "audit.json", "split.csv"
+CONFIG, ENVIRONMENT = "config.json", "environment.json"
+HISTORY, CURVES, LOGITS = "history.csv", "curves.png", "logits.csv"
+STATE, CHECKPOINT = "state.safetensors", "checkpoint.safetensors"
+EVALUATION, REPORT, CARD, MODEL = "evaluation.json", "report.html", "README.md", "model"
+CACHE = "cache"
+FACTS, MODEL_CONFIG, PREPROCESSOR = "spectraderm.json", "config.json", "preprocessor_config.json"
+WEIGHTS, ONNX = "model.safetensors", "onnx/model.onnx"
+FINAL = "final"
+"""Name of the fold whose model is exported; the folds beside it only measure."""
+
+LOGIT_COLUMNS = ("path", "photo_group", "split", "label")
+"""Of `logits.csv`; then one column `logit:<class>` per class, in the order of the model's outputs."""
+
+_PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".h5", ".keras"}
+
+
+def fold_folder(run: Path, fold: str) -> Path:
+    """Where a run folder keeps the history, checkpoint and logits of one fold."""
+    return run / "folds" / fold
+
+
+def sha256(data: bytes) -> str:
+    """SHA-256 of `data`, as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that after a crash there is the old one or the new one, never half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as indented JSON, keys in the order given."""
+    write_bytes(path, (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows under a header line; keys that are not columns are an error."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a JSON object. Raises `RunFolderError`, with `remedy`, where it is missing or not JSON."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RunFolderError(f"{path} can't be read ({error})", remedy) from error
+    if not isinstance(content, dict):
+        raise RunFolderError(f"{path} is not a JSON object", remedy)
+    return content
+
+
+def read_csv(path: Path, needed: Sequence[str], remedy: str) -> list[dict[str, str]]:
+    """Read rows as dictionaries. Raises `RunFolderError`, with `remedy`, where the file or a needed column lacks."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in needed if name not in (reader.fieldnames or ())]
+            if missing:
+                raise RunFolderError(f"{path} has no column {', '.join(missing)}", remedy)
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RunFolderError(f"{path} can't be read ({error})", remedy) from error
+    if any(row[name] is None for row in rows for name in needed):
+        raise RunFolderError(f"{path} has a line that is cut short", remedy)
+    return rows
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model folder that was read whole and found unaltered: file contents by relative name."""
+
+    name: str
+    files: dict[str, bytes]
+    facts: dict[str, Any]
+
+    def json(self, name: str) -> dict[str, Any]:
+        """One of its JSON files."""
+        try:
+            content = json.loads(self.files[name])
+        except (KeyError, ValueError, RecursionError) as error:
+            raise ModelFolderError(f"{self.name}/{name} is damaged ({error!r})", "Export it again") from error
+        if not isinstance(content, dict):
+            raise ModelFolderError(f"{self.name}/{name} is not a JSON object")
+        return content
+
+
+def write_model_folder(target: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
+    """Write a model folder: everything into a folder beside it, checksums last, then one rename."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    try:
+        for name, data in files.items():
+            write_bytes(staging / name, data)
+        sums = {name: sha256(data) for name, data in sorted(files.items())}
+        write_json(staging / FACTS, {**facts, "sha256": sums})
+        staging.chmod(0o755)
+        if target.exists():
+            read_model_folder(target, only_check=True)  # never replace a folder that is not a model folder
+            shutil.rmtree(target)
+        staging.rename(target)
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+
+
+def read_model_folder(path: Path, only_check: bool = False) -> ModelFolder:
+    """Read a model folder and check every file's SHA-256.
+
+    Raises:
+        ModelFolderError: it is not a model folder, a file lacks, or one was altered.
+    """
+    if path.suffix.lower() in _PICKLES:
+        raise ModelFolderError(
+            f"{path} is a pickled or Keras model, which can run code when opened",
+            "Give a folder that `spectraderm export` wrote",
+        )
+    if not (path / FACTS).is_file():
+        raise ModelFolderError(f"{path} is not a model folder: it has no {FACTS}", "Give one that `export` wrote")
+    try:
+        facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
+        sums: dict[str, str] = dict(facts["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelFolderError(f"{path / FACTS} is damaged ({error!r})", "Export or download it again") from error
+    files: dict[str, bytes] = {}
+    for name, expected in sums.items():
+        file = path / name
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ModelFolderError(f"{path / FACTS} names a file outside the model folder: {name}")
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise ModelFolderError(f"{file} is missing", "Export or download the model folder again") from error
+        if not only_check and sha256(data) != expected:
+            raise ModelFolderError(f"{file} was altered: its SHA-256 is not the one in {FACTS}", "Export it again")
+        files[name] = data
+    for needed in (MODEL_CONFIG, PREPROCESSOR, ONNX):
+        if needed not in files:
+            raise ModelFolderError(f"{path} lists no {needed}", "Export or download the model folder again")
+    return ModelFolder(path.name, files, facts)

@@ -1,0 +1,1 @@
+"""From the logits of a run to numbers with intervals, a report and a model card."""

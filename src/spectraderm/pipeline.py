@@ -1,0 +1,88 @@
+"""The stages in order: what `run` and `demo` do, and the whole system's table of contents.
+
+The stages themselves know nothing of each other; they meet through the files of a run folder.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from spectraderm import artifacts
+from spectraderm.data import audit as auditing
+from spectraderm.data import manifest
+from spectraderm.data import split as splitting
+from spectraderm.data.split import Protocol
+from spectraderm.errors import RunFolderError
+from spectraderm.evaluation.evaluate import evaluate as score
+from spectraderm.evaluation.figures import write_curves
+from spectraderm.evaluation.report import write_report
+from spectraderm.progress import Track, no_track
+from spectraderm.training import config, export, model
+from spectraderm.training import train as training
+
+BY_PHOTO_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a run is made. `folds` 0 means 5 by photo and 1 as given; `changes` overrides settings of the recipe."""
+
+    recipe: str = "finetune"
+    backbone: str = model.DEFAULT_BACKBONE
+    protocol: Protocol = "by-photo"
+    folds: int = 0
+    seed: int = 0
+    resume: bool = False
+    device: str = "auto"
+    log: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
+
+
+def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> dict[str, Any]:
+    """A folder of photos -> a run folder with a report and a model folder. Returns `evaluation.json`'s content.
+
+    Raises:
+        SpectraDermError: of any stage; what was done before it stays, and `resume` goes on from there.
+    """
+    if (out / artifacts.CONFIG).exists() and not options.resume:
+        raise RunFolderError(f"{out} was trained in before", "Add --resume to go on, or give another --out")
+    recipe = config.load(options.recipe, options.changes)  # what can fail early, fails early
+    backbone = model.load_backbone(options.backbone)
+    auditing.audit(photos, out, track)
+    split(out, options.protocol, options.folds, options.seed)
+    training.train(out, recipe, backbone, options.resume, options.device, options.log, track)
+    evaluation = evaluate(out)
+    export.export(out, backbone, track=track)
+    return evaluation
+
+
+def split(run_folder: Path, protocol: Protocol, folds: int, seed: int) -> splitting.Split:
+    """Read a run folder's manifest, write its `split.csv`."""
+    rows = manifest.read(run_folder / artifacts.MANIFEST)
+    count = folds or (BY_PHOTO_FOLDS if protocol == "by-photo" else 1)
+    made = splitting.make(rows, protocol, count, seed)
+    splitting.write(run_folder / artifacts.SPLIT, made, rows)
+    return made
+
+
+def train(run_folder: Path, options: Options, track: Track = no_track) -> None:
+    """Train a run folder's split and draw the curves."""
+    recipe = config.load(options.recipe, options.changes)
+    backbone = model.load_backbone(options.backbone)
+    training.train(run_folder, recipe, backbone, options.resume, options.device, options.log, track)
+    write_curves(run_folder)
+
+
+def evaluate(run_folder: Path) -> dict[str, Any]:
+    """Score a run folder and write its report and card."""
+    evaluation = score(run_folder)
+    write_report(run_folder, evaluation)
+    return evaluation
+
+
+def export_model(
+    run_folder: Path, out: Path | None, half: bool, onnx_only: bool, track: Track = no_track
+) -> dict[str, Any]:
+    """Write a run folder's model folder, from the backbone that the run was trained from."""
+    backbone = model.load_backbone(training.read_config(run_folder)["backbone_name"])
+    return export.export(run_folder, backbone, out, half, onnx_only, track)

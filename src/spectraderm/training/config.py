@@ -1,0 +1,99 @@
+"""Recipes: how a model is trained, as a small TOML file with a known set of settings."""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spectraderm.errors import RecipeError
+from spectraderm.preprocessing import Preprocessing, Resize
+
+
+class Recipe(BaseModel):
+    """All settings of a training. Learning rates are per step of the optimizer; lengths are in epochs.
+
+    Attributes:
+        head: `linear`, or `mlp` = Dense 512 ReLU, Dense n; both on globally averaged features.
+        train_backbone: train all layers; else the backbone is frozen and its features are computed once.
+        head_epochs: with `train_backbone`, epochs of training the head on frozen features first
+            (linear probing, then fine-tuning: Kumar et al. 2022).
+        optimizer: `sgd` has Nesterov momentum 0.9.
+        learning_rate, backbone_learning_rate: peak values for the head and for the layers below it.
+        schedule: after `warmup_epochs` of linear growth, stay `constant` or fall as a `cosine` to zero.
+        weighting: `file` shows every file once an epoch; `photo` one file of every photo group.
+        augment: how strongly training photos are changed, 0 (not at all) to 1.
+        keep: the checkpoint of the `last` epoch, or of the `best` by validation balanced accuracy.
+        train_size: side in pixels of augmented training photos; 0 is `image_size`. A smaller one is quicker, and
+            matches random crops, which enlarge, to whole photos (Touvron et al. 2019, FixRes).
+        patience: stop after so many epochs without a better one; 0 never stops early.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    head: Literal["linear", "mlp"] = "linear"
+    train_backbone: bool = False
+    head_epochs: int = Field(0, ge=0)
+    optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
+    learning_rate: float = Field(gt=0)
+    backbone_learning_rate: float = Field(0.0, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup_epochs: float = Field(0.0, ge=0)
+    epochs: int = Field(gt=0)
+    batch_size: int = Field(32, gt=0)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    weighting: Literal["file", "photo"] = "file"
+    augment: float = Field(0.0, ge=0, le=1)
+    keep: Literal["last", "best"] = "best"
+    patience: int = Field(0, ge=0)
+    image_size: int = Field(224, ge=32, le=1024)
+    train_size: int = Field(0, ge=0, le=1024)
+    resize: Resize = "squash"
+
+    def preprocessing(self, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Preprocessing:
+        """This recipe's sizes with a backbone's colour statistics."""
+        return Preprocessing(size=self.image_size, resize=self.resize, mean=mean, std=std)
+
+    def head_first(self) -> "Recipe":
+        """The recipe by which the head alone is trained before all layers are."""
+        changes = {"epochs": self.head_epochs, "optimizer": "adamw", "learning_rate": 1e-3}
+        return self.model_copy(update={**changes, "schedule": "constant", "warmup_epochs": 0.0})
+
+
+def names() -> list[str]:
+    """The recipes that come with the package."""
+    return sorted(entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.name.endswith(".toml"))
+
+
+def load(name: str, changes: dict[str, Any] | None = None) -> Recipe:
+    """Load a recipe by its name or from a TOML file, with some settings changed.
+
+    Raises:
+        RecipeError: no such recipe or file, not TOML, or a setting that is unknown or out of range.
+    """
+    path = Path(name)
+    if path.suffix == ".toml":
+        remedy = f"Give a TOML file or one of: {', '.join(names())}"
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise RecipeError(f"{name} can't be read ({error.strerror})", remedy) from error
+    elif name in names():
+        text = (_folder() / f"{name}.toml").read_text(encoding="utf-8")
+    else:
+        raise RecipeError(f"there is no recipe {name!r}", f"Give a .toml file or one of: {', '.join(names())}")
+    try:
+        settings = {"name": path.stem, **tomllib.loads(text), **(changes or {})}
+        return Recipe.model_validate(settings)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{name} is not TOML: {error}") from error
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise RecipeError(f"recipe {name}: {wrong}", f"Known settings: {', '.join(Recipe.model_fields)}") from error
+
+
+def _folder() -> Any:
+    return resources.files("spectraderm.training") / "recipes"

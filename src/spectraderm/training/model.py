@@ -1,0 +1,182 @@
+"""Backbones and heads: the network as torch sees it, and how it is taken from the Hub, a folder or a package."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import kornia.augmentation as kornia
+import torch
+from torch import Tensor, nn
+from transformers import ResNetConfig, ResNetForImageClassification, ResNetModel
+
+from spectraderm.errors import BackboneError
+from spectraderm.preprocessing import Preprocessing
+from spectraderm.training import open_nsfw
+
+DEFAULT_BACKBONE = "microsoft/resnet-50"
+HIDDEN = 512
+"""Width of the `mlp` head's inner layer."""
+
+_OFFLINE = f"Connect to the internet, give a local folder in the same layout, or use --backbone {open_nsfw.NAME}"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A pretrained network without its head, the colours it expects, and where it came from.
+
+    `name` is what loads it again; `source` says the version, too.
+    """
+
+    name: str
+    model: ResNetModel
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    source: str
+    license: str
+
+
+class SkinResNet(ResNetForImageClassification):
+    """`ResNetForImageClassification` with either head, and with the pooling of either backbone.
+
+    `config.head` is `linear` (what transformers itself builds) or `mlp`; `config.pool_padding` is `both` (what
+    transformers itself does) or `end`.
+    """
+
+    def __init__(self, config: ResNetConfig) -> None:
+        super().__init__(config)
+        _set_pooling(self.resnet, getattr(config, "pool_padding", "both"))
+        if getattr(config, "head", "linear") == "mlp":
+            width = config.hidden_sizes[-1]
+            self.classifier = nn.Sequential(
+                nn.Flatten(), nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, config.num_labels)
+            )
+
+    def feature_maps(self, inputs: Tensor) -> Tensor:
+        """Normalised photos `float[n, 3, s, s]` -> the last layer's maps `float[n, channels, s/32, s/32]`."""
+        maps: Tensor = self.resnet.encoder(self.resnet.embedder(inputs)).last_hidden_state
+        return maps
+
+    def features(self, inputs: Tensor) -> Tensor:
+        """Normalised photos `float[n, 3, s, s]` -> globally averaged features `float[n, channels]`."""
+        return self.feature_maps(inputs).mean((2, 3))
+
+
+class Normalise(nn.Module):
+    """Pixels `uint8[n, s, s, 3]` (or float, 0..255) -> the network's input `float[n, 3, s, s]`, on its own device."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(3, 1, 1) * 255)
+        self.register_buffer("std", torch.tensor(preprocessing.std).view(3, 1, 1) * 255)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        photos = pixels.to(self.mean.device).permute(0, 3, 1, 2).float()
+        return (photos - self.mean) / self.std
+
+
+class Augment(nn.Module):
+    """Random changes of pixels `uint8[n, s, s, 3]`, by the library kornia, which also bring them to `size`.
+
+    Crops, turns and flips (skin has no up), exposure, contrast, colour temperature, blur, and blanked patches.
+
+    Args:
+        strength: 0 (crop and turns only) to 1.
+        size: side of the result `float[n, size, size, 3]`, in 0..255.
+    """
+
+    def __init__(self, strength: float, size: int) -> None:
+        super().__init__()
+        spread = 0.4 * strength
+        self.change = nn.Sequential(
+            kornia.RandomResizedCrop((size, size), scale=(1 - 0.65 * strength, 1.0), ratio=(3 / 4, 4 / 3)),
+            kornia.RandomHorizontalFlip(p=0.5),
+            kornia.RandomRotation90(times=(0, 3), p=1.0),
+            kornia.RandomBrightness((1 - spread, 1 + spread), p=0.8),
+            kornia.RandomContrast((1 - spread, 1 + spread), p=0.8),
+            kornia.RandomPlanckianJitter(mode="blackbody", p=0.8 * strength),
+            kornia.RandomGaussianBlur((5, 5), (0.1, 2.0), p=spread),
+            kornia.RandomErasing(scale=(0.02, 0.15), p=spread),
+        )
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        photos: Tensor = self.change(pixels.permute(0, 3, 1, 2).float() / 255)
+        return photos.permute(0, 2, 3, 1) * 255
+
+
+def load_backbone(name: str) -> Backbone:
+    """Load pretrained weights.
+
+    Args:
+        name: `open-nsfw-thin`, a local folder in Hub layout, or the Hub id of a ResNet.
+
+    Raises:
+        BackboneError: the folder is not such a model, or the Hub does not answer; says what to do.
+    """
+    if name == open_nsfw.NAME:
+        model = open_nsfw.load()
+        return _checked(Backbone(name, model, open_nsfw.MEAN, open_nsfw.STD, open_nsfw.version(), "BSD-2-Clause"))
+    path = Path(name)
+    if path.exists() or name.startswith((".", "/")) or name.count("/") > 1:
+        if not (path / "config.json").is_file():
+            raise BackboneError(f"{name} is not a model folder: it has no config.json", _OFFLINE)
+        return _from_hub_layout(name, path)
+    return _from_hub_layout(name, None)
+
+
+def build(backbone: Backbone, head: Literal["linear", "mlp"], labels: list[str]) -> SkinResNet:
+    """Put a fresh head for `labels` onto a backbone; the head's weights come from torch's random generator."""
+    config = ResNetConfig.from_dict(backbone.model.config.to_dict())
+    config.head = head
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}
+    config.architectures = ["ResNetForImageClassification"]
+    model = SkinResNet(config)
+    model.resnet.load_state_dict(backbone.model.state_dict())
+    for layer in model.classifier:
+        if isinstance(layer, nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)  # Keras' default, so that the mission's head starts alike
+            nn.init.zeros_(layer.bias)
+    return model
+
+
+def _from_hub_layout(name: str, folder: Path | None) -> Backbone:
+    from huggingface_hub import hf_hub_download  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
+
+    try:
+        file = folder / "preprocessor_config.json" if folder else hf_hub_download(name, "preprocessor_config.json")
+        colours = json.loads(Path(file).read_text(encoding="utf-8"))
+        config = ResNetConfig.from_pretrained(name)
+        model = ResNetModel.from_pretrained(name, use_safetensors=True)
+        card: dict[str, Any] = config.to_dict()
+        revision = card.get("_commit_hash") or getattr(config, "_commit_hash", None)
+        source = f"{name}@{revision}" if revision else name
+        return _checked(
+            Backbone(name, model, _three(colours["image_mean"]), _three(colours["image_std"]), source, "see its model card")
+        )
+    except (OSError, HfHubHTTPError) as error:
+        what = f"{name} can't be loaded" if folder else f"{name} can't be had from the Hugging Face Hub"
+        raise BackboneError(f"{what} ({str(error).strip().splitlines()[0]})", _OFFLINE) from error
+    except (KeyError, ValueError, TypeError) as error:
+        raise BackboneError(f"{name} is not a ResNet in Hub layout ({error!r})", _OFFLINE) from error
+
+
+def _three(values: list[float]) -> tuple[float, float, float]:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def _checked(backbone: Backbone) -> Backbone:
+    if backbone.model.config.model_type != "resnet":
+        raise BackboneError(f"{backbone.source} is a {backbone.model.config.model_type}, not a ResNet", _OFFLINE)
+    _set_pooling(backbone.model, getattr(backbone.model.config, "pool_padding", "both"))
+    return backbone
+
+
+def _set_pooling(model: ResNetModel, padding: str) -> None:
+    if padding == "end":  # inputs are not negative, so that padding with zero is padding with nothing
+        model.embedder.pooler = nn.Sequential(nn.ConstantPad2d((0, 1, 0, 1), 0.0), nn.MaxPool2d(3, 2))

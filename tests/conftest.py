@@ -1,0 +1,89 @@
+"""Painted photos, and rows of a manifest without any. Photos are noise of few waves, so that no two seeds share a perceptual hash and every encoder keeps it."""
+
+import io
+import struct
+import zlib
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from spectraderm.data.manifest import Row
+
+MADE_BY: dict[int, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_90,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_270,
+}
+"""EXIF orientation -> the turn of an upright photo that a camera stores together with it."""
+
+
+def paint(seed: int, size: tuple[int, int] = (96, 72)) -> Image.Image:
+    """A photo that no other seed gives; `size` is (width, height)."""
+    noise = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+
+
+def encode(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def png(width: int, height: int, depth: int, colour: int, scanline: bytes) -> bytes:
+    """A PNG of equal lines, written by hand; `colour` is 0 for grey and 2 for RGB."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    pixels = zlib.compress((b"\0" + scanline) * height, 1)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+def jpeg_of_size(width: int, height: int) -> bytes:
+    """A small JPEG whose header claims another size."""
+    data = encode(paint(0, (64, 64)))
+    size = data.index(b"\xff\xc0") + 5
+    return data[:size] + struct.pack(">HH", height, width) + data[size + 4 :]
+
+
+def write_photos(root: Path, folders: Mapping[str, int], first_seed: int = 0) -> list[str]:
+    """Paint so many distinct photos into each folder below `root`; returns their relative paths, in order."""
+    paths = []
+    for folder, count in folders.items():
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        for number in range(count):
+            paths.append(f"{folder}/{number:02d}.jpg")
+            width = 96 + (first_seed + len(paths)) % 3
+            (root / paths[-1]).write_bytes(encode(paint(first_seed + len(paths), (width, 72)), quality=90))
+    return paths
+
+
+def row(path: str, label: str, group: int, given: str = "") -> Row:
+    return Row(path, label, given, "0" * 64, "JPEG", 96, 72, 1000, group)
+
+
+def grouped(*groups_of_class: int) -> list[Row]:
+    """One class per number, of so many photo groups; every third group holds three copies, not one."""
+    rows: list[Row] = []
+    for number, groups in enumerate(groups_of_class):
+        for own in range(groups):
+            copies = range(3 if own % 3 == 0 else 1)
+            rows += [row(f"c{number}/{own}-{copy}.jpg", f"c{number}", 1000 * number + own) for copy in copies]
+    return rows
+
+
+def given(train: int, test: int, val: int = 0) -> list[Row]:
+    """Two classes in given folders, every photo a group of its own, except one copy across train and test."""
+    counts = {"train": train, "test": test, "val": val}
+    paths = [(name, label, n) for name, count in counts.items() for label in ("a", "b") for n in range(count)]
+    rows = [row(f"{s}/{label}/{n}.jpg", label, number, s) for number, (s, label, n) in enumerate(paths)]
+    return [replace(r, photo_group=0) if r.path == "test/a/0.jpg" else r for r in rows]
