@@ -1,4 +1,7 @@
-"""Painted photos, and rows of a manifest without any. Photos are noise of few waves, so that no two seeds share a perceptual hash and every encoder keeps it."""
+"""Painted photos, and rows of a manifest without any.
+
+Photos are noise of few waves, so that no two seeds share a perceptual hash and every encoder keeps it.
+"""
 
 import io
 import struct
@@ -6,7 +9,6 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -31,7 +33,7 @@ def paint(seed: int, size: tuple[int, int] = (96, 72)) -> Image.Image:
     return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
 
 
-def encode(image: Image.Image, kind: str = "JPEG", **options: Any) -> bytes:
+def encode(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()

@@ -2,7 +2,6 @@ import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -30,7 +29,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
 ) -> None:
     artifacts.write_bytes(tmp_path / "deep" / "file", b"old")
 
-    def fail(*_: Any) -> None:
+    def fail(*_: object) -> None:
         raise OSError("disk full")
 
     monkeypatch.setattr(os, broken, fail)
@@ -143,7 +142,7 @@ def test_damaged_facts_are_refused(facts: str, model: Path) -> None:
 
 @pytest.mark.parametrize("data", [b"[]", b"{", b"\xff"])
 def test_damaged_json_in_a_model_folder_is_refused(data: bytes) -> None:
-    with pytest.raises(ModelFolderError, match="m/config.json is"):
+    with pytest.raises(ModelFolderError, match=r"m/config\.json is"):
         ModelFolder("m", {MODEL_CONFIG: data}, {}).json(MODEL_CONFIG)
 
 
@@ -169,7 +168,7 @@ def test_nothing_but_a_model_folder_is_ever_replaced(kind: str, tmp_path: Path) 
 
 def test_a_failed_export_leaves_the_old_model_folder(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = everything(model)
-    monkeypatch.setattr(artifacts, "sha256", lambda data: 1 / 0)
+    monkeypatch.setattr(artifacts, "sha256", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         artifacts.write_model_folder(model, {**FILES, "README.md": b"newer"}, {})
     assert everything(model) == before

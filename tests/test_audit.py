@@ -1,6 +1,7 @@
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from conftest import encode, paint, write_photos
@@ -10,6 +11,7 @@ from spectraderm.data import manifest
 from spectraderm.data.audit import Audit, audit, leaked_test_photos
 from spectraderm.errors import DatasetError
 
+T = TypeVar("T")
 FOLDERS = {"train_set/a b": 6, "train_set/c": 6, "test_set/a b": 3, "test_set/c": 3}
 
 
@@ -156,7 +158,7 @@ def test_findings_name_few_examples(root: Path) -> None:
 def test_progress_counts_every_photo(root: Path) -> None:
     seen: list[tuple[str, int]] = []
 
-    def track(items: Any, description: str, total: int) -> Any:
+    def track(items: Iterable[T], description: str, total: int) -> Iterable[T]:
         for item in items:
             seen.append((description, total))
             yield item

@@ -2,7 +2,6 @@ import importlib
 import json
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +11,12 @@ from conftest import MADE_BY, encode, paint, png
 from PIL import Image, ImageCms
 
 from spectraderm.errors import RecipeError, UnreadablePhoto
-from spectraderm.preprocessing import FORMATS, Preprocessing, decode, to_rgb
+from spectraderm.preprocessing import FORMATS, Pixels, Preprocessing, Resize, decode, to_rgb
 
 PHOTO = paint(1)
 
 
-def array(image: Image.Image) -> npt.NDArray[np.int64]:
+def array(image: Image.Image | Pixels) -> npt.NDArray[np.int64]:
     return np.asarray(image).astype(np.int64)
 
 
@@ -158,14 +157,14 @@ SIZES = [(96, 72), (49, 98), (301, 203), (640, 33), (103, 107), (30, 40)]
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("resize", ["squash", "crop"])
-def test_pixels_equal_those_of_the_hub_processors(resize: Any, size: tuple[int, int]) -> None:
-    preprocessing = Preprocessing(size=64, resize=resize, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))
+def test_pixels_equal_those_of_the_hub_processors(resize: Resize, size: tuple[int, int]) -> None:
+    preprocessing = Preprocessing(size=224, resize=resize, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))
     config = json.loads(json.dumps(preprocessing.to_hub()))
     kind = config["image_processor_type"].removesuffix("ImageProcessor")
     module = importlib.import_module(f"transformers.models.{kind.lower()}.image_processing_pil_{kind.lower()}")
     theirs = getattr(module, f"{kind}ImageProcessorPil")(**config)(paint(5, size), return_tensors="np")["pixel_values"]
     pixels = preprocessing(paint(5, size))
-    assert (pixels.dtype, pixels.shape) == (np.uint8, (64, 64, 3))
+    assert (pixels.dtype.name, pixels.shape) == ("uint8", (224, 224, 3))
     ours = (pixels / 255 - preprocessing.mean) / preprocessing.std
     assert np.abs(ours.transpose(2, 0, 1) - theirs[0]).max() < 1e-5
 
@@ -180,16 +179,18 @@ def test_crop_takes_the_middle_and_squash_takes_all() -> None:
 @pytest.mark.parametrize("preprocessing", [Preprocessing(), Preprocessing(96, "crop", 0.9, (0.1, 0.2, 0.3), (1, 2, 3))])
 def test_hub_settings_come_back(preprocessing: Preprocessing) -> None:
     assert Preprocessing.from_hub(json.loads(json.dumps(preprocessing.to_hub()))) == preprocessing
-    assert Preprocessing.from_hub(preprocessing.to_hub()) != replace(preprocessing, size=97)
 
 
 @pytest.mark.parametrize(
     "change",
-    [{"size": None}, {"size": 224}, {"size": {}}, {"size": {"height": 0}}, {"size": {"height": "big"}}]
-    + [{"image_mean": [1, 2]}, {"image_std": [0, 1, 1]}, {"image_std": "abc"}],
+    [
+        *({"size": size} for size in (None, 224, {}, {"height": 0}, {"height": "big"})),
+        *({"image_std": std} for std in (None, [1, 1], [0, 1, 1], "abc")),
+        {"image_mean": [1, 2]},
+    ],
 )
 def test_hub_settings_that_make_no_sense_are_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(RecipeError, match="preprocessor_config.json"):
+    with pytest.raises(RecipeError, match=r"preprocessor_config\.json"):
         Preprocessing.from_hub(Preprocessing().to_hub() | change)
 
 

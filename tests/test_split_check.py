@@ -60,7 +60,7 @@ def test_check_finds_planted_violations(folds: int, change: Callable[[dict[str, 
 def test_check_lets_copies_cross_only_as_given() -> None:
     rows = given(20, 5)
     made = make(rows, "as-given", 1, 0)
-    with pytest.raises(SplitError, match="no photo is in calibration|photo group 0 crosses"):
+    with pytest.raises(SplitError, match=r"no photo is in calibration|photo group 0 crosses"):
         check(rows, Split("by-photo", made.folds))
 
 

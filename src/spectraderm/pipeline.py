@@ -1,4 +1,4 @@
-"""The stages in order: what `run` and `demo` do, and the whole system's table of contents.
+"""The stages in order: what `run` and `demo` do, and the table of contents of the whole system.
 
 The stages themselves know nothing of each other; they meet through the files of a run folder.
 """
@@ -10,17 +10,20 @@ from typing import Any
 from spectraderm import artifacts
 from spectraderm.data import audit as auditing
 from spectraderm.data import manifest
+from spectraderm.data import demo as painting
 from spectraderm.data import split as splitting
 from spectraderm.data.split import Protocol
-from spectraderm.errors import RunFolderError
+from spectraderm.errors import DatasetError, RunFolderError
 from spectraderm.evaluation.evaluate import evaluate as score
 from spectraderm.evaluation.figures import write_curves
 from spectraderm.evaluation.report import write_report
 from spectraderm.progress import Track, no_track
-from spectraderm.training import config, export, model
+from spectraderm.serving.classifier import Prediction, load_model
+from spectraderm.training import config, export, model, open_nsfw
 from spectraderm.training import train as training
 
 BY_PHOTO_FOLDS = 5
+DEMO_FOLDS = 3
 
 
 @dataclass(frozen=True)
@@ -86,3 +89,49 @@ def export_model(
     """Write a run folder's model folder, from the backbone that the run was trained from."""
     backbone = model.load_backbone(training.read_config(run_folder)["backbone_name"])
     return export.export(run_folder, backbone, out, half, onnx_only, track)
+
+
+@dataclass(frozen=True)
+class Demo:
+    """What a demo made: the run folder, its evaluation, what the default model says of some photos, and the story."""
+
+    run: Path
+    evaluation: dict[str, Any]
+    predictions: dict[str, Prediction]
+    story: str
+
+
+def demo(out: Path, data: Path | None, seed: int, track: Track = no_track) -> Demo:
+    """The whole way, offline and in a minute: painted photos (or `data`), the mission's recipe, the default model.
+
+    Raises:
+        DatasetError: `out` holds something already.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise DatasetError(f"{out} is not empty", "Delete it, or give another --out")
+    photos, folder = data or out / "photos", out / "run"
+    made = f"Your photos {photos} were read and not changed."
+    if data is None:
+        planted = painting.paint(photos, seed)
+        made = (
+            f"Painted {planted.photo_groups} photos, not real ones, into {photos}, with flaws planted: "
+            f"{len(planted.copies)} test photos\nare turned or mirrored copies of training photos, "
+            f"{len(planted.unreadable)} file is damaged, and {manifest.display_name(planted.given_away)} alone is "
+            "always of one size."
+        )
+    options = Options(recipe="mission", backbone=open_nsfw.NAME, folds=DEMO_FOLDS, seed=seed)
+    evaluation = run(photos, folder, options, track)
+    tested = [row for row in manifest.read(folder / artifacts.MANIFEST) if row.given_split in ("test", "")]
+    one_each = {row.label: str(photos / row.path) for row in reversed(tested)}
+    classifier = load_model()
+    predictions = {path: classifier.predict(path) for path in sorted(one_each.values())}
+    story = f"""
+{made}
+Trained on them: {folder} (report.html, and the model in model/).
+Classified {len(predictions)} of them with the default model, {classifier.model_id}, trained on real photos: see above.
+
+Next
+  open {folder / artifacts.REPORT}
+  spectraderm predict YOUR_PHOTO.jpg
+  spectraderm run YOUR_FOLDER --backbone {open_nsfw.NAME}"""
+    return Demo(folder, evaluation, predictions, story)

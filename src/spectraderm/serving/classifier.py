@@ -79,6 +79,10 @@ class Classifier:
             return [self._predict(one) for one in photo]
         return self._predict(photo)
 
+    def display_name(self, label: str) -> str:
+        """A class's name for people."""
+        return self._display.get(label, label)
+
     def pixels(self, photo: PhotoLike) -> Pixels:
         """The model's input for a photo: `uint8[size, size, 3]`."""
         if isinstance(photo, Image.Image):
@@ -102,7 +106,7 @@ class Classifier:
         label = self.labels[order[0]]
         return Prediction(
             label=label,
-            display_name=self._display.get(label, label),
+            display_name=self.display_name(label),
             probability=float(probabilities[order[0]]),
             probabilities={self.labels[i]: float(probabilities[i]) for i in order},
             heatmap=_heatmap(answer.maps[0, order[0]]),
