@@ -89,7 +89,9 @@ def run(
     terminal.say_audit(out)
     terminal.say_scores([out], [evaluation])
     terminal.say_warning(out, evaluation)
-    _say(f"Report  {out / 'report.html'}\nModel   {out / 'model'}\nNext    spectraderm predict PHOTO --model {out / 'model'}")
+    _say(
+        f"Report  {out / 'report.html'}\nModel   {out / 'model'}\nNext    spectraderm predict PHOTO --model {out / 'model'}"
+    )
 
 
 @app.command()
@@ -162,7 +164,9 @@ def export(
 @app.command()
 def predict(
     photos: Annotated[list[str], typer.Argument(help="Files, folders, globs, or - for a photo on stdin.")],
-    model: Annotated[str | None, typer.Option(help="Model folder or Hub id; by default the one that comes along.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model folder or Hub id; by default the one that comes along.")
+    ] = None,
     format: Annotated[  # noqa: A002
         Format | None, typer.Option(help="By default a table on a terminal, jsonl into a pipe.")
     ] = None,
@@ -173,9 +177,8 @@ def predict(
     from spectraderm.serving.classifier import load_model  # noqa: PLC0415
 
     chosen = format or (Format.table if sys.stdout.isatty() else Format.jsonl)
-    write = {Format.table: batch.TableWriter, Format.jsonl: batch.JsonWriter, Format.csv: batch.CsvWriter}[chosen]
     classifier = load_model(model)
-    writer = write(sys.stdout, classifier, top_k)
+    writer = batch.writer(chosen.value, sys.stdout, classifier, top_k)
     failed = 0
     for path, result in batch.predict(classifier, photos, sys.stdin.buffer):
         if isinstance(result, SpectraDermError):

@@ -10,12 +10,12 @@ import numpy.typing as npt
 import onnxruntime
 
 from spectraderm.errors import ModelFolderError
-from spectraderm.preprocessing import Pixels
 
 INPUT = "pixels"
 OUTPUTS = ("logits", "features", "maps")
 
 Floats = npt.NDArray[np.float32]
+Pixels = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,9 @@ class Engine:
         try:
             self._session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises its own kinds
-            raise ModelFolderError(f"{name} can't be loaded ({str(error).splitlines()[0]})", "Export it again") from error
+            raise ModelFolderError(
+                f"{name} can't be loaded ({str(error).splitlines()[0]})", "Export it again"
+            ) from error
         if [entry.name for entry in self._session.get_outputs()] != list(OUTPUTS):
             raise ModelFolderError(f"{name} does not give {', '.join(OUTPUTS)}", "Use a model that `export` wrote")
 

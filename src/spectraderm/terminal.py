@@ -63,7 +63,9 @@ def say_audit(run: Path) -> None:
 
 def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> None:
     """Scores of one or several runs side by side, each with its protocol and interval."""
-    table = Table("run", "split", "photos", "groups", "accuracy", "each group once", "balanced", box=None, pad_edge=False)
+    table = Table(
+        "run", "split", "photos", "groups", "accuracy", "each group once", "balanced", box=None, pad_edge=False
+    )
     table.title = "\nScores with 95 % intervals (resampled by photo group)"
     table.title_justify = "left"
     for run, evaluation in zip(runs, evaluations, strict=True):

@@ -5,7 +5,7 @@ import glob
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO, TextIO
+from typing import BinaryIO, Protocol, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -60,10 +60,27 @@ def find(name: str) -> list[str]:
     return matches
 
 
+class Writer(Protocol):
+    """Writes predictions as they come."""
+
+    def write(self, path: str, prediction: Prediction) -> None:
+        """Take one prediction."""
+
+    def close(self) -> None:
+        """Write what is left."""
+
+
+def writer(format: str, stream: TextIO, classifier: Classifier, top_k: int) -> Writer:  # noqa: A002
+    """The writer of a format: `jsonl`, `csv` or `table`; the last shows `top_k` classes a photo."""
+    if format == "jsonl":
+        return JsonWriter(stream)
+    return CsvWriter(stream, classifier) if format == "csv" else TableWriter(stream, classifier, top_k)
+
+
 class JsonWriter:
     """One JSON object a line: `path`, then the fields of `Prediction`."""
 
-    def __init__(self, stream: TextIO, classifier: Classifier, top_k: int) -> None:  # noqa: ARG002
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
     def write(self, path: str, prediction: Prediction) -> None:
@@ -77,7 +94,7 @@ class JsonWriter:
 class CsvWriter:
     """A header, then a line per photo: path, label, probability, then every class's probability."""
 
-    def __init__(self, stream: TextIO, classifier: Classifier, top_k: int) -> None:  # noqa: ARG002
+    def __init__(self, stream: TextIO, classifier: Classifier) -> None:
         self._labels = classifier.labels
         self._writer = csv.writer(stream, lineterminator="\n")
         columns = [f"probability:{label}" for label in self._labels]

@@ -1,7 +1,8 @@
 """Trained run folder -> model folder: Hugging Face layout, ONNX, and the proof that it gives training's logits."""
 
-import io
 import json
+import logging
+import warnings
 from collections.abc import Iterator
 from importlib import metadata, resources
 from pathlib import Path
@@ -49,7 +50,7 @@ class Deployable(nn.Module):
         else:  # the head is linear around each photo: its second layer times those first-layer rows that fire
             fires = (first(features) > 0).float()
             weights = (rest[0].weight[None] * fires[:, None, :]) @ first.weight
-        maps = (weights @ spread.flatten(2)).unflatten(2, spread.shape[2:])
+        maps = (weights @ spread.flatten(2)).reshape(*weights.shape[:2], *spread.shape[2:])
         return self.network.classifier(features), features, maps
 
 
@@ -113,19 +114,20 @@ def export(
 def to_onnx(network: SkinResNet, preprocessing: Preprocessing, half: bool = False) -> bytes:
     """One ONNX file with a free batch size: `pixels: uint8[n, s, s, 3]` -> `logits`, `features`, `maps`."""
     example = torch.zeros(2, preprocessing.size, preprocessing.size, 3, dtype=torch.uint8)
-    program = torch.onnx.export(
-        Deployable(network, preprocessing).eval(),
-        (example,),
-        input_names=[INPUT],
-        output_names=list(OUTPUTS),
-        dynamic_shapes=({0: torch.export.Dim("n", min=1, max=4096)},),
-        dynamo=True,
-        verbose=False,
-    )
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it regrets, four times, that torchvision is absent
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch about its own code
+        program = torch.onnx.export(
+            Deployable(network, preprocessing).eval(),
+            (example,),
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamic_shapes=({0: torch.export.Dim("n", min=1, max=4096)},),
+            dynamo=True,
+            verbose=False,
+        )
     assert program is not None
-    buffer = io.BytesIO()
-    program.save(buffer)
-    model = onnx.load_from_string(buffer.getvalue())
+    model = program.model_proto
     del model.metadata_props[:], model.graph.metadata_props[:]
     for node in model.graph.node:  # the exporter notes stack traces, paths of this machine among them
         del node.metadata_props[:]

