@@ -4,6 +4,7 @@ Photos are noise of few waves, so that no two seeds share a perceptual hash and 
 """
 
 import io
+import json
 import struct
 import zlib
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from spectraderm.data.manifest import Row
@@ -89,3 +91,55 @@ def given(train: int, test: int, val: int = 0) -> list[Row]:
     paths = [(name, label, n) for name, count in counts.items() for label in ("a", "b") for n in range(count)]
     rows = [row(f"{s}/{label}/{n}.jpg", label, number, s) for number, (s, label, n) in enumerate(paths)]
     return [replace(r, photo_group=0) if r.path == "test/a/0.jpg" else r for r in rows]
+
+
+def write_tinted(root: Path, folders: Mapping[str, int]) -> Path:
+    """Photos that no two share, each class (the folder's last part) in a colour of its own: easy to learn."""
+    labels = sorted({folder.rsplit("/", 1)[-1] for folder in folders})
+    colours = [(200, 60, 60), (60, 200, 60), (60, 60, 200)]
+    for number, path in enumerate(write_photos(root, folders)):
+        colour = colours[labels.index(path.split("/")[-2])]
+        photo = paint(number)
+        tint = Image.new("RGB", photo.size, colour)
+        (root / path).write_bytes(encode(Image.blend(photo, tint, 0.4), quality=90))
+    return root
+
+
+def write_tiny(folder: Path, seed: int = 0, pool_padding: str = "both") -> Path:
+    """A small random ResNet in Hub layout, with norms that have seen some noise."""
+    import torch
+    from transformers import ResNetConfig, ResNetModel
+
+    torch.manual_seed(seed)
+    sizes = {"embedding_size": 8, "hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1]}
+    model = ResNetModel(ResNetConfig(**sizes, layer_type="bottleneck"))
+    for _ in range(20):
+        model(torch.randn(16, 3, 64, 64))
+    model.config.pool_padding = pool_padding
+    model.save_pretrained(folder)
+    colours = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.25, 0.3]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(colours))
+    return folder
+
+
+def prepare(run: Path, photos: Path, folds: int = 1) -> Path:
+    """A run folder that can be trained in; more folds than one are cut by photo."""
+    from spectraderm import pipeline
+    from spectraderm.data.audit import audit
+
+    audit(photos, run)
+    pipeline.split(run, "as-given" if folds == 1 else "by-photo", folds, 0)
+    return run
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of 12 photos in given folders; don't write into it."""
+    folders = {f"{split}/{label}": count for split, count in (("train", 9), ("test", 3)) for label in ("A- a", "b", "c")}
+    return write_tinted(tmp_path_factory.mktemp("data") / "photos", folders)
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`write_tiny`'s folder; don't write into it."""
+    return write_tiny(tmp_path_factory.mktemp("hub") / "tiny-resnet")

@@ -8,7 +8,7 @@ Not a medical device; nothing it says is a diagnosis.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spectraderm.errors import SpectraDermError
@@ -24,8 +24,9 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import what is asked for only then, so that `spectraderm --help` does not wait for NumPy."""
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        attribute: object = getattr(import_module(_HOMES[name]), name)
+        return attribute
     raise AttributeError(f"module 'spectraderm' has no attribute {name!r}")

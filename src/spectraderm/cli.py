@@ -1,7 +1,7 @@
 """Parse, call one function, print. The only place that exits; data goes to stdout, everything else to stderr."""
 
 import sys
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,14 +17,14 @@ app = typer.Typer(
 )
 
 
-class Protocol(str, Enum):
+class Protocol(StrEnum):
     """How photos are split."""
 
     by_photo = "by-photo"
     as_given = "as-given"
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """How predictions are printed."""
 
     table = "table"
@@ -32,7 +32,7 @@ class Format(str, Enum):
     csv = "csv"
 
 
-class Device(str, Enum):
+class Device(StrEnum):
     """Where training runs."""
 
     auto = "auto"
@@ -89,9 +89,8 @@ def run(
     terminal.say_audit(out)
     terminal.say_scores([out], [evaluation])
     terminal.say_warning(out, evaluation)
-    _say(
-        f"Report  {out / 'report.html'}\nModel   {out / 'model'}\nNext    spectraderm predict PHOTO --model {out / 'model'}"
-    )
+    _say(f"Report  {out / 'report.html'}\nModel   {out / 'model'}")
+    _say(f"Next    spectraderm predict PHOTO --model {out / 'model'}")
 
 
 @app.command()
@@ -150,11 +149,12 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Model folder; by default RUN/model.")] = None,
     half: Annotated[bool, typer.Option("--half", help="Store ONNX weights as 16-bit floats.")] = False,
     onnx_only: Annotated[bool, typer.Option("--onnx-only", help="Leave model.safetensors out.")] = False,
+    notes: Annotated[Path | None, typer.Option(help="Markdown file to put at the end of the model card.")] = None,
 ) -> None:
     """Write the model folder, after measuring that it gives training's logits."""
     pipeline, terminal = _stages()
     with terminal.progress() as track:
-        parity = pipeline.export_model(run, out, half, onnx_only, track)
+        parity = pipeline.export_model(run, out, half, onnx_only, notes, track)
     _say(
         f"Parity on {parity['photos']} photos: largest difference of a logit {parity['max_logit_difference']:.2g} "
         f"(bound {parity['bound']:g}), changed first guesses {parity['changed_top1']}\nModel   {out or run / 'model'}"

@@ -9,8 +9,8 @@ from typing import Any
 
 from spectraderm import artifacts
 from spectraderm.data import audit as auditing
-from spectraderm.data import manifest
 from spectraderm.data import demo as painting
+from spectraderm.data import manifest
 from spectraderm.data import split as splitting
 from spectraderm.data.split import Protocol
 from spectraderm.errors import DatasetError, RunFolderError
@@ -47,12 +47,16 @@ def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> d
     Raises:
         SpectraDermError: of any stage; what was done before it stays, and `resume` goes on from there.
     """
-    if (out / artifacts.CONFIG).exists() and not options.resume:
+    trained = (out / artifacts.CONFIG).exists()
+    if trained and not options.resume:
         raise RunFolderError(f"{out} was trained in before", "Add --resume to go on, or give another --out")
     recipe = config.load(options.recipe, options.changes)  # what can fail early, fails early
     backbone = model.load_backbone(options.backbone)
-    auditing.audit(photos, out, track)
-    split(out, options.protocol, options.folds, options.seed)
+    if trained:
+        _check_same(photos, out, options)
+    else:
+        auditing.audit(photos, out, track)
+        split(out, options.protocol, options.folds, options.seed)
     training.train(out, recipe, backbone, options.resume, options.device, options.log, track)
     evaluation = evaluate(out)
     export.export(out, backbone, track=track)
@@ -62,8 +66,7 @@ def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> d
 def split(run_folder: Path, protocol: Protocol, folds: int, seed: int) -> splitting.Split:
     """Read a run folder's manifest, write its `split.csv`."""
     rows = manifest.read(run_folder / artifacts.MANIFEST)
-    count = folds or (BY_PHOTO_FOLDS if protocol == "by-photo" else 1)
-    made = splitting.make(rows, protocol, count, seed)
+    made = _make_split(rows, protocol, folds, seed)
     splitting.write(run_folder / artifacts.SPLIT, made, rows)
     return made
 
@@ -84,11 +87,15 @@ def evaluate(run_folder: Path) -> dict[str, Any]:
 
 
 def export_model(
-    run_folder: Path, out: Path | None, half: bool, onnx_only: bool, track: Track = no_track
+    run_folder: Path, out: Path | None, half: bool, onnx_only: bool, notes: Path | None, track: Track = no_track
 ) -> dict[str, Any]:
     """Write a run folder's model folder, from the backbone that the run was trained from."""
     backbone = model.load_backbone(training.read_config(run_folder)["backbone_name"])
-    return export.export(run_folder, backbone, out, half, onnx_only, track)
+    try:
+        text = notes.read_text(encoding="utf-8") if notes else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise RunFolderError(f"{notes} can't be read ({error})", "Give a Markdown file") from error
+    return export.export(run_folder, backbone, out, half, onnx_only, text, track)
 
 
 @dataclass(frozen=True)
@@ -135,3 +142,18 @@ Next
   spectraderm predict YOUR_PHOTO.jpg
   spectraderm run YOUR_FOLDER --backbone {open_nsfw.NAME}"""
     return Demo(folder, evaluation, predictions, story)
+
+
+def _make_split(rows: list[manifest.Row], protocol: Protocol, folds: int, seed: int) -> splitting.Split:
+    return splitting.make(rows, protocol, folds or (BY_PHOTO_FOLDS if protocol == "by-photo" else 1), seed)
+
+
+def _check_same(photos: Path, run_folder: Path, options: Options) -> None:
+    """Make sure, before anything is written, that a run that is to go on was made from these photos and this split."""
+    rows = manifest.read(run_folder / artifacts.MANIFEST)
+    root = artifacts.read_json(run_folder / artifacts.AUDIT, "Give another --out")["root"]
+    before = splitting.read(run_folder / artifacts.SPLIT, rows)
+    if root != str(photos.resolve()):
+        raise RunFolderError(f"{run_folder} was made from other photos, {root}", "Give another --out")
+    if before != _make_split(rows, options.protocol, options.folds, options.seed):
+        raise RunFolderError(f"{run_folder} was split in another way", "Give the same --split, --folds and --seed")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from spectraderm import artifacts
+from spectraderm.errors import RunFolderError
 from spectraderm.evaluation import metrics
 from spectraderm.evaluation.metrics import Guesses
-from spectraderm.errors import RunFolderError
 
 PROTOCOLS = {
     "as-given": "the folders as they came, validation cut at random",
@@ -52,6 +52,7 @@ def evaluate(run: Path) -> dict[str, Any]:
     result: dict[str, Any] = {
         "protocol": config["protocol"],
         "folds": len(measured),
+        "folds_asked": len(folds) if config["protocol"] == "as-given" else len(measured),
         "seed": folds[0].seed,
         "recipe": config["recipe"]["name"],
         "backbone": config["backbone"],

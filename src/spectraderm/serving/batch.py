@@ -54,7 +54,7 @@ def find(name: str) -> list[str]:
         if found:
             return [str(file) for file in found]
         raise UnreadablePhoto(f"{name} holds no photos", "Give a folder with JPEG, PNG, WEBP, BMP, TIFF, GIF or HEIC")
-    matches = sorted(match for match in glob.glob(name, recursive=True) if Path(match).is_file())
+    matches = [match for match in sorted(glob.glob(name, recursive=True)) if Path(match).is_file()]  # noqa: PTH207
     if not matches:
         raise UnreadablePhoto(f"{name}: no such file or folder", "Check the path")
     return matches

@@ -64,7 +64,7 @@ class Classifier:
         self._display: dict[str, str] = folder.facts.get("display_names", {})
 
     @overload
-    def predict(self, photo: PhotoLike) -> Prediction: ...
+    def predict(self, photo: PhotoLike) -> Prediction: ...  # type: ignore[overload-overlap]
     @overload
     def predict(self, photo: Sequence[PhotoLike]) -> list[Prediction]: ...
 

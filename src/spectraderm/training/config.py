@@ -2,6 +2,7 @@
 
 import tomllib
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +31,7 @@ class Recipe(BaseModel):
         patience: stop after so many epochs without a better one; 0 never stops early.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
     head: Literal["linear", "mlp"] = "linear"
@@ -54,7 +55,7 @@ class Recipe(BaseModel):
     resize: Resize = "squash"
 
     def preprocessing(self, mean: tuple[float, float, float], std: tuple[float, float, float]) -> Preprocessing:
-        """This recipe's sizes with a backbone's colour statistics."""
+        """Its sizes with a backbone's colour statistics."""
         return Preprocessing(size=self.image_size, resize=self.resize, mean=mean, std=std)
 
     def head_first(self) -> "Recipe":
@@ -81,6 +82,8 @@ def load(name: str, changes: dict[str, Any] | None = None) -> Recipe:
             text = path.read_text(encoding="utf-8")
         except OSError as error:
             raise RecipeError(f"{name} can't be read ({error.strerror})", remedy) from error
+        except UnicodeDecodeError as error:
+            raise RecipeError(f"{name} is not TOML: {error}", remedy) from error
     elif name in names():
         text = (_folder() / f"{name}.toml").read_text(encoding="utf-8")
     else:
@@ -95,5 +98,5 @@ def load(name: str, changes: dict[str, Any] | None = None) -> Recipe:
         raise RecipeError(f"recipe {name}: {wrong}", f"Known settings: {', '.join(Recipe.model_fields)}") from error
 
 
-def _folder() -> Any:
+def _folder() -> Traversable:
     return resources.files("spectraderm.training") / "recipes"

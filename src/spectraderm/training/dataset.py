@@ -32,7 +32,7 @@ def read_pixels(root: Path, rows: Sequence[Row], preprocessing: Preprocessing, c
 
     def fill(array: npt.NDArray[np.uint8]) -> None:
         with ThreadPoolExecutor() as pool:
-            read = pool.map(lambda row: _read(root, row, preprocessing), rows)
+            read = pool.map(lambda row: read_photo(root, row, preprocessing), rows)
             for number, pixels in enumerate(track(read, "Decoding photos", len(rows))):
                 array[number] = pixels
 
@@ -75,7 +75,8 @@ def epoch_order(groups: npt.NDArray[np.int64], by_photo: bool, seed: int, epoch:
     return order.astype(np.int64)
 
 
-def _read(root: Path, row: Row, preprocessing: Preprocessing) -> Pixels:
+def read_photo(root: Path, row: Row, preprocessing: Preprocessing) -> Pixels:
+    """Decode one photo. Raises `DatasetError` where it vanished or changed since the audit."""
     try:
         data = (root / row.path).read_bytes()
     except OSError as error:

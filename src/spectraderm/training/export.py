@@ -20,8 +20,9 @@ from spectraderm.data import manifest
 from spectraderm.data.manifest import Row
 from spectraderm.engine import INPUT, OUTPUTS, Engine, Floats
 from spectraderm.errors import ParityError, RunFolderError
-from spectraderm.preprocessing import Pixels, Preprocessing, decode
+from spectraderm.preprocessing import Pixels, Preprocessing
 from spectraderm.progress import Track, no_track
+from spectraderm.training.dataset import read_photo
 from spectraderm.training.model import Backbone, Normalise, SkinResNet
 from spectraderm.training.train import read_config, restore
 
@@ -46,11 +47,11 @@ class Deployable(nn.Module):
         features = spread.mean((2, 3))
         first, *rest = [layer for layer in self.network.classifier if isinstance(layer, nn.Linear)]
         if not rest:
-            weights = first.weight.expand(len(features), -1, -1)
+            weights = first.weight
         else:  # the head is linear around each photo: its second layer times those first-layer rows that fire
             fires = (first(features) > 0).float()
             weights = (rest[0].weight[None] * fires[:, None, :]) @ first.weight
-        maps = (weights @ spread.flatten(2)).reshape(*weights.shape[:2], *spread.shape[2:])
+        maps = (weights @ spread.flatten(2)).reshape(-1, weights.shape[-2], *spread.shape[2:])
         return self.network.classifier(features), features, maps
 
 
@@ -60,6 +61,7 @@ def export(
     out: Path | None = None,
     half: bool = False,
     onnx_only: bool = False,
+    notes: str = "",
     track: Track = no_track,
 ) -> dict[str, Any]:
     """Write the model folder of a trained and evaluated run.
@@ -70,6 +72,7 @@ def export(
         out: the model folder; by default `run/model`.
         half: store the ONNX weights as 16-bit floats (computation stays 32 bit): half the size.
         onnx_only: leave `model.safetensors` out.
+        notes: Markdown to put at the end of the model card, such as what was measured elsewhere.
         track: how progress is shown.
 
     Returns:
@@ -87,7 +90,7 @@ def export(
     graph = to_onnx(network, preprocessing, half)
     parity = measure_parity(run, Engine(graph), preprocessing, PARITY_HALF if half else PARITY, track)
     files = {
-        artifacts.CARD: card.read_bytes(),
+        artifacts.CARD: card.read_bytes() + (f"\n{notes.strip()}\n" if notes else "").encode(),
         artifacts.MODEL_CONFIG: _json(network.config.to_diff_dict()),
         artifacts.PREPROCESSOR: _json(preprocessing.to_hub()),
         artifacts.ONNX: graph,
@@ -145,6 +148,7 @@ def measure_parity(
     """Compare an exported model, on the photo files themselves, with the logits that training stored.
 
     Raises:
+        DatasetError: a photo vanished or changed since the audit.
         ParityError: a logit differs by `bound` or more, or a first guess changed.
     """
     root = Path(artifacts.read_json(run / artifacts.AUDIT, "Run `spectraderm audit` first")["root"])
@@ -169,8 +173,7 @@ def measure_parity(
 
 def _batches(root: Path, rows: list[Row], preprocessing: Preprocessing) -> Iterator[Pixels]:
     for start in range(0, len(rows), _BATCH):
-        files = [root / row.path for row in rows[start : start + _BATCH]]
-        yield np.stack([preprocessing(decode(file.read_bytes(), str(file)).image) for file in files])
+        yield np.stack([read_photo(root, row, preprocessing) for row in rows[start : start + _BATCH]])
 
 
 def _halve(model: onnx.ModelProto) -> None:

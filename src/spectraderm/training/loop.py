@@ -42,28 +42,38 @@ Report = Callable[[dict[str, float]], None]
 
 
 @dataclass(frozen=True)
+class Photos:
+    """Of all photos the class number and photo group, `int64[n]`, and which rows train and validate, `int64[m]`."""
+
+    targets: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.int64]
+    train: npt.NDArray[np.int64]
+    val: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
 class Task:
     """What is trained on what.
 
     Attributes:
         module: whose weights are trained and kept.
         parameters: optimizer groups, each with its peak `lr`.
+        inputs: pixels `uint8[n, s, s, 3]` or features `float32[n, width]`, of all photos.
         forward: a batch of inputs as stored -> logits `float[n, classes]`, as in training, augmented.
         forward_plain: the same, not augmented.
-        inputs: pixels `uint8[n, s, s, 3]` or features `float32[n, width]`, of all photos.
-        targets, groups: `int64[n]`, class number and photo group of every photo.
-        train, val: `int64[m]`, which rows.
+        photos: what the inputs show.
     """
 
     module: nn.Module
     parameters: list[dict[str, Any]]
+    inputs: npt.NDArray[np.uint8] | Floats
     forward: Callable[[Tensor], Tensor]
     forward_plain: Callable[[Tensor], Tensor]
-    inputs: npt.NDArray[np.uint8] | Floats
-    targets: npt.NDArray[np.int64]
-    groups: npt.NDArray[np.int64]
-    train: npt.NDArray[np.int64]
-    val: npt.NDArray[np.int64]
+    photos: Photos
+
+    def logits(self) -> Floats:
+        """Logits `float32[n, classes]` of all photos, not augmented."""
+        return in_batches(self.inputs, self.forward_plain)
 
 
 def fit(
@@ -80,16 +90,17 @@ def fit(
     """
     optimizer = _optimizer(task.parameters, recipe)
     peaks = [group["lr"] for group in optimizer.param_groups]
+    photos = task.photos
     loss_of = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     history = _restore(folder / artifacts.STATE, task.module, optimizer)
-    kept = max(history, key=_score, default=None)
+    best = max(history, key=_score, default=None)
 
     for epoch in track(range(len(history) + 1, recipe.epochs + 1), folder.name, recipe.epochs - len(history)):
-        if recipe.patience and kept and epoch - kept["epoch"] > recipe.patience:
+        if recipe.patience and best and epoch - best["epoch"] > recipe.patience:
             break
         started = time.perf_counter()
         torch.manual_seed(seed * 100_003 + epoch)
-        order = task.train[epoch_order(task.groups[task.train], recipe.weighting == "photo", seed, epoch)]
+        order = photos.train[epoch_order(photos.groups[photos.train], recipe.weighting == "photo", seed, epoch)]
         batches = [order[start : start + recipe.batch_size] for start in range(0, len(order), recipe.batch_size)]
         total_loss, right, rate = 0.0, 0, 0.0
         for number, rows in enumerate(batches):
@@ -97,15 +108,13 @@ def fit(
             for group, peak in zip(optimizer.param_groups, peaks, strict=True):
                 group["lr"] = peak * rate
             logits = task.forward(torch.from_numpy(np.array(task.inputs[rows])))
-            targets = torch.from_numpy(task.targets[rows]).to(accelerator.device)
+            targets = torch.from_numpy(photos.targets[rows]).to(accelerator.device)
             loss = loss_of(logits, targets)
             accelerator.backward(loss)
             optimizer.step()
             optimizer.zero_grad()
             total_loss += loss.item() * len(rows)
             right += int((logits.argmax(1) == targets).sum())
-        if not math.isfinite(total_loss):
-            raise RecipeError(f"{folder.name}: the loss in epoch {epoch} is not a number", "Lower the learning rate")
         row = {
             "epoch": epoch,
             "train_loss": total_loss / len(order),
@@ -114,9 +123,12 @@ def fit(
             "learning_rate": peaks[-1] * rate,
             "seconds": round(time.perf_counter() - started, 3),
         }
+        if not math.isfinite(total_loss + row["val_loss"]):
+            raise RecipeError(f"{folder.name}: the loss in epoch {epoch} is not a number", "Lower the learning rate")
         history.append(row)
-        if recipe.keep == "last" or kept is None or _score(row) > _score(kept):
-            kept = row
+        better = best is None or _score(row) > _score(best)
+        best = row if better else best
+        if better or recipe.keep == "last":
             _save_weights(folder / artifacts.CHECKPOINT, task.module)
         _save_state(folder / artifacts.STATE, task.module, optimizer, history)
         artifacts.write_csv(folder / artifacts.HISTORY, HISTORY_COLUMNS, history)
@@ -143,7 +155,8 @@ def _optimizer(parameters: list[dict[str, Any]], recipe: Recipe) -> torch.optim.
 
 
 def _validate(task: Task, loss_of: nn.Module) -> dict[str, float]:
-    logits, targets = in_batches(task.inputs[task.val], task.forward_plain), task.targets[task.val]
+    rows = task.photos.val
+    logits, targets = in_batches(task.inputs[rows], task.forward_plain), task.photos.targets[rows]
     guesses = logits.argmax(1)
     return {
         "val_loss": float(loss_of(torch.from_numpy(logits), torch.from_numpy(targets))),

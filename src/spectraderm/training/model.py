@@ -1,5 +1,6 @@
 """Backbones and heads: the network as torch sees it, and how it is taken from the Hub, a folder or a package."""
 
+import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +8,11 @@ from typing import Any, Literal
 
 import kornia.augmentation as kornia
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import ResNetConfig, ResNetForImageClassification, ResNetModel
 
+from spectraderm.artifacts import sha256
 from spectraderm.errors import BackboneError
 from spectraderm.preprocessing import Preprocessing
 from spectraderm.training import open_nsfw
@@ -47,9 +50,9 @@ class SkinResNet(ResNetForImageClassification):  # type: ignore[no-untyped-call]
         super().__init__(config)
         _set_pooling(self.resnet, getattr(config, "pool_padding", "both"))
         if getattr(config, "head", "linear") == "mlp":
-            width = config.hidden_sizes[-1]
+            width = feature_width(config)
             self.classifier = nn.Sequential(
-                nn.Flatten(), nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, config.num_labels)
+                nn.Flatten(), nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, len(config.id2label or ()))
             )
 
     def feature_maps(self, inputs: Tensor) -> Tensor:
@@ -107,6 +110,11 @@ class Augment(nn.Module):
         return photos.permute(0, 2, 3, 1) * 255
 
 
+def feature_width(config: ResNetConfig) -> int:
+    """How many features the network has after global averaging."""
+    return int((config.hidden_sizes or [0])[-1])
+
+
 def load_backbone(name: str) -> Backbone:
     """Load pretrained weights.
 
@@ -118,18 +126,18 @@ def load_backbone(name: str) -> Backbone:
     """
     if name == open_nsfw.NAME:
         model = open_nsfw.load()
-        return _checked(Backbone(name, model, open_nsfw.MEAN, open_nsfw.STD, open_nsfw.version(), "BSD-2-Clause"))
+        return _ready(Backbone(name, model, open_nsfw.MEAN, open_nsfw.STD, open_nsfw.version(), "BSD-2-Clause"))
     path = Path(name)
     if path.exists() or name.startswith((".", "/")) or name.count("/") > 1:
         if not (path / "config.json").is_file():
             raise BackboneError(f"{name} is not a model folder: it has no config.json", _OFFLINE)
-        return _from_hub_layout(name, path)
+        return _from_hub_layout(str(path.resolve()), path.resolve())
     return _from_hub_layout(name, None)
 
 
 def build(backbone: Backbone, head: Literal["linear", "mlp"], labels: list[str]) -> SkinResNet:
     """Put a fresh head for `labels` onto a backbone; the head's weights come from torch's random generator."""
-    config = ResNetConfig.from_dict(backbone.model.config.to_dict())
+    config = copy.deepcopy(backbone.model.config)
     config.head = head
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: number for number, label in enumerate(labels)}
@@ -151,11 +159,16 @@ def _from_hub_layout(name: str, folder: Path | None) -> Backbone:
         file = folder / "preprocessor_config.json" if folder else hf_hub_download(name, "preprocessor_config.json")
         colours = json.loads(Path(file).read_text(encoding="utf-8"))
         config = ResNetConfig.from_pretrained(name)
-        model = ResNetModel.from_pretrained(name, use_safetensors=True)
-        card: dict[str, Any] = config.to_dict()
-        revision = card.get("_commit_hash") or getattr(config, "_commit_hash", None)
-        source = f"{name}@{revision}" if revision else name
-        return _checked(
+        if config.model_type != "resnet":
+            raise ValueError(f"it is a {config.model_type}")
+        loaded: Any = ResNetModel.from_pretrained(name, use_safetensors=True, output_loading_info=True)
+        model, report = loaded
+        lacking = sorted(key for key in report["missing_keys"] if not key.endswith("num_batches_tracked"))
+        if lacking:
+            raise ValueError(f"{lacking[0]} is missing")
+        revision = getattr(config, "_commit_hash", None)
+        source = f"{folder.name}@{_digest(folder)}" if folder else f"{name}@{revision}" if revision else name
+        return _ready(
             Backbone(
                 name, model, _three(colours["image_mean"]), _three(colours["image_std"]), source, "see its model card"
             )
@@ -163,8 +176,13 @@ def _from_hub_layout(name: str, folder: Path | None) -> Backbone:
     except (OSError, HfHubHTTPError) as error:
         what = f"{name} can't be loaded" if folder else f"{name} can't be had from the Hugging Face Hub"
         raise BackboneError(f"{what} ({str(error).strip().splitlines()[0]})", _OFFLINE) from error
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise BackboneError(f"{name} is not a ResNet in Hub layout ({error!r})", _OFFLINE) from error
+
+
+def _digest(folder: Path) -> str:
+    """A short name for a local folder's weights, which says nothing of where it lies."""
+    return sha256(b"".join(file.read_bytes() for file in sorted(folder.glob("*.safetensors"))))[:12]
 
 
 def _three(values: list[float]) -> tuple[float, float, float]:
@@ -172,13 +190,13 @@ def _three(values: list[float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def _checked(backbone: Backbone) -> Backbone:
-    if backbone.model.config.model_type != "resnet":
-        raise BackboneError(f"{backbone.source} is a {backbone.model.config.model_type}, not a ResNet", _OFFLINE)
+def _ready(backbone: Backbone) -> Backbone:
     _set_pooling(backbone.model, getattr(backbone.model.config, "pool_padding", "both"))
     return backbone
 
 
 def _set_pooling(model: ResNetModel, padding: str) -> None:
     if padding == "end":  # inputs are not negative, so that padding with zero is padding with nothing
-        model.embedder.pooler = nn.Sequential(nn.ConstantPad2d((0, 1, 0, 1), 0.0), nn.MaxPool2d(3, 2))
+        model.embedder.pooler = nn.Sequential(  # type: ignore[assignment]
+            nn.ConstantPad2d((0, 1, 0, 1), 0.0), nn.MaxPool2d(3, 2)
+        )

@@ -2,17 +2,19 @@
 
 import ctypes
 import platform
+import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 
 from spectraderm import artifacts
 from spectraderm.data import manifest
@@ -24,8 +26,9 @@ from spectraderm.progress import Track, no_track
 from spectraderm.training import dataset, loop
 from spectraderm.training.config import Recipe
 from spectraderm.training.dataset import Floats
-from spectraderm.training.model import Augment, Backbone, Normalise, SkinResNet, build
+from spectraderm.training.model import Augment, Backbone, Normalise, SkinResNet, build, feature_width
 
+_HEAD = "head"
 _PACKAGES = ("spectraderm", "torch", "transformers", "accelerate", "kornia", "numpy", "pillow", "scikit-learn")
 
 
@@ -79,28 +82,27 @@ def train(
 
     cache = run / artifacts.CACHE
     pixels = dataset.read_pixels(Path(facts["root"]), rows, preprocessing, cache, track)
-    network = build(backbone, recipe.head, labels).eval().to(accelerator.device)
+    network = _fresh(backbone, recipe, labels, accelerator)
     normalise = Normalise(preprocessing).to(accelerator.device)
     features = None
     if not recipe.train_backbone or recipe.head_epochs:
         key = dataset.digest([row.sha256 for row in rows] + [backbone.source], preprocessing)
-        width = network.config.hidden_sizes[-1]
+        width = feature_width(network.config)
         features = dataset.compute_features(pixels, key, width, lambda x: network.features(normalise(x)), cache, track)
     targets = np.array([labels.index(row.label) for row in rows])
     groups = np.array([row.photo_group for row in rows])
+    trainer = _Trainer(recipe, pixels, features, targets, groups, normalise, accelerator, track)
     for fold in split.folds:
         folder = artifacts.fold_folder(run, fold.name)
         if (folder / artifacts.LOGITS).is_file():
             continue
         torch.manual_seed(fold.seed)
-        network = build(backbone, recipe.head, labels).eval().to(accelerator.device)
+        network = _fresh(backbone, recipe, labels, accelerator)
         sides = [fold.splits[row.path] for row in rows]
-        where = {name: np.array([i for i, side in enumerate(sides) if side == name]) for name in ("train", "val")}
-        data = {"targets": targets, "groups": groups, **where}
-        task = _train_fold(network, recipe, normalise, pixels, features, data, fold.seed, folder, accelerator, track)
-        logits = dataset.in_batches(task.inputs, task.forward_plain)
+        logits = trainer.train(network, sides, fold.seed, folder)
         _write_logits(folder / artifacts.LOGITS, rows, sides, labels, logits)
         (folder / artifacts.STATE).unlink(missing_ok=True)
+        shutil.rmtree(folder / _HEAD, ignore_errors=True)
     accelerator.end_training()
 
 
@@ -108,7 +110,8 @@ def restore(run: Path, backbone: Backbone) -> tuple[SkinResNet, Preprocessing]:
     """The final model of a trained run folder, in eval mode on the CPU, and its preprocessing."""
     config = read_config(run)
     recipe = Recipe.model_validate(config["recipe"])
-    network = build(backbone, recipe.head, config["labels"]).eval()
+    network = build(backbone, recipe.head, config["labels"])
+    network.train(False)
     trained = network if recipe.train_backbone else network.classifier
     loop.load_weights(artifacts.fold_folder(run, artifacts.FINAL) / artifacts.CHECKPOINT, trained)
     return network, Preprocessing.from_hub(config["preprocessing"])
@@ -119,46 +122,66 @@ def read_config(run: Path) -> dict[str, Any]:
     return artifacts.read_json(run / artifacts.CONFIG, "Run `spectraderm train RUN` first")
 
 
-def _train_fold(
-    network: SkinResNet,
-    recipe: Recipe,
-    normalise: Normalise,
-    pixels: Pixels,
-    features: Floats | None,
-    data: dict[str, npt.NDArray[np.int64]],
-    seed: int,
-    folder: Path,
-    accelerator: Accelerator,
-    track: Track,
-) -> loop.Task:
-    """Train the head on features, or all layers on pixels after that; returns the task that was trained."""
+@dataclass(frozen=True)
+class _Trainer:
+    """What all folds share: the recipe, and of all photos pixels, features (where used), class numbers and groups."""
 
-    def report(row: dict[str, float]) -> None:
-        accelerator.log({f"{folder.name}/{name}": value for name, value in row.items()}, step=int(row["epoch"]))
+    recipe: Recipe
+    pixels: Pixels
+    features: Floats | None
+    targets: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.int64]
+    normalise: Normalise
+    accelerator: Accelerator
+    track: Track
 
-    def on_features(batch: Tensor) -> Tensor:
-        return network.classifier(batch.to(accelerator.device))
+    def train(self, network: SkinResNet, sides: Sequence[str], seed: int, folder: Path) -> Floats:
+        """Train the head on features, or all layers on pixels after that; the logits of all photos."""
 
-    def on_pixels(batch: Tensor) -> Tensor:
-        return network.classifier(network.features(normalise(batch)))
+        def on_features(batch: Tensor) -> Tensor:
+            return cast("Tensor", network.classifier(batch.to(self.accelerator.device)))
 
-    def on_changed_pixels(batch: Tensor) -> Tensor:
-        return on_pixels(change(batch.to(accelerator.device)))
+        def on_pixels(batch: Tensor) -> Tensor:
+            return cast("Tensor", network.classifier(network.features(self.normalise(batch))))
 
-    head = {"params": list(network.classifier.parameters()), "lr": recipe.learning_rate}
-    layers = {"params": list(network.resnet.parameters()), "lr": recipe.backbone_learning_rate or recipe.learning_rate}
-    if features is not None and not (folder / artifacts.STATE).is_file():
-        task = loop.Task(network.classifier, [head], on_features, on_features, inputs=features, **data)
-        if not recipe.train_backbone:
-            loop.fit(task, recipe, seed, folder, accelerator, track, report)
-            return task
-        loop.fit(task, recipe.head_first(), seed, folder / "head", accelerator, no_track, lambda row: None)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    change = Augment(recipe.augment, recipe.train_size or recipe.image_size)
-    forward = on_changed_pixels if recipe.augment else on_pixels
-    task = loop.Task(network, [layers, head], forward, on_pixels, inputs=pixels, **data)
-    loop.fit(task, recipe, seed, folder, accelerator, track, report)
-    return task
+        def on_changed_pixels(batch: Tensor) -> Tensor:
+            return on_pixels(change(batch.to(self.accelerator.device)))
+
+        def log(row: dict[str, float]) -> None:
+            values = {f"{folder.name}/{name}": value for name, value in row.items()}
+            self.accelerator.log(values, step=int(row["epoch"]))
+
+        recipe = self.recipe
+        train, val = (np.array([i for i, side in enumerate(sides) if side == name]) for name in ("train", "val"))
+        about = loop.Photos(self.targets, self.groups, train, val)
+        head = {"params": list(network.classifier.parameters()), "lr": recipe.learning_rate}
+        if self.features is not None:
+            task = loop.Task(network.classifier, [head], self.features, on_features, on_features, about)
+            if not recipe.train_backbone:
+                loop.fit(task, recipe, seed, folder, self.accelerator, self.track, log)
+                return task.logits()
+            if not (folder / artifacts.STATE).is_file():
+                loop.fit(task, recipe.head_first(), seed, folder / _HEAD, self.accelerator, no_track, _keep_quiet)
+        nn.Module.to(network, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        change = Augment(recipe.augment, recipe.train_size or recipe.image_size)
+        forward = on_changed_pixels if recipe.augment else on_pixels
+        rate = recipe.backbone_learning_rate or recipe.learning_rate
+        layers = {"params": list(network.resnet.parameters()), "lr": rate}
+        task = loop.Task(network, [layers, head], self.pixels, forward, on_pixels, about)
+        loop.fit(task, recipe, seed, folder, self.accelerator, self.track, log)
+        return task.logits()
+
+
+def _fresh(backbone: Backbone, recipe: Recipe, labels: list[str], accelerator: Accelerator) -> SkinResNet:
+    """A network with a new head; its norms keep their statistics, for a few hundred photos would blur them."""
+    network = build(backbone, recipe.head, labels)
+    network.train(False)
+    nn.Module.to(network, accelerator.device)
+    return network
+
+
+def _keep_quiet(row: dict[str, float]) -> None:
+    """The head's first training is not logged."""
 
 
 def _claim(run: Path, config: dict[str, Any], resume: bool) -> None:
