@@ -1,9 +1,14 @@
 """Parse, call one function, print. The only place that exits; data goes to stdout, everything else to stderr."""
 
+import os
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
+from io import TextIOWrapper
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -59,7 +64,7 @@ BatchSize = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 Lr = Annotated[float | None, typer.Option(help="Learning rate of the head, instead of the recipe's.")]
 Patience = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 DEFAULT_BACKBONE = "microsoft/resnet-50"
-DEFAULT_RECIPE = "finetune"
+DEFAULT_RECIPE = "mission"
 
 
 @app.command()
@@ -176,19 +181,20 @@ def predict(
     from spectraderm.serving import batch  # noqa: PLC0415
     from spectraderm.serving.classifier import load_model  # noqa: PLC0415
 
-    chosen = format or (Format.table if sys.stdout.isatty() else Format.jsonl)
     classifier = load_model(model)
-    writer = batch.writer(chosen.value, sys.stdout, classifier, top_k)
     failed = 0
-    for path, result in batch.predict(classifier, photos, sys.stdin.buffer):
-        if isinstance(result, SpectraDermError):
-            failed += 1
-            _say(f"error: {result}")
-        else:
-            writer.write(path, result)
-    writer.close()
+    with _stdout() as stdout:
+        chosen = format or (Format.table if stdout.isatty() else Format.jsonl)
+        writer = batch.writer(chosen.value, stdout, classifier, top_k)
+        for path, result in batch.predict(classifier, photos, sys.stdin.buffer):
+            if isinstance(result, SpectraDermError):
+                failed += 1
+                _say(f"error: {result}")
+            else:
+                writer.write(path, result)
+        writer.close()
     if failed:
-        _say(f"{failed} photos could not be read")
+        _say(f"{failed} of the photos could not be read")
         raise typer.Exit(1)
 
 
@@ -207,26 +213,44 @@ def demo(
         result = pipeline.demo(out, data, seed, track)
     terminal.say_audit(result.run)
     terminal.say_scores([result.run], [result.evaluation])
-    table = batch.TableWriter(sys.stdout, load_model(), top_k=2)
-    for path, prediction in result.predictions.items():
-        table.write(path, prediction)
-    table.close()
+    with _stdout() as stdout:
+        table = batch.TableWriter(stdout, load_model(), top_k=2)
+        for path, prediction in result.predictions.items():
+            table.write(path, prediction)
+        table.close()
     _say(result.story)
 
 
 def main() -> None:
     """The console script: errors that are expected become one line and exit code 2."""
+    signal.signal(signal.SIGINT, _stop)
     try:
         app()
-    except SpectraDermError as error:
+    except (SpectraDermError, OSError) as error:  # OSError: a full disk, or a folder that can't be written into
         _say(f"error: {error}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        _say("stopped; --resume goes on where training was")
-        sys.exit(130)
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
+
+
+def _stop(*_: object) -> None:
+    _say("stopped; --resume goes on where training was")
+    sys.exit(130)
+
+
+@contextmanager
+def _stdout() -> Iterator[TextIO]:
+    """Where data goes, flushed at the end. Leaves quietly when its reader has gone, as in `predict ... | head -1`."""
+    if sys.stdout is None:  # Python's, where it was closed before the start
+        raise SpectraDermError("stdout is closed", "Nothing can be printed")
+    if isinstance(sys.stdout, TextIOWrapper):  # names of files need not be text in its encoding
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        yield sys.stdout
+        sys.stdout.flush()
+    except OSError as error:  # a photo's own are `SpectraDermError`s
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries, and fails, again at its end
+        if isinstance(error, BrokenPipeError):
+            raise typer.Exit(141) from None
+        raise SpectraDermError(f"stdout can't be written to ({error.strerror})") from error
 
 
 def _stages() -> tuple[Any, Any]:
@@ -244,4 +268,5 @@ def _changes(epochs: int | None, batch_size: int | None, lr: float | None, patie
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    if sys.stderr is not None:  # closed before the start
+        sys.stderr.write(text + "\n")

@@ -30,7 +30,7 @@ DEMO_FOLDS = 3
 class Options:
     """How a run is made. `folds` 0 means 5 by photo and 1 as given; `changes` overrides settings of the recipe."""
 
-    recipe: str = "finetune"
+    recipe: str = "mission"
     backbone: str = model.DEFAULT_BACKBONE
     protocol: Protocol = "by-photo"
     folds: int = 0

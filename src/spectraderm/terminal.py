@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
@@ -63,19 +64,16 @@ def say_audit(run: Path) -> None:
 
 def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> None:
     """Scores of one or several runs side by side, each with its protocol and interval."""
-    table = Table(
-        "run", "split", "photos", "groups", "accuracy", "each group once", "balanced", box=None, pad_edge=False
-    )
-    table.title = "\nScores with 95 % intervals (resampled by photo group)"
-    table.title_justify = "left"
+    say("\nScores in %, with 95 % intervals from resampling photo groups")
     for run, evaluation in zip(runs, evaluations, strict=True):
-        name = f"{run.name} ({evaluation['protocol']}, {evaluation['recipe']})"
+        table = Table("split", "photos/groups", "accuracy", "each group once", "balanced", box=None, pad_edge=False)
+        table.title = f"{escape(run.name)}: {escape(evaluation['recipe'])}, {evaluation['protocol']}"
+        table.title_justify = "left"
         for split, scores in evaluation["splits"].items():
             cells = [_score(scores[metric]) for metric in ("accuracy", "group_accuracy", "balanced_accuracy")]
-            counts = (str(scores["n_photos"]), str(scores["n_groups"]))
-            table.add_row(Text(name), split.replace("_", " "), *counts, *cells)
-            name = ""
-    _console.print(table, soft_wrap=False)
+            counts = f"{scores['n_photos']}/{scores['n_groups']}"
+            table.add_row(split.replace("_", " "), counts, *cells)
+        _console.print(table, soft_wrap=False)
     for run, evaluation in zip(runs, evaluations, strict=True):
         for what, over in evaluation.get("over_folds", {}).items():
             kind = "draws" if evaluation["protocol"] == "as-given" else "folds"
@@ -97,7 +95,7 @@ def say_warning(run: Path, evaluation: dict[str, Any]) -> None:
 
 
 def _score(metric: dict[str, float]) -> str:
-    return f"{100 * metric['value']:.2f} % ({100 * metric['low']:.1f}–{100 * metric['high']:.1f})"
+    return f"{100 * metric['value']:.1f} ({100 * metric['low']:.1f}–{100 * metric['high']:.1f})"
 
 
 def _lines(items: Iterable[T], description: str, total: int) -> Iterable[T]:

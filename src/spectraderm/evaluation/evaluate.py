@@ -74,7 +74,11 @@ def evaluate(run: Path) -> dict[str, Any]:
 
 
 def read_logits(run: Path, config: Mapping[str, Any]) -> list[Logits]:
-    """The logits of every fold, the final one first."""
+    """The logits of every fold, the final one first.
+
+    Raises:
+        RunFolderError: a fold has none yet, or they are damaged.
+    """
     names = [f"logit:{label}" for label in config["labels"]]
     number = {label: i for i, label in enumerate(config["labels"])}
     folds = []
@@ -83,13 +87,16 @@ def read_logits(run: Path, config: Mapping[str, Any]) -> list[Logits]:
         records = artifacts.read_csv(path, [*artifacts.LOGIT_COLUMNS, *names], "Run `spectraderm train RUN --resume`")
         if not records:
             raise RunFolderError(f"{path} is empty", "Train again")
-        logits = np.array([[float(record[name]) for name in names] for record in records])
+        try:
+            logits = np.array([[float(record[name]) for name in names] for record in records])
+            true = np.array([number[record["label"]] for record in records])
+            groups = np.array([int(record["photo_group"]) for record in records])
+        except (KeyError, ValueError) as error:
+            raise RunFolderError(f"{path} is damaged ({error!r})", "Train again") from error
+        if not np.isfinite(logits).all():
+            raise RunFolderError(f"{path} has logits that are no numbers: training diverged", "Lower the learning rate")
         exponents = np.exp(logits - logits.max(1, keepdims=True))
-        guessed = Guesses(
-            np.array([number[record["label"]] for record in records]),
-            logits.argmax(1),
-            np.array([int(record["photo_group"]) for record in records]),
-        )
+        guessed = Guesses(true, logits.argmax(1), groups)
         folds.append(
             Logits(
                 entry["fold"],

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from spectraderm import artifacts
 
 mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "0"})
+mpl.rcParams["text.parse_math"] = False  # a dollar in a class name is a dollar
 _TRAIN, _VAL = "#4477aa", "#cc6633"
 
 

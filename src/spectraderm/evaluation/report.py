@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,7 @@ def write_report(run: Path, evaluation: dict[str, Any]) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters["yaml"] = json.dumps  # a JSON string is a YAML string
+    templates.filters |= {"yaml": json.dumps, "plain": _plain, "pathless": _pathless}  # JSON strings are YAML strings
     card = templates.get_template("card.md.j2").render(content)
     artifacts.write_bytes(run / artifacts.CARD, card.encode())
     folds = read_logits(run, config)
@@ -70,6 +71,16 @@ def percent(value: float | None) -> str:
 def score(metric: dict[str, float]) -> str:
     """A metric with its interval: `87.3 % (84.9–89.6)`."""
     return f"{percent(metric['value'])} ({100 * metric['low']:.1f}–{100 * metric['high']:.1f})"
+
+
+def _plain(text: str) -> str:
+    """A name in Markdown that means nothing but itself."""
+    return re.sub(r"([\\`*_\[\]<>|&])", r"\\\1", text)
+
+
+def _pathless(name: str) -> str:
+    """A backbone's name; of an absolute path only the last part, for cards are published."""
+    return Path(name).name if Path(name).is_absolute() else name
 
 
 def _wrong(root: Path, folds: list[Logits], config: dict[str, Any]) -> list[dict[str, Any]]:
@@ -98,6 +109,7 @@ def _thumbnail(path: Path) -> str:
     except (OSError, SpectraDermError):
         return ""
     image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    image.info.clear()  # Pillow would copy a comment
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=80)
     return _data_url(buffer.getvalue(), "jpeg")

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spectraderm.errors import SpectraDermError, UnreadablePhoto
-from spectraderm.preprocessing import HEIC_SUFFIXES, SUFFIXES
+from spectraderm.preprocessing import HEIC_SUFFIXES, MAX_BYTES, SUFFIXES
 from spectraderm.serving.classifier import Classifier, Prediction
 
 STDIN = "-"
@@ -30,7 +30,7 @@ def predict(
             continue
         for path in paths:
             try:
-                yield path, classifier.predict(stdin.read() if path == STDIN else path)
+                yield path, classifier.predict(stdin.read(MAX_BYTES + 1) if path == STDIN else path)
             except SpectraDermError as error:
                 yield path, error
 
@@ -42,22 +42,31 @@ def find(name: str) -> list[str]:
         UnreadablePhoto: there are none.
     """
     path = Path(name)
-    if name == STDIN or path.is_file():
-        return [name]
-    if path.is_dir():
-        found = sorted(
-            file
-            for file in path.rglob("*")
-            if file.suffix.lower() in SUFFIXES | HEIC_SUFFIXES
-            and not any(part.startswith(".") for part in file.relative_to(path).parts)
-        )
-        if found:
-            return [str(file) for file in found]
+    try:
+        if name == STDIN or (path.exists() and not path.is_dir()):
+            return [name]
+        if path.is_dir():
+            found = _below(path)
+        else:
+            found = [match for match in sorted(glob.glob(name, recursive=True)) if Path(match).is_file()]  # noqa: PTH207
+    except OSError as error:  # such as a name that is too long
+        raise UnreadablePhoto(f"{name}: {error.strerror}", "Check the path") from error
+    if not found and path.is_dir():
         raise UnreadablePhoto(f"{name} holds no photos", "Give a folder with JPEG, PNG, WEBP, BMP, TIFF, GIF or HEIC")
-    matches = [match for match in sorted(glob.glob(name, recursive=True)) if Path(match).is_file()]  # noqa: PTH207
-    if not matches:
+    if not found:
         raise UnreadablePhoto(f"{name}: no such file or folder", "Check the path")
-    return matches
+    return found
+
+
+def _below(folder: Path) -> list[str]:
+    """The photos in a folder and all below it, without hidden files and folders. A link is followed to a file only."""
+    return [
+        str(file)
+        for file in sorted(folder.rglob("*"))
+        if file.suffix.lower() in SUFFIXES | HEIC_SUFFIXES
+        and (file.is_file() or file.is_symlink())
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+    ]
 
 
 class Writer(Protocol):
@@ -85,7 +94,7 @@ class JsonWriter:
 
     def write(self, path: str, prediction: Prediction) -> None:
         """Write one prediction."""
-        self._stream.write(json.dumps({"path": path, **prediction.to_dict()}, ensure_ascii=False) + "\n")
+        self._stream.write(json.dumps({"path": path, **prediction.to_dict()}) + "\n")
 
     def close(self) -> None:
         """Nothing is left to write."""
@@ -132,9 +141,8 @@ class TableWriter:
         """Print the table."""
         if self._table.row_count:
             self._console.print(self._table)
-            self._console.print(
+            note = (
                 f"\nModel {self._classifier.model_id}. Not a diagnosis: it knows {len(self._classifier.labels)} "
-                "conditions and always names one of them. Probabilities are not calibrated.",
-                style="dim",
-                highlight=False,
+                "conditions and always names one of them. Probabilities are not calibrated."
             )
+            self._console.print(Text(note, style="dim"))

@@ -1,6 +1,7 @@
 """A model folder, opened and checked -> a `Prediction` for a photo, however the photo comes."""
 
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -14,7 +15,17 @@ from PIL import Image
 from spectraderm import artifacts
 from spectraderm.engine import Engine, Floats
 from spectraderm.errors import MissingExtra, ModelFolderError, UnreadablePhoto
-from spectraderm.preprocessing import Pixels, Preprocessing, decode, to_rgb, upright
+from spectraderm.preprocessing import (
+    MAX_ASPECT,
+    MAX_BYTES,
+    MAX_PIXELS,
+    MIN_SIDE,
+    Pixels,
+    Preprocessing,
+    decode,
+    to_rgb,
+    upright,
+)
 
 PhotoLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
 """A path, a file's bytes, a Pillow image, or pixels `uint8[h, w]`, `uint8[h, w, 3]` (RGB) or `uint8[h, w, 4]`."""
@@ -57,11 +68,19 @@ class Classifier:
     def __init__(self, folder: artifacts.ModelFolder, threads: int = 0) -> None:
         self.facts = folder.facts
         self.preprocessing = Preprocessing.from_hub(folder.json(artifacts.PREPROCESSOR))
-        names = folder.json(artifacts.MODEL_CONFIG).get("id2label", {})
-        self.labels: list[str] = [names[key] for key in sorted(names, key=int)]
         self.model_id = str(folder.facts.get("model_id", folder.name))
         self.engine = Engine(folder.files[artifacts.ONNX], f"{folder.name}/{artifacts.ONNX}", threads)
-        self._display: dict[str, str] = folder.facts.get("display_names", {})
+        try:
+            names = folder.json(artifacts.MODEL_CONFIG)["id2label"]
+            self.labels: list[str] = [str(names[str(number)]) for number in range(len(names))]
+            display = dict(folder.facts.get("display_names", {}))
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFolderError(
+                f"{folder.name}: its class names are damaged ({error!r})", "Export it again"
+            ) from error
+        if (self.engine.size, self.engine.classes) != (self.preprocessing.size, len(self.labels)):
+            raise ModelFolderError(f"{folder.name}: its files do not belong together", "Export it again")
+        self._display = {label: str(display.get(label, label)) for label in self.labels}
 
     @overload
     def predict(self, photo: PhotoLike) -> Prediction: ...  # type: ignore[overload-overlap]
@@ -86,17 +105,13 @@ class Classifier:
     def pixels(self, photo: PhotoLike) -> Pixels:
         """The model's input for a photo: `uint8[size, size, 3]`."""
         if isinstance(photo, Image.Image):
-            image = to_rgb(upright(photo))
+            image = _from_pillow(photo)
         elif isinstance(photo, np.ndarray):
             image = to_rgb(_from_array(photo))
         elif isinstance(photo, bytes):
             image = decode(photo).image
         else:
-            try:
-                data = Path(photo).read_bytes()
-            except OSError as error:
-                raise UnreadablePhoto(f"{photo}: {error.strerror or error}", "Check the path") from error
-            image = decode(data, str(photo)).image
+            image = decode(_read(Path(photo)), str(photo)).image
         return self.preprocessing(image)
 
     def _predict(self, photo: PhotoLike) -> Prediction:
@@ -147,6 +162,40 @@ def _heatmap(evidence: Floats) -> list[list[float]]:
     return np.round(positive / peak if peak > 0 else positive, 4).astype(float).tolist()  # type: ignore[no-any-return]
 
 
+def _read(path: Path) -> bytes:
+    """A file's bytes; what has no end or would wait for a writer, such as a pipe, is refused."""
+    try:
+        about = path.stat()
+        if not stat.S_ISREG(about.st_mode):
+            raise UnreadablePhoto(f"{path}: not a file", "Check the path")
+        if about.st_size > MAX_BYTES:
+            raise UnreadablePhoto(f"{path}: more than {MAX_BYTES // 1_000_000} MB", "Scale it down")
+        return path.read_bytes()
+    except (OSError, ValueError) as error:
+        raise UnreadablePhoto(f"{path}: {getattr(error, 'strerror', error)}", "Check the path") from error
+
+
+def _from_pillow(photo: Image.Image) -> Image.Image:
+    _check_size(*photo.size)
+    try:
+        return to_rgb(upright(photo), "the image")
+    except UnreadablePhoto:
+        raise
+    except Exception as error:  # Pillow decodes late, and raises nearly anything on damaged bytes
+        raise UnreadablePhoto(f"the image can't be decoded ({error})") from error
+
+
+def _check_size(width: int, height: int) -> None:
+    """What a photo file would be refused for, an image or array is refused for, too."""
+    short, long = sorted((width, height))
+    if short < MIN_SIDE or long > MAX_ASPECT * short or width * height > MAX_PIXELS:
+        raise UnreadablePhoto(
+            f"an image of {width}x{height} is not read",
+            f"Both sides need {MIN_SIDE} pixels, one at most {MAX_ASPECT} times the other, "
+            f"and {MAX_PIXELS // 1_000_000} megapixels are the most",
+        )
+
+
 def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:
     grey, colour = array.ndim == 2, array.ndim == 3 and array.shape[2] in (3, 4)
     if array.dtype != np.uint8 or not (grey or colour):
@@ -154,6 +203,7 @@ def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:
             f"an array of {array.dtype}{list(array.shape)} is not a photo",
             "Give uint8[h, w], uint8[h, w, 3] in RGB order, or uint8[h, w, 4]",
         )
+    _check_size(array.shape[1], array.shape[0])
     return Image.fromarray(array)
 
 
