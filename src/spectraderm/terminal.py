@@ -66,13 +66,13 @@ def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> N
     """Scores of one or several runs side by side, each with its protocol and interval."""
     say("\nScores in %, with 95 % intervals from resampling photo groups")
     for run, evaluation in zip(runs, evaluations, strict=True):
-        table = Table("split", "photos/groups", "accuracy", "each group once", "balanced", box=None, pad_edge=False)
+        table = Table("split", "files/groups", "accuracy", "each group once", "balanced", box=None, pad_edge=False)
         table.title = f"{escape(run.name)}: {escape(evaluation['recipe'])}, {evaluation['protocol']}"
         table.title_justify = "left"
         for split, scores in evaluation["splits"].items():
             cells = [_score(scores[metric]) for metric in ("accuracy", "group_accuracy", "balanced_accuracy")]
             counts = f"{scores['n_photos']}/{scores['n_groups']}"
-            table.add_row(split.replace("_", " "), counts, *cells)
+            table.add_row(split.replace("_without_", ", no ").replace("_", " "), counts, *cells)
         _console.print(table, soft_wrap=False)
     for run, evaluation in zip(runs, evaluations, strict=True):
         for what, over in evaluation.get("over_folds", {}).items():
@@ -95,6 +95,8 @@ def say_warning(run: Path, evaluation: dict[str, Any]) -> None:
 
 
 def _score(metric: dict[str, float]) -> str:
+    if metric["low"] == metric["high"]:
+        return f"{100 * metric['value']:.1f}"
     return f"{100 * metric['value']:.1f} ({100 * metric['low']:.1f}–{100 * metric['high']:.1f})"
 
 

@@ -42,6 +42,8 @@ def find(name: str) -> list[str]:
         UnreadablePhoto: there are none.
     """
     path = Path(name)
+    if not name:  # or it would stand for the current folder
+        raise UnreadablePhoto("a photo's name is empty", "Give a file, folder or glob")
     try:
         if name == STDIN or (path.exists() and not path.is_dir()):
             return [name]

@@ -144,8 +144,11 @@ def load_model(source: str | os.PathLike[str] | None = None, threads: int = 0) -
         path = Path(str(resources.files("spectraderm") / "default_model"))
     else:
         path = Path(source)
-        if not path.exists():
-            path = _from_hub(str(source))
+        try:
+            here = path.exists()
+        except OSError as error:  # such as a name that is too long
+            raise ModelFolderError(f"{source}: {error.strerror}", "Check the path") from error
+        path = path if here else _from_hub(str(source))
     return Classifier(artifacts.read_model_folder(path), threads)
 
 

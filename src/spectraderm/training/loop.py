@@ -146,6 +146,7 @@ def load_weights(path: Path, module: nn.Module) -> None:
 
 
 def _optimizer(parameters: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:
+    parameters = [dict(group) for group in parameters]  # optimizers write their settings into them
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(
             parameters, lr=recipe.learning_rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
@@ -207,9 +208,6 @@ def _restore(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) ->
                 _, number, key = name.split("/")
                 state.setdefault(int(number), {})[key] = value
         optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-        for parameter, values in optimizer.state.items():  # laid out in memory alike, or sums are rounded differently
-            for key, value in values.items():
-                values[key] = torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
     except Exception as error:  # safetensors and torch raise their own kinds
         raise RunFolderError(
             f"{path} can't be resumed from ({str(error).splitlines()[0]})", "Delete it to start this fold again"
