@@ -4,18 +4,21 @@ Photos are noise of few waves, so that no two seeds share a perceptual hash and 
 """
 
 import io
-import json
 import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from spectraderm.data.manifest import Row
+
+if TYPE_CHECKING:
+    from tinynet import Exported
 
 MADE_BY: dict[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -105,41 +108,35 @@ def write_tinted(root: Path, folders: Mapping[str, int]) -> Path:
     return root
 
 
-def write_tiny(folder: Path, seed: int = 0, pool_padding: str = "both") -> Path:
-    """A small random ResNet in Hub layout, with norms that have seen some noise."""
-    import torch
-    from transformers import ResNetConfig, ResNetModel
-
-    torch.manual_seed(seed)
-    sizes = {"embedding_size": 8, "hidden_sizes": [8, 16, 24, 32], "depths": [1, 1, 1, 1]}
-    model = ResNetModel(ResNetConfig(**sizes, layer_type="bottleneck"))
-    for _ in range(20):
-        model(torch.randn(16, 3, 64, 64))
-    model.config.pool_padding = pool_padding
-    model.save_pretrained(folder)
-    colours = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.25, 0.3]}
-    (folder / "preprocessor_config.json").write_text(json.dumps(colours))
-    return folder
-
-
-def prepare(run: Path, photos: Path, folds: int = 1) -> Path:
-    """A run folder that can be trained in; more folds than one are cut by photo."""
-    from spectraderm import pipeline
-    from spectraderm.data.audit import audit
-
-    audit(photos, run)
-    pipeline.split(run, "as-given" if folds == 1 else "by-photo", folds, 0)
-    return run
-
-
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes of 12 photos in given folders; don't write into it."""
-    folders = {f"{split}/{label}": count for split, count in (("train", 9), ("test", 3)) for label in ("A- a", "b", "c")}
+    labels, counts = ("A- a", "b", "c"), {"train": 9, "test": 3}
+    folders = {f"{split}/{label}": count for split, count in counts.items() for label in labels}
     return write_tinted(tmp_path_factory.mktemp("data") / "photos", folders)
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`write_tiny`'s folder; don't write into it."""
+    """A small random ResNet in Hub layout; don't write into it."""
+    from tinynet import write_tiny  # here, for torch takes seconds to import, and most tests do without
+
     return write_tiny(tmp_path_factory.mktemp("hub") / "tiny-resnet")
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory, photos: Path, tiny: Path) -> dict[str, Path]:
+    """By recipe, a run folder of `photos` as given that was trained; don't write into them."""
+    from tinynet import RECIPES, prepare, train_one
+
+    root = tmp_path_factory.mktemp("runs")
+    return {recipe: train_one(prepare(root / recipe, photos), recipe, tiny) for recipe in RECIPES}
+
+
+@pytest.fixture(scope="session")
+def exports(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path], tiny: Path) -> "dict[str, Exported]":
+    """By recipe, the same evaluated and exported; don't write into them."""
+    from tinynet import export_one
+
+    root = tmp_path_factory.mktemp("exports")
+    return {recipe: export_one(run, root / recipe, tiny) for recipe, run in runs.items()}

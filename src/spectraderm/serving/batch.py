@@ -128,7 +128,10 @@ class TableWriter:
         self._console = Console(file=stream)
         self._classifier = classifier
         self._top_k = top_k
-        self._table = Table("photo", "most probable", "probability", box=None, pad_edge=False)
+        self._table = Table(box=None, pad_edge=False)
+        self._table.add_column("photo", overflow="fold")
+        self._table.add_column("most probable")
+        self._table.add_column("probability")
         if top_k > 1:
             self._table.add_column("then")
 

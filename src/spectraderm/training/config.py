@@ -60,8 +60,8 @@ class Recipe(BaseModel):
 
     def head_first(self) -> "Recipe":
         """The recipe by which the head alone is trained before all layers are."""
-        changes = {"epochs": self.head_epochs, "optimizer": "adamw", "learning_rate": 1e-3}
-        return self.model_copy(update={**changes, "schedule": "constant", "warmup_epochs": 0.0})
+        changes = {"epochs": self.head_epochs, "optimizer": "adamw", "schedule": "constant", "warmup_epochs": 0.0}
+        return self.model_copy(update=changes)
 
 
 def names() -> list[str]:

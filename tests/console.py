@@ -1,0 +1,49 @@
+"""The console script: in this process, or started as one of its own."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from typing import IO, NamedTuple
+from unittest import mock
+
+from spectraderm import cli
+
+START = [sys.executable, "-c", "from spectraderm.cli import main; main()"]
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def call(*arguments: object, stdin: bytes = b"") -> Done:
+    """Run it here, on a wide terminal that is none."""
+    out = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    err = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", write_through=True)
+    with (
+        mock.patch.object(signal, "signal"),
+        mock.patch.object(sys, "argv", ["spectraderm", *map(str, arguments)]),
+        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))),
+        mock.patch.dict(os.environ, {"COLUMNS": "200"}),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = int(end.code or 0)
+    texts = [stream.buffer.getvalue().decode() for stream in (out, err) if isinstance(stream.buffer, io.BytesIO)]
+    assert "Traceback" not in texts[1]
+    return Done(code, *texts)
+
+
+def start(
+    *arguments: object, stdin: int | None = None, stdout: int | IO[bytes] | None = None
+) -> "subprocess.Popen[bytes]":
+    """Start it, with stderr to be read."""
+    return subprocess.Popen([*START, *map(str, arguments)], stdin=stdin, stdout=stdout, stderr=subprocess.PIPE)

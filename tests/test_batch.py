@@ -1,0 +1,163 @@
+import csv
+import io
+import json
+import os
+from pathlib import Path
+
+import pytest
+from conftest import encode, paint
+from handmade import LABELS, write_model
+
+import spectraderm
+from spectraderm import Classifier, Prediction
+from spectraderm.errors import SpectraDermError, UnreadablePhoto
+from spectraderm.serving import batch
+
+ODD = ("[red]x[/red]", "a[1]", "ünï 中", "line\nbreak", 'quo"te, comma', "=1+1")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    return spectraderm.load_model(write_model(tmp_path_factory.mktemp("m") / "model"))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def put(*names: str) -> None:
+    for number, name in enumerate(names):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(encode(paint(number)))
+
+
+def all_of(model: Classifier, *names: str, stdin: bytes = b"") -> list[tuple[str, Prediction | SpectraDermError]]:
+    return list(batch.predict(model, names, io.BytesIO(stdin)))
+
+
+def written(model: Classifier, format: str, *names: str, top_k: int = 3) -> str:  # noqa: A002
+    stream = io.StringIO()
+    writer = batch.writer(format, stream, model, top_k)
+    for path, result in all_of(model, *names):
+        assert isinstance(result, Prediction)
+        writer.write(path, result)
+    writer.close()
+    return stream.getvalue()
+
+
+def test_a_folder_stands_for_the_photos_below_it_in_order(here: Path) -> None:
+    put("f/b.jpg", "f/a.JPEG", "f/sub/deeper/c.png", "f/.hidden.jpg", "f/.git/d.jpg", "f/notes.txt", "f/x.heic")
+    assert batch.find("f") == ["f/a.JPEG", "f/b.jpg", "f/sub/deeper/c.png", "f/x.heic"]
+    assert batch.find("f/") == batch.find("f")
+    assert batch.find(str(here / "f"))[0] == str(here / "f/a.JPEG")
+
+
+def test_a_folder_inside_a_hidden_one_is_read_when_asked_for(here: Path) -> None:
+    put(".secret/f/a.jpg")
+    assert batch.find(".secret/f") == [".secret/f/a.jpg"]
+    assert batch.find(".secret") == [".secret/f/a.jpg"]
+
+
+def test_folders_and_pipes_named_like_photos_are_no_photos(here: Path) -> None:
+    put("f/a.jpg", "f/album.jpg/b.jpg")
+    os.mkfifo("f/pipe.jpg")
+    Path("f/gone.jpg").symlink_to("nowhere")
+    assert batch.find("f") == ["f/a.jpg", "f/album.jpg/b.jpg", "f/gone.jpg"]
+
+
+def test_globs_stand_for_the_files_that_match(here: Path) -> None:
+    put("f/b.jpg", "f/a.jpg", "f/c.png", "f/sub/d.jpg", "f/e.jpg/no.txt")
+    assert batch.find("f/*.jpg") == ["f/a.jpg", "f/b.jpg"]
+    assert batch.find("f/**/*.jpg") == ["f/a.jpg", "f/b.jpg", "f/sub/d.jpg"]
+    assert batch.find("f/[ac].*") == ["f/a.jpg", "f/c.png"]
+
+
+@pytest.mark.parametrize("name", ["a[1].jpg", "what?.jpg", "*.jpg", "-.jpg", " .jpg"])
+def test_a_file_is_a_file_before_it_is_a_glob(name: str, here: Path) -> None:
+    put(name, "a1.jpg", "whatx.jpg")
+    assert batch.find(name) == [name]
+
+
+def test_a_folder_may_have_brackets(here: Path) -> None:
+    put("f[1]/a.jpg", "f1/b.jpg")
+    assert batch.find("f[1]") == ["f[1]/a.jpg"]
+
+
+@pytest.mark.parametrize("name", ["nothing.jpg", "*.webp", "", "empty", "x" * 5000, "a\0b", "a.jpg/b.jpg"])
+def test_names_without_photos_are_errors(name: str, here: Path, model: Classifier) -> None:
+    Path("empty").mkdir()
+    put("a.jpg", "empty/readme.txt")
+    [(path, error)] = all_of(model, name)
+    assert path == name
+    assert isinstance(error, UnreadablePhoto)
+    assert error.remedy
+
+
+def test_bad_photos_are_reported_in_their_place_and_the_rest_is_done(here: Path, model: Classifier) -> None:
+    put("f/a.jpg", "f/c.jpg", "z.jpg")
+    Path("f/b.jpg").write_bytes(b"no photo")
+    os.mkfifo("pipe")
+    results = all_of(model, "f", "missing.jpg", "pipe", "z.jpg")
+    assert [path for path, _ in results] == ["f/a.jpg", "f/b.jpg", "f/c.jpg", "missing.jpg", "pipe", "z.jpg"]
+    assert [isinstance(result, Prediction) for _, result in results] == [True, False, True, False, False, True]
+    assert all(path in str(result) for path, result in results if isinstance(result, SpectraDermError))
+
+
+def test_stdin_is_a_photo(here: Path, model: Classifier) -> None:
+    put("a.jpg", "b.jpg")
+    [(path, result), (_, other)] = all_of(model, "-", "b.jpg", stdin=Path("a.jpg").read_bytes())
+    assert (path, result) == ("-", model.predict("a.jpg"))
+    assert other == model.predict("b.jpg")
+    assert isinstance(all_of(model, "-", stdin=b"no photo")[0][1], UnreadablePhoto)
+    assert isinstance(all_of(model, "-")[0][1], UnreadablePhoto)
+
+
+def test_json_lines_hold_the_whole_prediction(here: Path, model: Classifier) -> None:
+    put(*(f"{name}.jpg" for name in ODD))
+    lines = written(model, "jsonl", ".").splitlines()
+    got = [json.loads(line) for line in lines]
+    assert {record["path"] for record in got} == {f"{name}.jpg" for name in ODD}
+    for record in got:
+        assert record == {"path": record["path"], **model.predict(record["path"]).to_dict()}
+        assert list(record["probabilities"]) == list(model.predict(record["path"]).probabilities)
+
+
+def test_csv_has_the_classes_in_the_order_of_the_model(here: Path, model: Classifier) -> None:
+    put(*(f"{name}.jpg" for name in ODD))
+    rows = list(csv.DictReader(io.StringIO(written(model, "csv", "."))))
+    assert len(rows) == len(ODD)
+    columns = [name for name in rows[0] if name.startswith("probability:")]
+    assert columns == [f"probability:{label}" for label in LABELS]
+    for row in rows:
+        prediction = model.predict(row["path"])
+        assert (row["label"], row["model_id"]) == (prediction.label, prediction.model_id)
+        assert float(row["probability"]) == prediction.probability
+        assert {name.partition(":")[2]: float(row[name]) for name in columns} == prediction.probabilities
+
+
+def test_csv_without_photos_is_a_header(model: Classifier) -> None:
+    assert written(model, "csv").count("\n") == 1
+    assert written(model, "jsonl") == written(model, "table") == ""
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 3, 99])
+def test_the_table_shows_so_many_classes(top_k: int, here: Path, model: Classifier) -> None:
+    put("a.jpg")
+    text = written(model, "table", "a.jpg", top_k=top_k)
+    shown = [label for label in LABELS if f"{model.display_name(label)} " in text.splitlines()[1]]
+    assert len(shown) == min(top_k, 3)
+    assert "Not a diagnosis" in text
+    assert "3 conditions" in text.replace("\n", " ")
+
+
+def test_names_in_the_table_are_shown_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels = ("[b]bold[/b]", "[/]", "c")
+    model = spectraderm.load_model(write_model(tmp_path / "model", labels))
+    monkeypatch.chdir(tmp_path)
+    put("[red]x[/red].jpg")
+    text = written(model, "table", "[red]x[/red].jpg")
+    assert "[red]x[/red].jpg" in text
+    assert "[b]bold[/b]" in text
+    assert "[/]" in text

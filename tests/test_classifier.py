@@ -1,0 +1,153 @@
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import encode, jpeg_of_size, paint
+from handmade import LABELS, write_model
+from PIL import Image
+
+import spectraderm
+from spectraderm import Classifier
+from spectraderm.data.demo import paint_photo
+from spectraderm.errors import UnreadablePhoto
+from spectraderm.preprocessing import MAX_BYTES
+from spectraderm.serving.classifier import PhotoLike
+
+Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    return spectraderm.load_model(write_model(tmp_path_factory.mktemp("m") / "model"))
+
+
+@pytest.fixture(scope="module")
+def default() -> Classifier:
+    return spectraderm.load_model()
+
+
+def pixels(image: Image.Image) -> Pixels:
+    return np.array(image)
+
+
+def test_a_photo_is_the_same_however_it_comes(default: Classifier, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    image = paint_photo("VI-shingles", np.random.default_rng(0), (180, 150))
+    path.write_bytes(encode(image, "PNG"))
+    with Image.open(path) as opened:
+        ways: list[PhotoLike] = [path, str(path), path.read_bytes(), opened, image, pixels(image)]
+        answers = [default.predict(way) for way in ways]
+    assert all(answer == answers[0] for answer in answers)
+    assert default.predict(paint(1)) != answers[0]
+
+
+def test_a_list_is_answered_in_order(model: Classifier) -> None:
+    photos = [paint(seed) for seed in range(4)]
+    answers = model.predict(photos)
+    assert answers == [model.predict(photo) for photo in photos]
+    assert len({answer.probability for answer in answers}) == 4
+    assert model.predict(tuple(photos)) == answers
+    assert model.predict([]) == []
+
+
+def test_predictions_are_whole(model: Classifier) -> None:
+    for seed in range(5):
+        answer = model.predict(paint(seed))
+        assert sorted(answer.probabilities) == sorted(LABELS)
+        assert list(answer.probabilities.values()) == sorted(answer.probabilities.values(), reverse=True)
+        assert sum(answer.probabilities.values()) == pytest.approx(1)
+        assert answer.label == next(iter(answer.probabilities))
+        assert answer.probability == answer.probabilities[answer.label]
+        assert answer.display_name == {"BA- a": "A", "b-c": "B c", "d": "D"}[answer.label]
+        assert answer.model_id == "by-hand"
+        assert json.loads(json.dumps(answer.to_dict(), allow_nan=False)) == answer.to_dict()
+
+
+def test_the_default_model_knows_eight_conditions(default: Classifier) -> None:
+    answer = default.predict(paint_photo("FU-ringworm", np.random.default_rng(1), (200, 160)))
+    assert len(default.labels) == len(answer.probabilities) == 8
+    assert {"BA- cellulitis", "VI-shingles"} <= set(default.labels)
+    assert sum(answer.probabilities.values()) == pytest.approx(1)
+    assert default.display_name("BA- cellulitis") == "Cellulitis"
+    heatmap = np.array(answer.heatmap)
+    assert heatmap.shape == (7, 7)
+    assert (heatmap.min() >= 0, heatmap.max()) == (True, 1)
+
+
+def test_the_heatmap_shows_where_the_evidence_lies(model: Classifier) -> None:
+    """The model is linear in colour: with one bright corner, the evidence for its guess is there."""
+    array = np.zeros((56, 56, 3), np.uint8)
+    array[:8, 48:] = 255
+    heatmap = np.array(model.predict(array).heatmap)
+    assert heatmap[0, 6] == 1
+    assert heatmap.sum() == 1
+
+
+def test_arrays_may_be_grey_or_have_alpha(model: Classifier) -> None:
+    colour = pixels(paint(3))
+    grey = colour[..., 0]
+    assert model.predict(grey) == model.predict(np.stack([grey] * 3, -1))
+    opaque = np.dstack([colour, np.full(grey.shape, 255, np.uint8)])
+    assert model.predict(opaque) == model.predict(colour)
+    assert model.predict(opaque * np.array([1, 1, 1, 0], np.uint8)) == model.predict(np.full_like(colour, 255))
+    assert model.predict(colour[:, ::-1]) == model.predict(np.ascontiguousarray(colour[:, ::-1]))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [("float32", (50, 50, 3)), ("uint16", (50, 50)), ("bool", (50, 50)), ("uint8", (50, 50, 2)),
+     ("uint8", (1, 50, 50, 3)), ("uint8", (50,)), ("uint8", (0, 50, 3)), ("uint8", (1, 1, 3)),
+     ("uint8", (16, 400, 3)), ("uint8", (8001, 8000))],
+)  # fmt: skip
+def test_other_arrays_are_refused(dtype: str, shape: tuple[int, ...], model: Classifier) -> None:
+    with pytest.raises(UnreadablePhoto):
+        model.predict(np.zeros(shape, dtype))
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", encode(paint(1))[:700], jpeg_of_size(30000, 30000)])
+def test_bytes_that_are_no_photo_are_refused(data: bytes, model: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "mine.jpg").write_bytes(data)
+    with pytest.raises(UnreadablePhoto):
+        model.predict(data)
+    with pytest.raises(UnreadablePhoto, match=r"mine\.jpg"):
+        model.predict(tmp_path / "mine.jpg")
+
+
+def test_a_pillow_image_that_breaks_off_is_refused(model: Classifier) -> None:
+    with Image.open(io.BytesIO(encode(paint(1))[:2000])) as image, pytest.raises(UnreadablePhoto):
+        model.predict(image)
+    with pytest.raises(UnreadablePhoto):
+        model.predict(Image.new("RGB", (1, 1)))
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["missing.jpg", ".", "pipe", "huge.jpg", "a\0b", "x" * 5000, "/dev/zero"])
+def test_paths_without_a_photo_are_refused_by_name(
+    name: str, model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    with open("huge.jpg", "wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    with pytest.raises(UnreadablePhoto) as caught:
+        model.predict(name)
+    assert caught.value.problem.startswith(f"{name}: ")
+    assert "None" not in str(caught.value)
+
+
+def test_predicting_needs_neither_torch_nor_its_company(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(encode(paint(1)))
+    heavy = ("torch", "transformers", "sklearn", "matplotlib", "pydantic", "scipy", "onnx", "faiss", "huggingface_hub")
+    code = f"""
+import sys, spectraderm
+assert "numpy" not in sys.modules
+spectraderm.load_model().predict({str(tmp_path / "photo.jpg")!r})
+print([name for name in {heavy!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -1,0 +1,78 @@
+import json
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from conftest import write_photos
+from console import call
+from handmade import leaking_run
+
+from spectraderm import artifacts
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("audit", "gone", "--out", "run"),
+        ("audit", "flat", "--out", "run"),
+        ("audit", "file", "--out", "run"),
+        ("split", "gone"),
+        ("train", "gone", "--backbone", "open-nsfw-thin"),
+        ("train", "gone", "--recipe", "gone.toml"),
+        ("evaluate", "gone"),
+        ("run", "gone", "--backbone", "./gone-too"),
+        ("demo", "--out", "flat"),
+        ("demo", "--out", "file/x", "--data", "flat"),
+    ],
+)
+def test_stages_that_can_not_work_say_so_in_one_line(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_photos(tmp_path, {"flat": 2})
+    Path("file").write_text("no folder")
+    done = call(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines()[-1].startswith("error: ")
+
+
+def test_two_runs_are_shown_side_by_side(tmp_path: Path) -> None:
+    one, two = leaking_run(tmp_path / "[red]first"), leaking_run(tmp_path / "second")
+    done = call("evaluate", one, two)
+    assert (done.code, done.out) == (0, "")
+    assert 0 < done.err.index("[red]first") < done.err.index("second")
+    assert done.err.count("33.3") == done.err.count("test, no copies") * 4 == 8
+    assert all((run / artifacts.REPORT).is_file() for run in (one, two))
+
+
+def test_the_stages_one_by_one_are_the_run(photos: Path, tiny: Path, tmp_path: Path) -> None:
+    shipped = (resources.files("spectraderm.training") / "recipes" / "mission.toml").read_text()
+    (tmp_path / "mission.toml").write_text(f"{shipped}\nimage_size = 64\n")
+    how = ("--recipe", tmp_path / "mission.toml", "--backbone", tiny, "--epochs", 2, "--device", "cpu")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    calls: list[tuple[object, ...]] = [
+        ("run", photos, "--out", whole, "--split", "as-given", "--folds", 2, *how),
+        ("audit", photos, "--out", parts),
+        ("split", parts, "--split", "as-given", "--folds", 2),
+        ("train", parts, *how),
+        ("evaluate", parts),
+        ("export", parts),
+    ]
+    for arguments in calls:
+        done = call(*arguments)
+        assert (done.code, done.out) == (0, ""), done.err
+    same = [
+        artifacts.EVALUATION,
+        artifacts.MANIFEST,
+        artifacts.SPLIT,
+        "folds/final/logits.csv",
+        "model/onnx/model.onnx",
+    ]
+    for name in same:
+        assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
+    assert json.loads((whole / artifacts.EVALUATION).read_text())["recipe"] == "mission"
+    answer = json.loads(call("predict", photos / "test/b/00.jpg", "--model", parts / "model").out)
+    assert sorted(answer["probabilities"]) == ["A- a", "b", "c"]
+    again = call("run", photos, "--out", whole, "--split", "as-given", "--folds", 2, *how)
+    assert again.code == 2
+    assert "--resume" in again.err

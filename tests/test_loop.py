@@ -1,0 +1,199 @@
+import ast
+import csv
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+import spectraderm
+from spectraderm.errors import RecipeError, RunFolderError
+from spectraderm.progress import no_track
+from spectraderm.training import config, loop
+from spectraderm.training.config import Recipe
+from spectraderm.training.dataset import Floats
+
+CLASSES, WIDTH = 3, 5
+TRAIN, VAL = np.arange(30), np.arange(30, 42)
+
+
+def recipe(changes: dict[str, object]) -> Recipe:
+    plain = {"learning_rate": 0.05, "epochs": 8, "batch_size": 8, "head": "linear", "keep": "last"}
+    return config.load("mission", plain | changes)
+
+
+def clusters(apart: float = 3.0) -> tuple[Floats, loop.Photos]:
+    """Features of 42 photos around one place per class."""
+    random = np.random.default_rng(0)
+    targets = np.arange(42) % CLASSES
+    places = apart * np.eye(CLASSES, WIDTH)
+    features = (places[targets] + random.normal(size=(42, WIDTH))).astype(np.float32)
+    return features, loop.Photos(targets, np.arange(42), TRAIN, VAL)
+
+
+def make_task(validate: Callable[[Tensor], Tensor] | None = None, apart: float = 3.0, seed: int = 0) -> loop.Task:
+    torch.manual_seed(seed)
+    module = nn.Linear(WIDTH, CLASSES)
+    features, photos = clusters(apart)
+    parameters: list[dict[str, Any]] = [{"params": list(module.parameters()), "lr": 0.05}]
+    return loop.Task(module, parameters, features, module, validate or module, photos)
+
+
+def fit(
+    task: loop.Task, folder: Path, changes: dict[str, object] | None = None, report: loop.Report = lambda _: None
+) -> list[dict[str, str]]:
+    """Train and return the history that was written."""
+    loop.fit(task, recipe(changes or {}), 0, folder, Accelerator(cpu=True), no_track, report)
+    with (folder / "history.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def weights(task: loop.Task) -> Tensor:
+    return torch.cat([value.detach().flatten().clone() for value in task.module.state_dict().values()])
+
+
+class Scripted:
+    """Validation logits that are right for a given share of photos, epoch by epoch; notes each epoch's weights."""
+
+    def __init__(self, *shares: float) -> None:
+        self.shares = shares
+        self.weights: list[Tensor] = []
+        self.task = make_task(self.validate)
+
+    def validate(self, batch: Tensor) -> Tensor:
+        right = torch.arange(len(batch)) < self.shares[len(self.weights)] * len(batch)
+        targets = torch.from_numpy(self.task.photos.targets[VAL])
+        return nn.functional.one_hot(torch.where(right, targets, (targets + 1) % CLASSES), CLASSES).float()
+
+    def report(self, _: dict[str, float]) -> None:
+        self.weights.append(weights(self.task))
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+def test_a_separable_problem_is_learnt(optimizer: str, tmp_path: Path) -> None:
+    task = make_task(apart=8)
+    history = fit(task, tmp_path, {"optimizer": optimizer})
+    assert float(history[-1]["train_accuracy"]) == float(history[-1]["val_accuracy"]) == 1
+    assert float(history[-1]["train_loss"]) < float(history[0]["train_loss"])
+    assert (task.logits().argmax(1) == task.photos.targets).all()
+
+
+def test_the_history_has_its_columns_and_measures_what_it_says(tmp_path: Path) -> None:
+    task = make_task()
+    history = fit(task, tmp_path)
+    names = "epoch,train_loss,train_accuracy,val_loss,val_accuracy,val_balanced_accuracy,learning_rate,seconds"
+    assert list(history[0]) == names.split(",")
+    assert [row["epoch"] for row in history] == [str(number) for number in range(1, 9)]
+    logits, targets = torch.from_numpy(task.logits()[VAL]), torch.from_numpy(task.photos.targets[VAL])
+    assert float(history[-1]["val_loss"]) == pytest.approx(nn.functional.cross_entropy(logits, targets).item())
+    assert float(history[-1]["val_accuracy"]) == (logits.argmax(1) == targets).float().mean()
+
+
+def test_the_best_epoch_is_kept_and_patience_stops(tmp_path: Path) -> None:
+    scripted = Scripted(0.5, 1.0, 0.5, 0.5, 0.75, 1.0, 0.5, 0.5)
+    history = fit(scripted.task, tmp_path, {"keep": "best", "patience": 3}, scripted.report)
+    assert len(history) == 5
+    assert torch.equal(weights(scripted.task), scripted.weights[1])
+    assert not torch.equal(weights(scripted.task), scripted.weights[4])
+
+
+def test_the_last_epoch_is_kept_where_the_recipe_says_so(tmp_path: Path) -> None:
+    scripted = Scripted(0.5, 1.0, 0.5, 0.5, 0.75, 0.5, 0.5, 0.5)
+    assert len(fit(scripted.task, tmp_path / "all", {}, scripted.report)) == 8
+    assert torch.equal(weights(scripted.task), scripted.weights[-1])
+    scripted = Scripted(0.5, 1.0, 0.5, 0.5, 0.75, 0.5, 0.5, 0.5)
+    assert len(fit(scripted.task, tmp_path / "some", {"patience": 3}, scripted.report)) == 5
+    assert torch.equal(weights(scripted.task), scripted.weights[-1])
+
+
+@pytest.mark.parametrize("changes", [{"keep": "best"}, {"optimizer": "adam"}, {"patience": 2, "epochs": 20}])
+def test_a_training_that_was_cut_off_between_epochs_ends_alike(changes: dict[str, object], tmp_path: Path) -> None:
+    def stop(row: dict[str, float]) -> None:
+        if row["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    changes = {"optimizer": "sgd", "schedule": "cosine", "warmup_epochs": 1.5} | changes
+    unbroken = make_task(apart=1)
+    fit(unbroken, tmp_path / "unbroken", changes)
+    with pytest.raises(KeyboardInterrupt):
+        fit(make_task(apart=1), tmp_path / "cut", changes, stop)
+    resumed = make_task(apart=1, seed=1)
+    fit(resumed, tmp_path / "cut", changes)
+    assert torch.equal(weights(unbroken), weights(resumed))
+    lengths = [len((tmp_path / name / "history.csv").read_text().splitlines()) for name in ("unbroken", "cut")]
+    assert lengths[0] == lengths[1]
+
+
+def test_the_rate_warms_up_and_falls(tmp_path: Path) -> None:
+    task = make_task()
+    history = fit(task, tmp_path, {"optimizer": "adamw", "schedule": "cosine", "warmup_epochs": 2})
+    rates = [float(row["learning_rate"]) for row in history]
+    assert rates[0] < rates[1] <= 0.05
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert rates[-1] < 0.005
+    assert task.parameters == [{"params": list(task.module.parameters()), "lr": 0.05}]  # for the next optimizer
+
+
+@pytest.mark.parametrize("batch_size", [8, 30])
+def test_a_loss_that_is_no_number_is_an_error_with_a_remedy(batch_size: int, tmp_path: Path) -> None:
+    task = make_task()
+    task.parameters[0]["lr"] = 1e38
+    with pytest.raises(RecipeError, match=r"loss in epoch 1 is not a number.*learning rate"):
+        fit(task, tmp_path, {"optimizer": "sgd", "batch_size": batch_size, "epochs": 1})
+    assert not (tmp_path / "checkpoint.safetensors").exists()
+
+
+def spoil(path: Path, how: str) -> None:
+    tensors = load_file(path)
+    if how == "cut":
+        path.write_bytes(path.read_bytes()[:-20])
+    elif how == "garbage":
+        path.write_bytes(b"not safetensors")
+    elif how == "no history":
+        save_file(tensors, path)
+    else:
+        save_file(
+            {name: torch.cat([value.flatten()] * 2) for name, value in tensors.items()},
+            path,
+            metadata={"history": "[]"},
+        )
+
+
+@pytest.mark.parametrize("how", ["cut", "garbage", "no history", "another network"])
+def test_a_damaged_state_is_named_with_the_remedy(how: str, tmp_path: Path) -> None:
+    fit(make_task(), tmp_path, {"epochs": 2})
+    spoil(tmp_path / "state.safetensors", how)
+    with pytest.raises(RunFolderError, match=r"state\.safetensors can't be resumed from.*Delete it"):
+        fit(make_task(), tmp_path)
+
+
+def test_nothing_in_the_package_reads_or_writes_a_pickle() -> None:
+    banned = {"pickle", "cPickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
+    files = list(Path(spectraderm.__path__[0]).rglob("*.py"))
+    assert len(files) > 20
+    found = []
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {alias.name.split(".")[0] for alias in node.names}
+                module = (getattr(node, "module", None) or "").split(".")[0]
+                bad = bool(banned & (names | {module})) or (module == "torch" and bool({"load", "save"} & names))
+            elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                owner, name = ast.unparse(node.func.value), node.func.attr
+                safe = any(word.arg == "allow_pickle" and ast.unparse(word.value) == "False" for word in node.keywords)
+                bad = (owner == "torch" and name in ("load", "save")) or name in ("read_pickle", "to_pickle")
+                bad = bad or (owner in ("np", "numpy") and name in ("load", "save", "savez") and not safe)
+            else:
+                continue
+            found += [f"{file.name}:{node.lineno}"] * bad
+    assert found == []
+
+
+def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match=r"none\.safetensors can't be loaded.*Train again"):
+        loop.load_weights(tmp_path / "none.safetensors", nn.Linear(2, 2))

@@ -1,0 +1,179 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Literal
+
+import huggingface_hub
+import numpy as np
+import pytest
+import torch
+from conftest import paint
+from huggingface_hub.errors import LocalEntryNotFoundError
+from safetensors.torch import load_file, save_file
+from tinynet import write_tiny
+from torch import nn
+from transformers import ResNetForImageClassification, ViTConfig, ViTModel
+from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPil
+
+from spectraderm.errors import BackboneError
+from spectraderm.preprocessing import Preprocessing
+from spectraderm.training import model
+from spectraderm.training.model import Augment, Normalise
+
+LABELS = ["A- a", "b", "c"]
+
+
+@pytest.fixture
+def copied(tiny: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny, tmp_path / "copied"))
+
+
+def refusal(name: Path | str) -> str:
+    with pytest.raises(BackboneError) as caught:
+        model.load_backbone(str(name))
+    assert str(name) in caught.value.problem
+    assert "open-nsfw-thin" in caught.value.remedy
+    return caught.value.problem
+
+
+def change_json(path: Path, **changes: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_local_folder_is_loaded_with_its_weights_and_colours(tiny: Path) -> None:
+    backbone = model.load_backbone(str(tiny))
+    assert backbone.mean == (0.5, 0.4, 0.3)
+    assert backbone.std == (0.2, 0.25, 0.3)
+    stored = load_file(tiny / "model.safetensors")
+    assert all(torch.equal(value, stored[name]) for name, value in backbone.model.state_dict().items())
+
+
+def test_the_source_of_a_local_folder_says_its_weights_and_not_where_it_lies(tmp_path: Path) -> None:
+    sources = [
+        model.load_backbone(str(write_tiny(tmp_path / str(number) / "net", seed))).source
+        for number, seed in enumerate((0, 0, 1))
+    ]
+    assert sources[0] == sources[1] != sources[2]
+    assert all(source.startswith("net@") for source in sources)
+
+
+def test_a_pickle_is_never_loaded(copied: Path) -> None:
+    weights = load_file(copied / "model.safetensors")
+    torch.save(weights, copied / "pytorch_model.bin")
+    (copied / "model.safetensors").unlink()
+    assert "model.safetensors" in refusal(copied)
+
+
+def test_another_architecture_is_refused(copied: Path, tmp_path: Path) -> None:
+    change_json(copied / "config.json", model_type="vit")
+    assert "vit" in refusal(copied)
+    small = ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, image_size=32)
+    ViTModel(small).save_pretrained(tmp_path / "other")
+    shutil.copy(copied / "preprocessor_config.json", tmp_path / "other")
+    assert "vit" in refusal(tmp_path / "other")
+
+
+def test_a_folder_that_lacks_a_weight_is_refused(copied: Path) -> None:
+    weights = load_file(copied / "model.safetensors")
+    lacking = sorted(name for name in weights if name.endswith("convolution.weight"))[5]
+    del weights[lacking]
+    save_file(weights, copied / "model.safetensors", metadata={"format": "pt"})
+    assert lacking in refusal(copied)
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors"])
+@pytest.mark.parametrize("damage", ["gone", "cut", "empty"])
+def test_a_damaged_folder_is_refused(name: str, damage: str, copied: Path) -> None:
+    data = (copied / name).read_bytes()
+    (copied / name).unlink()
+    if damage != "gone":
+        (copied / name).write_bytes(data[: len(data) // 2] if damage == "cut" else b"")
+    refusal(copied)
+
+
+def test_weights_of_another_size_are_refused(copied: Path) -> None:
+    change_json(copied / "config.json", hidden_sizes=[8, 16, 24, 48])
+    refusal(copied)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert "config.json" in refusal(tmp_path / "none")
+    assert "config.json" in refusal("./none/of/these")
+
+
+def test_a_hub_that_does_not_answer_is_said_to_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise LocalEntryNotFoundError("Cannot reach the Hub\nand more")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
+    problem = refusal(model.DEFAULT_BACKBONE)
+    assert "can't be had from the Hugging Face Hub (Cannot reach the Hub)" in problem
+
+
+@pytest.mark.parametrize(("head", "shapes"), [("linear", [(3, 32)]), ("mlp", [(512, 32), (3, 512)])])
+def test_a_head_has_its_layers_and_depends_on_the_seed_alone(
+    head: Literal["linear", "mlp"], shapes: list[tuple[int, int]], tiny: Path
+) -> None:
+    backbone = model.load_backbone(str(tiny))
+    heads = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        network = model.build(backbone, head, LABELS)
+        heads.append([layer.weight for layer in network.classifier if isinstance(layer, nn.Linear)])
+        assert network.config.id2label == dict(enumerate(LABELS))
+        assert network.classifier(network.features(torch.zeros(2, 3, 64, 64))).shape == (2, 3)
+    assert [tuple(weight.shape) for weight in heads[0]] == shapes
+    assert torch.equal(heads[0][0], heads[1][0])
+    assert not torch.equal(heads[0][0], heads[2][0])
+
+
+def test_the_linear_head_is_plain_transformers(tiny: Path) -> None:
+    network = model.build(model.load_backbone(str(tiny)), "linear", LABELS)
+    plain = ResNetForImageClassification(network.config)
+    plain.load_state_dict(network.state_dict())
+    batch = torch.randn(3, 3, 96, 64)
+    with torch.inference_mode():
+        for net in (network, plain):
+            net.train(False)
+        ours = network.classifier(network.features(batch))
+        assert torch.allclose(ours, plain(batch).logits, atol=1e-5)
+
+
+def test_pooling_at_the_end_differs_and_keeps_the_shape(tiny: Path, tmp_path: Path) -> None:
+    folders = (tiny, write_tiny(tmp_path / "end", pool_padding="end"))
+    networks = [model.build(model.load_backbone(str(folder)), "linear", LABELS) for folder in folders]
+    batch = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        both, end = (network.feature_maps(batch) for network in networks)
+    assert both.shape == end.shape == (2, 32, 2, 2)
+    assert not torch.allclose(both, end, atol=1e-3)
+
+
+def test_normalising_is_that_of_the_hubs_own_processor() -> None:
+    preprocessing = Preprocessing(size=64, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
+    photos = [paint(seed, (80, 70)) for seed in range(3)]
+    theirs = ViTImageProcessorPil(**preprocessing.to_hub())(photos, return_tensors="pt")["pixel_values"]
+    pixels = torch.from_numpy(np.stack([preprocessing(photo) for photo in photos]))
+    assert torch.allclose(Normalise(preprocessing)(pixels), theirs, atol=1e-5)
+    assert torch.allclose(Normalise(preprocessing)(pixels.float()), theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("strength", [0.2, 1.0])
+def test_augmenting_keeps_the_range_and_follows_the_seed(strength: float) -> None:
+    pixels = torch.from_numpy(np.stack([np.asarray(paint(seed, (64, 64))) for seed in range(16)]))
+    change = Augment(strength, 48)
+    torch.manual_seed(0)
+    first, second = change(pixels), change(pixels)
+    assert first.shape == (16, 48, 48, 3)
+    assert 0 <= first.min() <= first.max() <= 255.01
+    assert first.max() > 128
+    assert not torch.equal(first, second)
+    torch.manual_seed(0)
+    assert torch.equal(Augment(strength, 48)(pixels), first)
+
+
+def test_augmenting_treats_every_photo_in_its_own_way() -> None:
+    same = torch.tensor(np.asarray(paint(1, (64, 64)))).expand(4, 64, 64, 3)
+    torch.manual_seed(0)
+    changed = Augment(0.5, 64)(same)
+    assert not any(torch.allclose(changed[0], changed[number], atol=1) for number in (1, 2, 3))

@@ -1,0 +1,173 @@
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tinynet import RECIPES
+
+from spectraderm import artifacts, pipeline
+from spectraderm.data.split import Protocol
+from spectraderm.errors import BackboneError, DatasetError, RecipeError, RunFolderError
+from spectraderm.pipeline import Options
+from spectraderm.progress import T
+from spectraderm.training import export
+
+RUN_FILES = {
+    "manifest.csv",
+    "audit.json",
+    "split.csv",
+    "config.json",
+    "environment.json",
+    "evaluation.json",
+    "report.html",
+    "README.md",
+    "confusion_matrix.csv",
+    "confusion_matrix.png",
+    "model/spectraderm.json",
+    "model/onnx/model.onnx",
+}
+FOLD_FILES = {"history.csv", "curves.png", "logits.csv", "checkpoint.safetensors"}
+
+
+class Shown:
+    """A track that notes what was shown and how far it came."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, list[int]] = {}
+
+    def __call__(self, items: Iterable[T], description: str, total: int) -> Iterable[T]:
+        done = self.done.setdefault(description, [0, total])
+        for item in items:
+            yield item
+            done[0] += 1
+
+
+def options(tiny: Path, protocol: Protocol, folds: int = 0, **changes: Any) -> Options:  # noqa: ANN401
+    settings = {"recipe": "mission", "backbone": str(tiny), "device": "cpu", "changes": RECIPES["mission"]}
+    return Options(protocol=protocol, folds=folds, **settings | changes)
+
+
+@pytest.fixture(scope="module")
+def as_given(photos: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Shown]:
+    out, shown = tmp_path_factory.mktemp("as-given") / "run", Shown()
+    return out, pipeline.run(photos, out, options(tiny, "as-given"), shown), shown
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_as_given_a_folder_becomes_a_run_folder(as_given: tuple[Path, dict[str, Any], Shown]) -> None:
+    out, evaluation, _ = as_given
+    assert set(content(out)) >= RUN_FILES | {f"folds/final/{name}" for name in FOLD_FILES}
+    assert artifacts.read_json(out / "evaluation.json", "") == evaluation
+    counts = {name: scores["n_photos"] for name, scores in evaluation["splits"].items()}
+    assert counts == {"train": 21, "val": 6, "test": 9}
+    assert evaluation["splits"]["train"]["accuracy"]["value"] == 1
+    assert artifacts.read_model_folder(out / "model").facts["labels"] == ["A- a", "b", "c"]
+
+
+def test_every_stage_shows_how_far_it_is(as_given: tuple[Path, dict[str, Any], Shown]) -> None:
+    done = as_given[2].done
+    stages = ["Reading photos", "Decoding photos", "Computing features", "final", "Measuring parity"]
+    assert list(done) == stages
+    assert all(done[name][0] == done[name][1] > 0 for name in stages)
+    assert done["final"] == [20, 20]
+
+
+def test_by_photo_every_photo_is_tested_once(photos: Path, tiny: Path, tmp_path: Path) -> None:
+    evaluation = pipeline.run(photos, tmp_path / "run", options(tiny, "by-photo", 3))
+    assert evaluation["splits"]["test"]["n_photos"] == 36
+    assert evaluation["folds"] == 3
+    folds = ("final", "fold-1", "fold-2", "fold-3")
+    expected = RUN_FILES | {f"folds/{fold}/{name}" for fold in folds for name in FOLD_FILES}
+    assert set(content(tmp_path / "run")) >= expected
+
+
+def test_a_second_run_is_refused_before_anything_is_read(
+    as_given: tuple[Path, dict[str, Any], Shown], tmp_path: Path
+) -> None:
+    out, before = as_given[0], content(as_given[0])
+    with pytest.raises(RunFolderError, match=r"was trained in before.*--resume"):
+        pipeline.run(tmp_path / "no photos", out, Options(recipe="none", backbone="./none"))
+    assert content(out) == before
+
+
+def test_resuming_what_is_done_changes_nothing(
+    as_given: tuple[Path, dict[str, Any], Shown], photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(as_given[0], tmp_path / "run"))
+    shown = Shown()
+    assert pipeline.run(photos, out, options(tiny, "as-given", resume=True), shown) == as_given[1]
+    assert content(out) == content(as_given[0])
+    assert list(shown.done) == ["Measuring parity"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"seed": 1}, "split in another way"),
+        ({"protocol": "by-photo"}, "split in another way"),
+        ({"folds": 2}, "split in another way"),
+        ({"changes": {**RECIPES["mission"], "epochs": 3}}, "another recipe"),
+    ],
+)
+def test_resuming_with_other_settings_is_refused_and_changes_nothing(
+    changes: dict[str, Any], why: str, as_given: tuple[Path, dict[str, Any], Shown], photos: Path, tiny: Path
+) -> None:
+    out, before = as_given[0], content(as_given[0])
+    with pytest.raises(RunFolderError, match=why):
+        pipeline.run(photos, out, replace(options(tiny, "as-given", resume=True), **changes))
+    assert content(out) == before
+
+
+def test_resuming_with_other_photos_is_refused(
+    as_given: tuple[Path, dict[str, Any], Shown], photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(photos, tmp_path / "photos")
+    with pytest.raises(RunFolderError, match="made from other photos"):
+        pipeline.run(tmp_path / "photos", as_given[0], options(tiny, "as-given", resume=True))
+
+
+def test_what_can_fail_early_fails_before_anything_is_written(photos: Path, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(RecipeError):
+        pipeline.run(photos, out, options(tiny, "as-given", changes={"epochs": 0}))
+    with pytest.raises(BackboneError):
+        pipeline.run(photos, out, options(tmp_path / "no backbone", "as-given"))
+    with pytest.raises(DatasetError):
+        pipeline.run(tmp_path / "no photos", out, options(tiny, "as-given"))
+    assert not out.exists()
+
+
+def test_a_run_that_stopped_early_resumes_to_the_same_files(
+    as_given: tuple[Path, dict[str, Any], Shown],
+    photos: Path,
+    tiny: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    graph = (as_given[0] / "model/onnx/model.onnx").read_bytes()
+    monkeypatch.setattr(export, "to_onnx", lambda *_: graph)  # parity is measured with it
+
+    def stop(items: Iterable[T], description: str, total: int) -> Iterable[T]:
+        for number, item in enumerate(items):
+            if description == "final" and number == 5:
+                raise KeyboardInterrupt
+            yield item
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(photos, tmp_path / "run", options(tiny, "as-given"), stop)
+    pipeline.run(photos, tmp_path / "run", options(tiny, "as-given", resume=True))
+    same = ("folds/final/logits.csv", "evaluation.json", "model/model.safetensors", "README.md", "split.csv")
+    ours, theirs = content(tmp_path / "run"), content(as_given[0])
+    assert [name for name in same if ours[name] != theirs[name]] == []
+
+
+def test_a_demo_does_not_paint_over_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(DatasetError, match="is not empty"):
+        pipeline.demo(tmp_path, None, 0)
+    assert content(tmp_path) == {"mine.txt": b"mine"}

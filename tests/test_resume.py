@@ -1,0 +1,108 @@
+"""Killed with SIGKILL in the middle, then resumed: to the byte what an unbroken training gives."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tinynet import prepare, train_one
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from spectraderm.errors import RunFolderError
+
+FOLD = Path("folds/final")
+LOGITS, STATE, HISTORY = FOLD / "logits.csv", FOLD / "state.safetensors", FOLD / "history.csv"
+CHECKPOINT = FOLD / "checkpoint.safetensors"
+
+Kill = Callable[[Path, str, str, int], Path]
+
+
+def train_and_die(run: Path, recipe: str, backbone: Path, event: str, count: int) -> None:
+    """Train, and be killed at a `step` of the optimizer or just before a `state` gets its name, counted from 1."""
+    left = [count]
+
+    def hear(heard: str) -> None:
+        left[0] -= heard == event
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def audit(name: str, about: tuple[Any, ...]) -> None:
+        if name == "os.rename" and Path(about[1]) == run / STATE:
+            hear("state")
+
+    register_optimizer_step_post_hook(lambda *_: hear("step"))
+    sys.addaudithook(audit)
+    train_one(run, recipe, backbone)
+
+
+@pytest.fixture(scope="module")
+def kill(photos: Path, tiny: Path) -> Kill:
+    """Run `train_and_die` in a process of its own, forked off one that has imported torch."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["spectraderm.training.train"])
+
+    def kill(run: Path, recipe: str, event: str, count: int) -> Path:
+        prepare(run, photos)
+        process = context.Process(target=train_and_die, args=(run, recipe, tiny, event, count))
+        process.start()
+        process.join(120)
+        assert process.exitcode == -signal.SIGKILL
+        assert not (run / LOGITS).exists()
+        return run
+
+    return kill
+
+
+@pytest.mark.parametrize(
+    ("recipe", "event", "count", "epochs"),
+    [
+        ("mission", "step", 11, 3),  # in epoch 4
+        ("mission", "state", 6, 5),  # epoch 6's weights are written, its state is not
+        ("finetune", "step", 5, 0),  # in the head's epoch 2
+        ("finetune", "step", 14, 0),  # the head is done, all layers are in epoch 1
+        ("finetune", "step", 20, 2),  # in epoch 3
+        ("finetune", "state", 3, 2),
+    ],
+)
+def test_a_killed_training_resumes_to_the_same_bytes(
+    recipe: str, event: str, count: int, epochs: int, kill: Kill, runs: dict[str, Path], tiny: Path, tmp_path: Path
+) -> None:
+    unbroken, run = runs[recipe], kill(tmp_path / "run", recipe, event, count)
+    done = len((run / HISTORY).read_text().splitlines()) - 1 if (run / HISTORY).exists() else 0
+    assert done == epochs
+    train_one(run, recipe, tiny, resume=True)
+    for name in (LOGITS, CHECKPOINT):
+        assert (run / name).read_bytes() == (unbroken / name).read_bytes()
+    for folder in (run, unbroken):
+        assert {file.name for file in (folder / FOLD).iterdir()} >= {LOGITS.name, CHECKPOINT.name, HISTORY.name}
+        assert not (folder / STATE).exists()
+        assert not (folder / FOLD / "head").exists()
+
+
+def test_resuming_does_not_start_again(kill: Kill, tiny: Path, tmp_path: Path) -> None:
+    run = kill(tmp_path / "run", "finetune", "step", 20)
+    before = (run / HISTORY).read_text().splitlines()
+    train_one(run, "finetune", tiny, resume=True)
+    assert (run / HISTORY).read_text().splitlines()[: len(before)] == before  # with the seconds they took
+
+
+def test_a_killed_training_is_not_gone_on_with_unasked(kill: Kill, tiny: Path, tmp_path: Path) -> None:
+    run = kill(tmp_path / "run", "mission", "step", 11)
+    with pytest.raises(RunFolderError, match=r"was trained in before.*--resume"):
+        train_one(run, "mission", tiny)
+
+
+def test_a_damaged_state_can_be_deleted_to_start_the_fold_again(
+    kill: Kill, runs: dict[str, Path], tiny: Path, tmp_path: Path
+) -> None:
+    run = kill(tmp_path / "run", "finetune", "step", 20)
+    (run / STATE).write_bytes((run / STATE).read_bytes()[:-8])
+    with pytest.raises(RunFolderError, match=r"state\.safetensors can't be resumed from.*Delete it"):
+        train_one(run, "finetune", tiny, resume=True)
+    (run / STATE).unlink()
+    train_one(run, "finetune", tiny, resume=True)
+    assert (run / LOGITS).read_bytes() == (runs["finetune"] / LOGITS).read_bytes()

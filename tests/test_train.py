@@ -1,0 +1,157 @@
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tinynet import RECIPES, prepare, train_one, write_tiny
+from torch import Tensor
+
+from spectraderm import artifacts
+from spectraderm.data import manifest
+from spectraderm.errors import BackboneError, MissingExtra, RecipeError, RunFolderError
+from spectraderm.training import config, dataset, model, train
+from spectraderm.training.model import Normalise, SkinResNet
+
+LOGITS = "folds/final/logits.csv"
+
+
+def read_logits(run: Path, fold: str = "final") -> list[dict[str, str]]:
+    with (artifacts.fold_folder(run, fold) / "logits.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def values(row: dict[str, str]) -> list[float]:
+    return [float(row[name]) for name in ("logit:A- a", "logit:b", "logit:c")]
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_photos_that_can_be_told_apart_are(recipe: str, runs: dict[str, Path]) -> None:
+    run = runs[recipe]
+    rows = read_logits(run)
+    labels = ["A- a", "b", "c"]
+    right: dict[str, list[bool]] = {side: [] for side in ("train", "val", "test")}
+    for row in rows:
+        right[row["split"]].append(labels[int(np.argmax(values(row)))] == row["label"])
+    assert all(right["train"])
+    assert {side: len(each) for side, each in right.items()} == {"train": 21, "val": 6, "test": 9}
+    assert sum(right["test"]) > 6
+    splits = artifacts.read_csv(run / "split.csv", ["path", "split"], "")
+    assert [(row["path"], row["split"]) for row in rows] == [(row["path"], row["split"]) for row in splits]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_seed_gives_the_same_bytes_and_another_does_not(
+    recipe: str, photos: Path, tiny: Path, tmp_path: Path, runs: dict[str, Path]
+) -> None:
+    first = runs[recipe]
+    again = train_one(prepare(tmp_path / "again", photos), recipe, tiny)
+    assert (again / LOGITS).read_bytes() == (first / LOGITS).read_bytes()
+    other = train_one(prepare(tmp_path / "other", photos, seed=1), recipe, tiny)
+    assert not any(values(a) == values(b) for a, b in zip(read_logits(first), read_logits(other), strict=True))
+
+
+def test_a_trained_folder_is_not_trained_in_again(runs: dict[str, Path], tiny: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(runs["mission"], tmp_path / "run"))
+    before = content(run)
+    with pytest.raises(RunFolderError, match=r"was trained in before.*--resume"):
+        train_one(run, "mission", tiny)
+    with pytest.raises(RunFolderError, match=r"with another recipe.*--out"):
+        train_one(run, "mission", tiny, {"epochs": 21}, resume=True)
+    with pytest.raises(RunFolderError, match="with another backbone, backbone_name"):
+        train_one(run, "mission", write_tiny(tmp_path / "other", 1), resume=True)
+    assert content(run) == before
+    train_one(run, "mission", tiny, resume=True)
+    assert {name: data for name, data in content(run).items() if name != "environment.json"} == {
+        name: data for name, data in before.items() if name != "environment.json"
+    }
+
+
+def test_a_frozen_backbone_sees_every_photo_once(
+    photos: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    plain = SkinResNet.feature_maps
+
+    def counted(self: SkinResNet, inputs: Tensor) -> Tensor:
+        seen.append(len(inputs))
+        return plain(self, inputs)
+
+    monkeypatch.setattr(SkinResNet, "feature_maps", counted)
+    run = train_one(prepare(tmp_path / "run", photos, folds=3), "mission", tiny)
+    assert sum(seen) == len(read_logits(run)) == 36
+    assert sorted(path.name for path in (run / "folds").iterdir()) == ["final", "fold-1", "fold-2", "fold-3"]
+    tested = [row["path"] for n in (1, 2, 3) for row in read_logits(run, f"fold-{n}") if row["split"] == "test"]
+    assert sorted(tested) == sorted(row["path"] for row in read_logits(run))
+
+
+def test_a_frozen_backbone_stays_and_only_the_head_is_kept(runs: dict[str, Path], tiny: Path) -> None:
+    kept = load_file(runs["mission"] / "folds/final/checkpoint.safetensors")
+    assert sorted(kept) == ["1.bias", "1.weight", "3.bias", "3.weight"]
+    network, _ = train.restore(runs["mission"], model.load_backbone(str(tiny)))
+    stored = load_file(tiny / "model.safetensors")
+    assert all(torch.equal(value, stored[name]) for name, value in network.resnet.state_dict().items())
+
+
+def test_fine_tuning_moves_every_layer_and_no_norms_statistics(runs: dict[str, Path], tiny: Path) -> None:
+    network, _ = train.restore(runs["finetune"], model.load_backbone(str(tiny)))
+    stored = load_file(tiny / "model.safetensors")
+    for name, value in network.resnet.state_dict().items():
+        statistics = name.endswith(("running_mean", "running_var", "num_batches_tracked"))
+        assert torch.equal(value, stored[name]) == statistics, name
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_the_restored_network_gives_the_stored_logits(
+    recipe: str, photos: Path, tiny: Path, runs: dict[str, Path]
+) -> None:
+    run = runs[recipe]
+    network, preprocessing = train.restore(run, model.load_backbone(str(tiny)))
+    rows = manifest.read(run / "manifest.csv")
+    pixels = np.stack([dataset.read_photo(photos, row, preprocessing) for row in rows])
+    with torch.inference_mode():
+        logits = network.classifier(network.features(Normalise(preprocessing)(torch.from_numpy(pixels))))
+    assert np.allclose(logits, [values(row) for row in read_logits(run)], atol=1e-4)
+
+
+def test_a_run_folder_says_how_it_was_made_and_keeps_no_state(runs: dict[str, Path], tiny: Path) -> None:
+    files = {name for name in content(runs["finetune"]) if not name.startswith("cache/")}
+    fold = {f"folds/final/{name}" for name in ("checkpoint.safetensors", "history.csv", "logits.csv")}
+    assert files == fold | {"audit.json", "config.json", "environment.json", "manifest.csv", "split.csv"}
+    said = train.read_config(runs["finetune"])
+    assert said["recipe"] == config.load("finetune", RECIPES["finetune"]).model_dump()
+    assert said["labels"] == ["A- a", "b", "c"]
+    assert said["display_names"]["A- a"] == "A a"
+    assert said["protocol"] == "as-given"
+    assert said["backbone"].startswith("tiny-resnet@")
+    assert said["backbone_name"] == str(tiny)
+
+
+def test_a_learning_rate_that_blows_up_is_said_and_nothing_is_finished(
+    photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    run = prepare(tmp_path / "run", photos)
+    with pytest.raises(RecipeError, match=r"final: the loss in epoch \d+ is not a number.*Lower the learning rate"):
+        train_one(run, "mission", tiny, {"learning_rate": 1e30})
+    assert not (run / LOGITS).exists()
+
+
+def test_an_unknown_log_names_the_extra(photos: Path, tiny: Path, tmp_path: Path) -> None:
+    backbone = model.load_backbone(str(tiny))
+    with pytest.raises(MissingExtra, match=r"spectraderm\[track\]"):
+        train.train(
+            prepare(tmp_path / "run", photos), config.load("mission", RECIPES["mission"]), backbone, log="nonsense"
+        )
+
+
+def test_an_untrained_folder_has_nothing_to_restore(photos: Path, tiny: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunFolderError, match="spectraderm train"):
+        train.restore(prepare(tmp_path / "run", photos), model.load_backbone(str(tiny)))
+    with pytest.raises(BackboneError):
+        train_one(tmp_path / "run", "mission", tmp_path / "no-backbone")

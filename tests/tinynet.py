@@ -1,0 +1,91 @@
+"""A small random network in Hub layout, quick recipes, and run folders that are trained and exported by them."""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import ResNetConfig, ResNetModel
+
+from spectraderm import pipeline
+from spectraderm.data.audit import audit
+from spectraderm.preprocessing import Pixels
+from spectraderm.training import config, export, model, train
+from spectraderm.training.dataset import Floats, in_batches
+from spectraderm.training.model import Normalise, SkinResNet
+
+RECIPES: dict[str, dict[str, Any]] = {
+    "mission": {"image_size": 64, "epochs": 20, "batch_size": 8, "learning_rate": 0.02},
+    "finetune": {
+        "image_size": 64,
+        "train_size": 48,
+        "head_epochs": 4,
+        "epochs": 5,
+        "batch_size": 8,
+        "learning_rate": 0.05,
+        "augment": 0.3,
+    },
+}
+"""Changes that make the shipped recipes quick; an epoch has three steps on `photos` as given."""
+
+
+def write_tiny(folder: Path, seed: int = 0, pool_padding: str = "both") -> Path:
+    """A small random ResNet in Hub layout, with norms that have seen some noise."""
+    torch.manual_seed(seed)
+    widths, depths = [8, 16, 24, 32], [1, 1, 1, 1]
+    model = ResNetModel(ResNetConfig(embedding_size=8, hidden_sizes=widths, depths=depths, layer_type="bottleneck"))
+    for _ in range(20):
+        model(torch.randn(16, 3, 64, 64))
+    model.config.pool_padding = pool_padding
+    model.save_pretrained(folder)
+    colours = {"image_mean": [0.5, 0.4, 0.3], "image_std": [0.2, 0.25, 0.3]}
+    (folder / "preprocessor_config.json").write_text(json.dumps(colours))
+    return folder
+
+
+def prepare(run: Path, photos: Path, folds: int = 1, seed: int = 0) -> Path:
+    """A run folder that can be trained in; more folds than one are cut by photo."""
+    audit(photos, run)
+    pipeline.split(run, "as-given" if folds == 1 else "by-photo", folds, seed)
+    return run
+
+
+def train_one(
+    run: Path, recipe: str, backbone: Path, changes: dict[str, Any] | None = None, resume: bool = False
+) -> Path:
+    """Train a prepared run folder on the CPU, by one of `RECIPES` with further changes."""
+    settings = config.load(recipe, RECIPES[recipe] | (changes or {}))
+    train.train(run, settings, model.load_backbone(str(backbone)), resume, "cpu")
+    return run
+
+
+@dataclass(frozen=True)
+class Exported:
+    """An evaluated run folder, its model folder and graph, and the network as torch has it."""
+
+    run: Path
+    folder: Path
+    graph: bytes
+    network: SkinResNet
+    normalise: Normalise
+
+    def logits(self, pixels: Pixels) -> Floats:
+        """What torch says of some pixels."""
+        return in_batches(pixels, lambda batch: self.network.classifier(self.network.features(self.normalise(batch))))
+
+
+def export_one(trained: Path, run: Path, backbone: Path) -> Exported:
+    """Copy a trained run folder to `run`, evaluate and export it."""
+    shutil.copytree(trained, run)
+    pipeline.evaluate(run)
+    export.export(run, model.load_backbone(str(backbone)))
+    network, preprocessing = train.restore(run, model.load_backbone(str(backbone)))
+    return Exported(run, run / "model", (run / "model/onnx/model.onnx").read_bytes(), network, Normalise(preprocessing))
+
+
+def noise(count: int, size: int = 64, seed: int = 0) -> Pixels:
+    """Pixels of `count` photos of nothing."""
+    return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
