@@ -4,6 +4,7 @@ Photos are noise of few waves, so that no two seeds share a perceptual hash and 
 """
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Mapping
@@ -19,6 +20,8 @@ from spectraderm.data.manifest import Row
 
 if TYPE_CHECKING:
     from tinynet import Exported
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch, imported later: on networks this small, threads only wait
 
 MADE_BY: dict[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,

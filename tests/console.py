@@ -11,7 +11,7 @@ from unittest import mock
 
 from spectraderm import cli
 
-START = [sys.executable, "-c", "from spectraderm.cli import main; main()"]
+START = ["env", "-u", "PYTHONUNBUFFERED", sys.executable, "-c", "from spectraderm.cli import main; main()"]
 
 
 class Done(NamedTuple):

@@ -16,6 +16,7 @@ from spectraderm import artifacts
         ("audit", "gone", "--out", "run"),
         ("audit", "flat", "--out", "run"),
         ("audit", "file", "--out", "run"),
+        ("audit", "two", "--out", "file/x"),
         ("split", "gone"),
         ("train", "gone", "--backbone", "open-nsfw-thin"),
         ("train", "gone", "--recipe", "gone.toml"),
@@ -29,7 +30,7 @@ def test_stages_that_can_not_work_say_so_in_one_line(
     arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    write_photos(tmp_path, {"flat": 2})
+    write_photos(tmp_path, {"flat": 2, "two/a": 1, "two/b": 1})
     Path("file").write_text("no folder")
     done = call(*arguments)
     assert (done.code, done.out) == (2, "")
