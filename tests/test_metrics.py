@@ -47,6 +47,7 @@ def test_scores_are_those_of_scikit_learn(seed: int) -> None:
     assert all(0 <= got[name]["low"] <= got[name]["high"] <= 1 for name in METRICS)
 
 
+@pytest.mark.filterwarnings("ignore:A single label was found")
 @pytest.mark.parametrize("seed", range(100))
 def test_classes_and_confusion_are_counted_right(seed: int) -> None:
     one, classes = some(seed)

@@ -145,6 +145,8 @@ def evaluate(runs: Annotated[list[Path], typer.Argument(help="Run folders, to be
     pipeline, terminal = _stages()
     evaluations = [pipeline.evaluate(run) for run in runs]
     terminal.say_scores(runs, evaluations)
+    for run, evaluation in zip(runs, evaluations, strict=True):
+        terminal.say_warning(run, evaluation)
     _say("\n".join(f"Report  {run / 'report.html'}" for run in runs) + f"\nNext    spectraderm export {runs[0]}")
 
 
@@ -229,10 +231,15 @@ def main() -> None:
     except (SpectraDermError, OSError) as error:  # OSError: a full disk, or a folder that can't be written into
         _say(f"error: {error}")
         sys.exit(2)
+    except SystemExit as end:
+        if end.code == 130:
+            _say("stopped; --resume goes on where training was")
+        raise
 
 
 def _stop(*_: object) -> None:
-    _say("stopped; --resume goes on where training was")
+    """Of Ctrl-C. Prints nothing itself: it may come in the middle of another line."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     sys.exit(130)
 
 

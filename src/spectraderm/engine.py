@@ -27,7 +27,7 @@ class Answer:
     Attributes:
         logits: `float32[n, classes]`.
         features: `float32[n, channels]`, the globally averaged last layer.
-        maps: `float32[n, classes, rows, columns]`, how much each place adds to each class's logit (HiResCAM,
+        maps: `float32[n, classes, rows, columns]`, how much each place counts for each class (HiResCAM,
             Draelos & Carin 2020; for a linear head the class activation map of Zhou et al. 2016).
     """
 

@@ -89,9 +89,11 @@ def say_warning(run: Path, evaluation: dict[str, Any]) -> None:
     """Which of the numbers to believe."""
     leakage = artifacts.read_json(run / artifacts.AUDIT, "Run `spectraderm audit` first")["leakage"]
     if evaluation["protocol"] == "as-given" and leakage["test_photos_with_copy_in_train"]:
-        say("Do not believe the test score: copies of training photos are tested. Honest: --split by-photo")
+        say(
+            f"{run.name}: do not believe the test score: copies of training photos are tested. Honest: --split by-photo"
+        )
     elif evaluation["protocol"] == "by-photo":
-        say("By photo: no copy of a tested photo was trained on. Other people's photos will still be harder.")
+        say(f"{run.name}: no copy of a tested photo was trained on. Other people's photos will still be harder.")
 
 
 def _score(metric: dict[str, float]) -> str:
