@@ -129,9 +129,9 @@ def demo(out: Path, data: Path | None, seed: int, track: Track = no_track) -> De
     options = Options(recipe="mission", backbone=open_nsfw.NAME, folds=DEMO_FOLDS, seed=seed)
     evaluation = run(photos, folder, options, track)
     tested = [row for row in manifest.read(folder / artifacts.MANIFEST) if row.given_split in ("test", "")]
-    one_each = {row.label: str(photos / row.path) for row in reversed(tested)}
+    one_each = {row.label: row.path for row in reversed(tested)}
     classifier = load_model()
-    predictions = {path: classifier.predict(path) for path in sorted(one_each.values())}
+    predictions = {path: classifier.predict(photos / path) for path in sorted(one_each.values())}
     story = f"""
 {made}
 Trained on them: {folder} (report.html, and the model in model/).
