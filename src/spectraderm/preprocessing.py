@@ -107,8 +107,8 @@ class Preprocessing:
                 size=int(size["height"] if squash else size["shortest_edge"]),
                 resize="squash" if squash else "crop",
                 crop_fraction=float(config.get("crop_pct", cls.crop_fraction)),
-                mean=_three(config["image_mean"]),
-                std=_three(config["image_std"]),
+                mean=rgb_values(config["image_mean"]),
+                std=rgb_values(config["image_std"]),
             )
             if preprocessing.size < 1 or not 0 < preprocessing.crop_fraction <= 1 or min(preprocessing.std) <= 0:
                 raise ValueError("a size, crop or deviation out of range")
@@ -117,7 +117,8 @@ class Preprocessing:
         return preprocessing
 
 
-def _three(values: list[float]) -> tuple[float, float, float]:
+def rgb_values(values: list[float]) -> tuple[float, float, float]:
+    """A configuration's three numbers, red first. Raises `ValueError` or `TypeError` where they are not three."""
     red, green, blue = (float(value) for value in values)
     return red, green, blue
 
@@ -193,8 +194,8 @@ def _formats_for(data: bytes, name: str) -> tuple[str, ...]:
     return ("HEIF",)
 
 
-def _check_header(image: Image.Image, data: bytes, name: str) -> None:
-    width, height = image.size
+def check_size(width: int, height: int, name: str) -> None:
+    """Raise `UnreadablePhoto` for what is too large, too small or too narrow to be looked at."""
     if width * height > MAX_PIXELS:
         raise UnreadablePhoto(
             f"{name}: {width}x{height} is more than {MAX_PIXELS // 1_000_000} megapixels", "Scale it down"
@@ -203,6 +204,10 @@ def _check_header(image: Image.Image, data: bytes, name: str) -> None:
         raise UnreadablePhoto(f"{name}: {width}x{height} is too small", f"Both sides need {MIN_SIDE} pixels")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise UnreadablePhoto(f"{name}: {width}x{height} is a strip, not a photo", "Crop it to the skin")
+
+
+def _check_header(image: Image.Image, data: bytes, name: str) -> None:
+    check_size(*image.size, name)
     if image.info.get("progressive") and data.count(_JPEG_SCAN) > MAX_SCANS:
         raise UnreadablePhoto(f"{name}: a progressive JPEG of more than {MAX_SCANS} scans", "Save it again")
 

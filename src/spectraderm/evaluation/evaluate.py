@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from spectraderm import artifacts
+from spectraderm.calibration import softmax
 from spectraderm.errors import RunFolderError
 from spectraderm.evaluation import metrics
 from spectraderm.evaluation.metrics import Guesses
@@ -95,7 +96,6 @@ def read_logits(run: Path, config: Mapping[str, Any]) -> list[Logits]:
             raise RunFolderError(f"{path} is damaged ({error!r})", "Train again") from error
         if not np.isfinite(logits).all():
             raise RunFolderError(f"{path} has logits that are no numbers: training diverged", "Lower the learning rate")
-        exponents = np.exp(logits - logits.max(1, keepdims=True))
         guessed = Guesses(true, logits.argmax(1), groups)
         folds.append(
             Logits(
@@ -104,7 +104,7 @@ def read_logits(run: Path, config: Mapping[str, Any]) -> list[Logits]:
                 [record["path"] for record in records],
                 np.array([record["split"] for record in records]),
                 guessed,
-                exponents.max(1) / exponents.sum(1),
+                softmax(logits).max(1),
             )
         )
     return folds

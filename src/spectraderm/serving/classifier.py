@@ -13,15 +13,14 @@ import numpy.typing as npt
 from PIL import Image
 
 from spectraderm import artifacts
+from spectraderm.calibration import softmax
 from spectraderm.engine import Engine, Floats
 from spectraderm.errors import MissingExtra, ModelFolderError, UnreadablePhoto
 from spectraderm.preprocessing import (
-    MAX_ASPECT,
     MAX_BYTES,
-    MAX_PIXELS,
-    MIN_SIDE,
     Pixels,
     Preprocessing,
+    check_size,
     decode,
     to_rgb,
     upright,
@@ -152,13 +151,6 @@ def load_model(source: str | os.PathLike[str] | None = None, threads: int = 0) -
     return Classifier(artifacts.read_model_folder(path), threads)
 
 
-def softmax(logits: Floats) -> npt.NDArray[np.float64]:
-    """Probabilities `float64[n, classes]` of logits of that shape."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    result: npt.NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
-    return result
-
-
 def _heatmap(evidence: Floats) -> list[list[float]]:
     positive = np.maximum(evidence, 0)
     peak = float(positive.max())
@@ -179,24 +171,13 @@ def _read(path: Path) -> bytes:
 
 
 def _from_pillow(photo: Image.Image) -> Image.Image:
-    _check_size(*photo.size)
+    check_size(*photo.size, "the image")
     try:
         return to_rgb(upright(photo), "the image")
     except UnreadablePhoto:
         raise
     except Exception as error:  # Pillow decodes late, and raises nearly anything on damaged bytes
         raise UnreadablePhoto(f"the image can't be decoded ({error})") from error
-
-
-def _check_size(width: int, height: int) -> None:
-    """What a photo file would be refused for, an image or array is refused for, too."""
-    short, long = sorted((width, height))
-    if short < MIN_SIDE or long > MAX_ASPECT * short or width * height > MAX_PIXELS:
-        raise UnreadablePhoto(
-            f"an image of {width}x{height} is not read",
-            f"Both sides need {MIN_SIDE} pixels, one at most {MAX_ASPECT} times the other, "
-            f"and {MAX_PIXELS // 1_000_000} megapixels are the most",
-        )
 
 
 def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:
@@ -206,7 +187,7 @@ def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:
             f"an array of {array.dtype}{list(array.shape)} is not a photo",
             "Give uint8[h, w], uint8[h, w, 3] in RGB order, or uint8[h, w, 4]",
         )
-    _check_size(array.shape[1], array.shape[0])
+    check_size(array.shape[1], array.shape[0], "the array")
     return Image.fromarray(array)
 
 

@@ -1,6 +1,5 @@
 """Trained run folder -> model folder: Hugging Face layout, ONNX, and the proof that it gives training's logits."""
 
-import json
 import logging
 import warnings
 from collections.abc import Iterator
@@ -91,8 +90,8 @@ def export(
     parity = measure_parity(run, Engine(graph), preprocessing, PARITY_HALF if half else PARITY, track)
     files = {
         artifacts.CARD: card.read_bytes() + (f"\n{notes.strip()}\n" if notes else "").encode(),
-        artifacts.MODEL_CONFIG: _json(network.config.to_diff_dict()),
-        artifacts.PREPROCESSOR: _json(preprocessing.to_hub()),
+        artifacts.MODEL_CONFIG: artifacts.json_bytes(network.config.to_diff_dict()),
+        artifacts.PREPROCESSOR: artifacts.json_bytes(preprocessing.to_hub()),
         artifacts.ONNX: graph,
         "NOTICE": (resources.files("spectraderm") / "model_notice.txt").read_bytes(),
     }
@@ -188,7 +187,3 @@ def _halve(model: onnx.ModelProto) -> None:
     nodes = list(model.graph.node)
     del model.graph.node[:]
     model.graph.node.extend([*casts, *nodes])
-
-
-def _json(content: dict[str, Any]) -> bytes:
-    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()

@@ -14,7 +14,7 @@ from transformers import ResNetConfig, ResNetForImageClassification, ResNetModel
 
 from spectraderm.artifacts import sha256
 from spectraderm.errors import BackboneError
-from spectraderm.preprocessing import Preprocessing
+from spectraderm.preprocessing import Preprocessing, rgb_values
 from spectraderm.training import open_nsfw
 
 DEFAULT_BACKBONE = "microsoft/resnet-50"
@@ -170,7 +170,12 @@ def _from_hub_layout(name: str, folder: Path | None) -> Backbone:
         source = f"{folder.name}@{_digest(folder)}" if folder else f"{name}@{revision}" if revision else name
         return _ready(
             Backbone(
-                name, model, _three(colours["image_mean"]), _three(colours["image_std"]), source, "see its model card"
+                name,
+                model,
+                rgb_values(colours["image_mean"]),
+                rgb_values(colours["image_std"]),
+                source,
+                "see its model card",
             )
         )
     except (OSError, HfHubHTTPError) as error:
@@ -183,11 +188,6 @@ def _from_hub_layout(name: str, folder: Path | None) -> Backbone:
 def _digest(folder: Path) -> str:
     """A short name for a local folder's weights, which says nothing of where it lies."""
     return sha256(b"".join(file.read_bytes() for file in sorted(folder.glob("*.safetensors"))))[:12]
-
-
-def _three(values: list[float]) -> tuple[float, float, float]:
-    red, green, blue = (float(value) for value in values)
-    return red, green, blue
 
 
 def _ready(backbone: Backbone) -> Backbone:
