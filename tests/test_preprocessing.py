@@ -1,4 +1,5 @@
 import importlib
+import io
 import json
 import warnings
 from concurrent.futures import ThreadPoolExecutor
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import pytest
 from conftest import MADE_BY, encode, paint, png
 from PIL import Image, ImageCms
+from PIL.JpegImagePlugin import JpegImageFile
 
 from spectraderm.errors import RecipeError, UnreadablePhoto
 from spectraderm.preprocessing import FORMATS, Pixels, Preprocessing, Resize, decode, to_rgb
@@ -38,6 +40,28 @@ def test_every_format_decodes_to_rgb(kind: str) -> None:
     assert (photo.format, photo.width, photo.height) == (kind, *PHOTO.size)
     assert photo.image.mode == "RGB"
     assert difference(photo.image) < 12
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_the_quality_of_a_jpeg_is_told_from_its_tables(mode: str) -> None:
+    qualities = range(1, 101) if mode == "RGB" else (10, 50, 95)
+    found = [decode(encode(PHOTO.convert(mode), quality=quality)).jpeg_quality for quality in qualities]
+    assert found == list(qualities)
+
+
+def test_a_jpeg_of_other_tables_gets_the_nearest_quality() -> None:
+    flat = decode(encode(PHOTO, qtables=[[20] * 64, [20] * 64])).jpeg_quality
+    means = []
+    for quality in range(1, 101):
+        image = Image.open(io.BytesIO(encode(PHOTO, quality=quality)))
+        assert isinstance(image, JpegImageFile)
+        means.append(np.mean(image.quantization[0]))
+    assert flat == 1 + np.abs(np.array(means) - 20).argmin()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "BMP", "GIF"])
+def test_other_formats_have_no_jpeg_quality(kind: str) -> None:
+    assert decode(encode(PHOTO, kind)).jpeg_quality == 0
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])

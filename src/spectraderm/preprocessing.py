@@ -6,6 +6,7 @@ before a pixel is decoded, and what Pillow converts wrongly (16 bit, alpha, colo
 
 import io
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -33,17 +34,28 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # once: `catch_warnings` in 
 
 _ORIENTATION_TAG = 0x0112
 _JPEG_SCAN = b"\xff\xda"
+_JPEG_LUMINANCE = np.frombuffer(
+    b"\x10\x0b\x0a\x10\x18\x28\x33\x3d\x0c\x0c\x0e\x13\x1a\x3a\x3c\x37"
+    b"\x0e\x0d\x10\x18\x28\x39\x45\x38\x0e\x11\x16\x1d\x33\x57\x50\x3e"
+    b"\x12\x16\x25\x38\x44\x6d\x67\x4d\x18\x23\x37\x40\x51\x68\x71\x5c"
+    b"\x31\x40\x4e\x57\x67\x79\x78\x65\x48\x5c\x5f\x62\x70\x64\x67\x63",
+    np.uint8,
+)  # table K.1 of the JPEG standard (ITU-T T.81), which libjpeg scales
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A decoded photo: `image` is upright, 8-bit RGB; `format`, `width` and `height` are as the header says."""
+    """A decoded photo: `image` is upright, 8-bit RGB; the rest is as the file says.
+
+    `jpeg_quality` is 1..100 on libjpeg's scale as its quantisation table tells, and 0 where it is not a JPEG.
+    """
 
     image: Image.Image
     format: str
     width: int
     height: int
+    jpeg_quality: int = 0
 
 
 @dataclass(frozen=True)
@@ -141,6 +153,7 @@ def decode(data: bytes, name: str = "photo") -> Photo:
         with Image.open(io.BytesIO(data), formats=formats) as image:
             _check_header(image, data, name)
             width, height, kind = *image.size, image.format or ""
+            jpeg_quality = _jpeg_quality(getattr(image, "quantization", {}))
             rgb = to_rgb(upright(image), name)
     except UnreadablePhoto:
         raise
@@ -152,7 +165,17 @@ def decode(data: bytes, name: str = "photo") -> Photo:
         ) from error
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged bytes
         raise UnreadablePhoto(f"{name}: damaged or incomplete ({error})", "Save or download it again") from error
-    return Photo(rgb, "JPEG" if kind == "MPO" else kind, width, height)
+    return Photo(rgb, "JPEG" if kind == "MPO" else kind, width, height, jpeg_quality)
+
+
+def _jpeg_quality(tables: dict[int, Sequence[int]]) -> int:
+    """The quality whose table, as libjpeg scales the standard's, has the sum nearest to the luminance table's."""
+    if not tables:
+        return 0
+    qualities = np.arange(1, 101)
+    scales = np.where(qualities < 50, 5000 // qualities, 200 - 2 * qualities)
+    standard = np.clip((scales[:, None] * _JPEG_LUMINANCE.astype(np.int64) + 50) // 100, 1, 255)
+    return int(qualities[np.abs(standard.sum(1) - sum(tables[min(tables)])).argmin()])
 
 
 def to_rgb(image: Image.Image, name: str = "photo") -> Image.Image:

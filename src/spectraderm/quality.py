@@ -1,0 +1,166 @@
+"""An upright photo -> a few numbers, and what they say against using it. Asked before any model; knows of none.
+
+Everything is measured on the photo squashed to one small size, so that the same scene gives the same numbers at any
+resolution. The limits of what is unusable lie outside of all photos of the reference data set.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+SIDE = 128
+"""Working size in pixels: a photo is measured at 128 x 128."""
+
+_SKIM = 1024  # larger photos are first thinned out to this, which costs a tenth of averaging them
+_LUMA = np.array((0.299, 0.587, 0.114), np.float32)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a photo is like at the working size; grey levels are 0..255, shares 0..1.
+
+    Attributes:
+        brightness: mean grey level.
+        shadows, highlights: the grey levels below which 2 % and 98 % of the photo lie.
+        dark: share of nearly black pixels (grey below 16).
+        blown: share of pixels at the upper end in all three colours (above 250).
+        contrast: standard deviation of the colour that varies most.
+        sharpness: standard deviation of the Laplacian after smoothing over a pixel, which takes out noise and JPEG's
+            blocks (Marr & Hildreth 1980, "Theory of edge detection"; as a measure of focus: Pertuz et al. 2013).
+        grain: standard deviation of the Laplacian as it is.
+        roughness: `grain` in units of the standard deviation of the grey levels; 4.5 is pure noise.
+        flat: share of pixels that equal their right and lower neighbours within one grey level.
+        few_colours: share of the photo in its eight commonest colours, of 16 levels per channel.
+    """
+
+    brightness: float
+    shadows: float
+    highlights: float
+    dark: float
+    blown: float
+    contrast: float
+    sharpness: float
+    grain: float
+    roughness: float
+    flat: float
+    few_colours: float
+
+
+@dataclass(frozen=True)
+class Flaw:
+    """One thing against a photo, worded for whoever took it; `unusable` says that no model should be asked."""
+
+    id: str
+    reason: str
+    remedy: str
+    unusable: bool
+
+
+def measure(image: Image.Image) -> Quality:
+    """Measure an upright RGB photo of any size."""
+    colours = _working_colours(image)
+    grey = np.tensordot(_LUMA, colours, 1)
+    right, down = np.abs(np.diff(grey, axis=1))[:-1], np.abs(np.diff(grey, axis=0))[:, :-1]
+    shadows, highlights = np.percentile(grey, (2, 98))
+    grain = float(_laplacian(grey).std())
+    return Quality(
+        brightness=float(grey.mean()),
+        shadows=float(shadows),
+        highlights=float(highlights),
+        dark=float((grey < 16).mean()),
+        blown=float((np.minimum.reduce(colours) > 250).mean()),
+        contrast=max(float(colour.std()) for colour in colours),
+        sharpness=float(_laplacian(_smooth(_smooth(grey.T).T)).std()),
+        grain=grain,
+        roughness=grain / max(float(grey.std()), 0.1),
+        flat=float(((right < 1) & (down < 1)).mean()),
+        few_colours=_share_of_commonest(colours, 8),
+    )
+
+
+def flaws(quality: Quality, width: int, height: int) -> tuple[Flaw, ...]:
+    """What speaks against a photo of that size: what makes it unusable or, failing that, what is worth a look."""
+    found = (*_size(width, height), *(_unusable(quality) or _doubtful(quality)))
+    return tuple(sorted(found, key=lambda flaw: not flaw.unusable))
+
+
+def _working_colours(image: Image.Image) -> npt.NDArray[np.float32]:
+    """Red, green and blue at the working size, `float32[3, SIDE, SIDE]`."""
+    if max(image.size) > _SKIM:
+        width, height = (min(side, _SKIM) for side in image.size)
+        image = image.resize((width, height), Image.Resampling.NEAREST)
+    enlarging = min(image.size) < SIDE
+    method = Image.Resampling.BILINEAR if enlarging else Image.Resampling.BOX
+    small = image.resize((SIDE, SIDE), method, reducing_gap=2.0)
+    return np.stack([np.asarray(channel, np.float32) for channel in small.split()])
+
+
+def _laplacian(grey: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    beside: npt.NDArray[np.float32] = grey[1:-1, 2:] + grey[1:-1, :-2] + grey[2:, 1:-1] + grey[:-2, 1:-1]
+    return beside - 4 * grey[1:-1, 1:-1]
+
+
+def _smooth(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Down the columns, by the binomial weights 1, 4, 6, 4, 1: a Gaussian of one pixel."""
+    smooth: npt.NDArray[np.float32] = rows[:-4] + rows[4:] + 4 * (rows[1:-3] + rows[3:-1]) + 6 * rows[2:-2]
+    return smooth / np.float32(16)
+
+
+def _share_of_commonest(colours: npt.NDArray[np.float32], count: int) -> float:
+    """Share of the pixels `float32[3, h, w]` in the commonest of the 16^3 coarse colours."""
+    red, green, blue = colours.astype(np.int64) >> 4
+    held = np.bincount((red * 256 + green * 16 + blue).ravel(), minlength=4096)
+    return float(np.partition(held, -count)[-count:].sum() / held.sum())
+
+
+def _size(width: int, height: int) -> tuple[Flaw, ...]:
+    short = min(width, height)
+    if short >= 128:
+        return ()
+    reason = f"The photo is too small: {width}x{height} pixels."
+    return (Flaw("too_small", reason, "Send the photo as the camera took it, not a thumbnail.", short < 64),)
+
+
+def _unusable(quality: Quality) -> tuple[Flaw, ...]:
+    """The one flaw that explains best why nothing can be seen, if any."""
+    drawn = quality.few_colours > 0.95 and quality.flat > 0.75
+    text = quality.grain > 75 and quality.roughness > 2 and quality.few_colours > 0.85
+    if quality.highlights < 36:
+        return (_too_dark(unusable=True),)
+    if quality.shadows > 235 or quality.blown > 0.9:
+        return (_blown_out(unusable=True),)
+    if quality.contrast < 4:
+        return (Flaw("blank", "The photo shows one colour only.", "Take a photo of the skin.", True),)
+    if drawn or text or quality.roughness > 3.5:
+        return (_not_a_photo(unusable=True),)
+    return (_blurred(unusable=True),) if quality.sharpness < 0.65 else ()
+
+
+def _doubtful(quality: Quality) -> tuple[Flaw, ...]:
+    suspects = (
+        (quality.highlights < 80 or quality.dark > 0.7, _too_dark),
+        (quality.shadows > 160 or quality.blown > 0.6, _blown_out),
+        (quality.sharpness < 1.75, _blurred),
+        (quality.flat > 0.6 and quality.few_colours > 0.8, _not_a_photo),
+    )
+    return tuple(flaw(unusable=False) for suspected, flaw in suspects if suspected)
+
+
+def _too_dark(*, unusable: bool) -> Flaw:
+    return Flaw("too_dark", "The photo is too dark.", "Take it again in daylight, without flash.", unusable)
+
+
+def _blown_out(*, unusable: bool) -> Flaw:
+    return Flaw("blown_out", "The photo is too bright.", "Take it again without flash, out of direct sun.", unusable)
+
+
+def _blurred(*, unusable: bool) -> Flaw:
+    remedy = "Hold the camera still, a hand's breadth away, and wait until it has focused."
+    return Flaw("blurred", "The photo is blurred.", remedy, unusable)
+
+
+def _not_a_photo(*, unusable: bool) -> Flaw:
+    remedy = "Send a photo of the skin: no drawing, screenshot or page of text."
+    return Flaw("not_a_photo", "This does not look like a photo.", remedy, unusable)
