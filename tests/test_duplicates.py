@@ -8,7 +8,9 @@ from PIL import Image
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from spectraderm.data.duplicates import MAX_DISTANCE, near_pairs, photo_groups, turned_hashes
+from spectraderm.data import duplicates
+from spectraderm.data.duplicates import near_pairs, photo_groups
+from spectraderm.hashing import MAX_DISTANCE, turned_hashes
 
 TURNS = [None, *Image.Transpose]
 NO_PAIRS = np.empty((0, 2), np.int64)
@@ -78,6 +80,65 @@ def test_groups_equal_those_of_comparing_all_with_all(seed: int, limit: int) -> 
     expected = components(120, every_pair)
     assert 1 < len(set(expected)) < 120
     assert photo_groups(120, pairs).tolist() == expected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_near_pair_is_joined_whatever_the_block(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_BLOCK", 1 + seed % 5)
+    monkeypatch.setattr(duplicates, "_SHORT", seed % 3)
+    hashes, limit = planted(60, 100 + seed), seed % (MAX_DISTANCE + 1)
+    assert photo_groups(60, near_pairs(hashes, limit)).tolist() == components(60, brute_force(hashes, limit))
+
+
+@pytest.fixture
+def one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All photos meet in one row of one table."""
+    monkeypatch.setattr(duplicates, "_SHORT", 0)
+    monkeypatch.setattr(duplicates, "combinations", lambda parts, count: [parts[:count]])
+    monkeypatch.setattr(duplicates, "_rows", lambda chosen, _: np.zeros(chosen[0].shape, np.int64))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.usefixtures("one_row")
+def test_one_look_at_a_row_that_holds_all_photos_joins_all(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_BLOCK", 1 + 20 * seed)
+    hashes = planted(60, 200 + seed)
+    expected = components(60, brute_force(hashes, MAX_DISTANCE))
+    assert photo_groups(60, near_pairs(hashes)).tolist() == expected
+
+
+@pytest.mark.parametrize(("one", "other"), [(a, b) for a in range(4) for b in range(4) if a != b])
+@pytest.mark.usefixtures("one_row")
+def test_a_photo_meets_those_before_and_behind_it_in_a_row(one: int, other: int) -> None:
+    hashes = np.random.default_rng(0).integers(0, 256, (4, 8, 8), dtype=np.uint8)
+    hashes[one, 5] = hashes[other, 0]
+    assert near_pairs(hashes).tolist() == [sorted((one, other))]
+
+
+def test_of_thousands_of_pairs_at_the_limit_none_is_missed() -> None:
+    random = np.random.default_rng(0)
+    bits = random.integers(0, 2, (4000, 8, 64), dtype=np.uint8)
+    turns, distances = random.integers(0, 8, 2000), np.where(np.arange(2000) % 10, MAX_DISTANCE, MAX_DISTANCE + 1)
+    for pair, (turn, distance) in enumerate(zip(turns, distances, strict=True)):
+        bits[2000 + pair, turn] = bits[pair, 0]
+        bits[2000 + pair, turn, random.permutation(64)[:distance]] ^= 1
+    near = np.flatnonzero(distances == MAX_DISTANCE)
+    assert near_pairs(np.packbits(bits, axis=2)).tolist() == np.stack([near, near + 2000], axis=1).tolist()
+
+
+def test_many_nearly_equal_photos_give_fewer_pairs_than_photos() -> None:
+    random = np.random.default_rng(0)
+    bits = np.zeros((3000, 8, 64), np.uint8)
+    np.put_along_axis(bits, random.integers(0, 64, (3000, 8, 3)), 1, axis=2)
+    pairs = near_pairs(np.packbits(bits, axis=2))
+    assert len(pairs) == 2999
+    assert set(photo_groups(3000, pairs).tolist()) == {0}
+
+
+@pytest.mark.parametrize("limit", [-1, MAX_DISTANCE + 1])
+def test_a_distance_that_the_tables_would_miss_is_refused(limit: int) -> None:
+    with pytest.raises(ValueError, match="max_distance"):
+        near_pairs(planted(3, 0), limit)
 
 
 def test_equal_hashes_that_differ_once_turned_each_count() -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from spectraderm.data import manifest
-from spectraderm.data.manifest import Row, display_name, read_metadata, walk
+from spectraderm.data.folders import walk
+from spectraderm.data.manifest import Row, display_name, read_metadata
 from spectraderm.errors import DatasetError, RunFolderError
 
 WORDS = {
@@ -137,11 +138,11 @@ def test_a_root_that_is_no_folder_is_refused(root: Path) -> None:
             walk(wrong)
 
 
-def test_metadata_keeps_known_columns_that_hold_something(root: Path) -> None:
-    table = "\ufefffile_name,patient,lesion,age,skin_tone\na/1.jpg, p 1 ,,40,VI\n./b\\1.jpg,,,,\n"
+def test_metadata_keeps_every_column_that_holds_something(root: Path) -> None:
+    table = "\ufefffile_name,patient,age,label,width,\na/1.jpg, p 1 ,40,zz,9,x,stray\n./b\\1.jpg,,,,,\n"
     (root / "metadata.csv").write_text(table, encoding="utf-8")
     assert read_metadata(root, ["a/1.jpg", "b/1.jpg", "b/2.jpg"]) == {
-        "a/1.jpg": {"patient": "p 1", "skin_tone": "VI"},
+        "a/1.jpg": {"patient": "p 1", "age": "40"},
         "b/1.jpg": {},
     }
 
@@ -182,19 +183,31 @@ def test_display_names(label: str, shown: str) -> None:
     assert display_name(label) == shown
 
 
+BARE = "path,label,given_split,sha256,format,width,height,bytes,photo_group"
+
+
 def test_rows_come_back(tmp_path: Path) -> None:
+    known = {"copy_group": 7, "phash": "00ff" * 4, "jpeg_quality": 90, "ita": -12.34, "skin_tone_estimate": "brown"}
     rows = [
-        Row('train/a, "b"/ü 1.jpg', 'a, "b"', "train", "0" * 64, "JPEG", 96, 72, 1234, 0, {"patient": "p,1"}),
-        Row("c/1.png", "c", "", "f" * 64, "PNG", 16, 17, 18, 1, {"skin_tone": "VI"}),
+        Row('train/a, "b"/ü 1.jpg', 'a, "b"', "train", "0" * 64, "JPEG", 96, 72, 1234, 0, {"site": "x"}),
+        Row("c/1.png", "c", "", "f" * 64, "PNG", 16, 17, 18, 1, {"age": "4", "patient": "p,1"}, **known),  # type: ignore[arg-type]
     ]
     manifest.write(tmp_path / "manifest.csv", rows)
     assert manifest.read(tmp_path / "manifest.csv") == rows
     header = (tmp_path / "manifest.csv").read_text().splitlines()[0]
-    assert header == "path,label,given_split,sha256,format,width,height,bytes,photo_group,patient,skin_tone"
+    assert header == f"{BARE},copy_group,phash,jpeg_quality,ita,skin_tone_estimate,patient,site,age"
 
 
-@pytest.mark.parametrize("line", ["a/1.jpg,a,,0,JPEG,wide,1,1,0", "a/1.jpg,a,,0,JPEG,1,1"])
+def test_a_manifest_of_the_first_release_is_read_with_defaults(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text(f"{BARE},skin_tone\na/1.jpg,a,,0,JPEG,1,2,3,4,VI\n")
+    row = Row("a/1.jpg", "a", "", "0", "JPEG", 1, 2, 3, 4, {"skin_tone": "VI"})
+    assert manifest.read(tmp_path / "manifest.csv") == [row]
+
+
+@pytest.mark.parametrize(
+    "line", ["a/1.jpg,a,,0,JPEG,wide,1,1,0", "a/1.jpg,a,,0,JPEG,1,1", "a/1.jpg,a,,0,JPEG,1,1,1,0,x"]
+)
 def test_a_damaged_manifest_is_refused(line: str, tmp_path: Path) -> None:
-    (tmp_path / "manifest.csv").write_text(",".join(manifest.COLUMNS) + f"\n{line}\n")
+    (tmp_path / "manifest.csv").write_text(",".join((*manifest.COLUMNS, *manifest.MEASURED)) + f"\n{line}\n")
     with pytest.raises(RunFolderError, match="spectraderm audit"):
         manifest.read(tmp_path / "manifest.csv")

@@ -1,5 +1,6 @@
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from conftest import given, grouped, row
@@ -11,6 +12,7 @@ from spectraderm.errors import SplitError
 
 BY_PHOTO: Protocol = "by-photo"
 AS_GIVEN: Protocol = "as-given"
+CLEANED: Protocol = "cleaned"
 
 
 def groups_by_side(rows: list[Row], fold: Fold) -> dict[str, set[int]]:
@@ -125,3 +127,77 @@ def test_impossible_wishes_are_refused() -> None:
         make(grouped(9, 9), BY_PHOTO, 0, 0)
     with pytest.raises(SplitError, match="-1 is no seed"):
         make(grouped(9, 9), BY_PHOTO, 1, -1)
+    with pytest.raises(SplitError, match="no test folder"):
+        make(grouped(9, 9), CLEANED, 1, 0)
+    with pytest.raises(SplitError, match="2 folds"):
+        make(given(9, 3), CLEANED, 2, 0)
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_beside_folds_by_photo_stands_what_the_folders_would_have_scored(folds: int) -> None:
+    rows = given(20, 5)
+    made = make(rows, BY_PHOTO, folds, 4)
+    assert [fold.name for fold in made.folds][-1] == "as-given"
+    assert len(made.folds) == (2 if folds == 1 else folds + 2)
+    alone = make(rows, AS_GIVEN, 1, 4).folds[0]
+    assert (made.folds[-1].splits, made.folds[-1].seed) == (alone.splits, alone.seed)
+    assert_no_group_crosses(rows, Split(BY_PHOTO, made.folds[:-1]))
+    tested = Counter(p for fold in made.folds[1:-1] for p, side in fold.splits.items() if side == "test")
+    assert tested == ({} if folds == 1 else Counter({photo.path: 1 for photo in rows}))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        grouped(8, 8),
+        [r for r in given(9, 3) if not r.path.startswith("test/a/")],
+        [r for r in given(9, 5) if not r.path.startswith("train/a/") or r.path == "train/a/1.jpg"],
+        [r for r in given(9, 3, val=2) if not r.path.startswith("val/a/")],
+    ],
+)
+def test_folders_that_cannot_be_scored_give_no_such_fold(rows: list[Row]) -> None:
+    assert [fold.name for fold in make(rows, BY_PHOTO, 1, 0).folds] == ["final"]
+
+
+def leaking(seed: int = 0, train: int = 20) -> tuple[list[Row], Fold]:
+    """Train folders of `train` groups, the first four of each class tested too; one photo stands in both classes."""
+    rows = [
+        row(f"train/{c}/{n}-{k}.jpg", c, 100 * i + n, "train")
+        for i, c in enumerate("ab")
+        for n in range(train)
+        for k in (0, 1)
+    ]
+    rows += [row(f"test/{c}/{n}.jpg", c, 100 * i + n, "test") for i, c in enumerate("ab") for n in (0, 1, 2, 3, 90, 91)]
+    rows += [row("test/b/x.jpg", "b", 500, "test"), row("train/a/x.jpg", "a", 500, "train")]
+    return rows, make(rows, CLEANED, 1, seed).folds[0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cleaned_keeps_the_test_folder_and_leaves_out_what_leaks_or_is_disputed(seed: int) -> None:
+    rows, fold = leaking(seed)
+    tested = {r.path for r in rows if r.given_split == "test"} - {"test/b/x.jpg"}
+    assert {path for path, side in fold.splits.items() if side == "test"} == tested
+    out = {f"train/{c}/{n}-{k}.jpg" for c in "ab" for n in range(4) for k in (0, 1)} | {"test/b/x.jpg", "train/a/x.jpg"}
+    assert {path for path, side in fold.splits.items() if side == "excluded"} == out
+    sides = groups_by_side(rows, fold)
+    assert {side: len(groups) for side, groups in sides.items()} == {
+        "train": 24, "val": 4, "calibration": 4, "test": 12, "excluded": 9,
+    }  # fmt: skip
+    inside = [own for side, groups in sides.items() if side != "excluded" for own in groups]
+    assert len(inside) == len(set(inside))
+    assert fold.name == "final"
+    assert (leaking(seed)[1], leaking(seed + 1)[1].splits == fold.splits) == (fold, False)
+
+
+def test_a_patient_with_two_diseases_is_not_left_out() -> None:
+    rows, _ = leaking()
+    patient = [replace(r, copy_group=n) for n, r in enumerate(rows)]
+    fold = make(patient, CLEANED, 1, 0).folds[0]
+    assert fold.splits["test/b/x.jpg"] == "test"
+    assert fold.splits["train/a/x.jpg"] == "excluded"
+
+
+def test_cleaned_names_the_class_that_it_would_starve() -> None:
+    leaking(train=7)
+    with pytest.raises(SplitError, match=r"class 'a' has 2 photo groups .* 3 are needed\. Use --split by-photo"):
+        leaking(train=6)

@@ -1,6 +1,7 @@
 """The proof that runs with every split, and the file it is kept in."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from conftest import given, grouped
 
 from spectraderm.data import split
 from spectraderm.data.manifest import Row
-from spectraderm.data.split import Split, check, make
+from spectraderm.data.split import Protocol, Split, check, make
 from spectraderm.errors import RunFolderError, SplitError
 
 
@@ -62,6 +63,50 @@ def test_check_lets_copies_cross_only_as_given() -> None:
     made = make(rows, "as-given", 1, 0)
     with pytest.raises(SplitError, match=r"no photo is in calibration|photo group 0 crosses"):
         check(rows, Split("by-photo", made.folds))
+    beside = make(rows, "by-photo", 1, 0)
+    check(rows, beside)
+    with pytest.raises(SplitError, match=r"no photo is in calibration|photo group 0 crosses"):
+        check(rows, Split("by-photo", [replace(fold, name="final") for fold in beside.folds]))
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (move("train", "test/a/0.jpg"), "test/a/0.jpg is in train, its folder says otherwise"),
+        (move("test", "train/a/3.jpg"), "train/a/3.jpg is in test, its folder says otherwise"),
+        (move("excluded", "train/a/3.jpg"), "'excluded' is not one of"),
+    ],
+)
+@pytest.mark.parametrize("protocol", ["as-given", "by-photo"])
+def test_check_holds_folders_as_given_to_their_folders(
+    protocol: Protocol, change: Callable[[dict[str, str]], None], problem: str
+) -> None:
+    rows = given(20, 5)
+    made = make(rows, protocol, 1, 0)
+    change(made.folds[-1].splits)
+    with pytest.raises(SplitError, match=problem):
+        check(rows, made)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (move("train", "train/a/0.jpg"), "photo group 0 crosses"),
+        (move("excluded", "train/a/3.jpg"), "train/a/3.jpg must not be in excluded"),
+        (move("excluded", "test/b/2.jpg"), "test/b/2.jpg must not be in excluded"),
+        (move("train", "test/b/2.jpg"), "its folder says otherwise"),
+        (side_away("calibration", "train"), "no photo is in calibration"),
+        (move("val", "train/a/5.jpg", "train/b/5.jpg"), "must not be in val"),
+    ],
+)
+def test_check_proves_that_a_split_is_cleaned(change: Callable[[dict[str, str]], None], problem: str) -> None:
+    rows = [replace(r, photo_group=700) if r.path in ("train/a/5.jpg", "train/b/5.jpg") else r for r in given(20, 5)]
+    rows = [replace(r, photo_group=0) if r.path == "train/a/0.jpg" else r for r in rows]
+    made = make(rows, "cleaned", 1, 0)
+    check(rows, made)
+    change(made.folds[0].splits)
+    with pytest.raises(SplitError, match=problem):
+        check(rows, made)
 
 
 @pytest.mark.parametrize(
@@ -70,6 +115,8 @@ def test_check_lets_copies_cross_only_as_given() -> None:
         (grouped(20, 20), make(grouped(20, 20), "by-photo", 1, 2)),
         (grouped(20, 20), make(grouped(20, 20), "by-photo", 3, 2)),
         (given(20, 5), make(given(20, 5), "as-given", 2, 2)),
+        (given(20, 5), make(given(20, 5), "by-photo", 3, 2)),
+        (given(20, 5), make(given(20, 5), "cleaned", 1, 2)),
     ],
 )
 def test_a_split_comes_back(rows: list[Row], made: Split, tmp_path: Path) -> None:

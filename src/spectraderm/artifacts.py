@@ -15,18 +15,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from spectraderm.errors import ModelFolderError, RunFolderError
 
 MANIFEST, AUDIT, SPLIT = "manifest.csv", "audit.json", "split.csv"
+COPIES, MEASUREMENTS, GALLERY = "copies.csv", "measurements.npz", "gallery.html"
 CONFIG, ENVIRONMENT = "config.json", "environment.json"
 HISTORY, CURVES, LOGITS = "history.csv", "curves.png", "logits.csv"
 STATE, CHECKPOINT = "state.safetensors", "checkpoint.safetensors"
+FEATURES, HEATMAPS = "features.npy", "heatmaps.npz"
+CALIBRATION = "calibration.json"
+NOVELTY, HASHES = "novelty.npy", "training_photos.npy"
 EVALUATION, REPORT, CARD, MODEL = "evaluation.json", "report.html", "README.md", "model"
-CACHE = "cache"
+CACHE, OUTSIDE, LEDGER = "cache", "outside", "test_ledger.csv"
 FACTS, MODEL_CONFIG, PREPROCESSOR = "spectraderm.json", "config.json", "preprocessor_config.json"
 WEIGHTS, ONNX = "model.safetensors", "onnx/model.onnx"
 FINAL = "final"
 """Name of the fold whose model is exported; the folds beside it only measure."""
+AS_GIVEN = "as-given"
+"""Name of the measuring fold that keeps the folders as they came, copies and all, beside the honest ones."""
 
 LOGIT_COLUMNS = ("path", "photo_group", "split", "label")
 """Of `logits.csv`; then one column `logit:<class>` per class, in the order of the model's outputs."""
@@ -78,6 +87,27 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
     writer.writeheader()
     writer.writerows(rows)
     write_bytes(path, text.getvalue().encode())
+
+
+def write_array(path: Path, array: npt.NDArray[np.generic]) -> None:
+    """Write one NumPy array, never pickled."""
+    write_bytes(path, array_bytes(array))
+
+
+def array_bytes(array: npt.NDArray[np.generic]) -> bytes:
+    """An array as every `.npy` file here is written."""
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()
+
+
+def read_array(path: Path, remedy: str) -> npt.NDArray[Any]:
+    """Read what `write_array` wrote. Raises `RunFolderError`, with `remedy`, where it is missing or damaged."""
+    try:
+        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise RunFolderError(f"{path} can't be read ({error})", remedy) from error
+    return array
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:

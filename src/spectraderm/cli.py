@@ -1,18 +1,37 @@
 """Parse, call one function, print. The only place that exits; data goes to stdout, everything else to stderr."""
 
-import os
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import StrEnum
-from io import TextIOWrapper
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import typer
 
+from spectraderm import console
+from spectraderm.console import say, stdout
 from spectraderm.errors import MissingExtra, SpectraDermError
+from spectraderm.options import (
+    DEFAULT_BACKBONE,
+    DEFAULT_RECIPE,
+    Backbone,
+    BatchSize,
+    Crops,
+    Device,
+    Epochs,
+    Folds,
+    Format,
+    Log,
+    Lr,
+    Patience,
+    Photos,
+    Protocol,
+    Recipe,
+    Resume,
+    Run,
+    Seed,
+    Sets,
+    Split,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -20,51 +39,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A folder of skin photos in, a classifier out that says how far it can be believed. Not a medical device.",
 )
-
-
-class Protocol(StrEnum):
-    """How photos are split."""
-
-    by_photo = "by-photo"
-    as_given = "as-given"
-
-
-class Format(StrEnum):
-    """How predictions are printed."""
-
-    table = "table"
-    jsonl = "jsonl"
-    csv = "csv"
-
-
-class Device(StrEnum):
-    """Where training runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-
-
-Photos = Annotated[Path, typer.Argument(help="Folder of <split>/<class>/* or <class>/*.")]
-Run = Annotated[Path, typer.Argument(help="Run folder.")]
-Split = Annotated[
-    Protocol, typer.Option(help="by-photo: copies never cross. as-given: the folders as they came, copies and all.")
-]
-Folds = Annotated[
-    int,
-    typer.Option(help="by-photo: k folds, or 1 for one held-out test set. as-given: random draws of validation. "
-                      "0: 5 by photo, 1 as given."),
-]  # fmt: skip
-Seed = Annotated[int, typer.Option(help="Of everything random.")]
-Recipe = Annotated[str, typer.Option(help="mission, finetune, or a TOML file.")]
-Backbone = Annotated[str, typer.Option(help="Hub id, local folder in Hub layout, or open-nsfw-thin (offline).")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")]
-Log = Annotated[str | None, typer.Option(help="Also log to tensorboard or mlflow, into RUN/log.")]
-Epochs = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
-BatchSize = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
-Lr = Annotated[float | None, typer.Option(help="Learning rate of the head, instead of the recipe's.")]
-Patience = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
-DEFAULT_BACKBONE = "microsoft/resnet-50"
-DEFAULT_RECIPE = "mission"
 
 
 @app.command()
@@ -83,38 +57,62 @@ def run(
     device: Device = Device.auto,
     resume: Resume = False,
     log: Log = None,
+    crops: Crops = None,
 ) -> None:
-    """All of it: audit, split, train, evaluate, export. What most people want."""
+    """All of it: audit, split, train, calibrate, evaluate, export. What most people want."""
     pipeline, terminal = _stages()
     out = out or Path("runs") / f"{photos.resolve().name}-{Path(recipe).stem}-{split.value}"
     changes = _changes(epochs, batch_size, lr, patience)
-    options = pipeline.Options(recipe, backbone, split.value, folds, seed, resume, device.value, log, changes)
+    options = pipeline.Options(recipe, backbone, split.value, folds, seed, resume, device.value, log, changes, crops)
     with terminal.progress() as track:
         evaluation = pipeline.run(photos, out, options, track)
     terminal.say_audit(out)
     terminal.say_scores([out], [evaluation])
-    terminal.say_warning(out, evaluation)
-    _say(f"Report  {out / 'report.html'}\nModel   {out / 'model'}")
-    _say(f"Next    spectraderm predict PHOTO --model {out / 'model'}")
+    say(f"Report  {out / 'report.html'}\nModel   {out / 'model'}")
+    say(f"Next    spectraderm predict PHOTO --model {out / 'model'}")
 
 
 @app.command()
 def audit(
-    photos: Photos, out: Annotated[Path, typer.Option(help="Run folder to write manifest.csv and audit.json into.")]
+    photos: Photos,
+    out: Annotated[Path, typer.Option(help="Run folder to write manifest, findings, copies and gallery into.")],
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            help="Exit with code 3 where one of these was found: ids of findings, as in leakage,"
+            "label_conflict, or high, medium, low for that severity and worse."
+        ),
+    ] = "",
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Also write split.csv, as split --split cleaned does. Photos stay untouched.")
+    ] = False,
+    crops: Crops = None,
 ) -> None:
-    """Read every photo; find copies, leaks and flaws."""
+    """Read every photo; find copies, leaks, shortcuts and flaws. Exit code 3 where --fail-on was met."""
     pipeline, terminal = _stages()
+    from spectraderm.data import findings  # noqa: PLC0415
+
+    wanted = findings.parse_fail_on(fail_on) if fail_on else []
     with terminal.progress() as track:
-        pipeline.auditing.audit(photos, out, track)
+        facts = pipeline.auditing.audit(photos, out, track, look_for_crops=crops).facts
     terminal.say_audit(out)
-    _say(f"Next    spectraderm split {out}")
+    if fix:
+        pipeline.split(out, Protocol.cleaned.value, 0, 0)
+    say(f"Copies  {out / 'gallery.html'}\nNext    spectraderm {'train' if fix else 'split'} {out}")
+    met = findings.failing(facts["findings"], wanted)
+    if met:
+        say(f"failed: {', '.join(met)}")
+        raise typer.Exit(3)
 
 
 @app.command()
 def split(run: Run, split: Split = Protocol.by_photo, folds: Folds = 0, seed: Seed = 0) -> None:
     """Split an audited run folder, and prove that the split holds."""
     made = _stages()[0].split(run, split.value, folds, seed)
-    _say(f"{made.protocol}: {len(made.folds)} trainings\nNext    spectraderm train {run}")
+    count = f"{len(made.folds)} training{'s' if len(made.folds) > 1 else ''}"
+    sides = Counter(made.folds[0].splits.values()) if len(made.folds) == 1 else {}
+    told = [count, *(f"{side} {files}" for side, files in sorted(sides.items()))]
+    say(f"{made.protocol}: {', '.join(told)}\nNext    spectraderm train {run}")
 
 
 @app.command()
@@ -136,18 +134,85 @@ def train(
     options = pipeline.Options(recipe, backbone, resume=resume, device=device.value, log=log, changes=changes)
     with terminal.progress() as track:
         pipeline.train(run, options, track)
-    _say(f"Next    spectraderm evaluate {run}")
+    say(f"Next    spectraderm calibrate {run}")
 
 
 @app.command()
-def evaluate(runs: Annotated[list[Path], typer.Argument(help="Run folders, to be shown side by side.")]) -> None:
-    """Score trained run folders; write evaluation.json, report.html and the model card."""
+def calibrate(
+    run: Run,
+    coverage: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of prediction sets.")] = 0.9,
+    sets: Annotated[Sets, typer.Option(help="How sets are made: lac (smallest) or raps.")] = Sets.lac,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Hold the coverage in every class: larger sets.")
+    ] = False,
+    accuracy: Annotated[
+        float, typer.Option(min=0.5, max=0.999, help="Promised among photos whose verdict is `predicted`.")
+    ] = 0.95,
+) -> None:
+    """Find temperature, prediction sets, and the thresholds of "I don't know", on photos held out of training."""
     pipeline, terminal = _stages()
-    evaluations = [pipeline.evaluate(run) for run in runs]
-    terminal.say_scores(runs, evaluations)
-    for run, evaluation in zip(runs, evaluations, strict=True):
-        terminal.say_warning(run, evaluation)
-    _say("\n".join(f"Report  {run / 'report.html'}" for run in runs) + f"\nNext    spectraderm export {runs[0]}")
+    found = pipeline.calibrate(run, pipeline.Settings(coverage, sets.value, per_class, accuracy))
+    terminal.say_calibration(found)
+    say(f"Next    spectraderm evaluate {run}")
+
+
+@app.command()
+def evaluate(
+    targets: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...|MODEL PHOTOS", help="Run folders; or a model folder (or `default`) and photos."),
+    ],
+    label_map: Annotated[
+        Path | None, typer.Option("--map", help="CSV folder,label: which class each folder of PHOTOS is; empty: none.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="With MODEL PHOTOS: also write the result as JSON.")] = None,
+) -> None:
+    """Score run folders side by side and write their reports; or a model on photos that it was not made from."""
+    pipeline, terminal = _stages()
+    if targets[0] == Path("default") or (targets[0] / "spectraderm.json").is_file():
+        if len(targets) != 2:
+            raise SpectraDermError("a model is evaluated on one folder of photos", "Give MODEL PHOTOS")
+        from spectraderm.outside import evaluate_outside  # noqa: PLC0415
+
+        model = None if targets[0] == Path("default") else targets[0]
+        with terminal.progress() as track:
+            result = evaluate_outside(model, targets[1], label_map, out, track)
+        terminal.say_outside(result)
+        return
+    if label_map or out:
+        raise SpectraDermError("--map and --out go with MODEL PHOTOS", "Leave them out for run folders")
+    others = [", ".join(sorted(str(other) for other in targets if other != run)) for run in targets]
+    evaluations = [pipeline.evaluate(run, beside=beside) for run, beside in zip(targets, others, strict=True)]
+    terminal.say_scores(targets, evaluations)
+    say("\n".join(f"Report  {run / 'report.html'}" for run in targets) + f"\nNext    spectraderm export {targets[0]}")
+
+
+@app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="Run folder.")],
+    run_b: Annotated[Path, typer.Argument(help="Another, tested on the same photos.")],
+) -> None:
+    """Which of two runs is better, photo by photo, and whether that is more than noise."""
+    pipeline, terminal = _stages()
+    terminal.say_comparison(run_a, run_b, pipeline.compare(run_a, run_b))
+
+
+@app.command()
+def reproduce(
+    run: Run,
+    photos: Annotated[Path | None, typer.Option(help="Where the photos are now; by default where they were.")] = None,
+) -> None:
+    """Train and score a run again from its manifest; exit code 3 where a published number differs."""
+    _, terminal = _stages()
+    from spectraderm.reproduce import reproduce as again  # noqa: PLC0415
+
+    with terminal.progress() as track:
+        lines = again(run, photos, track)
+    for line in lines:
+        say(line)
+    say(f"{len(lines)} values differ" if lines else "Every published number came out the same")
+    if lines:
+        raise typer.Exit(3)
 
 
 @app.command()
@@ -162,7 +227,7 @@ def export(
     pipeline, terminal = _stages()
     with terminal.progress() as track:
         parity = pipeline.export_model(run, out, half, onnx_only, notes, track)
-    _say(
+    say(
         f"Parity on {parity['photos']} photos: largest difference of a logit {parity['max_logit_difference']:.2g} "
         f"(bound {parity['bound']:g}), changed first guesses {parity['changed_top1']}\nModel   {out or run / 'model'}"
     )
@@ -185,18 +250,18 @@ def predict(
 
     classifier = load_model(model)
     failed = 0
-    with _stdout() as stdout:
-        chosen = format or (Format.table if stdout.isatty() else Format.jsonl)
-        writer = batch.writer(chosen.value, stdout, classifier, top_k)
+    with stdout() as stream:
+        chosen = format or (Format.table if stream.isatty() else Format.jsonl)
+        writer = batch.writer(chosen.value, stream, classifier, top_k)
         for path, result in batch.predict(classifier, photos, sys.stdin.buffer):
             if isinstance(result, SpectraDermError):
                 failed += 1
-                _say(f"error: {result}")
+                say(f"error: {result}")
             else:
                 writer.write(path, result)
         writer.close()
     if failed:
-        _say(f"{failed} of the photos could not be read")
+        say(f"{failed} of the photos could not be read")
         raise typer.Exit(1)
 
 
@@ -215,49 +280,17 @@ def demo(
         result = pipeline.demo(out, data, seed, track)
     terminal.say_audit(result.run)
     terminal.say_scores([result.run], [result.evaluation])
-    with _stdout() as stdout:
-        table = batch.TableWriter(stdout, load_model(), top_k=2)
+    with stdout() as stream:
+        table = batch.TableWriter(stream, load_model(), top_k=2)
         for path, prediction in result.predictions.items():
             table.write(path, prediction)
         table.close()
-    _say(result.story)
+    say(result.story)
 
 
 def main() -> None:
-    """The console script: errors that are expected become one line and exit code 2."""
-    signal.signal(signal.SIGINT, _stop)
-    try:
-        app()
-    except (SpectraDermError, OSError) as error:  # OSError: a full disk, or a folder that can't be written into
-        _say(f"error: {error}")
-        sys.exit(2)
-    except SystemExit as end:
-        if end.code == 130:
-            _say("stopped; --resume goes on where training was")
-        raise
-
-
-def _stop(*_: object) -> None:
-    """Of Ctrl-C. Prints nothing itself: it may come in the middle of another line."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    sys.exit(130)
-
-
-@contextmanager
-def _stdout() -> Iterator[TextIO]:
-    """Where data goes, flushed at the end. Leaves quietly when its reader has gone, as in `predict ... | head -1`."""
-    if sys.stdout is None:  # Python's, where it was closed before the start
-        raise SpectraDermError("stdout is closed", "Nothing can be printed")
-    if isinstance(sys.stdout, TextIOWrapper):  # names of files need not be text in its encoding
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        yield sys.stdout
-        sys.stdout.flush()
-    except OSError as error:  # a photo's own are `SpectraDermError`s
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python tries, and fails, again at its end
-        if isinstance(error, BrokenPipeError):
-            raise typer.Exit(141) from None
-        raise SpectraDermError(f"stdout can't be written to ({error.strerror})") from error
+    """The console script."""
+    console.run(app)
 
 
 def _stages() -> tuple[Any, Any]:
@@ -272,8 +305,3 @@ def _stages() -> tuple[Any, Any]:
 def _changes(epochs: int | None, batch_size: int | None, lr: float | None, patience: int | None) -> dict[str, Any]:
     given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": lr, "patience": patience}
     return {name: value for name, value in given.items() if value is not None}
-
-
-def _say(text: str) -> None:
-    if sys.stderr is not None:  # closed before the start
-        sys.stderr.write(text + "\n")

@@ -1,25 +1,34 @@
 """A folder of photos -> manifest and findings: what can be read, what is a copy of what, what gives a class away."""
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+from joblib import Parallel, delayed
 
-from spectraderm import artifacts
-from spectraderm.data import manifest
-from spectraderm.data.duplicates import near_pairs, photo_groups, turned_hashes
+from spectraderm import artifacts, quality, shortcuts
+from spectraderm.data import copies, crops, findings, gallery, manifest, measure
+from spectraderm.data.duplicates import near_pairs, photo_groups
+from spectraderm.data.findings import leaked_test_photos
+from spectraderm.data.folders import Found, walk
+from spectraderm.data.folds import label_conflicts
 from spectraderm.data.manifest import Row
-from spectraderm.errors import DatasetError, SpectraDermError
+from spectraderm.data.measure import Measured
+from spectraderm.errors import DatasetError
 from spectraderm.preprocessing import decode
 from spectraderm.progress import Track, no_track
+from spectraderm.shortcuts import Shortcut
 
-EXAMPLES = 5
-"""How many examples a finding names at most."""
+__all__ = ["Audit", "audit", "leaked_test_photos"]
+
+MANY = 3000
+"""From so many photos on they are read by processes."""
+CROPS_UP_TO = 5000
+"""Of more different photos than this, crops are looked for only where that is asked for."""
 
 
 @dataclass(frozen=True)
@@ -30,134 +39,140 @@ class Audit:
     facts: dict[str, Any]
 
 
-def audit(root: Path, out: Path, track: Track = no_track) -> Audit:
-    """Read every photo below `root`, find copies and flaws, and write `manifest.csv` and `audit.json` into `out`.
+def audit(root: Path, out: Path, track: Track = no_track, *, look_for_crops: bool | None = None) -> Audit:
+    """Read every photo below `root`, find copies and flaws, and write what was found into `out`.
+
+    Written are `manifest.csv`, `measurements.npz`, `copies.csv`, `gallery.html` and, last, `audit.json`.
+
+    Args:
+        root: the folder of photos; nothing in it is changed.
+        out: the run folder.
+        track: how progress is shown.
+        look_for_crops: also find crops and zooms of photos, which hashes miss; takes most of the time. None: of up to
+            `CROPS_UP_TO` different photos.
 
     Raises:
         DatasetError: there is nothing to train on: no folder, no classes, no readable photo in a class.
     """
-    found = manifest.walk(root)
+    found = walk(root)
     metadata = manifest.read_metadata(root, (path for path, _, _ in found.photos))
-    with ThreadPoolExecutor() as pool:
-        read = pool.map(lambda photo: _read(root, photo[0]), found.photos)
-        results = list(track(read, "Reading photos", len(found.photos)))
-    unreadable = [
-        {"path": path, "reason": result}
-        for (path, _, _), result in zip(found.photos, results, strict=True)
-        if isinstance(result, str)
-    ]
-    good = [(*photo, *result) for photo, result in zip(found.photos, results, strict=True) if isinstance(result, tuple)]
-    for label in sorted({label for _, label, _ in found.photos} - {photo[1] for photo in good}):
-        first = [photo[1] for photo in found.photos].index(label)
-        raise DatasetError(f"{root}: no photo of class {label!r} can be read", f"First: {results[first]}")
-    hashes = np.stack([photo[-1] for photo in good])
-    keys = [
-        [(name, metadata[photo[0]][name]) for name in ("patient", "lesion", "group") if name in metadata[photo[0]]]
-        if photo[0] in metadata
-        else []
-        for photo in good
-    ]
+    photos, unreadable = _measure(root, found, track)
+    measured = list(photos.values())
+    arrays = measure.arrays(measured)
+    hashes = np.stack([own.hashes for own in measured])
     pairs = near_pairs(hashes)
-    groups = photo_groups(len(good), pairs, keys)
-    rows = [
-        Row(path, label, split, *facts, int(group), metadata.get(path, {}))
-        for (path, label, split, facts, _), group in zip(good, groups, strict=True)
-    ]
-    result = Audit(rows, _facts(root, rows, photo_groups(len(rows), pairs), unreadable, found))
+    near = photo_groups(len(photos), pairs)
+    keys = [_keys(metadata.get(path, {})) for path in photos]
+    whole = photo_groups(len(photos), pairs, keys)
+    if look_for_crops is None:
+        look_for_crops = int(near.max()) < CROPS_UP_TO
+    if look_for_crops:
+        pairs = np.concatenate([pairs, _crops(root, list(photos), near, track)])
+    rows = _rows(found, photos, photo_groups(len(photos), pairs), photo_groups(len(photos), pairs, keys), metadata)
+    telling = _shortcuts(rows, arrays)
+    flaws = [quality.flaws(own.quality, own.width, own.height) for own in measured]
+    seen = findings.Seen(rows, near, whole, flaws, telling, [entry["path"] for entry in unreadable], found)
+    result = Audit(rows, {**_facts(root, seen, unreadable), "looked_for_crops": look_for_crops})
+    twins = copies.pair(rows, hashes, near)
     manifest.write(out / artifacts.MANIFEST, rows)
+    measure.write(out / artifacts.MEASUREMENTS, arrays)
+    copies.write(out / artifacts.COPIES, twins)
+    gallery.write(out / artifacts.GALLERY, root, rows, twins)
     artifacts.write_json(out / artifacts.AUDIT, result.facts)
     return result
 
 
-def leaked_test_photos(rows: Sequence[Row]) -> list[Row]:
-    """Photos of the given test split whose photo group is in the given training split, too."""
-    trained = {row.photo_group for row in rows if row.given_split == "train"}
-    return [row for row in rows if row.given_split == "test" and row.photo_group in trained]
+def _measure(root: Path, found: Found, track: Track) -> tuple[dict[str, Measured], list[dict[str, str]]]:
+    """The numbers of every photo that can be read, by path, and why each of the others can't."""
+    paths = [path for path, _, _ in found.photos]
+    # threads wait for each other between the parts that NumPy and Pillow do; processes take seconds to start
+    kind: Literal["threading", "loky"] = "loky" if len(paths) > MANY else "threading"
+    jobs = (delayed(measure.measure)(root, path) for path in paths)
+    read = Parallel(n_jobs=-1, backend=kind, return_as="generator")(jobs)
+    results = dict(zip(paths, track(read, "Reading photos", len(paths)), strict=True))
+    photos = {path: result for path, result in results.items() if isinstance(result, Measured)}
+    unreadable = [{"path": path, "reason": result} for path, result in results.items() if isinstance(result, str)]
+    for label in sorted({own for _, own, _ in found.photos} - {own for path, own, _ in found.photos if path in photos}):
+        first = next(path for path, own, _ in found.photos if own == label)
+        raise DatasetError(f"{root}: no photo of class {label!r} can be read", f"First: {results[first]}")
+    return photos, unreadable
 
 
-def _read(root: Path, path: str) -> tuple[tuple[str, str, int, int, int], npt.NDArray[np.uint8]] | str:
-    """Facts and hashes of one photo, or in a word why it can't be read."""
-    try:
-        data = (root / path).read_bytes()
-        photo = decode(data, path)
-    except (SpectraDermError, OSError) as error:
-        return str(error)
-    facts = (artifacts.sha256(data), photo.format, photo.width, photo.height, len(data))
-    return facts, turned_hashes(photo.image)
+def _crops(root: Path, paths: Sequence[str], near: npt.NDArray[np.int64], track: Track) -> npt.NDArray[np.int64]:
+    return crops.find_crops(lambda number: decode((root / paths[number]).read_bytes()).image, near, track)
 
 
-def _facts(
-    root: Path,
-    rows: list[Row],
-    copies: npt.NDArray[np.int64],
-    unreadable: list[dict[str, str]],
-    found: manifest.Found,
-) -> dict[str, Any]:
-    """The content of `audit.json`; `copies` are the photo groups without metadata: a patient may have two diseases."""
-    tested = [row for row in rows if row.given_split == "test"]
-    leaked = leaked_test_photos(rows)
-    labels_of_copies: defaultdict[int, set[str]] = defaultdict(set)
-    for row, number in zip(rows, copies.tolist(), strict=True):
-        labels_of_copies[number].add(row.label)
-    conflicts = {number for number, labels in labels_of_copies.items() if len(labels) > 1}
-    in_conflict = [row.path for row, number in zip(rows, copies.tolist(), strict=True) if number in conflicts]
-    classes = Counter(row.label for row in rows)
-    class_groups = {label: len({r.photo_group for r in rows if r.label == label}) for label in sorted(classes)}
-    given_away = _sizes_that_give_away(rows)
-    sizes = "; ".join(f"{label} is always {w}x{h}" for label, (w, h) in given_away.items())
-    findings = [
-        _finding("leakage", "high", [r.path for r in leaked], "Split by photo: `--split by-photo`, the default"),
-        _finding("label_conflict", "high", in_conflict, "One photo, two classes: keep the right one"),
-        _finding("unreadable", "high", [entry["path"] for entry in unreadable], "Replace or delete these files"),
-        _finding(
-            "size_gives_class_away",
-            "high",
-            [row.path for row in rows if row.label in given_away],
-            f"{sizes}, and no other class is: a model can learn the size. Add photos of other sizes",
-        ),
-        _finding("other_files", "low", found.other_files, "Not photos in a class folder: they were passed over"),
-        _finding("nested_folder", "medium", found.nested, "Only <split>/<class>/* or <class>/* is read: move them up"),
-        _finding("link_outside", "medium", found.outside, "Links that lead out of the folder are not followed"),
+def _keys(metadata: dict[str, str]) -> list[tuple[str, str]]:
+    return [(name, metadata[name]) for name in manifest.JOINING if name in metadata]
+
+
+def _rows(
+    found: Found,
+    photos: dict[str, Measured],
+    copy_groups: npt.NDArray[np.int64],
+    groups: npt.NDArray[np.int64],
+    metadata: dict[str, dict[str, str]],
+) -> list[Row]:
+    sides = {path: (label, split) for path, label, split in found.photos}
+    return [
+        Row(
+            path=path,
+            label=sides[path][0],
+            given_split=sides[path][1],
+            sha256=own.sha256,
+            format=own.format,
+            width=own.width,
+            height=own.height,
+            bytes=own.bytes,
+            photo_group=int(group),
+            metadata=metadata.get(path, {}),
+            copy_group=int(copy_group),
+            phash=own.phash,
+            jpeg_quality=own.jpeg_quality,
+            ita=own.ita,
+            skin_tone_estimate=own.skin_tone,
+        )
+        for (path, own), copy_group, group in zip(photos.items(), copy_groups, groups, strict=True)
     ]
+
+
+def _shortcuts(rows: Sequence[Row], arrays: dict[str, npt.NDArray[Any]]) -> list[Shortcut]:
+    labels = np.unique([row.label for row in rows], return_inverse=True)[1]
+    groups = np.array([row.photo_group for row in rows])
+    return shortcuts.measure({name: arrays[name] for name in shortcuts.NAMES}, labels, groups)
+
+
+def _facts(root: Path, seen: findings.Seen, unreadable: list[dict[str, str]]) -> dict[str, Any]:
+    """The content of `audit.json`. What only crops tell stands apart: other tools' counts are of whole photos."""
+    tested = sum(row.given_split == "test" for row in seen.rows)
+    leaked, by_copy = (len(leaked_test_photos(seen.rows, groups)) for groups in (None, seen.whole))
+    conflicts, by_hash = (len(set(label_conflicts(seen.rows, groups).values())) for groups in (None, seen.near))
+    classes = Counter(row.label for row in seen.rows)
+    groups = Counter(label for label, _ in {(row.label, row.photo_group) for row in seen.rows})
     return {
         "root": str(root.resolve()),
-        "photos": len(rows),
-        "photo_groups": len({row.photo_group for row in rows}),
+        "photos": len(seen.rows),
+        "photo_groups": len({row.photo_group for row in seen.rows}),
         "classes": {
             label: {
                 "display_name": manifest.display_name(label),
                 "photos": classes[label],
-                "photo_groups": class_groups[label],
+                "photo_groups": groups[label],
             }
             for label in sorted(classes)
         },
         "leakage": {
-            "test_photos": len(tested),
-            "test_photos_with_copy_in_train": len(leaked),
-            "share": len(leaked) / len(tested) if tested else None,
+            "test_photos": tested,
+            "test_photos_with_copy_in_train": by_copy,
+            "share": by_copy / tested if tested else None,
+            "test_photos_with_crop_in_train": leaked - by_copy,
+            "share_with_crops": leaked / tested if tested else None,
         },
-        "label_conflicts": len(conflicts),
+        "label_conflicts": by_hash,
+        "label_conflicts_by_crop": conflicts - by_hash,
         "unreadable": unreadable,
-        "findings": [finding for finding in findings if finding["count"]],
+        "shortcuts": [
+            asdict(own) | {"gives_away": [seen.labels[number] for number in own.gives_away]} for own in seen.shortcuts
+        ],
+        "findings": [asdict(finding) for finding in findings.collect(seen)],
     }
-
-
-def _finding(name: str, severity: str, paths: Sequence[str], remedy: str) -> dict[str, Any]:
-    return {
-        "id": name,
-        "severity": severity,
-        "count": len(paths),
-        "examples": list(paths[:EXAMPLES]),
-        "remedy": remedy,
-    }
-
-
-def _sizes_that_give_away(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
-    """Classes whose photos all have one size that no photo of another class has."""
-    sizes: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
-    holders: defaultdict[tuple[int, int], set[str]] = defaultdict(set)
-    for row in rows:
-        sizes[row.label].add((row.width, row.height))
-        holders[row.width, row.height].add(row.label)
-    single = {label: next(iter(own)) for label, own in sorted(sizes.items()) if len(own) == 1}
-    return {label: size for label, size in single.items() if holders[size] == {label}}

@@ -1,0 +1,129 @@
+"""How long `spectraderm audit` takes, and how much memory, on folders of many painted photos with planted copies.
+
+    python benchmarks/audit_scale.py [1000 10000 100000] [--crops]
+
+Paints small photos of a few waves into a temporary folder, a tenth of them copies: turned, rescaled and encoded anew.
+Without `--crops` the audit gets `--no-crops`: with crops it does some 15 photos a second.
+"""
+
+import argparse
+import contextlib
+import csv
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+
+CLASSES, COPIES, TESTED, WORKERS = ("a", "b", "c"), 10, 5, 2  # every 10th photo is a copy, every 5th is a test photo
+SIDE = 96
+_START = "from spectraderm.cli import main; main()"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One audit: its length in seconds, the most memory it held in MB, and the copies planted and found."""
+
+    photos: int
+    seconds: float
+    memory: float
+    planted: int
+    found: int
+
+
+def main() -> None:
+    """Measure every size in a process of its own, and print a line each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("photos", type=int, nargs="*", default=[1000, 10_000, 100_000])
+    parser.add_argument("--crops", action="store_true", help="look for crops, too")
+    arguments = parser.parse_args()
+    print(f"{'photos':>8} {'seconds':>8} {'photos/s':>8} {'peak MB':>8} {'planted':>8} {'found':>8}", flush=True)
+    for count in arguments.photos:
+        with ProcessPoolExecutor(1) as alone:  # its children's peak memory is that of one audit
+            m = alone.submit(measure, count, arguments.crops).result()
+        rate = m.photos / m.seconds
+        print(f"{m.photos:8} {m.seconds:8.1f} {rate:8.0f} {m.memory:8.0f} {m.planted:8} {m.found:8}", flush=True)
+
+
+def measure(count: int, crops: bool) -> Measured:
+    """Paint `count` photos, audit them in a subprocess, compare its groups with what was planted, delete all."""
+    with tempfile.TemporaryDirectory() as folder:
+        root, out = Path(folder, "photos"), Path(folder, "run")
+        paint_all(root, count)
+        command = [
+            sys.executable,
+            "-c",
+            _START,
+            "audit",
+            str(root),
+            "--out",
+            str(out),
+            *([] if crops else ["--no-crops"]),
+        ]
+        start = time.perf_counter()
+        with Path(folder, "said").open("w+") as said:
+            process = subprocess.Popen(command, stdout=said, stderr=said)
+            peak = watch(process)
+            said.seek(0)
+            if process.returncode:
+                sys.exit(said.read())
+        seconds = time.perf_counter() - start
+        with (out / "manifest.csv").open(encoding="utf-8", newline="") as file:
+            group = {Path(row["path"]).stem: row["photo_group"] for row in csv.DictReader(file)}
+    planted = [number for number in range(count) if original(number) != number]
+    found = sum(group[f"{number:07d}"] == group[f"{original(number):07d}"] for number in planted)
+    return Measured(count, seconds, peak, len(planted), found)
+
+
+def watch(process: "subprocess.Popen[bytes]") -> float:
+    """Wait for a process; the most memory that it and its children held together at any half second, in MB."""
+    peak, root = 0, psutil.Process(process.pid)
+    while process.poll() is None:
+        held = 0
+        for one in [root, *root.children(recursive=True)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                held += one.memory_info().rss
+        peak = max(peak, held)
+        time.sleep(0.5)
+    return peak / (1 << 20)
+
+
+def original(number: int) -> int:
+    """Which photo a photo is a copy of: of each ten the last copies the first."""
+    return number - COPIES + 1 if number % COPIES == COPIES - 1 else number
+
+
+def paint_all(root: Path, count: int) -> None:
+    """Write `count` photos below `root`, with two processes."""
+    for number in range(COPIES * TESTED * len(CLASSES)):
+        path_of(root, number).parent.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(WORKERS) as pool:
+        list(pool.map(partial(paint, root), range(count), chunksize=250))
+
+
+def path_of(root: Path, number: int) -> Path:
+    """`root/<split>/<class>/<number>.jpg`: a copy has the class of its original; a copy's split may be another."""
+    split = "test" if number % TESTED == TESTED - 1 else "train"
+    return root / split / CLASSES[number // COPIES % len(CLASSES)] / f"{number:07d}.jpg"
+
+
+def paint(root: Path, number: int) -> None:
+    """Paint one photo, or the copy of one."""
+    source = original(number)
+    noise = np.random.default_rng(source).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    photo = Image.fromarray(noise).resize((SIDE + source % 5, SIDE - source % 7), Image.Resampling.BICUBIC)
+    if number != source:
+        turned = photo.transpose(Image.Transpose(number // COPIES % len(Image.Transpose)))
+        photo = turned.resize((turned.width * 3 // 4, turned.height * 3 // 4))
+    photo.save(path_of(root, number), quality=90 if number == source else 70)
+
+
+if __name__ == "__main__":
+    main()

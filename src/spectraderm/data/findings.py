@@ -1,0 +1,209 @@
+"""What an audit found -> findings: what is wrong, how bad it is, in which files, and what to do about it."""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from spectraderm import shortcuts
+from spectraderm.data.copies import KINDS, RANKS, within_splits
+from spectraderm.data.folders import Found
+from spectraderm.data.folds import label_conflicts
+from spectraderm.data.manifest import Row
+from spectraderm.errors import SpectraDermError
+from spectraderm.quality import Flaw
+from spectraderm.shortcuts import Shortcut
+
+Severity = Literal["high", "medium", "low"]
+SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low")
+EXAMPLES = 5
+"""How many examples a finding names at most."""
+IMBALANCE = 4.0
+"""A class of fewer photo groups than the largest one's divided by this is a finding."""
+ASPECT = 3.0
+"""A photo longer than this many times its width is odd: squashed into a square, little is left of it."""
+USUAL = 0.8
+"""Share of photos of one size from which on the other sizes are odd."""
+ABOVE_CHANCE = 0.1
+"""A shortcut is a finding where even the low end of its interval is this far above chance."""
+QUALITY = ("too_small", "too_dark", "blown_out", "blank", "blurred", "not_a_photo")
+KNOWN = (
+    "leakage", "leakage_by_crop", "class_all_leaked", "label_conflict", "unreadable", "size_gives_class_away",
+    *(f"shortcut_{name}" for name in shortcuts.NAMES), *(f"{kind}_copy" for kind in KINDS), "class_imbalance",
+    *QUALITY, "extreme_aspect", "minority_size", "nested_folder", "link_outside", "other_files",
+)  # fmt: skip
+"""Every finding there is, by id."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One kind of flaw: how many files (or classes) have it, the first few of them, and what to do."""
+
+    id: str
+    severity: Severity
+    count: int
+    examples: list[str]
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an audit saw: the manifest's rows and, per row, its flaws and its groups without crops.
+
+    `near` is the group of files that are copies by hash alone, `whole` that with patients and lesions, too.
+    """
+
+    rows: Sequence[Row]
+    near: npt.NDArray[np.int64]
+    whole: npt.NDArray[np.int64]
+    flaws: Sequence[Sequence[Flaw]]
+    shortcuts: Sequence[Shortcut]
+    unreadable: Sequence[str]
+    found: Found
+
+    @property
+    def labels(self) -> list[str]:
+        """The classes, in the order that shortcuts number them by."""
+        return sorted({row.label for row in self.rows})
+
+
+def collect(seen: Seen) -> list[Finding]:
+    """All findings, the worst first."""
+    kinds: tuple[Callable[[Seen], Iterable[Finding]], ...]
+    kinds = (_leaks, _conflicts_and_copies, _sizes, _shortcuts, _classes, _quality, _files)
+    findings = [finding for kind in kinds for finding in kind(seen)]
+    return sorted((f for f in findings if f.count), key=lambda finding: SEVERITIES.index(finding.severity))
+
+
+def leaked_test_photos(rows: Sequence[Row], groups: Iterable[int] | None = None) -> list[Row]:
+    """Photos of the given test split whose photo group (or other group, by row) is in the given training split, too."""
+    own = list(groups) if groups is not None else [row.photo_group for row in rows]
+    trained = {number for row, number in zip(rows, own, strict=True) if row.given_split == "train"}
+    return [row for row, number in zip(rows, own, strict=True) if row.given_split == "test" and number in trained]
+
+
+def parse_fail_on(text: str) -> list[str]:
+    """`leakage,high` -> the ids and severities. Raises `SpectraDermError`, naming the known ones, for any other."""
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in (*SEVERITIES, *KNOWN):
+            known = ", ".join((*SEVERITIES, *KNOWN))
+            raise SpectraDermError(f"--fail-on: there is no finding {name!r}", f"Known: {known}")
+    return names
+
+
+def failing(findings: Iterable[Mapping[str, Any]], fail_on: Sequence[str]) -> list[str]:
+    """Ids of the findings (as in `audit.json`) that are named in `fail_on`, or at least as bad as a severity there."""
+    worst = max((SEVERITIES.index(name) for name in fail_on if name in SEVERITIES), default=-1)
+    return [f["id"] for f in findings if f["id"] in fail_on or SEVERITIES.index(f["severity"]) <= worst]
+
+
+def _finding(name: str, severity: Severity, examples: Sequence[str], remedy: str) -> Finding:
+    return Finding(name, severity, len(examples), list(examples[:EXAMPLES]), remedy)
+
+
+def _leaks(seen: Seen) -> Iterable[Finding]:
+    crossing = _crossing(seen.rows, seen.whole.tolist())
+    by_crop = [path for path in _crossing(seen.rows, [row.photo_group for row in seen.rows]) if path not in crossing]
+    yield _finding("leakage", "high", list(crossing), "Copies cross: use `--split by-photo`")
+    yield _finding("leakage_by_crop", "high", by_crop, "Crops or turns by some degrees cross, too: the same remedy")
+    tested = Counter(row.label for row in seen.rows if row.given_split == "test")
+    leaked = Counter(row.label for row in leaked_test_photos(seen.rows))
+    classes = [label for label, count in sorted(tested.items()) if leaked[label] == count]
+    remedy = f"{', '.join(classes)}: no test photo is new to the model. Add new ones"
+    yield _finding("class_all_leaked", "high", classes, remedy)
+
+
+def _crossing(rows: Sequence[Row], groups: Sequence[int]) -> dict[str, None]:
+    """Files that have one of their group in a given folder that ranks before theirs, in order."""
+    ranks: defaultdict[int, int] = defaultdict(lambda: max(RANKS.values()))
+    for row, number in zip(rows, groups, strict=True):
+        ranks[number] = min(ranks[number], RANKS[row.given_split])
+    found = (row.path for row, number in zip(rows, groups, strict=True) if RANKS[row.given_split] > ranks[number])
+    return dict.fromkeys(found)
+
+
+def _conflicts_and_copies(seen: Seen) -> Iterable[Finding]:
+    disputed = label_conflicts(seen.rows)
+    in_order = [row.path for row in seen.rows if row.path in disputed]
+    yield _finding("label_conflict", "high", in_order, "One photo, two classes: keep the right one")
+    remedies = (
+        "The same bytes again: delete them",
+        "They add nothing: keep the best of each",
+        "Parts of other photos: keep the whole",
+    )
+    for (kind, paths), remedy in zip(within_splits(seen.rows, seen.near).items(), remedies, strict=True):
+        yield _finding(f"{kind}_copy", "medium", paths, remedy)
+
+
+def _classes(seen: Seen) -> Iterable[Finding]:
+    groups = Counter(label for label, _ in {(row.label, row.photo_group) for row in seen.rows})
+    order = sorted(groups, key=lambda label: (groups[label], label))
+    most, fewest = groups[order[-1]], groups[order[0]]
+    rare = [label for label in order if groups[label] * IMBALANCE < most]
+    remedy = f"{most} photo groups of {order[-1]}, {fewest} of {order[0]}: {most / fewest:.1f} to 1"
+    yield _finding("class_imbalance", "medium", rare, remedy)
+
+
+def _sizes(seen: Seen) -> Iterable[Finding]:
+    given_away = sizes_that_give_away(seen.rows)
+    sizes = "; ".join(f"{label} is always {w}x{h}" for label, (w, h) in given_away.items())
+    remedy = f"{sizes}, and no other class is: a model can learn the size. Add photos of other sizes"
+    yield _finding("size_gives_class_away", "high", [r.path for r in seen.rows if r.label in given_away], remedy)
+    long = [row.path for row in seen.rows if max(row.width, row.height) > ASPECT * min(row.width, row.height)]
+    yield _finding("extreme_aspect", "low", long, f"More than {ASPECT:g} times as long as wide: crop them to the skin")
+    (width, height), usual = Counter((row.width, row.height) for row in seen.rows).most_common(1)[0]
+    odd = [row.path for row in seen.rows if (row.width, row.height) != (width, height)]
+    if usual >= USUAL * len(seen.rows):
+        yield _finding("minority_size", "low", odd, f"All others are {width}x{height}: do these have another origin?")
+
+
+def sizes_that_give_away(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
+    """Classes whose photos all have one size (width, height) that no photo of another class has."""
+    sizes: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
+    holders: defaultdict[tuple[int, int], set[str]] = defaultdict(set)
+    for row in rows:
+        sizes[row.label].add((row.width, row.height))
+        holders[row.width, row.height].add(row.label)
+    single = {label: next(iter(own)) for label, own in sorted(sizes.items()) if len(own) == 1}
+    return {label: size for label, size in single.items() if holders[size] == {label}}
+
+
+def _quality(seen: Seen) -> Iterable[Finding]:
+    paths: defaultdict[str, list[tuple[bool, str]]] = defaultdict(list)
+    for row, flaws in zip(seen.rows, seen.flaws, strict=True):
+        for flaw in flaws:
+            paths[flaw.id].append((not flaw.unusable, row.path))
+    for name, own in sorted(paths.items()):
+        unusable = sum(not usable for usable, _ in own)
+        remedy = f"{unusable} of them unusable: replace them" if unusable else "Worth a look, not unusable"
+        yield _finding(name, "medium" if unusable else "low", [path for _, path in sorted(own)], remedy)
+
+
+def _shortcuts(seen: Seen) -> Iterable[Finding]:
+    labels = seen.labels
+    for own in sorted(seen.shortcuts, key=_strength, reverse=True):
+        if own.low <= own.chance + ABOVE_CHANCE:
+            continue
+        classes = [labels[number] for number in own.gives_away]
+        notable = _strength(own) > 0.25 or len(classes) > 0
+        severity: Severity = "high" if _strength(own) > 0.5 else "medium" if notable else "low"
+        names = f", gives away {', '.join(classes)}" if classes else ""
+        remedy = f"Balanced accuracy {own.balanced_accuracy:.0%} by this alone{names}. Mix cameras and sources"
+        yield Finding(f"shortcut_{own.name}", severity, max(1, len(classes)), classes[:EXAMPLES], remedy)
+
+
+def _strength(shortcut: Shortcut) -> float:
+    """How much of the way from chance to always right a shortcut goes at least."""
+    return (shortcut.low - shortcut.chance) / (1 - shortcut.chance)
+
+
+def _files(seen: Seen) -> Iterable[Finding]:
+    found = seen.found
+    yield _finding("unreadable", "high", seen.unreadable, "Replace or delete these files")
+    yield _finding("nested_folder", "medium", found.nested, "Only <split>/<class>/* or <class>/* is read: move them up")
+    yield _finding("link_outside", "medium", found.outside, "Links that lead out of the folder are not followed")
+    yield _finding("other_files", "low", found.other_files, "Not photos in a class folder: they were passed over")

@@ -1,0 +1,142 @@
+"""Where one photo lies on another, by local features and by pixels: crops, zooms and turns. OpenCV's door.
+
+Keypoints are SIFT (Lowe 2004, "Distinctive image features from scale-invariant keypoints") and must agree on one turn,
+scale, shear and shift, also mirrored; then the pixels laid over each other must agree, too. Tuned to take no two
+photos for one wrongly rather than to find all.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+_SIDE, _KEYPOINTS = 320, 250  # longer side of a photo as it is matched; keypoints kept
+_CONTRAST = 0.015  # below which a place is no keypoint: less than OpenCV's 0.04, for skin has little
+_RATIO = 0.8  # Lowe's: the best match must be that much nearer than the second best
+_MATCHES, _SHARE = 12, 0.4  # that agree on one placement: how many at least, and of all matches which share
+_ZOOM, _STRETCH = 4.0, 1.6  # a crop is at most so much larger or smaller, and one way more than the other
+_OVERLAP, _SPREAD = 0.35, 0.1  # of the smaller photo; how far the agreeing points spread, in sides of the overlap
+_WHOLE, _TILE, _TILES = 0.9, 0.6, 0.8  # correlation of the overlap, of a tile of it, and how many tiles reach that
+_GRID, _FLAT = 5, 2.0  # tiles a side of the overlap; deviation below which a tile shows nothing to compare
+_NOTHING = np.empty((0, 0), np.float32)
+
+Floats = npt.NDArray[np.float32]
+Grey = npt.NDArray[np.uint8]
+Matrix = npt.NDArray[np.float64]
+
+cv2.setNumThreads(1)  # photos are what is done side by side
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """Places of a photo scaled to 320 pixels: `points` float32[n, 2] (x, y), `looks` uint8[n, 128], its `size`."""
+
+    points: Floats
+    looks: npt.NDArray[np.uint8]
+    size: tuple[int, int]
+
+    def mirrored(self) -> "Keypoints":
+        """Those of the mirrored photo; its descriptors have the same histograms, in rows from below."""
+        turned = self.looks.reshape(-1, 4, 4, 8)[:, ::-1][..., -np.arange(8) % 8]
+        return Keypoints(self.points * (-1, 1) + (self.size[0] - 1, 0), turned.reshape(-1, 128), self.size)
+
+
+def grey(image: Image.Image) -> Grey:
+    """A photo as it is matched: grey, 320 pixels on the longer side, `uint8[h, w]`."""
+    scale = _SIDE / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return np.asarray(image.convert("L").resize(size, Image.Resampling.BICUBIC))
+
+
+def describe(photo: Grey) -> Keypoints:
+    """The strongest keypoints of a photo `uint8[h, w]`."""
+    found, looks = cv2.SIFT.create(nfeatures=_KEYPOINTS, contrastThreshold=_CONTRAST).detectAndCompute(photo, None)
+    points = np.array([place.pt for place in found], np.float32).reshape(-1, 2)
+    return Keypoints(
+        points,
+        np.empty((0, 128), np.uint8) if looks is None else looks.astype(np.uint8),
+        (photo.shape[1], photo.shape[0]),
+    )
+
+
+def placement(one: Keypoints, other: Keypoints) -> Matrix | None:
+    """Where the other photo lies on the one, `float64[2, 3]` from its (x, y); `None` where keypoints don't say so."""
+    plain = _place(one, other)
+    if plain is not None:
+        return plain
+    mirrored = _place(one, other.mirrored())
+    return None if mirrored is None else mirrored @ np.array([[-1.0, 0, other.size[0] - 1], [0, 1, 0], [0, 0, 1]])
+
+
+def agree(one: Grey, other: Grey, placed: Matrix) -> bool:
+    """Whether the pixels of two photos agree where they lie over each other: as a whole, and tile by tile."""
+    zoom = float(np.sqrt(abs(np.linalg.det(placed[:, :2]))))
+    size = (one.shape[1], one.shape[0])
+    smooth = cv2.GaussianBlur(other, (0, 0), max(0.3, 0.5 / zoom))
+    laid = cv2.GaussianBlur(cv2.warpAffine(smooth, placed, size, borderMode=cv2.BORDER_REPLICATE), (0, 0), 1.5)
+    base = cv2.GaussianBlur(one, (0, 0), 1.5 * max(1.0, zoom))
+    inside = cv2.warpAffine(np.full(other.shape, 255, np.uint8), placed, size) == 255
+    if _correlation(base[inside], laid[inside]) < _WHOLE:
+        return False
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    tiles = [
+        _correlation(base[place][inside[place]], laid[place][inside[place]])
+        for top in np.array_split(rows, _GRID)
+        for left in np.array_split(columns, _GRID)
+        for place in [np.ix_(top, left)]
+        if inside[place].mean() > 0.6 and base[place].std() > _FLAT
+    ]
+    return len(tiles) >= _GRID and float(np.mean(np.array(tiles) >= _TILE)) >= _TILES
+
+
+def _correlation(a: Grey, b: Grey) -> float:
+    if a.size < 16:
+        return 0.0
+    x, y = (values.astype(np.float64) - values.mean() for values in (a, b))
+    return float((x * y).sum() / max(1e-9, np.sqrt((x * x).sum() * (y * y).sum())))
+
+
+def _place(one: Keypoints, other: Keypoints) -> Matrix | None:
+    at, of = _matches(one, other)
+    if len(at) < _MATCHES:
+        return None
+    found, chosen = cv2.estimateAffine2D(of, at, method=cv2.RANSAC, ransacReprojThreshold=3.0)
+    if found is None:
+        return None
+    placed, good = np.asarray(found, np.float64), at[chosen.reshape(-1) == 1]
+    long, short = np.linalg.svd(placed[:, :2], compute_uv=False).tolist()
+    believable = 1 / _ZOOM <= short <= long <= min(_ZOOM, _STRETCH * short)
+    many = len(good) >= max(_MATCHES, _SHARE * len(at))
+    return placed if believable and many and _spread(one, other, placed, good) else None
+
+
+def _spread(one: Keypoints, other: Keypoints, placed: Matrix, good: Floats) -> bool:
+    """Whether the photos overlap enough, and the places that agree don't crowd in a corner of it, as a logo's do."""
+    corners = [np.array([(0, 0), (w, 0), (w, h), (0, h)], np.float32) for w, h in (one.size, other.size)]
+    corners[1] = (corners[1] @ placed[:, :2].T + placed[:, 2]).astype(np.float32)
+    overlap, _ = cv2.intersectConvexConvex(corners[0], corners[1])
+    narrow = float(np.linalg.eigvalsh(np.cov(good.T))[0])
+    enough = overlap >= _OVERLAP * min(cv2.contourArea(corner) for corner in corners)
+    return enough and narrow >= _SPREAD**2 * overlap
+
+
+def _matches(one: Keypoints, other: Keypoints) -> tuple[Floats, Floats]:
+    """Places in both, `float32[m, 2]`, that are each other's best match, and much better than the second best."""
+    if min(len(one.points), len(other.points)) < _MATCHES:
+        return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
+    a, b = (_unit(looks) for looks in (one.looks, other.looks))
+    alike = np.asarray(cv2.gemm(a, b, 1, _NOTHING, 0, flags=cv2.GEMM_2_T))  # numpy's product has threads of its own
+    row, best, back = np.arange(len(a)), alike.argmax(axis=1), alike.argmax(axis=0)
+    first = alike[row, best]
+    alike[row, best] = -1
+    good = (back[best] == row) & (1 - first < _RATIO**2 * (1 - alike.max(axis=1)))
+    return one.points[good], other.points[best[good]]
+
+
+def _unit(looks: npt.NDArray[np.uint8]) -> Floats:
+    """Root SIFT (Arandjelovic & Zisserman 2012): the root of a histogram that sums to 1."""
+    values = looks.astype(np.float32)
+    unit: Floats = np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1))
+    return unit

@@ -1,0 +1,66 @@
+"""What the options of the command line are called, and what they mean."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Protocol(StrEnum):
+    """How photos are split."""
+
+    by_photo = "by-photo"
+    as_given = "as-given"
+    cleaned = "cleaned"
+
+
+class Sets(StrEnum):
+    """How prediction sets are made."""
+
+    lac = "lac"
+    raps = "raps"
+
+
+class Format(StrEnum):
+    """How predictions are printed."""
+
+    table = "table"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class Device(StrEnum):
+    """Where training runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+
+
+Photos = Annotated[Path, typer.Argument(help="Folder of <split>/<class>/* or <class>/*.")]
+Run = Annotated[Path, typer.Argument(help="Run folder.")]
+Split = Annotated[
+    Protocol,
+    typer.Option(help="by-photo: copies never cross. as-given: the folders as they came, copies and all. "
+                      "cleaned: the given test folder, training folders without copies of it."),
+]  # fmt: skip
+Folds = Annotated[
+    int,
+    typer.Option(help="by-photo: k folds, or 1 for one held-out test set. as-given: random draws of validation. "
+                      "0: 5 by photo, else 1."),
+]  # fmt: skip
+Seed = Annotated[int, typer.Option(help="Of everything random.")]
+Recipe = Annotated[str, typer.Option(help="mission, finetune, or a TOML file.")]
+Backbone = Annotated[str, typer.Option(help="Hub id, local folder in Hub layout, or open-nsfw-thin (offline).")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")]
+Log = Annotated[str | None, typer.Option(help="Also log to tensorboard or mlflow, into RUN/log.")]
+Crops = Annotated[
+    bool | None,
+    typer.Option("--crops/--no-crops", help="Look for crops and zooms of photos: slow. By default up to 5,000 photos."),
+]
+Epochs = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
+BatchSize = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
+Lr = Annotated[float | None, typer.Option(help="Learning rate of the head, instead of the recipe's.")]
+Patience = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
+DEFAULT_BACKBONE = "microsoft/resnet-50"
+DEFAULT_RECIPE = "mission"
