@@ -1,116 +1,99 @@
-"""Labels and guesses -> scores, each with a 95 % interval from resampling photo groups. Knows nothing of files."""
+"""Labels and probabilities -> scores, each with a 95 % interval from resampling photo groups. Knows nothing of files.
 
-from dataclasses import dataclass
+By file every photo counts; by group every photo group counts once, its photos 1 / its size each.
+"""
+
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix
 
-RESAMPLES = 1000
-Integers = npt.NDArray[np.int64]
-Reals = npt.NDArray[np.float64]
+from spectraderm.evaluation import counting, probability, ranking
+from spectraderm.evaluation.resampling import Interval, Measure, interval, resample, share, weights
+from spectraderm.evaluation.scored import Integers, Reals, Scored
 
-
-@dataclass(frozen=True)
-class Guesses:
-    """First guesses for n photos: `int64[n]` each; `groups` says which photos are copies of one."""
-
-    labels: Integers
-    guesses: Integers
-    groups: Integers
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, rows: Integers | npt.NDArray[np.bool_]) -> "Guesses":
-        """The same for some rows only."""
-        return Guesses(self.labels[rows], self.guesses[rows], self.groups[rows])
+METRICS = (
+    *("accuracy", "balanced_accuracy", "macro_f1", "auroc", "brier", "log_loss", "ece", "classwise_ece", "aurc"),
+    *(f"accuracy_at_{percent}" for percent in ranking.COVERAGES),
+)
+LOWER_IS_BETTER = frozenset({"brier", "log_loss", "ece", "classwise_ece", "aurc"})
+_COVERED = {"accuracy": 100} | {f"accuracy_at_{percent}": percent for percent in ranking.COVERAGES}
 
 
-def accuracy(matrix: Reals) -> Reals:
-    """Share of files guessed right, from confusion matrices `float[..., true class, guess]`."""
-    result: Reals = np.trace(matrix, axis1=-2, axis2=-1) / matrix.sum((-2, -1))
-    return result
-
-
-def balanced_accuracy(matrix: Reals) -> Reals:
-    """Mean recall over the classes that are there."""
-    present = matrix.sum(-1)
-    recall = np.diagonal(matrix, axis1=-2, axis2=-1) / np.maximum(present, 1)
-    result: Reals = recall.sum(-1) / (present > 0).sum(-1)
-    return result
-
-
-def macro_f1(matrix: Reals) -> Reals:
-    """Mean F1 over the classes that are there or were guessed."""
-    either = matrix.sum(-1) + matrix.sum(-2)
-    f1 = 2 * np.diagonal(matrix, axis1=-2, axis2=-1) / np.maximum(either, 1)
-    result: Reals = f1.sum(-1) / (either > 0).sum(-1)
-    return result
-
-
-METRICS = {"accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "macro_f1": macro_f1}
-
-
-def scores(guessed: Guesses, seed: int = 0) -> dict[str, Any]:
+def scores(scored: Scored, seed: int = 0) -> dict[str, Any]:
     """Every metric as `{value, low, high}`, with the numbers of photos and of photo groups.
 
-    `group_accuracy` counts every photo group once: the mean over groups of the share of their files guessed right.
-    The interval is the percentile bootstrap (Efron & Tibshirani 1993) at 95 %, over photo groups, not files: copies
-    of one photo are drawn together.
+    `by_group` has the same metrics with every photo group counted once; `group_accuracy` is its accuracy. A metric
+    that is not defined, such as the AUROC of one class, is None with its bounds. A class that a resample lacks is left
+    out of that resample's means.
     """
-    classes = int(max(guessed.labels.max(), guessed.guesses.max())) + 1
-    _, group = np.unique(guessed.groups, return_inverse=True)
-    count = int(group.max()) + 1
-    cells = np.zeros((count, classes, classes))
-    np.add.at(cells, (group, guessed.labels, guessed.guesses), 1)
-    times = np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), RESAMPLES)
-    drawn = (times @ cells.reshape(count, -1)).reshape(-1, classes, classes)
-    share = accuracy(cells)
-    values = {name: (float(metric(cells.sum(0))), metric(drawn)) for name, metric in METRICS.items()}
-    values["group_accuracy"] = (float(share.mean()), times @ share / count)
-    result: dict[str, Any] = {"n_photos": len(guessed), "n_groups": count}
-    for name, (value, resampled) in values.items():
-        low, high = np.percentile(resampled, [2.5, 97.5])
-        result[name] = {"value": value, "low": float(low), "high": float(high)}
-    return result
-
-
-def per_class(guessed: Guesses, labels: list[str]) -> list[dict[str, Any]]:
-    """Precision, recall and F1 of each class; null where they are not defined."""
-    numbers = list(range(len(labels)))
-    precision, recall, f1, support = precision_recall_fscore_support(
-        guessed.labels, guessed.guesses, labels=numbers, zero_division=np.nan
-    )
-    return [
-        {
-            "label": label,
-            "n_photos": int(support[i]),
-            "n_groups": len(np.unique(guessed.groups[guessed.labels == i])),
-            "precision": _number(precision[i]),
-            "recall": _number(recall[i]),
-            "f1": _number(f1[i]),
-        }
-        for i, label in enumerate(labels)
-    ]
-
-
-def confusion(guessed: Guesses, classes: int) -> list[list[int]]:
-    """Counts: a row per true class, a column per guess."""
-    matrix: list[list[int]] = confusion_matrix(guessed.labels, guessed.guesses, labels=list(range(classes))).tolist()
-    return matrix
-
-
-def majority(guessed: Guesses, trained_on: Integers) -> dict[str, float]:
-    """What guessing the most frequent training class for every photo would score."""
-    most = int(np.bincount(trained_on).argmax())
-    constant = np.full(len(guessed), most)
+    groups = _count(scored.groups)
+    by_file, by_group = (_intervals(scored, groups, seed, once) for once in (False, True))
     return {
-        "accuracy": float((guessed.labels == constant).mean()),
-        "balanced_accuracy": float(1 / len(np.unique(guessed.labels))) if most in guessed.labels else 0.0,
+        "n_photos": len(scored),
+        "n_groups": groups,
+        **by_file,
+        "group_accuracy": by_group["accuracy"],
+        "by_group": by_group,
     }
 
 
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
+def measure(scored: Scored) -> Measure:
+    """All of `METRICS` under weights, `float[r]` each, and the gaps that calibration errors are made of."""
+    parts = [counting.measure(scored), probability.measure(scored), ranking.measure(scored)]
+    return lambda drawn: {name: values for part in parts for name, values in part(drawn).items()}
+
+
+def _intervals(scored: Scored, groups: int, seed: int, by_group: bool) -> dict[str, Interval]:
+    values = resample(measure(scored), weights(scored.groups, seed, by_group))
+    return {name: _summary(name, values, groups) for name in METRICS}
+
+
+def _summary(name: str, values: dict[str, Reals], groups: int) -> Interval:
+    if name in _COVERED:
+        return share(values[name], groups * _COVERED[name] // 100)
+    if f"{name}_gaps" in values:
+        return probability.error_interval(values[f"{name}_gaps"])
+    return interval(values[name])
+
+
+def per_class(scored: Scored, labels: list[str], seed: int = 0) -> list[dict[str, Any]]:
+    """Each class against the rest, by file: sensitivity, specificity, predictive values, F1 and AUROC with intervals.
+
+    `n_photos` and `n_groups` are those of the class; a measure is None with its bounds where it is not defined.
+    """
+    counted, ranked = counting.tables(scored), ranking.by_class(scored)
+
+    def measured(drawn: Reals) -> dict[str, Reals]:
+        return counting.rates(counted(drawn)["tables"]) | ranked(drawn)
+
+    values = resample(measured, weights(scored.groups, seed))
+    return [_one_class(scored, label, i, values) for i, label in enumerate(labels)]
+
+
+def _one_class(scored: Scored, label: str, number: int, values: dict[str, Reals]) -> dict[str, Any]:
+    true, guessed = scored.labels == number, scored.guesses == number
+    asked = {"sensitivity": true, "specificity": ~true, "ppv": guessed, "npv": ~guessed}
+    shares = {name: share(values[name][number], _count(scored.groups[rows])) for name, rows in asked.items()}
+    others = {name: interval(values[name][number]) for name in ("f1", "auroc")}
+    return {"label": label, "n_photos": int(true.sum()), "n_groups": _count(scored.groups[true]), **shares, **others}
+
+
+def confusion(scored: Scored) -> list[list[int]]:
+    """Counts: a row per true class, a column per guess."""
+    numbers = range(scored.classes)
+    matrix: list[list[int]] = confusion_matrix(scored.labels, scored.guesses, labels=list(numbers)).tolist()
+    return matrix
+
+
+def majority(scored: Scored, trained_on: Integers) -> dict[str, float]:
+    """What guessing the most frequent training class for every photo would score."""
+    most = int(np.bincount(trained_on).argmax())
+    return {
+        "accuracy": float((scored.labels == most).mean()),
+        "balanced_accuracy": float(1 / len(np.unique(scored.labels))) if most in scored.labels else 0.0,
+    }
+
+
+def _count(groups: Integers) -> int:
+    return len(np.unique(groups))
