@@ -6,15 +6,36 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from spectraderm import artifacts
-from spectraderm.data.manifest import display_name
+from spectraderm.calibration import Calibration
+from spectraderm.data import manifest, measure
+from spectraderm.data.manifest import Row, display_name
 from spectraderm.preprocessing import Preprocessing
 from spectraderm.training import config as recipes
 
 LABELS = ("BA- a", "b-c", "d")
+
+CALIBRATED = {
+    "temperature": 1.0,
+    "coverage": 0.9,
+    "set_method": "lac",
+    "thresholds": [0.9] * 3,
+    "sure_at": 0.5,
+    "promised_accuracy": 0.95,
+    "novelty_threshold": 0.5,
+    "per_class": False,
+    "fitted_on": "val",
+    "n_photos": 3,
+    "n_groups": 3,
+    "novelty_method": "knn",
+    "novelty_kept": 0.95,
+    "promise_fails_at": 0.1,
+}
+"""The content of a `calibration.json`."""
 
 
 class Said(NamedTuple):
@@ -63,7 +84,32 @@ def write_run(
     artifacts.write_json(run / artifacts.ENVIRONMENT, environment)
     for fold, rows in folds.items():
         write_fold(artifacts.fold_folder(run, fold), rows, labels)
+    write_photos_of(run, next(iter(folds.values())))
+    artifacts.write_json(run / artifacts.CALIBRATION, CALIBRATED | {"thresholds": [0.9] * len(labels)})
     return run
+
+
+def write_photos_of(run: Path, rows: Sequence[Said], metadata: Sequence[Mapping[str, str]] = ()) -> None:
+    """What audit and training leave of these photos: `manifest.csv`, `measurements.npz` and `features.npy`.
+
+    Photos of one group are exact copies of each other, others are nothing like each other; `metadata` is per photo.
+    """
+    facts = list(metadata) or [{}] * len(rows)
+    manifest.write(
+        run / artifacts.MANIFEST,
+        [
+            Row(said.path, said.label, "", "0" * 64, "JPEG", 96, 72, 1000, int(said.group), dict(own))
+            for said, own in zip(rows, facts, strict=True)
+        ],
+    )
+    draws = [np.random.default_rng(int(said.group)) for said in rows]
+    measured: dict[str, npt.NDArray[np.generic]] = {
+        "hashes": np.stack([draw.integers(0, 256, (8, 8), dtype=np.uint8) for draw in draws]),
+        "metadata": np.stack([draw.random(4, np.float32) for draw in draws]),
+        "pixels_8x8": np.stack([draw.random(192, np.float32) for draw in draws]),
+    }
+    measure.write(run / artifacts.MEASUREMENTS, measured)
+    artifacts.write_array(run / artifacts.FEATURES, np.stack([draw.normal(size=16) for draw in draws]).astype("f2"))
 
 
 def write_fold(folder: Path, rows: Sequence[Said], labels: Sequence[str] = LABELS) -> None:
@@ -126,17 +172,34 @@ def graph(classes: int = 3, size: int = 56, change: Callable[[ModelProto], None]
     return data
 
 
+def calibration(classes: int, **changes: object) -> dict[str, Any]:
+    """`calibration` of `spectraderm.json`: sure from 50 %, sets of all classes above 40 %, novel from 0.1."""
+    usual = Calibration(1.0, 0.9, "lac", (0.6,) * classes, 0.5, 0.95, 0.1)
+    return usual.to_dict() | changes
+
+
 def model_files(labels: Sequence[str] = LABELS, size: int = 56) -> dict[str, bytes]:
-    """The files of a model folder, but `spectraderm.json`."""
+    """The files of a model folder, but `spectraderm.json`. It learned from one grey photo, whose hash is all zeros."""
     return {
         artifacts.MODEL_CONFIG: json.dumps({"id2label": dict(enumerate(labels))}).encode(),
         artifacts.PREPROCESSOR: json.dumps(Preprocessing(size=size).to_hub()).encode(),
         artifacts.ONNX: graph(len(labels), size),
+        artifacts.NOVELTY: artifacts.array_bytes(np.ones((1, 3), np.float16)),
+        artifacts.HASHES: artifacts.array_bytes(np.zeros((1, 8), np.uint8)),
     }
 
 
-def write_model(folder: Path, labels: Sequence[str] = LABELS, files: Mapping[str, bytes] | None = None) -> Path:
-    """A model folder that is right, but for `files`."""
-    facts = {"model_id": "by-hand", "display_names": {label: display_name(label) for label in labels}}
-    artifacts.write_model_folder(folder, model_files(labels) | dict(files or {}), facts)
+def write_model(
+    folder: Path,
+    labels: Sequence[str] = LABELS,
+    files: Mapping[str, bytes] | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> Path:
+    """A model folder that is right, but for `files` and for `facts` in `spectraderm.json`."""
+    usual = {
+        "model_id": "by-hand",
+        "display_names": {label: display_name(label) for label in labels},
+        "calibration": calibration(len(labels)),
+    }
+    artifacts.write_model_folder(folder, model_files(labels) | dict(files or {}), usual | dict(facts or {}))
     return folder

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import encode, paint
+from handmade import write_model
+from PIL import Image
 
 import spectraderm
 from spectraderm.data.demo import paint_photo
+from spectraderm.serving.opening import open_photo
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "modern.webp": encode(photo, "WEBP", quality=70),
         "packed.tiff": encode(photo, "TIFF", compression="tiff_lzw"),
         "grey.bmp": encode(photo.convert("L"), "BMP"),
-        "deep.png": encode(photo.convert("I;16"), "PNG"),
+        "deep.png": encode(Image.fromarray(np.asarray(photo.convert("L")).astype(np.uint16) * 200), "PNG"),
     }
     pytest.importorskip("pillow_heif").register_heif_opener()
     files["phone.heic"] = encode(photo, "HEIF")
@@ -40,32 +43,70 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def cli(*arguments: str, stdin: bytes = b"") -> str:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("m") / "model")
+
+
+def cli(*arguments: str, stdin: bytes = b"", code: int = 0) -> tuple[str, str]:
+    """What `predict` prints to stdout and stderr."""
     command = [sys.executable, "-c", "from spectraderm.cli import main; main()", "predict", *arguments]
-    done = subprocess.run(command, input=stdin, capture_output=True, check=True)
-    assert done.stderr == b""
-    return done.stdout.decode()
+    done = subprocess.run(command, input=stdin, capture_output=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stdout.decode(), done.stderr.decode()
 
 
-def test_every_door_gives_the_same_numbers(photos: Path) -> None:
-    model = spectraderm.load_model()
+def test_every_door_gives_the_same_prediction(photos: Path, folder: Path) -> None:
+    model = spectraderm.load_model(folder)
     by_path = {str(path): model.predict(path) for path in sorted(photos.iterdir())}
     by_bytes = {path: model.predict(Path(path).read_bytes()) for path in by_path}
-    lines = {record.pop("path"): record for record in map(json.loads, cli(str(photos)).splitlines())}
-    rows = {row["path"]: row for row in csv.DictReader(io.StringIO(cli(*by_path, "--format", "csv")))}
-    assert by_bytes == by_path
+    opened = {path: open_photo(path) for path in by_path}
+    in_a_list = dict(zip(by_path, model.predict(list(by_path)), strict=True))
+    by_image = {path: model.predict(image) for path, image in opened.items()}
+    by_array = {path: model.predict(np.array(image)) for path, image in opened.items()}
+    assert by_path == by_bytes == in_a_list == by_image == by_array
+    printed, noise = cli(str(photos), "--model", str(folder))
+    lines = {record.pop("path"): record for record in map(json.loads, printed.splitlines())}
     assert lines == {path: prediction.to_dict() for path, prediction in by_path.items()}
-    for path, prediction in by_path.items():
-        numbers = {label: float(rows[path][f"probability:{label}"]) for label in model.labels}
-        assert numbers == prediction.probabilities
-    assert len({prediction.probability for prediction in by_path.values()}) == len(by_path)
-    plain = photos / "plain.jpg"
-    assert json.loads(cli("-", stdin=plain.read_bytes())) == {"path": "-", **by_path[str(plain)].to_dict()}
+    assert noise == ""
+    assert len({prediction.novelty for prediction in by_path.values()}) == len(by_path)
+    assert not [path for path, prediction in by_path.items() if prediction.verdict == "unusable_photo"]
 
 
-def test_one_thread_gives_the_same_guess(photos: Path) -> None:
-    alone, many = spectraderm.load_model(threads=1), spectraderm.load_model()
+def test_csv_and_stdin_give_the_same_prediction(photos: Path, folder: Path) -> None:
+    model, plain = spectraderm.load_model(folder), photos / "plain.jpg"
+    printed, _ = cli(*map(str, sorted(photos.iterdir())), "--format", "csv", "--model", str(folder))
+    for row in csv.DictReader(io.StringIO(printed)):
+        prediction = model.predict(row["path"])
+        assert {label: float(row[f"probability:{label}"]) for label in model.labels} == prediction.probabilities
+        assert (row["verdict"], row["reason"]) == (prediction.verdict, prediction.reason)
+        assert float(row["novelty"]) == prediction.novelty
+    printed, _ = cli("-", "--model", str(folder), stdin=plain.read_bytes())
+    assert json.loads(printed) == {"path": "-", **model.predict(plain).to_dict()}
+
+
+def test_exit_codes(photos: Path, folder: Path, tmp_path: Path) -> None:
+    """An unusable photo is an answer; one that can't be read is 1 and the others are done; no model is 2."""
+    (tmp_path / "black.png").write_bytes(encode(Image.new("RGB", (200, 200)), "PNG"))
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    model = ("--model", str(folder))
+    printed, noise = cli(str(tmp_path / "black.png"), *model)
+    assert (json.loads(printed)["verdict"], noise) == ("unusable_photo", "")
+    printed, noise = cli(str(tmp_path), str(photos / "plain.jpg"), *model, code=1)
+    assert [json.loads(line)["path"] for line in printed.splitlines()] == [
+        str(tmp_path / "black.png"),
+        str(photos / "plain.jpg"),
+    ]
+    assert "broken.jpg: not a photo" in noise
+    printed, noise = cli(str(photos), "--model", str(tmp_path), code=2)
+    assert printed == ""
+    assert noise.startswith("error: ")
+    assert noise.count("\n") == 1
+
+
+def test_one_thread_gives_the_same_guess(photos: Path, folder: Path) -> None:
+    alone, many = spectraderm.load_model(folder, threads=1), spectraderm.load_model(folder)
     for path in sorted(photos.iterdir()):
         one, other = alone.predict(path), many.predict(path)
-        assert one.label == other.label
+        assert (one.label, one.verdict) == (other.label, other.verdict)
         assert one.probability == pytest.approx(other.probability, abs=1e-5)

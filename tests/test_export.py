@@ -1,5 +1,6 @@
 """The model folder: whole, proven equal to training, or not written at all."""
 
+import dataclasses
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,12 +15,17 @@ from transformers import ResNetForImageClassification
 
 import spectraderm
 from spectraderm import artifacts, pipeline
+from spectraderm.data import manifest
+from spectraderm.data import split as splits
 from spectraderm.engine import Engine
 from spectraderm.errors import DatasetError, ParityError, RunFolderError
 from spectraderm.preprocessing import Preprocessing
 from spectraderm.training import export, model, train
 
-FILES = {"NOTICE", "README.md", "config.json", "model.safetensors", "onnx/model.onnx", "preprocessor_config.json"}
+FILES = {
+    *("NOTICE", "README.md", "config.json", "model.safetensors", "onnx/model.onnx", "preprocessor_config.json"),
+    *("novelty.npy", "training_photos.npy"),
+}
 BOTH = pytest.mark.parametrize("recipe", ["mission", "finetune"])
 
 
@@ -51,6 +57,8 @@ def test_the_model_folder_is_whole(recipe: str, exports: dict[str, Exported]) ->
     assert facts["model_id"] == f"spectraderm-{recipe}-{artifacts.sha256(exported.graph)[:8]}"
     assert facts["audit_sha256"] == artifacts.sha256((exported.run / "audit.json").read_bytes())
     assert {"spectraderm", "display_names", "sha256"} <= facts.keys()
+    assert facts["calibration"] == artifacts.read_json(exported.run / "calibration.json", "")
+    assert folder.files["novelty.npy"] == (exported.run / "novelty.npy").read_bytes()
     parity = facts["parity"]
     assert (parity["photos"], parity["changed_top1"], parity["bound"]) == (36, 0, export.PARITY)
     assert 0 <= parity["max_logit_difference"] < 1e-4
@@ -66,6 +74,54 @@ def test_no_file_says_where_on_this_machine_it_was_made(
     for file in exports[recipe].folder.rglob("*.*"):
         told = {photos, tiny} if file.name == "README.md" else places  # the card repeats the command as it was typed
         assert not [place for place in told if str(place).encode() in file.read_bytes()], file
+
+
+@BOTH
+def test_the_exported_model_knows_what_it_learned_from_and_nothing_else(
+    recipe: str, exports: dict[str, Exported], photos: Path
+) -> None:
+    run, model = exports[recipe].run, spectraderm.load_model(exports[recipe].folder)
+    said = artifacts.read_csv(run / "folds/final/logits.csv", ["path", "split"], "")
+    assert {row["split"] for row in said} == {"train", "val", "test"}
+    for row in said:
+        prediction = model.predict(photos / row["path"])
+        assert prediction.in_training == (row["split"] != "test")
+        if row["split"] == "train" and prediction.novelty is not None:
+            assert prediction.novelty < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [({"temperature": None}, "calibration.json is damaged"), ({"thresholds": [0.5]}, "calibration.json is of another")],
+)
+def test_a_calibration_that_does_not_fit_is_not_exported(
+    change: dict[str, object], match: str, quick: Callable[[str], Path], tiny: Path
+) -> None:
+    run = quick("mission")
+    settings = artifacts.read_json(run / "calibration.json", "")
+    artifacts.write_json(run / "calibration.json", settings | change)
+    with pytest.raises(RunFolderError, match=match) as caught:
+        export.export(run, model.load_backbone(str(tiny)))
+    assert "spectraderm calibrate" in caught.value.remedy
+    assert not (run / "model").exists()
+
+
+def test_calibration_photos_are_not_learned_from(photos: Path, tmp_path: Path) -> None:
+    run = prepare(tmp_path / "run", photos)
+    pipeline.split(run, "by-photo", 1, 0)
+    rows = manifest.read(run / "manifest.csv")
+    final = splits.read(run / "split.csv", rows).folds[0].splits
+    assert set(final.values()) == {"train", "val", "calibration", "test"}
+    hashes = {bytes(one).hex() for one in export.training_hashes(run)}
+    assert hashes == {row.phash for row in rows if final[row.path] in ("train", "val")}
+
+
+def test_photos_without_a_hash_are_not_exported_as_unknown(quick: Callable[[str], Path], tiny: Path) -> None:
+    run = quick("mission")
+    rows = manifest.read(run / "manifest.csv")
+    manifest.write(run / "manifest.csv", [dataclasses.replace(row, phash="") for row in rows])
+    with pytest.raises(RunFolderError, match="no hashes"):
+        export.export(run, model.load_backbone(str(tiny)))
 
 
 def test_plain_transformers_loads_a_linear_head(exports: dict[str, Exported]) -> None:
@@ -135,5 +191,10 @@ def test_a_run_that_is_not_ready_is_refused_with_what_to_type(
     (run / "README.md").unlink()
     with pytest.raises(RunFolderError, match="spectraderm evaluate"):
         export.export(run, model.load_backbone(str(tiny)))
+    for name in ("calibration.json", "novelty.npy"):  # told before the missing card: it comes first
+        (run / name).rename(tmp_path / name)
+        with pytest.raises(RunFolderError, match="spectraderm calibrate"):
+            export.export(run, model.load_backbone(str(tiny)))
+        (tmp_path / name).rename(run / name)
     with pytest.raises(RunFolderError, match="spectraderm train"):
         export.export(prepare(tmp_path / "untrained", photos), model.load_backbone(str(tiny)))

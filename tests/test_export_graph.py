@@ -11,6 +11,7 @@ from spectraderm.engine import Engine
 from spectraderm.preprocessing import Preprocessing
 from spectraderm.training import export, model
 from spectraderm.training.dataset import in_batches
+from spectraderm.training.graph import to_onnx
 from spectraderm.training.model import Backbone, Normalise
 
 BOTH = pytest.mark.parametrize("recipe", ["mission", "finetune"])
@@ -69,7 +70,7 @@ def test_half_is_half_as_large_and_guesses_alike() -> None:
     network = model.build(backbone, "mlp", ["a", "b", "c"])
     network.train(False)
     preprocessing = Preprocessing(64, mean=backbone.mean, std=backbone.std)
-    graph = export.to_onnx(network, preprocessing, half=True)
+    graph = to_onnx(network, preprocessing, half=True)
     whole = sum(value.numel() for value in network.state_dict().values()) * 4
     assert 0.45 * whole < len(graph) < 0.6 * whole
     pixels, normalise = noise(24), Normalise(preprocessing)

@@ -85,8 +85,11 @@ def test_a_frozen_backbone_sees_every_photo_once(
 
     monkeypatch.setattr(SkinResNet, "feature_maps", counted)
     run = train_one(prepare(tmp_path / "run", photos, folds=3), "mission", tiny)
-    assert sum(seen) == len(read_logits(run)) == 36
-    assert sorted(path.name for path in (run / "folds").iterdir()) == ["final", "fold-1", "fold-2", "fold-3"]
+    folds = sorted(path.name for path in (run / "folds").iterdir())
+    assert folds == ["as-given", "final", "fold-1", "fold-2", "fold-3"]
+    shown = [np.load(run / "folds" / fold / "heatmaps.npz", allow_pickle=False)["rows"] for fold in folds]
+    assert sum(seen) == len(read_logits(run)) + sum(map(len, shown))  # once more, to see where its errors looked
+    assert len(read_logits(run)) == 36
     tested = [row["path"] for n in (1, 2, 3) for row in read_logits(run, f"fold-{n}") if row["split"] == "test"]
     assert sorted(tested) == sorted(row["path"] for row in read_logits(run))
 
@@ -122,8 +125,9 @@ def test_the_restored_network_gives_the_stored_logits(
 
 def test_a_run_folder_says_how_it_was_made_and_keeps_no_state(runs: dict[str, Path], tiny: Path) -> None:
     files = {name for name in content(runs["finetune"]) if not name.startswith("cache/")}
-    fold = {f"folds/final/{name}" for name in ("checkpoint.safetensors", "history.csv", "logits.csv")}
-    assert files == fold | {"audit.json", "config.json", "environment.json", "manifest.csv", "split.csv"}
+    kept = ("checkpoint.safetensors", "features.npy", "heatmaps.npz", "history.csv", "logits.csv")
+    audited = {"audit.json", "copies.csv", "gallery.html", "manifest.csv", "measurements.npz", "split.csv"}
+    assert files == {f"folds/final/{name}" for name in kept} | audited | {"config.json", "environment.json"}
     said = train.read_config(runs["finetune"])
     assert said["recipe"] == config.load("finetune", RECIPES["finetune"]).model_dump()
     assert said["labels"] == ["A- a", "b", "c"]

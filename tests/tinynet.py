@@ -48,7 +48,7 @@ def write_tiny(folder: Path, seed: int = 0, pool_padding: str = "both") -> Path:
 
 def prepare(run: Path, photos: Path, folds: int = 1, seed: int = 0) -> Path:
     """A run folder that can be trained in; more folds than one are cut by photo."""
-    audit(photos, run)
+    audit(photos, run, look_for_crops=False)
     pipeline.split(run, "as-given" if folds == 1 else "by-photo", folds, seed)
     return run
 
@@ -78,8 +78,9 @@ class Exported:
 
 
 def export_one(trained: Path, run: Path, backbone: Path) -> Exported:
-    """Copy a trained run folder to `run`, evaluate and export it."""
+    """Copy a trained run folder to `run`, calibrate, evaluate and export it."""
     shutil.copytree(trained, run)
+    pipeline.calibrate(run)
     pipeline.evaluate(run)
     export.export(run, model.load_backbone(str(backbone)))
     network, preprocessing = train.restore(run, model.load_backbone(str(backbone)))

@@ -1,11 +1,132 @@
-"""Logits -> probabilities: what evaluation and serving must agree on. Pure NumPy; knows nothing of models or files."""
+"""Logits and features -> honest output: probabilities, prediction sets, novelty, verdicts. Pure NumPy; opens no files.
+
+What evaluation and serving must agree on: the same numbers, whoever asks. How the settings are found is evaluation's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+Reals = npt.NDArray[np.float64]
+Floats = npt.NDArray[np.float32]
+Features = Floats | npt.NDArray[np.float16]
+Booleans = npt.NDArray[np.bool_]
+SetMethod = Literal["lac", "raps"]
+Verdict = Literal["predicted", "unsure", "out_of_scope", "unusable_photo"]
 
-def softmax(logits: npt.NDArray[np.float32] | npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Probabilities `float64[n, classes]` of logits of that shape. Not calibrated: they tend to be too sure."""
-    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    result: npt.NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
+VERDICTS: tuple[Verdict, ...] = ("predicted", "unsure", "out_of_scope", "unusable_photo")
+RAPS_PENALTY, RAPS_FREE_RANKS = 0.1, 1
+"""Regularisation of RAPS: what each class beyond the first costs."""
+_BLOCK = 1024
+
+
+def softmax(logits: Floats | Reals, temperature: float = 1.0) -> Reals:
+    """Probabilities `float64[n, classes]` of logits of that shape, divided by a temperature (Guo et al. 2017)."""
+    scaled = logits.astype(np.float64) / temperature
+    shifted = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+    result: Reals = shifted / shifted.sum(axis=1, keepdims=True)
+    return result
+
+
+def strangeness(probabilities: Reals, method: SetMethod) -> Reals:
+    """How badly each class fits each photo, `float64[n, classes]`: the nonconformity score of split conformal sets.
+
+    `lac` (Sadinle, Lei & Wasserman 2019): one minus its probability. `raps` (Angelopoulos et al. 2021): the probability
+    of all classes down to it plus a penalty on its rank; without their randomisation, so that a photo's set is always
+    the same, which makes it a little too large.
+    """
+    if method == "lac":
+        return 1 - probabilities
+    order = np.argsort(-probabilities, axis=1, kind="stable")
+    falling = np.take_along_axis(probabilities, order, axis=1).cumsum(axis=1)
+    ranks = np.arange(1, probabilities.shape[1] + 1)
+    ranked = falling + RAPS_PENALTY * np.maximum(0, ranks - RAPS_FREE_RANKS)
+    result = np.empty_like(probabilities)
+    np.put_along_axis(result, order, ranked, axis=1)
+    return result
+
+
+def prediction_sets(probabilities: Reals, thresholds: Reals, method: SetMethod) -> Booleans:
+    """The classes that fit, `bool[n, classes]`: no stranger than each class's threshold; the likeliest always does."""
+    sets: Booleans = strangeness(probabilities, method) <= thresholds
+    sets[np.arange(len(sets)), probabilities.argmax(axis=1)] = True
+    return sets
+
+
+def novelty(features: Features, references: Features) -> Reals:
+    """How unlike the training photos each photo is, `float64[n]`, 0 (like one of them) to 2.
+
+    Cosine distance of the features to those of the nearest training photo: k-NN with k = 1 (Sun et al. 2022, "Out-of-
+    distribution detection with deep nearest neighbors").
+    """
+    unit = _unit(references)
+    blocks = [features[start : start + _BLOCK] for start in range(0, len(features), _BLOCK)]
+    nearest = [(_unit(block) @ unit.T).max(axis=1) for block in blocks]
+    result: Reals = 1 - np.concatenate([np.empty(0, np.float32), *nearest]).astype(np.float64)
+    return result
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Of n photos: calibrated `probabilities` `float64[n, c]`, `sets` `bool[n, c]`, and `verdicts`, by number."""
+
+    probabilities: Reals
+    sets: Booleans
+    verdicts: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The settings of a model that turn its logits into a verdict.
+
+    Attributes:
+        temperature: logits are divided by it.
+        coverage: the share of photos whose prediction set shall hold the true class.
+        set_method: how `thresholds` are used.
+        thresholds: per class, how strange it may be and still belong to a prediction set.
+        sure_at: a probability below it is `unsure`; above 1 where no probability is high enough.
+        promised_accuracy: the share of right guesses among `predicted` verdicts that `sure_at` was set for.
+        novelty_threshold: a novelty above it is `out_of_scope`.
+    """
+
+    temperature: float
+    coverage: float
+    set_method: SetMethod
+    thresholds: tuple[float, ...]
+    sure_at: float
+    promised_accuracy: float
+    novelty_threshold: float
+
+    def judge(self, logits: Floats | Reals, novelties: Reals) -> Judgement:
+        """Judge photos by their logits `float[n, c]` and novelties `float64[n]`."""
+        probabilities = softmax(logits, self.temperature)
+        sets = prediction_sets(probabilities, np.array(self.thresholds), self.set_method)
+        unsure = (probabilities.max(axis=1) < self.sure_at) | (sets.sum(axis=1) > 1)
+        verdicts = np.where(novelties > self.novelty_threshold, 2, unsure.astype(np.int64))
+        return Judgement(probabilities, sets, verdicts)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All settings, ready for JSON."""
+        return {**asdict(self), "thresholds": list(self.thresholds)}
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "Calibration":
+        """Settings as `to_dict` gave them. Raises `KeyError`, `TypeError` or `ValueError` where they are not that."""
+        method = settings["set_method"]
+        if method not in ("lac", "raps"):
+            raise ValueError(f"no method {method!r} for prediction sets")
+        numbers = ("temperature", "coverage", "sure_at", "promised_accuracy", "novelty_threshold")
+        values = {name: float(settings[name]) for name in numbers}
+        thresholds = tuple(float(value) for value in settings["thresholds"])
+        if not np.isfinite([*values.values(), *thresholds]).all() or values["temperature"] <= 0:
+            raise ValueError("a setting is out of range")
+        return cls(set_method=method, thresholds=thresholds, **values)
+
+
+def _unit(features: Features) -> Floats:
+    wide = features.astype(np.float32)
+    result: Floats = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
     return result

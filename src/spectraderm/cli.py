@@ -281,7 +281,7 @@ def demo(
     terminal.say_audit(result.run)
     terminal.say_scores([result.run], [result.evaluation])
     with stdout() as stream:
-        table = batch.TableWriter(stream, load_model(), top_k=2)
+        table = batch.TableWriter(stream, load_model(result.run / "model"), top_k=2)
         for path, prediction in result.predictions.items():
             table.write(path, prediction)
         table.close()

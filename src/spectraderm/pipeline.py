@@ -14,21 +14,44 @@ from spectraderm.data import manifest
 from spectraderm.data import split as splitting
 from spectraderm.data.split import Protocol
 from spectraderm.errors import DatasetError, RunFolderError
+from spectraderm.evaluation import calibrate as calibration
+from spectraderm.evaluation import ledger, outputs
+from spectraderm.evaluation.calibrate import Settings, calibrate
+from spectraderm.evaluation.compare import compare as compare_scored
 from spectraderm.evaluation.evaluate import evaluate as score
+from spectraderm.evaluation.evaluate import settings_of
 from spectraderm.evaluation.figures import write_curves
 from spectraderm.evaluation.report import write_report
+from spectraderm.evaluation.scored import Scored
 from spectraderm.progress import Track, no_track
 from spectraderm.serving.classifier import Prediction, load_model
 from spectraderm.training import config, export, model, open_nsfw
 from spectraderm.training import train as training
 
+__all__ = [
+    "Options",
+    "Settings",
+    "calibrate",
+    "compare",
+    "demo",
+    "evaluate",
+    "run",
+    "score",
+    "settings_of",
+    "split",
+    "train",
+]
+
 BY_PHOTO_FOLDS = 5
-DEMO_FOLDS = 3
+DEMO_FOLDS, DEMO_SHOWN = 3, 3
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is made. `folds` 0 means 5 by photo and 1 as given; `changes` overrides settings of the recipe."""
+    """How a run is made. `folds` 0 means 5 by photo and 1 as given; `changes` overrides settings of the recipe.
+
+    `crops`: look for crops of photos, too; None: of up to `auditing.CROPS_UP_TO` photos.
+    """
 
     recipe: str = "mission"
     backbone: str = model.DEFAULT_BACKBONE
@@ -39,6 +62,7 @@ class Options:
     device: str = "auto"
     log: str | None = None
     changes: dict[str, Any] = field(default_factory=dict)
+    crops: bool | None = None
 
 
 def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> dict[str, Any]:
@@ -55,10 +79,11 @@ def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> d
     if trained:
         _check_same(photos, out, options)
     else:
-        auditing.audit(photos, out, track)
+        auditing.audit(photos, out, track, look_for_crops=options.crops)
         split(out, options.protocol, options.folds, options.seed)
     training.train(out, recipe, backbone, options.resume, options.device, options.log, track)
-    evaluation = evaluate(out)
+    calibrate(out)
+    evaluation = evaluate(out, "run")
     export.export(out, backbone, track=track)
     return evaluation
 
@@ -79,11 +104,40 @@ def train(run_folder: Path, options: Options, track: Track = no_track) -> None:
     write_curves(run_folder)
 
 
-def evaluate(run_folder: Path) -> dict[str, Any]:
-    """Score a run folder and write its report and card."""
+def evaluate(run_folder: Path, what: str = "evaluate", beside: str = "") -> dict[str, Any]:
+    """Score a calibrated run folder, note that its test photos were used, and write its report and card."""
+    ledger.enter(run_folder, what, beside)
     evaluation = score(run_folder)
     write_report(run_folder, evaluation)
     return evaluation
+
+
+def compare(run_a: Path, run_b: Path) -> dict[str, Any]:
+    """Two runs on the same test photos, paired by photo; both ledgers note that their tests were used to choose.
+
+    Raises:
+        RunFolderError: they were not tested on the same photos.
+    """
+    tests = [_held_out(run) for run in (run_a, run_b)]
+    (paths_a, scored_a), (paths_b, scored_b) = tests
+    if list(paths_a) != list(paths_b):
+        raise RunFolderError(
+            f"{run_a} and {run_b} were not tested on the same photos", "Use the same --split and --seed"
+        )
+    found = compare_scored(scored_a, scored_b)
+    for run, other in ((run_a, run_b), (run_b, run_a)):
+        ledger.enter(run, "compare", str(other))
+    return found
+
+
+def _held_out(run_folder: Path) -> tuple[list[str], Scored]:
+    """The tested photos, sorted by path, and what was made of them."""
+    config = training.read_config(run_folder)
+    crossed = calibration.crossing(config["protocol"], outputs.read(run_folder, config))
+    test = outputs.pool([fold.of("test") for fold in crossed])
+    judged = calibration.judge(crossed, settings_of(run_folder))
+    order = test.paths.argsort()
+    return test.paths[order].tolist(), Scored(test.labels, judged.probabilities, test.groups).take(order)
 
 
 def export_model(
@@ -100,7 +154,7 @@ def export_model(
 
 @dataclass(frozen=True)
 class Demo:
-    """What a demo made: the run folder, its evaluation, what the default model says of some photos, and the story."""
+    """What a demo made: the run folder, its evaluation, what its model says of some photos, and the story."""
 
     run: Path
     evaluation: dict[str, Any]
@@ -109,7 +163,7 @@ class Demo:
 
 
 def demo(out: Path, data: Path | None, seed: int, track: Track = no_track) -> Demo:
-    """The whole way, offline and in a minute: painted photos (or `data`), the mission's recipe, the default model.
+    """The whole way, offline and in a minute: painted photos (or `data`), the mission's recipe, some predictions.
 
     Raises:
         DatasetError: `out` holds something already.
@@ -128,18 +182,21 @@ def demo(out: Path, data: Path | None, seed: int, track: Track = no_track) -> De
         )
     options = Options(recipe="mission", backbone=open_nsfw.NAME, folds=DEMO_FOLDS, seed=seed)
     evaluation = run(photos, folder, options, track)
-    tested = [row for row in manifest.read(folder / artifacts.MANIFEST) if row.given_split in ("test", "")]
-    one_each = {row.label: row.path for row in reversed(tested)}
-    classifier = load_model()
-    predictions = {path: classifier.predict(photos / path) for path in sorted(one_each.values())}
+    rows = manifest.read(folder / artifacts.MANIFEST)
+    one_each = {row.label: photos / row.path for row in reversed(rows) if row.given_split in ("test", "")}
+    nonsense = [out / "nonsense" / name for name in painting.paint_nonsense(out / "nonsense", seed)]
+    classifier = load_model(folder / artifacts.MODEL)
+    asked = [*sorted(one_each.values())[:DEMO_SHOWN], *nonsense]
+    predictions = {str(path): classifier.predict(path) for path in asked}
     story = f"""
 {made}
-Trained on them: {folder} (report.html, and the model in model/).
-Classified {len(predictions)} of them with the default model, {classifier.model_id}, trained on real photos: see above.
+Trained on them: {folder} (report.html, gallery.html, and the model in model/).
+Above, it classified {len(asked) - len(nonsense)} of these photos, which it says it has seen,
+and refused {len(nonsense)} of nonsense.
 
 Next
   open {folder / artifacts.REPORT}
-  spectraderm predict YOUR_PHOTO.jpg
+  spectraderm predict YOUR_PHOTO.jpg          (by the default model, trained on real photos)
   spectraderm run YOUR_FOLDER --backbone {open_nsfw.NAME}"""
     return Demo(folder, evaluation, predictions, story)
 

@@ -61,7 +61,9 @@ def say_audit(run: Path) -> None:
         )
     conflicts = facts["label_conflicts"] + facts["label_conflicts_by_crop"]
     if conflicts:
-        say(f"LABEL {conflicts} photos stand in more than one class, {facts['label_conflicts_by_crop']} told by a crop")
+        by_crop = facts["label_conflicts_by_crop"]
+        told = f", {by_crop} of them told by a crop" if by_crop else ""
+        say(f"LABEL {conflicts} photo{'s' if conflicts > 1 else ''} filed under more than one class{told}")
     if facts.get("shortcuts"):
         _say_shortcuts(facts["shortcuts"], {label: own["display_name"] for label, own in facts["classes"].items()})
     table = Table("finding", "severity", "count", "what to do", box=None, pad_edge=False)
@@ -87,14 +89,15 @@ def _say_shortcuts(shortcuts: Sequence[dict[str, Any]], display: dict[str, str])
 def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> None:
     """Every protocol of one or several runs beside what needs no model, and which number to believe."""
     for run, evaluation in zip(runs, evaluations, strict=True):
-        table = Table("tested on", "files/groups", "accuracy", "each group once", "balanced", box=None, pad_edge=False)
+        table = Table("tested on", "accuracy", "each group once", "balanced", box=None, pad_edge=False)
         table.title = f"\n{escape(run.name)}: {escape(evaluation['recipe'])}; in %, 95 % intervals over photo groups"
         table.title_justify = "left"
         for row in evaluation["protocols"]:
             _add_protocol(table, row)
         _console.print(table, soft_wrap=False)
         for row in evaluation["protocols"]:
-            say(f"{'>' if row['believe'] else ' '} {row['title']}: {row['words']}")
+            counts = f"{row['n_photos']} files, {row['n_groups']} photo groups"
+            say(f"{'>' if row['believe'] else ' '} {_short(row['name'])} ({counts}): {row['words']}")
         _say_trust(evaluation)
         for what, over in evaluation.get("over_folds", {}).items():
             kind = "draws" if evaluation["protocol"] == "as-given" else "folds"
@@ -107,13 +110,19 @@ def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> N
 def _add_protocol(table: Table, row: dict[str, Any]) -> None:
     style = "bold" if row["believe"] else "dim" if row["leaked"] else ""
     cells = [_score(row[metric]) for metric in ("accuracy", "group_accuracy", "balanced_accuracy")]
-    name = f"{'> ' if row['believe'] else '  '}{row['title']}"
-    table.add_row(Text(name), f"{row['n_photos']}/{row['n_groups']}", *cells, style=style)
+    name = f"{'> ' if row['believe'] else '  '}{_short(row['name'])}"
+    table.add_row(Text(name, no_wrap=True), *cells, style=style)
     for baseline, scores in row.get("baselines", {}).items():
         values = [
             f"{100 * scores[metric]['value']:.1f}" for metric in ("accuracy", "group_accuracy", "balanced_accuracy")
         ]
-        table.add_row(f"      {baseline.replace('_', ' ')}", "", *values, style="dim")
+        table.add_row(f"    {baseline.replace('_', ' ')}", *values, style="dim")
+
+
+def _short(protocol: str) -> str:
+    """A protocol's name that fits into a column."""
+    names = {"as-given": "folders as given", "without-copies": "less the copies", "by-photo": "by photo"}
+    return names.get(protocol, protocol.removeprefix("outside:"))
 
 
 def _say_trust(evaluation: dict[str, Any]) -> None:
@@ -152,9 +161,8 @@ def say_outside(result: dict[str, Any]) -> None:
     say(f"\n{result['name']}: {counts}, model {result['model_id']}")
     if result["in_training"]:
         share = 100 * result["in_training"] / result["n_photos"]
-        say(
-            f"CONTAMINATED  the model was trained on {result['in_training']} of them, or copies of them ({share:.1f} %)"
-        )
+        trained = f"{result['in_training']} of them, or on copies of them ({share:.1f} %)"
+        say(f"CONTAMINATED  the model was trained on {trained}; they are left out below")
     else:
         say("It was trained on none of them, nor on copies of them")
     if result["unreadable"]:

@@ -131,6 +131,7 @@ def _rows(
             jpeg_quality=own.jpeg_quality,
             ita=own.ita,
             skin_tone_estimate=own.skin_tone,
+            unusable=next((flaw.id for flaw in quality.flaws(own.quality, own.width, own.height) if flaw.unusable), ""),
         )
         for (path, own), copy_group, group in zip(photos.items(), copy_groups, groups, strict=True)
     ]

@@ -81,6 +81,19 @@ def paint_photo(label: str, random: np.random.Generator, size: tuple[int, int]) 
     return skin.photograph()
 
 
+def paint_nonsense(root: Path, seed: int = 0) -> list[str]:
+    """Paint two pictures that no skin classifier should name: coloured blocks, and a photo in the dark; their names."""
+    random = np.random.default_rng([seed, len(_LOOKS) + 1])
+    blocks = random.integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    grain = random.normal(0, 12, (240, 320, 3))
+    pixels = np.clip(np.kron(blocks, np.ones((40, 40, 1))) + grain, 0, 255).astype(np.uint8)
+    root.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(root / "blocks.jpg", quality=90)
+    night = paint_photo(_BROKEN, random, (320, 240)).point([level // 30 for level in range(256)] * 3)
+    night.save(root / "night.jpg", quality=90)
+    return ["blocks.jpg", "night.jpg"]
+
+
 def _paint_class(root: Path, label: str, seed: list[int], count: int, leaks: int) -> dict[str, str]:
     """Write one class, a sixth of it as test photos, and copies of its last training photos; returns the leaks."""
     random, kept = np.random.default_rng(seed), count - max(1, count // 6)

@@ -12,7 +12,7 @@ from spectraderm.errors import DatasetError, RunFolderError
 JOINING = ("patient", "lesion", "group")
 """Columns of `metadata.csv` that join photos into one photo group; all others only describe them."""
 COLUMNS = ("path", "label", "given_split", "sha256", "format", "width", "height", "bytes", "photo_group")
-MEASURED = ("copy_group", "phash", "jpeg_quality", "ita", "skin_tone_estimate")
+MEASURED = ("copy_group", "phash", "jpeg_quality", "ita", "skin_tone_estimate", "unusable")
 """Columns that manifests written by 0.1.0 lack; they are read with their defaults."""
 _AUDIT_FIRST = "Run `spectraderm audit PHOTOS --out RUN` first"
 
@@ -25,7 +25,8 @@ class Row:
     meaning (`train`, `val`, `test`) or empty; `metadata` holds the other columns of `metadata.csv`.
     Measured, where known: `copy_group` is the same for files that show one photo (None: take `photo_group`), `phash`
     the photo's own 64-bit hash as 16 hexadecimal digits, `jpeg_quality` that of its last save (0: unknown), `ita` the
-    skin's individual typology angle in degrees, and `skin_tone_estimate` the group that angle falls into.
+    skin's individual typology angle in degrees, `skin_tone_estimate` the group that angle falls into, and `unusable`
+    the flaw for which the quality gate would refuse the photo.
     """
 
     path: str
@@ -43,6 +44,7 @@ class Row:
     jpeg_quality: int = 0
     ita: float | None = None
     skin_tone_estimate: str = ""
+    unusable: str = ""
 
 
 def display_name(label: str) -> str:
@@ -119,6 +121,7 @@ def _row(record: dict[str, str]) -> Row:
         jpeg_quality=int(record.get("jpeg_quality") or 0),
         ita=float(record["ita"]) if record.get("ita") else None,
         skin_tone_estimate=record.get("skin_tone_estimate") or "",
+        unusable=record.get("unusable") or "",
     )
 
 

@@ -1,137 +1,152 @@
-"""A run's stored logits -> `evaluation.json`: what it scored, in which protocol, and on how many photos."""
+"""A run's stored outputs -> `evaluation.json`: what it scored, in which protocol, and how far that can be believed."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spectraderm import artifacts
-from spectraderm.calibration import softmax
-from spectraderm.errors import RunFolderError
-from spectraderm.evaluation import metrics
-from spectraderm.evaluation.metrics import Guesses
+from spectraderm.calibration import VERDICTS, Judgement, softmax
+from spectraderm.evaluation import calibrate, metrics, outputs, probability, ranking, subgroups
+from spectraderm.evaluation.baselines import read_measurements
+from spectraderm.evaluation.calibrate import Settings, settings_of
+from spectraderm.evaluation.compare import detection
+from spectraderm.evaluation.fitting import group_weights, set_variants
+from spectraderm.evaluation.outputs import Outputs
+from spectraderm.evaluation.protocols import side_by_side
+from spectraderm.evaluation.resampling import rate
+from spectraderm.evaluation.scored import Integers, Reals, Scored
+from spectraderm.evaluation.sets import set_scores
+
+__all__ = ["PROTOCOLS", "evaluate", "novelty_detection", "refusals", "settings_of"]
 
 PROTOCOLS = {
     "as-given": "the folders as they came, validation cut at random",
     "by-photo": "by photo: no photo group on two sides",
+    "cleaned": "the folders as they came, less the copies: no photo group on two sides",
 }
-
-
-@dataclass(frozen=True)
-class Logits:
-    """`logits.csv` of one fold: paths, splits and labels in order, and the class numbers of labels and guesses."""
-
-    fold: str
-    seed: int
-    paths: list[str]
-    splits: np.ndarray[Any, np.dtype[np.str_]]
-    guessed: Guesses
-    confidence: np.ndarray[Any, np.dtype[np.float64]]
-
-    def of(self, split: str) -> Guesses:
-        """The guesses for the photos of one split."""
-        return self.guessed.take(self.splits == split)
+_OF_SPLITS = ("accuracy", "group_accuracy", "balanced_accuracy", "macro_f1")
 
 
 def evaluate(run: Path) -> dict[str, Any]:
-    """Score a trained run and write `evaluation.json`.
+    """Score a trained and calibrated run and write `evaluation.json`.
 
     With k folds by photo, `test` pools the folds: every photo is scored once, by a model that never saw it or its
-    copies. With several random draws as given, `over_folds` has the mean and range over the draws.
+    copies, and judged by settings that were found without it. With several random draws as given, `over_folds` has the
+    mean and range over the draws.
 
     Raises:
-        RunFolderError: the run is not trained to the end.
+        RunFolderError: the run is not trained to the end, or not calibrated.
     """
     config = artifacts.read_json(run / artifacts.CONFIG, "Run `spectraderm train RUN` first")
-    labels: list[str] = config["labels"]
-    folds = read_logits(run, config)
-    measured = measuring(config["protocol"], folds)
-    pooled = {name: _pool([fold.of(name) for fold in measured]) for name in ("train", "val", "calibration", "test")}
-    test = pooled["test"]
-    result: dict[str, Any] = {
-        "protocol": config["protocol"],
-        "folds": len(measured),
-        "folds_asked": len(folds) if config["protocol"] == "as-given" else len(measured),
-        "seed": folds[0].seed,
-        "recipe": config["recipe"]["name"],
-        "backbone": config["backbone"],
-        "splits": {name: metrics.scores(guessed) for name, guessed in pooled.items() if len(guessed)},
-        "per_class": metrics.per_class(test, labels),
-        "labels": labels,
-        "confusion_matrix": metrics.confusion(test, len(labels)),
-        "baselines": {"majority_class": metrics.majority(test, pooled["train"].labels)},
+    settings = settings_of(run)
+    folds = outputs.read(run, config)
+    crossed = calibrate.crossing(config["protocol"], folds)
+    test = outputs.pool([fold.of("test") for fold in crossed])
+    manifest = outputs.described(run, folds[0].paths)
+    tested = [manifest[path] for path in test.paths.tolist()]
+    judged = _gated(calibrate.judge(crossed, settings), tested)
+    scored = Scored(test.labels, judged.probabilities, test.groups)
+    rows = side_by_side(run, config["protocol"], folds, crossed, read_measurements(run, len(manifest)))
+    result = {
+        **_about(config, folds, crossed),
+        "splits": _splits(crossed) | {"test": metrics.scores(scored)},
+        "protocols": rows,
+        "per_class": metrics.per_class(scored, config["labels"]),
+        "labels": config["labels"],
+        "confusion_matrix": metrics.confusion(scored),
+        "baselines": next(row["baselines"] for row in rows if row["name"] == config["protocol"]),
+        "calibration": _calibration(crossed, test, scored, judged, settings),
+        "refusals": refusals(scored, judged.verdicts),
+        "subgroups": subgroups.subgroups(tested, scored, judged),
     }
-    if config["protocol"] == "as-given":
-        seen = folds[0].guessed.groups[np.isin(folds[0].splits, ("train", "val"))]
-        clean = test.take(~np.isin(test.groups, seen))
-        if 0 < len(clean) < len(test):
-            result["splits"]["test_without_copies"] = metrics.scores(clean)
-    if len(folds) > 1:
-        result["over_folds"] = _over_folds(folds if config["protocol"] == "as-given" else measured)
+    draws = folds if config["protocol"] == "as-given" else crossed
+    if len(draws) > 1:
+        result["over_folds"] = _over_folds(draws)
     artifacts.write_json(run / artifacts.EVALUATION, result)
     return result
 
 
-def read_logits(run: Path, config: Mapping[str, Any]) -> list[Logits]:
-    """The logits of every fold, the final one first.
+def refusals(scored: Scored, verdicts: Integers) -> dict[str, Any]:
+    """The share of each verdict and its guesses' `accuracy`, every photo group counted once.
 
-    Raises:
-        RunFolderError: a fold has none yet, or they are damaged.
+    The accuracy is None where there is no such verdict, and of unusable photos, which got no guess.
     """
-    names = [f"logit:{label}" for label in config["labels"]]
-    number = {label: i for i, label in enumerate(config["labels"])}
-    folds = []
-    for entry in config["folds"]:
-        path = artifacts.fold_folder(run, entry["fold"]) / artifacts.LOGITS
-        records = artifacts.read_csv(path, [*artifacts.LOGIT_COLUMNS, *names], "Run `spectraderm train RUN --resume`")
-        if not records:
-            raise RunFolderError(f"{path} is empty", "Train again")
-        try:
-            logits = np.array([[float(record[name]) for name in names] for record in records])
-            true = np.array([number[record["label"]] for record in records])
-            groups = np.array([int(record["photo_group"]) for record in records])
-        except (KeyError, ValueError) as error:
-            raise RunFolderError(f"{path} is damaged ({error!r})", "Train again") from error
-        if not np.isfinite(logits).all():
-            raise RunFolderError(f"{path} has logits that are no numbers: training diverged", "Lower the learning rate")
-        guessed = Guesses(true, logits.argmax(1), groups)
-        folds.append(
-            Logits(
-                entry["fold"],
-                entry["seed"],
-                [record["path"] for record in records],
-                np.array([record["split"] for record in records]),
-                guessed,
-                softmax(logits).max(1),
-            )
-        )
-    return folds
+    result: dict[str, Any] = {}
+    for number, name in enumerate(VERDICTS):
+        own = verdicts == number
+        part = scored.take(own)
+        guessed = own.any() and name != "unusable_photo"
+        accuracy = rate(part.right, part.groups, by_group=True) if guessed else None
+        result[name] = {**rate(own, scored.groups, by_group=True), "accuracy": accuracy}
+    return result
 
 
-def measuring(protocol: str, folds: list[Logits]) -> list[Logits]:
-    """The folds whose test rows are the score: the k folds by photo, or else the final one alone."""
-    return folds[1:] if protocol == "by-photo" and len(folds) > 1 else folds[:1]
+def novelty_detection(run: Path, outside: Reals, groups: Integers) -> dict[str, Any]:
+    """How well novelty tells photos from elsewhere, of these photo groups, from a run's own; see `detection`."""
+    config = artifacts.read_json(run / artifacts.CONFIG, "Run `spectraderm train RUN` first")
+    crossed = calibrate.crossing(config["protocol"], outputs.read(run, config))
+    own = outputs.pool([fold.of("test") for fold in crossed])
+    return detection(own.novelty, outside, own.groups, groups)
 
 
-def _pool(parts: list[Guesses]) -> Guesses:
-    return Guesses(
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.guesses for part in parts]),
-        np.concatenate([part.groups for part in parts]),
-    )
+def _gated(judged: Judgement, tested: Sequence[Mapping[str, str]]) -> Judgement:
+    """With the verdict `unusable_photo` for those that the quality gate refuses before any model is asked."""
+    refused = np.array([bool(row.get("unusable")) for row in tested])
+    return replace(judged, verdicts=np.where(refused, VERDICTS.index("unusable_photo"), judged.verdicts))
 
 
-def _accuracy(guessed: Guesses) -> float:
-    return float((guessed.labels == guessed.guesses).mean())
+def _about(config: Mapping[str, Any], folds: Sequence[Outputs], crossed: Sequence[Outputs]) -> dict[str, Any]:
+    return {
+        "protocol": config["protocol"],
+        "folds": len(crossed),
+        "folds_asked": len(folds) if config["protocol"] == "as-given" else len(crossed),
+        "seed": folds[0].seed,
+        "recipe": config["recipe"]["name"],
+        "backbone": config["backbone"],
+    }
 
 
-def _over_folds(folds: list[Logits]) -> dict[str, Any]:
+def _splits(crossed: Sequence[Outputs]) -> dict[str, Any]:
+    """Of photos that are no test only what the curves show, too; their probabilities are not calibrated."""
+    result = {}
+    for name in ("train", "val", "calibration"):
+        own = outputs.pool([fold.of(name) for fold in crossed])
+        if len(own):
+            scores = metrics.scores(Scored(own.labels, softmax(own.logits), own.groups))
+            result[name] = {kept: scores[kept] for kept in ("n_photos", "n_groups", *_OF_SPLITS)}
+    return result
+
+
+def _calibration(
+    crossed: Sequence[Outputs], test: Outputs, scored: Scored, judged: Judgement, settings: Settings
+) -> dict[str, Any]:
+    raw = metrics.scores(Scored(test.labels, softmax(test.logits), test.groups))
+    weights = group_weights(test.groups)
+    return {
+        "fitted_on": calibrate.held_out(crossed).source,
+        "ece_before": raw["ece"],
+        "ece_before_by_group": raw["by_group"]["ece"],
+        "reliability": probability.reliability(scored, weights),
+        "risk_coverage": ranking.risk_coverage(scored, weights),
+        "coverage": settings.coverage,
+        "shipped": settings.set_name,
+        "sets": {
+            name: set_scores(test.labels, calibrate.judge(crossed, variant).sets, test.groups)
+            for name, variant in set_variants(settings).items()
+        },
+        "sets_of_verdicts": float(judged.sets.sum(1).mean()),
+    }
+
+
+def _over_folds(folds: Sequence[Outputs]) -> dict[str, Any]:
     """Mean, lowest and highest accuracy over folds or draws, with each one's."""
     result: dict[str, Any] = {}
     for split in ("train", "val", "test"):
-        values = [_accuracy(fold.of(split)) for fold in folds if len(fold.of(split))]
+        own = [fold.of(split) for fold in folds if (fold.splits == split).any()]
+        values = [float((part.logits.argmax(1) == part.labels).mean()) for part in own]
         if values:
             result[f"{split}_accuracy"] = {
                 "mean": float(np.mean(values)),
@@ -139,6 +154,6 @@ def _over_folds(folds: list[Logits]) -> dict[str, Any]:
                 "high": max(values),
                 "n": len(values),
                 "values": values,
-                "seeds": [fold.seed for fold in folds],
+                "seeds": [part.seed for part in own],
             }
     return result

@@ -1,8 +1,7 @@
-"""Curves and the confusion matrix as PNG. Matplotlib's door."""
+"""Curves, reliability, risk and coverage, and the confusion matrix as PNG. Matplotlib's door."""
 
-import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,26 @@ from spectraderm import artifacts
 mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "0"})
 mpl.rcParams["text.parse_math"] = False  # a dollar in a class name is a dollar
 _TRAIN, _VAL = "#4477aa", "#cc6633"
+_DPI = 130
+_GREY = "#57606a"
+_HISTORY = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+_SMALL = (4.4, 3.3)
+"""Inches of a figure that must still be read on a phone."""
 
 
 def write_curves(run: Path) -> None:
     """Draw loss and accuracy by epoch of every fold into `curves.png` beside its `history.csv`."""
-    for history in sorted(run.glob(f"folds/*/{artifacts.HISTORY}")):
-        with history.open(encoding="utf-8", newline="") as file:
-            rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
-        artifacts.write_bytes(history.with_name(artifacts.CURVES), curves(rows))
+    for fold, rows in histories(run).items():
+        artifacts.write_bytes(artifacts.fold_folder(run, fold) / artifacts.CURVES, curves(rows))
+
+
+def histories(run: Path) -> dict[str, list[dict[str, float]]]:
+    """Each fold's `history.csv` by its name: a row per epoch."""
+    found = {}
+    for path in sorted(run.glob(f"folds/*/{artifacts.HISTORY}")):
+        rows = artifacts.read_csv(path, _HISTORY, "Run `spectraderm train RUN --resume`")
+        found[path.parent.name] = [{name: float(value) for name, value in row.items()} for row in rows]
+    return found
 
 
 def curves(history: Sequence[dict[str, float]]) -> bytes:
@@ -37,6 +48,58 @@ def curves(history: Sequence[dict[str, float]]) -> bytes:
         axes.set_ylim(0, 1.02 if what == "accuracy" else None)
         axes.grid(alpha=0.3)
         axes.legend()
+    return _png(figure)
+
+
+def learning(folds: Mapping[str, Sequence[Mapping[str, float]]], what: str) -> bytes:
+    """`loss` or `accuracy` by epoch, a thin line for every fold, of training and of validation photos."""
+    figure = Figure(figsize=_SMALL, layout="constrained")
+    axes = figure.subplots()
+    for side, colour, name in (("train", _TRAIN, "training"), ("val", _VAL, "validation")):
+        for number, rows in enumerate(folds.values()):
+            values = [row[f"{side}_{what}"] for row in rows]
+            label = None if number else name
+            axes.plot([row["epoch"] for row in rows], values, color=colour, alpha=0.7, lw=1.2, label=label)
+    axes.set(xlabel="epoch", ylabel=what)
+    axes.locator_params(axis="x", integer=True)
+    axes.set_ylim(0, 1.02 if what == "accuracy" else None)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return _png(figure)
+
+
+def reliability(bins: Sequence[Mapping[str, Any]]) -> bytes:
+    """How often guesses come true by how sure they were: a point per bin, below it how many photos the bin holds."""
+    figure = Figure(figsize=_SMALL, layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1.2])
+    filled = [one for one in bins if one["confidence"] is not None]
+    above.plot([0, 1], [0, 1], color=_GREY, lw=1, ls="--", label="as it should be")
+    sizes = [16 + 1.2 * one["n_photos"] ** 0.5 * 4 for one in filled]
+    where, came_true = [one["confidence"] for one in filled], [one["accuracy"] for one in filled]
+    above.plot(where, came_true, color=_TRAIN, lw=1)
+    above.scatter(where, came_true, sizes, color=_TRAIN, zorder=3, label="measured")
+    above.set(ylabel="share right", xlim=(0, 1), ylim=(0, 1.03))
+    above.grid(alpha=0.3)
+    above.legend(loc="upper left")
+    middles, width = [(one["low"] + one["high"]) / 2 for one in bins], bins[0]["high"] - bins[0]["low"]
+    drawn = below.bar(middles, [one["n_photos"] for one in bins], 0.9 * width, color=_TRAIN)
+    below.bar_label(drawn, [str(one["n_photos"] or "") for one in bins], fontsize=6.5, padding=1)
+    below.set(xlabel="probability of the guess", ylabel="photos")
+    below.margins(y=0.35)
+    return _png(figure)
+
+
+def risk_coverage(curve: Sequence[Mapping[str, float]], share: float | None, risk: float | None) -> bytes:
+    """How often the surest guesses are wrong by how many are kept; `share` and `risk` are where the model works."""
+    figure = Figure(figsize=_SMALL, layout="constrained")
+    axes = figure.subplots()
+    axes.plot([one["coverage"] for one in curve], [one["risk"] for one in curve], color=_TRAIN, label="the surest kept")
+    if share is not None and risk is not None:
+        axes.plot([share], [risk], color=_VAL, marker="D", ls="", label="verdict \u201cpredicted\u201d")
+    axes.set(xlabel="share of photos answered", ylabel="share wrong among these", xlim=(0, 1.02))
+    axes.set_ylim(0, max([one["risk"] for one in curve] + [risk or 0, 0.05]) * 1.1)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left")
     return _png(figure)
 
 
@@ -63,5 +126,5 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> bytes:
 def _png(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     options: dict[str, Any] = {"metadata": {"Software": None}}  # the same bytes from the same numbers
-    figure.savefig(buffer, format="png", dpi=110, **options)
+    figure.savefig(buffer, format="png", dpi=_DPI, **options)
     return buffer.getvalue()

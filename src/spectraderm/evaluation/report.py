@@ -1,50 +1,44 @@
 """An evaluated run -> `report.html` in one file, the model card, and the confusion matrix as PNG and CSV."""
 
 import base64
-import io
-import json
-import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
 
 from spectraderm import artifacts
-from spectraderm.errors import SpectraDermError
-from spectraderm.evaluation import figures
-from spectraderm.evaluation.evaluate import PROTOCOLS, Logits, measuring, read_logits
-from spectraderm.preprocessing import decode
+from spectraderm.evaluation import calibrate, figures, outputs, pictures, words
+from spectraderm.evaluation.card import write_card
+from spectraderm.evaluation.chance import error_by_chance
+from spectraderm.evaluation.scored import Scored
+from spectraderm.evaluation.story import Facts, tell
 
 CONFUSION_CSV, CONFUSION_PNG = "confusion_matrix.csv", "confusion_matrix.png"
-WORST = 48
-"""How many wrong photos the report shows, the surest first."""
-_THUMBNAIL = 144
 
 
 def write_report(run: Path, evaluation: dict[str, Any]) -> None:
     """Write `report.html`, `README.md` (the card), `curves.png` per fold, and the confusion matrix into a run folder.
 
     The report holds thumbnails of the photos: share it only where the photos may be shared.
+
+    Raises:
+        RunFolderError: a file of the run lacks or is damaged.
     """
-    config = artifacts.read_json(run / artifacts.CONFIG, "Run `spectraderm train RUN` first")
-    audit = artifacts.read_json(run / artifacts.AUDIT, "Run `spectraderm audit PHOTOS --out RUN` first")
-    environment = artifacts.read_json(run / artifacts.ENVIRONMENT, "Run `spectraderm train RUN` first")
-    names = [config["display_names"][label] for label in config["labels"]]
-    figures.write_curves(run)
-    picture = figures.confusion(evaluation["confusion_matrix"], names)
+    facts = tell(run, evaluation)
+    labels, display = evaluation["labels"], facts["display"]
+    picture = figures.confusion(evaluation["confusion_matrix"], [display[label] for label in labels])
     artifacts.write_bytes(run / CONFUSION_PNG, picture)
-    _write_confusion(run / CONFUSION_CSV, config["labels"], evaluation["confusion_matrix"])
-    content = {
-        "config": config,
-        "audit": audit,
-        "environment": environment,
-        "evaluation": evaluation,
-        "protocol": PROTOCOLS[evaluation["protocol"]],
-        "display": config["display_names"],
-        "score": score,
-        "percent": percent,
-    }
+    _write_confusion(run / CONFUSION_CSV, labels, evaluation["confusion_matrix"])
+    figures.write_curves(run)
+    write_card(run, facts)
+    page = page_template().render(facts | _drawn(run, evaluation) | _photos(run, facts))
+    artifacts.write_bytes(run / artifacts.REPORT, page.encode())
+
+
+@cache
+def page_template() -> jinja2.Template:
+    """The report, in which every text is escaped."""
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("spectraderm.evaluation"),
         autoescape=jinja2.select_autoescape(["html.j2"]),
@@ -52,71 +46,43 @@ def write_report(run: Path, evaluation: dict[str, Any]) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"yaml": json.dumps, "plain": _plain, "pathless": _pathless}  # JSON strings are YAML strings
-    card = templates.get_template("card.md.j2").render(content)
-    artifacts.write_bytes(run / artifacts.CARD, card.encode())
-    folds = read_logits(run, config)
-    wrong = _wrong(Path(audit["root"]), measuring(config["protocol"], folds), config)
-    curves = (artifacts.fold_folder(run, artifacts.FINAL) / artifacts.CURVES).read_bytes()
-    pictures = {"curves": _data_url(curves, "png"), "confusion": _data_url(picture, "png"), "wrong": wrong}
-    html = templates.get_template("report.html.j2").render(content | pictures)
-    artifacts.write_bytes(run / artifacts.REPORT, html.encode())
+    own = (words.percent, words.score, words.bounds, words.number, words.span, words.points, words.spaced, words.times)
+    templates.filters |= {function.__name__: function for function in own}
+    templates.globals |= {"BASELINES": words.BASELINES, "SHORTCUTS": words.SHORTCUTS, "KINDS": words.KINDS}
+    return templates.get_template("report.html.j2")
 
 
-def percent(value: float | None) -> str:
-    """A share as people read it: `0.8732` -> `87.3 %`."""
-    return "–" if value is None else f"{100 * value:.1f} %"
+def _drawn(run: Path, evaluation: Facts) -> Facts:
+    """The figures, as data URLs."""
+    calibration, predicted = evaluation["calibration"], evaluation["refusals"]["predicted"]
+    right = (predicted["accuracy"] or {}).get("value")
+    risk = None if right is None else 1 - right
+    folds = {fold: rows for fold, rows in figures.histories(run).items() if fold != artifacts.AS_GIVEN}
+    curves = {what: _png(figures.learning(folds, what)) for what in ("accuracy", "loss")} if folds else {}
+    return {
+        "curves": curves,
+        "reliability": _png(figures.reliability(calibration["reliability"])),
+        "risk_coverage": _png(figures.risk_coverage(calibration["risk_coverage"], predicted["value"], risk)),
+    }
 
 
-def score(metric: dict[str, float]) -> str:
-    """A metric with its interval: `87.3 % (84.9–89.6)`."""
-    return f"{percent(metric['value'])} ({100 * metric['low']:.1f}–{100 * metric['high']:.1f})"
+def _photos(run: Path, facts: Facts) -> Facts:
+    """What needs the photos and the judgement of each: the worst errors, the leaks, and what chance alone does."""
+    config, root = facts["config"], Path(facts["audit"]["root"])
+    crossed = calibrate.crossing(config["protocol"], outputs.read(run, config))
+    judged = calibrate.judge(crossed, calibrate.settings_of(run))
+    test = outputs.pool([fold.of("test") for fold in crossed])
+    leaks, kinds = pictures.leaks(run, root, facts["display"])
+    return {
+        "wrong": pictures.wrong(run, root, crossed, judged, config),
+        "leaks": leaks,
+        "leak_kinds": kinds,
+        "chance": error_by_chance(Scored(test.labels, judged.probabilities, test.groups)),
+    }
 
 
-def _plain(text: str) -> str:
-    """A name in Markdown that means nothing but itself."""
-    return re.sub(r"([\\`*_\[\]<>|&])", r"\\\1", text)
-
-
-def _pathless(name: str) -> str:
-    """A backbone's name; of an absolute path only the last part, for cards are published."""
-    return Path(name).name if Path(name).is_absolute() else name
-
-
-def _wrong(root: Path, folds: list[Logits], config: dict[str, Any]) -> list[dict[str, Any]]:
-    """The test photos guessed wrong, the surest first, with thumbnails where the photos can still be read."""
-    labels, display = config["labels"], config["display_names"]
-    rows = [
-        (float(fold.confidence[i]), fold.paths[i], labels[fold.guessed.labels[i]], labels[fold.guessed.guesses[i]])
-        for fold in folds
-        for i in np.flatnonzero((fold.splits == "test") & (fold.guessed.labels != fold.guessed.guesses))
-    ]
-    return [
-        {
-            "path": path,
-            "true": display[label],
-            "guess": display[guess],
-            "probability": confidence,
-            "picture": _thumbnail(root / path),
-        }
-        for confidence, path, label, guess in sorted(rows, key=lambda row: (-row[0], row[1]))[:WORST]
-    ]
-
-
-def _thumbnail(path: Path) -> str:
-    try:
-        image = decode(path.read_bytes(), str(path)).image
-    except (OSError, SpectraDermError):
-        return ""
-    image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    image.info.clear()  # Pillow would copy a comment
-    buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=80)
-    return _data_url(buffer.getvalue(), "jpeg")
-
-
-def _data_url(data: bytes, kind: str) -> str:
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+def _png(data: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
 def _write_confusion(path: Path, labels: list[str], matrix: list[list[int]]) -> None:

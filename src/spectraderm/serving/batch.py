@@ -3,19 +3,32 @@
 import csv
 import glob
 import json
+import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Protocol, TextIO
 
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from spectraderm.errors import SpectraDermError, UnreadablePhoto
 from spectraderm.preprocessing import HEIC_SUFFIXES, MAX_BYTES, SUFFIXES
-from spectraderm.serving.classifier import Classifier, Prediction
+from spectraderm.serving.classifier import Classifier
+from spectraderm.serving.prediction import Prediction
+from spectraderm.serving.reasons import percent
 
 STDIN = "-"
+_FIELDS = (
+    *("verdict", "reason", "label", "display_name", "probability"),
+    *("prediction_set", "coverage", "novelty", "in_training"),
+)
+_JOINT = "\N{NO-BREAK SPACE}"
+_STYLES = {
+    "predicted": "bold green",
+    "unsure": "bold yellow",
+    "out_of_scope": "bold magenta",
+    "unusable_photo": "bold red",
+}
 
 
 def predict(
@@ -96,58 +109,78 @@ class JsonWriter:
 
     def write(self, path: str, prediction: Prediction) -> None:
         """Write one prediction."""
-        self._stream.write(json.dumps({"path": path, **prediction.to_dict()}) + "\n")
+        record = {"path": path, **prediction.to_dict()}
+        self._stream.write(json.dumps(record, allow_nan=False) + "\n")
 
     def close(self) -> None:
         """Nothing is left to write."""
 
 
 class CsvWriter:
-    """A header, then a line per photo: path, label, probability, then every class's probability."""
+    """A header, then a line per photo: path, verdict, label, probability and so on, then every class's probability."""
 
     def __init__(self, stream: TextIO, classifier: Classifier) -> None:
         self._labels = classifier.labels
         self._writer = csv.writer(stream, lineterminator="\n")
-        columns = [f"probability:{label}" for label in self._labels]
-        self._writer.writerow(["path", "label", "display_name", "probability", *columns, "model_id"])
+        self._writer.writerow(["path", *_FIELDS, *(f"probability:{label}" for label in self._labels), "model_id"])
 
     def write(self, path: str, prediction: Prediction) -> None:
-        """Write one prediction."""
-        values = [prediction.probabilities[label] for label in self._labels]
-        head = [path, prediction.label, prediction.display_name, prediction.probability]
-        self._writer.writerow([*head, *values, prediction.model_id])
+        """Write one prediction. A set's classes stand between semicolons; what an unusable photo lacks is empty."""
+        facts = {**prediction.to_dict(), "prediction_set": ";".join(prediction.prediction_set)}
+        values = [prediction.probabilities.get(label) for label in self._labels]
+        self._writer.writerow([path, *(facts[name] for name in _FIELDS), *values, prediction.model_id])
 
     def close(self) -> None:
         """Nothing is left to write."""
 
 
 class TableWriter:
-    """A table for people, written when all photos are done, with what to keep in mind below it."""
+    """For people: a paragraph per photo as it comes, and at the end what to keep in mind.
+
+    Names no class where the photo is out of scope, for none is meant.
+    """
 
     def __init__(self, stream: TextIO, classifier: Classifier, top_k: int) -> None:
-        self._console = Console(file=stream)
+        self._console = Console(file=stream, highlight=False, soft_wrap=True)
         self._classifier = classifier
         self._top_k = top_k
-        self._table = Table(box=None, pad_edge=False)
-        self._table.add_column("photo", overflow="fold")
-        self._table.add_column("most probable")
-        self._table.add_column("probability")
-        if top_k > 1:
-            self._table.add_column("then")
+        self._written = 0
 
     def write(self, path: str, prediction: Prediction) -> None:
-        """Add one prediction."""
-        others = list(prediction.probabilities.items())[1 : self._top_k]
-        then = ", ".join(f"{self._classifier.display_name(label)} {100 * value:.0f} %" for label, value in others)
-        cells = [path, prediction.display_name, f"{100 * prediction.probability:.0f} %", then]
-        self._table.add_row(*(Text(cell) for cell in cells[: len(self._table.columns)]))
+        """Write one prediction."""
+        shown = 0 if prediction.verdict == "out_of_scope" else self._top_k
+        top = list(prediction.probabilities.items())[:shown]
+        named = [f"{self._classifier.display_name(label)} {percent(value)}" for label, value in top]
+        verdict = prediction.verdict.replace("_", " ")
+        answer = self._wrap(f"{verdict}: {', '.join(_unbroken(one) for one in named)}" if named else verdict)
+        lines = [self._wrap(prediction.reason)]
+        if prediction.in_training:
+            lines.append(self._wrap("The model learned from this photo or a copy of it."))
+        styled = Text(answer)
+        styled.stylize(_STYLES[prediction.verdict], 2, 2 + len(verdict))
+        self._console.print(Text(_printable(path), style="bold"), styled, Text("\n".join(lines)), "", sep="\n")
+        self._written += 1
 
     def close(self) -> None:
-        """Print the table."""
-        if self._table.row_count:
-            self._console.print(self._table)
+        """Write what holds for all of them."""
+        if self._written:
             note = (
-                f"\nModel {self._classifier.model_id}. Not a diagnosis: it knows {len(self._classifier.labels)} "
-                "conditions and always names one of them. Probabilities are not calibrated."
+                f"Model {self._classifier.model_id}. Not a diagnosis. It knows {len(self._classifier.labels)} "
+                "conditions and was measured on photos like those it learned from; yours may be harder."
             )
-            self._console.print(Text(note, style="dim"))
+            self._console.print(Text(self._wrap(note, ""), style="dim"))
+
+    def _wrap(self, text: str, indent: str = "  ") -> str:
+        """Lines that fit; never broken inside of `_unbroken`."""
+        width = max(self._console.width, 40)
+        wrapped = textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+        return wrapped.replace(_JOINT, " ")
+
+
+def _unbroken(text: str) -> str:
+    return text.replace(" ", _JOINT)
+
+
+def _printable(path: str) -> str:
+    """Without what could move the cursor or clear the screen."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in path)

@@ -64,6 +64,19 @@ class SkinResNet(ResNetForImageClassification):  # type: ignore[no-untyped-call]
         """Normalised photos `float[n, 3, s, s]` -> globally averaged features `float[n, channels]`."""
         return self.feature_maps(inputs).mean((2, 3))
 
+    def evidence(self, maps: Tensor) -> Tensor:
+        """Maps of the last layer -> how much each place counts for each class, `float[n, classes, s/32, s/32]`.
+
+        HiResCAM (Draelos & Carin 2020); for a linear head the class activation map of Zhou et al. 2016.
+        """
+        first, *rest = [layer for layer in self.classifier if isinstance(layer, nn.Linear)]
+        if not rest:
+            weights = first.weight
+        else:  # the head is linear around each photo: its second layer times those first-layer rows that fire
+            fires = (first(maps.mean((2, 3))) > 0).float()
+            weights = (rest[0].weight[None] * fires[:, None, :]) @ first.weight
+        return (weights @ maps.flatten(2)).reshape(-1, weights.shape[-2], *maps.shape[2:])
+
 
 class Normalise(nn.Module):
     """Pixels `uint8[n, s, s, 3]` (or float, 0..255) -> the network's input `float[n, 3, s, s]`, on its own device."""

@@ -19,13 +19,12 @@ from torch import Tensor, nn
 from spectraderm import artifacts
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
-from spectraderm.data.manifest import Row
 from spectraderm.errors import MissingExtra, RunFolderError
 from spectraderm.preprocessing import Pixels, Preprocessing
 from spectraderm.progress import Track, no_track
-from spectraderm.training import dataset, loop
+from spectraderm.training import dataset, loop, outputs
 from spectraderm.training.config import Recipe
-from spectraderm.training.dataset import Floats
+from spectraderm.training.dataset import Floats, in_batches
 from spectraderm.training.model import Augment, Backbone, Normalise, SkinResNet, build, feature_width
 
 _HEAD = "head"
@@ -89,6 +88,8 @@ def train(
         key = dataset.digest([row.sha256 for row in rows] + [backbone.source], preprocessing)
         width = feature_width(network.config)
         features = dataset.compute_features(pixels, key, width, lambda x: network.features(normalise(x)), cache, track)
+    if features is not None and not recipe.train_backbone:
+        artifacts.write_array(run / artifacts.FEATURES, features.astype(np.float16))
     targets = np.array([labels.index(row.label) for row in rows])
     groups = np.array([row.photo_group for row in rows])
     trainer = _Trainer(recipe, pixels, features, targets, groups, normalise, accelerator, track)
@@ -100,7 +101,11 @@ def train(
         network = _fresh(backbone, recipe, labels, accelerator)
         sides = [fold.splits[row.path] for row in rows]
         logits = trainer.train(network, sides, fold.seed, folder)
-        _write_logits(folder / artifacts.LOGITS, rows, sides, labels, logits)
+        if recipe.train_backbone:
+            artifacts.write_array(folder / artifacts.FEATURES, trainer.features_of(network).astype(np.float16))
+        wrong = outputs.surest_errors(logits, targets, np.array(sides) == "test")
+        outputs.write_heatmaps(folder / artifacts.HEATMAPS, wrong, logits, trainer.evidence_of(network, wrong))
+        outputs.write_logits(folder / artifacts.LOGITS, rows, sides, labels, logits)
         (folder / artifacts.STATE).unlink(missing_ok=True)
         shutil.rmtree(folder / _HEAD, ignore_errors=True)
     accelerator.end_training()
@@ -171,6 +176,23 @@ class _Trainer:
         loop.fit(task, recipe, seed, folder, self.accelerator, self.track, log)
         return task.logits()
 
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return int(self.targets.max()) + 1
+
+    def features_of(self, network: SkinResNet) -> Floats:
+        """Features of all photos by a network whose layers were trained."""
+        return in_batches(self.pixels, lambda batch: network.features(self.normalise(batch)))
+
+    def evidence_of(self, network: SkinResNet, rows: npt.NDArray[np.int64]) -> Floats:
+        """Class activation maps of some photos, `float32[m, classes, h, w]`."""
+        if not len(rows):
+            return np.empty((0, self.classes, 1, 1), np.float32)
+        return in_batches(
+            self.pixels[rows], lambda batch: network.evidence(network.feature_maps(self.normalise(batch)))
+        )
+
 
 def _fresh(backbone: Backbone, recipe: Recipe, labels: list[str], accelerator: Accelerator) -> SkinResNet:
     """A network with a new head; its norms keep their statistics, for a few hundred photos would blur them."""
@@ -217,19 +239,6 @@ def _environment(accelerator: Accelerator) -> dict[str, Any]:
         "device": str(accelerator.device),
         "packages": {name: metadata.version(name) for name in _PACKAGES},
     }
-
-
-def _write_logits(path: Path, rows: Sequence[Row], sides: Sequence[str], labels: list[str], logits: Floats) -> None:
-    """Written last: a fold that has its logits is done."""
-    names = [f"logit:{label}" for label in labels]
-    records = (
-        {
-            **dict(zip(artifacts.LOGIT_COLUMNS, (row.path, row.photo_group, side, row.label), strict=True)),
-            **{name: repr(float(value)) for name, value in zip(names, values, strict=True)},
-        }
-        for row, side, values in zip(rows, sides, logits, strict=True)
-    )
-    artifacts.write_csv(path, (*artifacts.LOGIT_COLUMNS, *names), records)
 
 
 def _keep_freed_memory() -> None:
