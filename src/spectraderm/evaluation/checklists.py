@@ -52,7 +52,7 @@ def tripod_ai(facts: Facts) -> Answers:
         ("Objective", "name the class of a photo, or refuse"),
         ("Source of data and dates", UNKNOWN),
         ("Participants: setting, eligibility, treatments", UNKNOWN),
-        ("Data preparation", f"{audit['photos']} readable photos; copies grouped by hash; {_resize(facts)}"),
+        ("Data preparation", f"{audit['photos']} readable photos; copies and crops grouped; {_resize(facts)}"),
         ("Outcome and how it was assessed", f"the class folder a photo lies in; assessor {UNKNOWN}"),
         ("Predictors", "the pixels alone; no history, age or body site"),
         ("Sample size", f"{audit['photos']} files, {audit['photo_groups']} photo groups; not planned beforehand"),
@@ -109,7 +109,10 @@ def _classes(facts: Facts) -> str:
 
 
 def _conflicts(facts: Facts) -> str:
-    return f"photos that lie in two classes: {facts['audit'].get('label_conflicts', UNKNOWN)}"
+    audit = facts["audit"]
+    if "label_conflicts" not in audit:
+        return f"photos that lie in two classes: {UNKNOWN}"
+    return f"photos that lie in two classes: {audit['label_conflicts'] + audit.get('label_conflicts_by_crop', 0)}"
 
 
 def _partition(facts: Facts) -> str:
@@ -125,7 +128,8 @@ def _leakage(facts: Facts) -> str:
     here = f"{row['leaked']} copies in the believed test" if row["leaked"] else "none found in the believed test"
     if not own["test_photos"]:
         return here
-    return f"{own['test_photos_with_copy_in_train']} of {own['test_photos']} test photos as they came; {here}"
+    leaked = own["test_photos_with_copy_in_train"] + own.get("test_photos_with_crop_in_train", 0)
+    return f"{leaked} of {own['test_photos']} test photos as they came; {here}"
 
 
 def _shortcuts(facts: Facts) -> str:

@@ -75,14 +75,13 @@ def verdicts(evaluation: Facts, calibration: Facts) -> list[Facts]:
         "predicted": f"{sure}, one class in the prediction set, and not out of scope",
         "unsure": "a lower probability, or several classes that fit",
         "out_of_scope": f"novelty above {calibration['novelty_threshold']:.3f}: unlike every training photo",
-        "unusable_photo": "too small, dark, blurred or empty to be looked at; judged when predicting, not in this test",
+        "unusable_photo": "too small, dark, blurred or empty; no model was asked",
     }
     shares = evaluation["refusals"]
-    rows = [{"name": name, "meaning": meanings[name], "share": None, "accuracy": None} for name in VERDICTS]
-    for row in rows:
-        if row["name"] != "unusable_photo":  # the test judges logits, and these say nothing of that
-            row |= {"share": shares[row["name"]], "accuracy": shares[row["name"]]["accuracy"]}
-    return rows
+    return [
+        {"name": name, "meaning": meanings[name], "share": shares[name], "accuracy": shares[name]["accuracy"]}
+        for name in VERDICTS
+    ]
 
 
 def sets(evaluation: Facts, display: Mapping[str, str]) -> list[Facts]:
