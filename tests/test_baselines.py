@@ -68,8 +68,17 @@ def test_the_majority_is_that_of_each_folds_own_training_photos() -> None:
     result = baselines([first, second], measured(6), 3, 0)["majority_class"]
     assert result["accuracy"]["value"] == 0
     assert baselines([second], measured(6), 3, 0)["majority_class"]["accuracy"]["value"] == 0
-    third = fold(labels, ["train", "val", "train", "train", "test", "test"])
-    assert baselines([third], measured(6), 3, 0)["majority_class"]["accuracy"]["value"] == 0.5
+    third = fold(labels, ["train", "val", "train", "calibration", "test", "test"])  # 0, by its validation photo
+    assert baselines([third], measured(6), 3, 0)["majority_class"]["accuracy"]["value"] == 0
+
+
+def test_baselines_learn_from_validation_photos_too_but_from_no_others() -> None:
+    """Nothing is tuned, so nothing needs holding back; calibration photos are kept from the model as well."""
+    hashes = measured(4)["hashes"]
+    hashes[2:] = hashes[:2]
+    for side, right in (("train", 1), ("val", 1), ("calibration", 0.5), ("excluded", 0.5)):
+        one = fold([0, 1, 0, 1], ["train", side, "test", "test"])
+        assert accuracy(baselines([one], measured(4, hashes=hashes), 3, 0), "hash_look_up") == right
 
 
 def test_copies_count_once_by_group() -> None:

@@ -10,9 +10,17 @@ from pathlib import Path
 import pytest
 from conftest import encode, paint
 from console import START, call, start
-from handmade import write_model
+from handmade import LABELS, write_model
 
-COMMANDS = ("run", "audit", "split", "train", "evaluate", "export", "predict", "demo")
+from spectraderm.calibration import VERDICTS
+
+COMMANDS = (
+    *("run", "audit", "split", "train", "calibrate", "evaluate", "compare", "reproduce", "export", "predict", "demo"),
+)
+FIELDS = {
+    *("path", "verdict", "reason", "label", "display_name", "probability", "probabilities", "prediction_set"),
+    *("coverage", "novelty", "in_training", "heatmap", "model_id"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +54,18 @@ def test_all_good_is_0_with_data_on_stdout_alone(here: Path, model: Path) -> Non
     assert (done.code, done.err) == (0, "")
     records = [json.loads(line) for line in done.out.splitlines()]
     assert [record["path"] for record in records] == ["f/[red]x[/red].jpg", "f/a.jpg", "f/sub/b.png", "a[1].jpg"]
-    fields = {"path", "label", "display_name", "probability", "probabilities", "heatmap", "model_id"}
-    assert all(record.keys() >= fields for record in records)
+    assert all(record.keys() == FIELDS for record in records)
+    assert all(record["verdict"] in VERDICTS and record["reason"] for record in records)
 
 
 def test_bad_files_are_reported_each_and_the_others_done(here: Path, model: Path) -> None:
     (here / "f/bad.jpg").write_bytes(b"no photo")
     done = call("predict", "f/*.jpg", "gone.jpg", "-", "--model", model, "--format", "csv", stdin=encode(paint(1)))
     assert done.code == 1
-    assert [row["path"] for row in csv.DictReader(io.StringIO(done.out))] == ["f/a.jpg", "-"]
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert [row["path"] for row in rows] == ["f/a.jpg", "-"]
+    columns = FIELDS - {"probabilities", "heatmap"} | {f"probability:{label}" for label in LABELS}
+    assert all(row.keys() == columns for row in rows)
     bad, gone, total = done.err.splitlines()
     assert bad.startswith("error: f/bad.jpg: ")
     assert gone.startswith("error: gone.jpg: ")
@@ -68,19 +79,33 @@ def test_nothing_to_predict_is_1(here: Path, model: Path) -> None:
     assert "empty holds no photos" in done.err
 
 
-def test_a_table_is_for_people(here: Path, model: Path) -> None:
+def test_an_unusable_photo_is_an_answer_and_no_failure(here: Path, model: Path) -> None:
+    """The model was not asked: there is no class, and the reason says what to do."""
+    (here / "night.jpg").write_bytes(encode(paint(1, (200, 200)).point([level // 30 for level in range(256)] * 3)))
+    done = call("predict", "night.jpg", "--model", model)
+    assert (done.code, done.err) == (0, "")
+    answer = json.loads(done.out)
+    assert (answer["verdict"], answer["label"], answer["prediction_set"]) == ("unusable_photo", None, [])
+    assert "too dark" in answer["reason"]
+
+
+def test_a_paragraph_for_people(here: Path, model: Path) -> None:
     done = call("predict", "f", "--model", model, "--format", "table", "--top-k", 99)
     assert (done.code, done.err) == (0, "")
-    assert "[red]x[/red].jpg" in done.out
-    assert "Not a diagnosis" in done.out
+    *paragraphs, note = done.out.strip().split("\n\n")
+    assert [text.splitlines()[0] for text in paragraphs] == ["f/[red]x[/red].jpg", "f/a.jpg", "f/sub/b.png"]
+    verdicts = tuple(verdict.replace("_", " ") for verdict in VERDICTS)
+    assert all(text.splitlines()[1].strip().startswith(verdicts) for text in paragraphs)
+    assert all(len(text.splitlines()) >= 3 for text in paragraphs)  # and why
+    assert "Not a diagnosis" in note
 
 
-def test_a_terminal_gets_a_table(here: Path, model: Path) -> None:
+def test_a_terminal_gets_paragraphs(here: Path, model: Path) -> None:
     ours, theirs = os.openpty()
     process = start("predict", "f/a.jpg", "--model", model, stdout=theirs)
     assert process.wait(60) == 0
     os.close(theirs)
-    assert b"most probable" in os.read(ours, 100_000)
+    assert b"Not a diagnosis" in os.read(ours, 100_000)
     os.close(ours)
 
 
@@ -88,10 +113,10 @@ def test_file_names_that_are_no_text_survive(here: Path, model: Path) -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
     (here / name).write_bytes((here / "a[1].jpg").read_bytes())
     assert json.loads(call("predict", name, "--model", model).out)["path"] == name
-    for kind in ("csv", "table"):
+    for kind, shown in (("csv", r"caf\udce9.jpg"), ("table", "caf\N{REPLACEMENT CHARACTER}.jpg")):
         done = call("predict", name, "--model", model, "--format", kind)
         assert done.code == 0
-        assert r"caf\udce9.jpg" in done.out
+        assert shown in done.out
     assert r"gone\udce9" in call("predict", os.fsdecode(b"gone\xe9"), "--model", model).err
 
 

@@ -7,7 +7,8 @@ from conftest import write_photos
 from console import call
 from handmade import leaking_run
 
-from spectraderm import artifacts
+from spectraderm import artifacts, shortcuts
+from spectraderm.evaluation import ledger
 
 
 @pytest.mark.parametrize(
@@ -20,7 +21,14 @@ from spectraderm import artifacts
         ("split", "gone"),
         ("train", "gone", "--backbone", "open-nsfw-thin"),
         ("train", "gone", "--recipe", "gone.toml"),
+        ("calibrate", "gone"),
         ("evaluate", "gone"),
+        ("evaluate", "gone", "two"),
+        ("evaluate", "default", "gone"),
+        ("evaluate", "default"),
+        ("compare", "gone", "two"),
+        ("reproduce", "gone"),
+        ("export", "gone"),
         ("run", "gone", "--backbone", "./gone-too"),
         ("demo", "--out", "flat"),
         ("demo", "--out", "file/x", "--data", "flat"),
@@ -42,20 +50,28 @@ def test_two_runs_are_shown_side_by_side(tmp_path: Path) -> None:
     done = call("evaluate", one, two)
     assert (done.code, done.out) == (0, "")
     assert 0 < done.err.index("[red]first") < done.err.index("second")
-    assert done.err.count("33.3") == done.err.count("test, no copies") * 4 == 8
+    assert done.err.count("> less the copies (2 files") == done.err.count("Verdicts: ") == 2
+    shown = [line for line in done.err.splitlines() if line.startswith("  folders as given  33.3 (")]
+    assert len(shown) == 2  # both runs, with their intervals
     assert all((run / artifacts.REPORT).is_file() for run in (one, two))
+    assert ledger.summary(one)["compared_with"] == [str(two)]
+    assert ledger.summary(two)["compared_with"] == [str(one)]
 
 
-def test_the_stages_one_by_one_are_the_run(photos: Path, tiny: Path, tmp_path: Path) -> None:
+def test_the_stages_one_by_one_are_the_run(
+    photos: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shortcuts, "_TREES", 3)  # most of an audit's time
     shipped = (resources.files("spectraderm.training") / "recipes" / "mission.toml").read_text()
     (tmp_path / "mission.toml").write_text(f"{shipped}\nimage_size = 64\n")
     how = ("--recipe", tmp_path / "mission.toml", "--backbone", tiny, "--epochs", 2, "--device", "cpu")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     calls: list[tuple[object, ...]] = [
-        ("run", photos, "--out", whole, "--split", "as-given", "--folds", 2, *how),
-        ("audit", photos, "--out", parts),
+        ("run", photos, "--out", whole, "--split", "as-given", "--folds", 2, "--no-crops", *how),
+        ("audit", photos, "--out", parts, "--no-crops"),
         ("split", parts, "--split", "as-given", "--folds", 2),
         ("train", parts, *how),
+        ("calibrate", parts),
         ("evaluate", parts),
         ("export", parts),
     ]
@@ -66,6 +82,8 @@ def test_the_stages_one_by_one_are_the_run(photos: Path, tiny: Path, tmp_path: P
         artifacts.EVALUATION,
         artifacts.MANIFEST,
         artifacts.SPLIT,
+        artifacts.CALIBRATION,
+        artifacts.NOVELTY,
         "folds/final/logits.csv",
         "model/onnx/model.onnx",
     ]

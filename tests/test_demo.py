@@ -1,12 +1,20 @@
+"""What the demo paints, and the demo itself: every planted flaw is told aloud, and nonsense is refused."""
+
 import hashlib
 from collections import Counter
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
+from console import Done, call
+from PIL import Image
 
+from spectraderm import artifacts, shortcuts
+from spectraderm.data import demo as painting
 from spectraderm.data.audit import Audit, audit, leaked_test_photos
-from spectraderm.data.demo import Planted, paint, paint_photo
+from spectraderm.data.demo import Planted, paint, paint_nonsense, paint_photo
 from spectraderm.errors import DatasetError
 
 
@@ -24,7 +32,7 @@ def planted(root: Path) -> Planted:
 def audited(root: Path, planted: Planted) -> Audit:
     out = root.parent / "run"
     out.mkdir()
-    return audit(root, out)
+    return audit(root, out, look_for_crops=False)  # `demonstrated` looks for them
 
 
 def test_the_audit_finds_exactly_the_planted_leaks(planted: Planted, audited: Audit) -> None:
@@ -69,6 +77,73 @@ def test_a_folder_in_use_is_refused(tmp_path: Path) -> None:
 def test_one_photo_of_a_given_size() -> None:
     photo = paint_photo("VI-shingles", np.random.default_rng(1), (150, 200))
     assert (photo.mode, photo.size) == ("RGB", (150, 200))
+
+
+def test_nonsense_is_the_same_for_a_seed_and_can_be_opened(tmp_path: Path) -> None:
+    names = paint_nonsense(tmp_path / "a", 3)
+    assert names == paint_nonsense(tmp_path / "b", 3)
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+        assert Image.open(tmp_path / "a" / name).size == (320, 240)
+
+
+class Shown(NamedTuple):
+    """The folder of a demo, and what a person saw of it."""
+
+    out: Path
+    done: Done
+
+
+@pytest.fixture(scope="module")
+def demonstrated(tmp_path_factory: pytest.TempPathFactory) -> Shown:
+    """The whole demo, on a third of the photos and with quick forests."""
+    out = tmp_path_factory.mktemp("demonstrated") / "demo"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shortcuts, "_TREES", 10)
+        patch.setattr(painting, "paint", partial(paint, per_class=8))
+        return Shown(out, call("demo", "--out", out))
+
+
+def test_the_demo_tells_every_planted_flaw(demonstrated: Shown) -> None:
+    assert demonstrated.done.code == 0, demonstrated.done.err
+    told = demonstrated.done.err
+    assert "LEAK  6 of 14 test photos (42.9 %) are copies of training photos" in told
+    assert "FU-nail-fungus is always 128x128" in told
+    assert "unreadable" in told
+    assert "Painted 64 photos, not real ones" in told
+    assert "6 test photos" in told
+    assert "Nail fungus alone is always of one size" in told
+
+
+def test_the_demo_finds_no_crop_where_none_was_painted(demonstrated: Shown) -> None:
+    facts = artifacts.read_json(demonstrated.out / "run" / artifacts.AUDIT, "")
+    assert facts["looked_for_crops"]
+    assert facts["leakage"]["test_photos_with_crop_in_train"] == 0
+    assert facts["photo_groups"] == 64
+
+
+def test_the_demo_says_which_number_not_to_believe(demonstrated: Shown) -> None:
+    told = demonstrated.done.err
+    assert "Do not believe it: 6 of 14 test photos are copies of photos it learned from." in told
+    assert "> by photo (72 files, 64 photo groups): Believe it" in told
+
+
+def test_the_demo_refuses_nonsense_and_knows_what_it_has_seen(demonstrated: Shown) -> None:
+    *paragraphs, note = demonstrated.done.out.strip().split("\n\n")
+    answers = [(Path(text.splitlines()[0]), text.splitlines()[1].strip()) for text in paragraphs]
+    said = {path.name: answer for path, answer in answers if path.parent.name == "nonsense"}
+    assert said == {"blocks.jpg": "out of scope", "night.jpg": "unusable photo"}
+    assert len(answers) == 5
+    assert sum("The model learned from this photo" in text for text in paragraphs) == 3
+    assert "asked about 3 of these photos, of which it says it has seen 3," in demonstrated.done.err
+    assert "about 2 of nonsense, of which it refused 2." in demonstrated.done.err
+    assert artifacts.read_json(demonstrated.out / "run/model" / artifacts.FACTS, "")["model_id"] in note
+
+
+def test_the_demo_leaves_a_run_folder_to_look_at(demonstrated: Shown) -> None:
+    for name in (artifacts.REPORT, artifacts.GALLERY, artifacts.LEDGER, "model/onnx/model.onnx"):
+        assert (demonstrated.out / "run" / name).is_file()
+    assert f"open {demonstrated.out / 'run' / artifacts.REPORT}" in demonstrated.done.err
 
 
 def _digests(root: Path, seed: int) -> dict[str, str]:

@@ -188,6 +188,7 @@ BARE = "path,label,given_split,sha256,format,width,height,bytes,photo_group"
 
 def test_rows_come_back(tmp_path: Path) -> None:
     known = {"copy_group": 7, "phash": "00ff" * 4, "jpeg_quality": 90, "ita": -12.34, "skin_tone_estimate": "brown"}
+    known |= {"unusable": "too_dark"}
     rows = [
         Row('train/a, "b"/ü 1.jpg', 'a, "b"', "train", "0" * 64, "JPEG", 96, 72, 1234, 0, {"site": "x"}),
         Row("c/1.png", "c", "", "f" * 64, "PNG", 16, 17, 18, 1, {"age": "4", "patient": "p,1"}, **known),  # type: ignore[arg-type]
@@ -195,7 +196,7 @@ def test_rows_come_back(tmp_path: Path) -> None:
     manifest.write(tmp_path / "manifest.csv", rows)
     assert manifest.read(tmp_path / "manifest.csv") == rows
     header = (tmp_path / "manifest.csv").read_text().splitlines()[0]
-    assert header == f"{BARE},copy_group,phash,jpeg_quality,ita,skin_tone_estimate,patient,site,age"
+    assert header == f"{BARE},copy_group,phash,jpeg_quality,ita,skin_tone_estimate,unusable,patient,site,age"
 
 
 def test_a_manifest_of_the_first_release_is_read_with_defaults(tmp_path: Path) -> None:

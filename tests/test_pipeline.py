@@ -1,5 +1,6 @@
+import json
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from tinynet import RECIPES
 
-from spectraderm import artifacts, pipeline
+from spectraderm import artifacts, pipeline, shortcuts
 from spectraderm.data.split import Protocol
 from spectraderm.errors import BackboneError, DatasetError, RecipeError, RunFolderError
 from spectraderm.pipeline import Options
@@ -25,6 +26,11 @@ RUN_FILES = {
     "README.md",
     "confusion_matrix.csv",
     "confusion_matrix.png",
+    "calibration.json",
+    "novelty.npy",
+    "test_ledger.csv",
+    "copies.csv",
+    "gallery.html",
     "model/spectraderm.json",
     "model/onnx/model.onnx",
 }
@@ -45,14 +51,22 @@ class Shown:
 
 
 def options(tiny: Path, protocol: Protocol, folds: int = 0, **changes: Any) -> Options:  # noqa: ANN401
-    settings = {"recipe": "mission", "backbone": str(tiny), "device": "cpu", "changes": RECIPES["mission"]}
+    settings: dict[str, Any] = {"backbone": str(tiny), "device": "cpu", "changes": RECIPES["mission"], "crops": False}
     return Options(protocol=protocol, folds=folds, **settings | changes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick() -> Iterator[None]:
+    """Forests of few trees: shortcuts are not what is asked here, and take most of an audit's time."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shortcuts, "_TREES", 3)
+        yield
 
 
 @pytest.fixture(scope="module")
 def as_given(photos: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Shown]:
     out, shown = tmp_path_factory.mktemp("as-given") / "run", Shown()
-    return out, pipeline.run(photos, out, options(tiny, "as-given"), shown), shown
+    return out, pipeline.run(photos, out, options(tiny, "as-given", crops=None), shown), shown
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -71,17 +85,20 @@ def test_as_given_a_folder_becomes_a_run_folder(as_given: tuple[Path, dict[str, 
 
 def test_every_stage_shows_how_far_it_is(as_given: tuple[Path, dict[str, Any], Shown]) -> None:
     done = as_given[2].done
-    stages = ["Reading photos", "Decoding photos", "Computing features", "final", "Measuring parity"]
+    looked = ["Reading photos", "Embedding photos", "Looking for crops"]
+    stages = [*looked, "Decoding photos", "Computing features", "final", "Measuring parity"]
     assert list(done) == stages
+    stages.remove("Looking for crops")  # takes the last result, but does not come back for more
     assert all(done[name][0] == done[name][1] > 0 for name in stages)
     assert done["final"] == [20, 20]
 
 
 def test_by_photo_every_photo_is_tested_once(photos: Path, tiny: Path, tmp_path: Path) -> None:
-    evaluation = pipeline.run(photos, tmp_path / "run", options(tiny, "by-photo", 3))
+    quick_recipe = RECIPES["mission"] | {"epochs": 3}
+    evaluation = pipeline.run(photos, tmp_path / "run", options(tiny, "by-photo", 3, changes=quick_recipe))
     assert evaluation["splits"]["test"]["n_photos"] == 36
     assert evaluation["folds"] == 3
-    folds = ("final", "fold-1", "fold-2", "fold-3")
+    folds = ("final", "fold-1", "fold-2", "fold-3", "as-given")
     expected = RUN_FILES | {f"folds/{fold}/{name}" for fold in folds for name in FOLD_FILES}
     assert set(content(tmp_path / "run")) >= expected
 
@@ -95,13 +112,24 @@ def test_a_second_run_is_refused_before_anything_is_read(
     assert content(out) == before
 
 
-def test_resuming_what_is_done_changes_nothing(
+def test_resuming_what_is_done_changes_nothing_but_how_often_the_test_was_used(
     as_given: tuple[Path, dict[str, Any], Shown], photos: Path, tiny: Path, tmp_path: Path
 ) -> None:
     out = Path(shutil.copytree(as_given[0], tmp_path / "run"))
     shown = Shown()
     assert pipeline.run(photos, out, options(tiny, "as-given", resume=True), shown) == as_given[1]
-    assert content(out) == content(as_given[0])
+    before, after = content(as_given[0]), content(out)
+    assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} == {
+        *(artifacts.LEDGER, artifacts.REPORT, artifacts.CARD),
+        *(f"model/{name}" for name in (artifacts.CARD, artifacts.FACTS)),  # the latter for the card's checksum
+    }
+    assert after[artifacts.LEDGER].startswith(before[artifacts.LEDGER])
+    assert after[artifacts.LEDGER].count(b"\n") == before[artifacts.LEDGER].count(b"\n") + 1
+    for name in (artifacts.REPORT, artifacts.CARD):
+        assert after[name].replace(b"scored 2 times", b"scored 1 time") == before[name], name
+    facts, again = (json.loads(files[f"model/{artifacts.FACTS}"]) for files in (before, after))
+    assert facts["sha256"].pop(artifacts.CARD) != again["sha256"].pop(artifacts.CARD)
+    assert facts == again
     assert list(shown.done) == ["Measuring parity"]
 
 
@@ -162,8 +190,9 @@ def test_a_run_that_stopped_early_resumes_to_the_same_files(
         pipeline.run(photos, tmp_path / "run", options(tiny, "as-given"), stop)
     pipeline.run(photos, tmp_path / "run", options(tiny, "as-given", resume=True))
     same = ("folds/final/logits.csv", "evaluation.json", "model/model.safetensors", "README.md", "split.csv")
+    same_too = ("calibration.json", "novelty.npy", "model/training_photos.npy")
     ours, theirs = content(tmp_path / "run"), content(as_given[0])
-    assert [name for name in same if ours[name] != theirs[name]] == []
+    assert [name for name in same + same_too if ours[name] != theirs[name]] == []
 
 
 def test_a_demo_does_not_paint_over_what_is_there(tmp_path: Path) -> None:
@@ -171,3 +200,24 @@ def test_a_demo_does_not_paint_over_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="is not empty"):
         pipeline.demo(tmp_path, None, 0)
     assert content(tmp_path) == {"mine.txt": b"mine"}
+
+
+def test_what_can_not_be_scored_is_not_noted_as_scored(
+    as_given: tuple[Path, dict[str, Any], Shown], tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(as_given[0], tmp_path / "run"))
+    (out / artifacts.CALIBRATION).unlink()
+    with pytest.raises(RunFolderError, match="spectraderm calibrate RUN"):
+        pipeline.evaluate(out)
+    assert content(out)[artifacts.LEDGER] == content(as_given[0])[artifacts.LEDGER]
+
+
+def test_a_calibrations_settings_stay_when_a_run_is_scored_again(
+    as_given: tuple[Path, dict[str, Any], Shown], tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(as_given[0], tmp_path / "run"))
+    asked = pipeline.Settings(0.6, "raps", per_class=True, promised_accuracy=0.8)
+    pipeline.calibrate(out, asked)
+    assert pipeline.settings_of(out) == asked
+    assert pipeline.evaluate(out)["calibration"]["shipped"] == "raps_per_class"
+    assert pipeline.settings_of(out) == asked

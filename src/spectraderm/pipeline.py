@@ -106,8 +106,8 @@ def train(run_folder: Path, options: Options, track: Track = no_track) -> None:
 
 def evaluate(run_folder: Path, what: str = "evaluate", beside: str = "") -> dict[str, Any]:
     """Score a calibrated run folder, note that its test photos were used, and write its report and card."""
-    ledger.enter(run_folder, what, beside)
     evaluation = score(run_folder)
+    ledger.enter(run_folder, what, beside)
     write_report(run_folder, evaluation)
     return evaluation
 
@@ -186,13 +186,15 @@ def demo(out: Path, data: Path | None, seed: int, track: Track = no_track) -> De
     one_each = {row.label: photos / row.path for row in reversed(rows) if row.given_split in ("test", "")}
     nonsense = [out / "nonsense" / name for name in painting.paint_nonsense(out / "nonsense", seed)]
     classifier = load_model(folder / artifacts.MODEL)
-    asked = [*sorted(one_each.values())[:DEMO_SHOWN], *nonsense]
-    predictions = {str(path): classifier.predict(path) for path in asked}
+    shown = sorted(one_each.values())[:DEMO_SHOWN]
+    predictions = {str(path): classifier.predict(path) for path in [*shown, *nonsense]}
+    seen = sum(predictions[str(path)].in_training for path in shown)
+    refused = sum(predictions[str(path)].verdict in ("out_of_scope", "unusable_photo") for path in nonsense)
     story = f"""
 {made}
 Trained on them: {folder} (report.html, gallery.html, and the model in model/).
-Above, it classified {len(asked) - len(nonsense)} of these photos, which it says it has seen,
-and refused {len(nonsense)} of nonsense.
+Above, it was asked about {len(shown)} of these photos, of which it says it has seen {seen},
+and about {len(nonsense)} of nonsense, of which it refused {refused}.
 
 Next
   open {folder / artifacts.REPORT}

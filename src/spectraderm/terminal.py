@@ -29,7 +29,7 @@ def progress() -> Iterator[Track]:
         yield _lines
         return
     columns = (
-        TextColumn("{task.description:22}"),
+        TextColumn("{task.description:22}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -90,7 +90,8 @@ def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> N
     """Every protocol of one or several runs beside what needs no model, and which number to believe."""
     for run, evaluation in zip(runs, evaluations, strict=True):
         table = Table("tested on", "accuracy", "each group once", "balanced", box=None, pad_edge=False)
-        table.title = f"\n{escape(run.name)}: {escape(evaluation['recipe'])}; in %, 95 % intervals over photo groups"
+        say("")
+        table.title = f"{escape(run.name)}: {escape(evaluation['recipe'])}; in %, 95 % intervals over photo groups"
         table.title_justify = "left"
         for row in evaluation["protocols"]:
             _add_protocol(table, row)
@@ -147,10 +148,9 @@ def say_calibration(found: dict[str, Any]) -> None:
         f"Temperature {found['temperature']:.2f}, found on {found['n_photos']} photos of {found['n_groups']} photo "
         f"groups ({found['fitted_on'].replace('_', ' ')})"
     )
-    sure = (
-        f"from a probability of {100 * found['sure_at']:.1f} %" if found["sure_at"] <= 1 else "never: too often wrong"
-    )
-    say(f"`predicted` {sure}; promised {100 * found['promised_accuracy']:.0f} % right")
+    never = "never: too few photos to promise it, or too often wrong"
+    sure = f"from a probability of {100 * found['sure_at']:.1f} %" if found["sure_at"] <= 1 else never
+    say(f"`predicted` {sure}; promised {100 * found['promised_accuracy']:g} % right")
     kept = f"{100 * found['novelty_kept']:.0f} % of these photos lie below it"
     say(f"`out_of_scope` above a novelty of {found['novelty_threshold']:.3f}: {kept}")
 
@@ -183,8 +183,9 @@ def say_outside(result: dict[str, Any]) -> None:
 
 def say_comparison(run_a: Path, run_b: Path, found: dict[str, Any]) -> None:
     """Differences with their intervals, and in a sentence what they mean."""
-    table = Table("", run_a.name, run_b.name, "difference (95 %)", "better", box=None, pad_edge=False)
     names = {"a": run_a.name, "b": run_b.name, "neither": "neither: noise"}
+    heads = (escape(names["a"]), escape(names["b"]))
+    table = Table("", *heads, "difference (95 %)", "better", box=None, pad_edge=False)
     for metric in ("accuracy", "group_accuracy", "balanced_accuracy", "macro_f1", "auroc", "log_loss", "brier", "ece"):
         own = found[metric]
         if own["difference"] is None:
