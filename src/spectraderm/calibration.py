@@ -66,7 +66,7 @@ def novelty(features: Features, references: Features) -> Reals:
     blocks = [features[start : start + _BLOCK] for start in range(0, len(features), _BLOCK)]
     nearest = [(_unit(block) @ unit.T).max(axis=1) for block in blocks]
     result: Reals = 1 - np.concatenate([np.empty(0, np.float32), *nearest]).astype(np.float64)
-    return result
+    return np.maximum(result, 0)  # rounding
 
 
 @dataclass(frozen=True)

@@ -8,18 +8,27 @@ import numpy as np
 
 from spectraderm import artifacts
 from spectraderm.calibration import VERDICTS
+from spectraderm.data import manifest
 from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.errors import DatasetError, SpectraDermError
 from spectraderm.evaluation import evaluate
 from spectraderm.evaluation.outside import Answers, score
-from spectraderm.hashing import Hashes, turned_hashes
+from spectraderm.hashing import MAX_DISTANCE, Hashes, nearest, turned_hashes
 from spectraderm.progress import Track, no_track
 from spectraderm.serving.batch import find
 from spectraderm.serving.classifier import Classifier, Prediction, load_model
 from spectraderm.serving.opening import open_photo
 
+OWN = 0.5
+"""Where this share of the photos are the run's own, they are not kept as photos from elsewhere."""
 MAP_COLUMNS = ("folder", "label")
 NO_CLASS = ""
+
+
+class _Answer(NamedTuple):
+    label: int
+    said: Prediction
+    hashes: Hashes
 
 
 def evaluate_outside(
@@ -33,7 +42,8 @@ def evaluate_outside(
 
     Args:
         model: a model folder; None is the default model. Of `RUN/model` the result goes into `RUN/outside/`, too, so
-            that RUN's next report shows it, and novelty is measured against RUN's own photos.
+            that RUN's next report shows it, and novelty is measured against RUN's own photos; but not where most of
+            the photos are RUN's own (`of_the_run`): these are not from elsewhere.
         photos: the photos; the name of the folder that each lies in is its class.
         label_map: CSV of `folder,label`, where folders are not named as the model's classes; an empty label is none
             of them. Without one, folders of which none bears a class's name hold strangers, photos of no known class.
@@ -65,10 +75,19 @@ def evaluate_outside(
         **score(said, classifier.labels),
     }
     if model and model.name == artifacts.MODEL and (model.parent / artifacts.EVALUATION).is_file():
-        _keep(model.parent, result, said)
+        result["of_the_run"] = _of_the_run(model.parent, answers)
+        if result["of_the_run"] < OWN * len(answers):
+            _keep(model.parent, result, said)
     if out:
         artifacts.write_json(out, result)
     return result
+
+
+def _of_the_run(run: Path, answers: Sequence[_Answer]) -> int:
+    """How many photos are a run's own or copies of these, whether trained on or tested."""
+    known = [row.phash for row in manifest.read(run / artifacts.MANIFEST)]
+    hashes = np.frombuffer(bytes.fromhex("".join(known)), np.uint8).reshape(-1, 8)
+    return sum(nearest(answer.hashes, hashes) <= MAX_DISTANCE for answer in answers)
 
 
 def _keep(run: Path, result: dict[str, Any], said: Answers) -> None:
@@ -77,12 +96,6 @@ def _keep(run: Path, result: dict[str, Any], said: Answers) -> None:
     if seen.any():
         result["novelty_detection"] = evaluate.novelty_detection(run, said.novelty[seen], said.groups[seen])
     artifacts.write_json(run / artifacts.OUTSIDE / f"{result['name']}.json", result)
-
-
-class _Answer(NamedTuple):
-    label: int
-    said: Prediction
-    hashes: Hashes
 
 
 def _arrays(answers: Sequence[_Answer], labels: Sequence[str]) -> Answers:

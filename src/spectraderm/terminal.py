@@ -176,6 +176,8 @@ def say_outside(result: dict[str, Any]) -> None:
     if "strangers" in result:
         own = result["strangers"]
         say(f"Of none of its classes: refused {_score(own['refused'])}, refused or unsure {_score(own['flagged'])}")
+    if "of_the_run" in result and "novelty_detection" not in result:
+        say(f"Not kept as photos from elsewhere: {result['of_the_run']} of them are photos of the run itself")
     if "novelty_detection" in result:
         auroc = _score(result["novelty_detection"]["auroc"])
         say(f"Novelty tells them from the run's own photos with an AUROC of {auroc}")

@@ -91,6 +91,6 @@ def crop_pairs(read: Read, pairs: Pairs, track: Track = no_track) -> Pairs:
 
     with ThreadPoolExecutor(_THREADS) as pool:
         found = pool.map(same, [(int(a), int(b)) for a, b in pairs])
-        kept = np.fromiter(track(found, "Looking for crops", len(pairs)), bool, len(pairs))
+        kept = np.array(list(track(found, "Looking for crops", len(pairs))), bool)
     found_pairs: Pairs = pairs[kept]
     return found_pairs
