@@ -111,6 +111,14 @@ def write_tinted(root: Path, folders: Mapping[str, int]) -> Path:
     return root
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _few_trees() -> None:
+    """Forests of shortcuts are small in all tests: most of them audit, and none of these asks how well trees guess."""
+    from spectraderm import shortcuts
+
+    shortcuts._TREES = 5
+
+
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three classes of 12 photos in given folders; don't write into it."""
