@@ -1,7 +1,6 @@
 """Parse, call one function, print. The only place that exits; data goes to stdout, everything else to stderr."""
 
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -31,6 +30,7 @@ from spectraderm.options import (
     Seed,
     Sets,
     Split,
+    recipe_changes,
 )
 
 app = typer.Typer(
@@ -62,7 +62,7 @@ def run(
     """All of it: audit, split, train, calibrate, evaluate, export. What most people want."""
     pipeline, terminal = _stages()
     out = out or Path("runs") / f"{photos.resolve().name}-{Path(recipe).stem}-{split.value}"
-    changes = _changes(epochs, batch_size, lr, patience)
+    changes = recipe_changes(epochs, batch_size, lr, patience)
     options = pipeline.Options(recipe, backbone, split.value, folds, seed, resume, device.value, log, changes, crops)
     with terminal.progress() as track:
         evaluation = pipeline.run(photos, out, options, track)
@@ -108,11 +108,9 @@ def audit(
 @app.command()
 def split(run: Run, split: Split = Protocol.by_photo, folds: Folds = 0, seed: Seed = 0) -> None:
     """Split an audited run folder, and prove that the split holds."""
-    made = _stages()[0].split(run, split.value, folds, seed)
-    count = f"{len(made.folds)} training{'s' if len(made.folds) > 1 else ''}"
-    sides = Counter(made.folds[0].splits.values()) if len(made.folds) == 1 else {}
-    told = [count, *(f"{side} {files}" for side, files in sorted(sides.items()))]
-    say(f"{made.protocol}: {', '.join(told)}\nNext    spectraderm train {run}")
+    pipeline, terminal = _stages()
+    terminal.say_split(pipeline.split(run, split.value, folds, seed))
+    say(f"Next    spectraderm train {run}")
 
 
 @app.command()
@@ -130,7 +128,7 @@ def train(
 ) -> None:
     """Train every fold of a split run folder."""
     pipeline, terminal = _stages()
-    changes = _changes(epochs, batch_size, lr, patience)
+    changes = recipe_changes(epochs, batch_size, lr, patience)
     options = pipeline.Options(recipe, backbone, resume=resume, device=device.value, log=log, changes=changes)
     with terminal.progress() as track:
         pipeline.train(run, options, track)
@@ -300,8 +298,3 @@ def _stages() -> tuple[Any, Any]:
     except ModuleNotFoundError as error:
         raise MissingExtra(f"what audits and trains ({error.name})", "train") from error
     return pipeline, terminal
-
-
-def _changes(epochs: int | None, batch_size: int | None, lr: float | None, patience: int | None) -> dict[str, Any]:
-    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": lr, "patience": patience}
-    return {name: value for name, value in given.items() if value is not None}

@@ -2,7 +2,7 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -64,3 +64,11 @@ Lr = Annotated[float | None, typer.Option(help="Learning rate of the head, inste
 Patience = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 DEFAULT_BACKBONE = "microsoft/resnet-50"
 DEFAULT_RECIPE = "mission"
+
+
+def recipe_changes(
+    epochs: int | None, batch_size: int | None, lr: float | None, patience: int | None
+) -> dict[str, Any]:
+    """The settings of a recipe that were given."""
+    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": lr, "patience": patience}
+    return {name: value for name, value in given.items() if value is not None}

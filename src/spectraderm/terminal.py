@@ -1,5 +1,6 @@
 """What a person sees of a run on the terminal: progress, findings, scores. All of it on stderr; data is stdout's."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spectraderm import artifacts
+from spectraderm.data.split import Split
 from spectraderm.progress import T, Track
 
 _console = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -84,6 +86,13 @@ def _say_shortcuts(shortcuts: Sequence[dict[str, Any]], display: dict[str, str])
         classes = ", ".join(display[label] for label in own["gives_away"])
         table.add_row(*(Text(cell) for cell in (own["name"].replace("_", " "), score, classes)))
     _console.print(table, soft_wrap=False)
+
+
+def say_split(made: Split) -> None:
+    """How many trainings a split asks for; of a single one, how many files are on each side."""
+    count = f"{len(made.folds)} training{'s' if len(made.folds) > 1 else ''}"
+    sides = Counter(made.folds[0].splits.values()) if len(made.folds) == 1 else {}
+    say(f"{made.protocol}: {', '.join([count, *(f'{side} {files}' for side, files in sorted(sides.items()))])}")
 
 
 def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> None:
