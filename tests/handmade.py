@@ -12,7 +12,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from spectraderm import artifacts
 from spectraderm.calibration import Calibration
-from spectraderm.data import manifest, measure
+from spectraderm.data import manifest
 from spectraderm.data.manifest import Row, display_name
 from spectraderm.preprocessing import Preprocessing
 from spectraderm.training import config as recipes
@@ -108,7 +108,7 @@ def write_photos_of(run: Path, rows: Sequence[Said], metadata: Sequence[Mapping[
         "metadata": np.stack([draw.random(4, np.float32) for draw in draws]),
         "pixels_8x8": np.stack([draw.random(192, np.float32) for draw in draws]),
     }
-    measure.write(run / artifacts.MEASUREMENTS, measured)
+    artifacts.write_arrays(run / artifacts.MEASUREMENTS, **measured)
     artifacts.write_array(run / artifacts.FEATURES, np.stack([draw.normal(size=16) for draw in draws]).astype("f2"))
 
 

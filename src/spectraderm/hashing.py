@@ -4,6 +4,8 @@ Method: the DCT hash (Zauner 2010, "Implementation and benchmarking of perceptua
 as the library imagehash computes it, which serving would have to install SciPy and more for.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -26,6 +28,11 @@ def turned_hashes(image: Image.Image) -> Hashes:
     turned = np.stack([np.asarray(small if turn is None else small.transpose(turn), np.float64) for turn in _TURNS])
     low = np.round(_COSINES @ turned @ _COSINES.T, 6).reshape(TURNS, -1)  # rounding errors are no pattern
     return np.packbits(low > np.median(low, axis=1, keepdims=True), axis=1)
+
+
+def from_hex(hashes: Iterable[str]) -> Hashes:
+    """Hashes as the manifest writes them, 16 hexadecimal digits each, as `uint8[n, 8]`."""
+    return np.frombuffer(bytes.fromhex("".join(hashes)), np.uint8).reshape(-1, 8)
 
 
 def nearest(hashes: Hashes, known: Hashes) -> int:

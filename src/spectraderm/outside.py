@@ -13,7 +13,7 @@ from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.errors import DatasetError, SpectraDermError
 from spectraderm.evaluation import evaluate
 from spectraderm.evaluation.outside import Answers, score
-from spectraderm.hashing import MAX_DISTANCE, Hashes, nearest, turned_hashes
+from spectraderm.hashing import MAX_DISTANCE, Hashes, from_hex, nearest, turned_hashes
 from spectraderm.progress import Track, no_track
 from spectraderm.serving.batch import find
 from spectraderm.serving.classifier import Classifier, Prediction, load_model
@@ -85,9 +85,8 @@ def evaluate_outside(
 
 def _of_the_run(run: Path, answers: Sequence[_Answer]) -> int:
     """How many photos are a run's own or copies of these, whether trained on or tested."""
-    known = [row.phash for row in manifest.read(run / artifacts.MANIFEST)]
-    hashes = np.frombuffer(bytes.fromhex("".join(known)), np.uint8).reshape(-1, 8)
-    return sum(nearest(answer.hashes, hashes) <= MAX_DISTANCE for answer in answers)
+    known = from_hex(row.phash for row in manifest.read(run / artifacts.MANIFEST))
+    return sum(nearest(answer.hashes, known) <= MAX_DISTANCE for answer in answers)
 
 
 def _keep(run: Path, result: dict[str, Any], said: Answers) -> None:

@@ -75,7 +75,7 @@ def audit(root: Path, out: Path, track: Track = no_track, *, look_for_crops: boo
     result = Audit(rows, {**_facts(root, seen, unreadable), "looked_for_crops": look_for_crops})
     twins = copies.pair(rows, hashes, near)
     manifest.write(out / artifacts.MANIFEST, rows)
-    measure.write(out / artifacts.MEASUREMENTS, arrays)
+    artifacts.write_arrays(out / artifacts.MEASUREMENTS, **arrays)
     copies.write(out / artifacts.COPIES, twins)
     gallery.write(out / artifacts.GALLERY, root, rows, twins)
     artifacts.write_json(out / artifacts.AUDIT, result.facts)

@@ -1,6 +1,5 @@
 """A photo file -> every number that the audit wants of it, decoded once; and `measurements.npz`."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -75,10 +74,3 @@ def arrays(measured: Sequence[Measured]) -> dict[str, npt.NDArray[np.generic]]:
     result |= {name: np.stack([own.features[name] for own in measured]) for name in shortcuts.NAMES}
     values = np.array([astuple(own.quality) for own in measured], np.float32)
     return result | {f"quality_{field.name}": values[:, i] for i, field in enumerate(fields(Quality))}
-
-
-def write(path: Path, content: Mapping[str, npt.NDArray[np.generic]]) -> None:
-    """Write `measurements.npz`. NumPy gives its members no time of day: the same arrays are the same bytes."""
-    stream = io.BytesIO()
-    np.savez(stream, allow_pickle=False, **content)
-    artifacts.write_bytes(path, stream.getvalue())

@@ -16,6 +16,7 @@ from spectraderm.data import split as splits
 from spectraderm.data.manifest import Row
 from spectraderm.engine import Engine, Floats
 from spectraderm.errors import ParityError, RunFolderError
+from spectraderm.hashing import from_hex
 from spectraderm.preprocessing import Pixels, Preprocessing
 from spectraderm.progress import Track, no_track
 from spectraderm.training.dataset import read_photo
@@ -121,7 +122,7 @@ def training_hashes(run: Path) -> npt.NDArray[np.uint8]:
     seen = {row.phash for row in rows if final.splits[row.path] in ("train", "val")}
     if "" in seen:
         raise RunFolderError(f"{run / artifacts.MANIFEST} has no hashes of photos", "Audit, split and train again")
-    return np.frombuffer(bytes.fromhex("".join(sorted(seen))), np.uint8).reshape(-1, 8)
+    return from_hex(sorted(seen))
 
 
 def _hub_files(network: SkinResNet, preprocessing: Preprocessing, onnx_only: bool) -> dict[str, bytes]:

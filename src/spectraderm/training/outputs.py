@@ -1,6 +1,5 @@
 """What a trained fold leaves behind besides its weights: the logits of all photos, and where its errors looked."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,10 +33,8 @@ def write_heatmaps(path: Path, rows: Integers, logits: Floats, maps: Floats) -> 
         logits: of all photos, `float32[n, classes]`.
         maps: of those rows and all classes, `float32[m, classes, h, w]`.
     """
-    stream = io.BytesIO()
     of_guess = maps[np.arange(len(rows)), logits[rows].argmax(1)].astype(np.float16)
-    np.savez(stream, allow_pickle=False, rows=rows, maps=of_guess)
-    artifacts.write_bytes(path, stream.getvalue())
+    artifacts.write_arrays(path, rows=rows, maps=of_guess)
 
 
 def write_logits(path: Path, rows: Sequence[Row], sides: Sequence[str], labels: list[str], logits: Floats) -> None:
