@@ -33,16 +33,34 @@ def test_the_mission_recipe_is_the_missions() -> None:
     assert {name: getattr(recipe, name) for name in expected} == expected
 
 
-def test_finetune_trains_all_layers_with_augmentation_and_keeps_the_best() -> None:
+def test_what_is_newer_than_the_mission_is_off_unless_asked_for() -> None:
+    recipe = config.load("mission")
+    assert (recipe.pooling, recipe.views) == ("mean", ("whole",))
+    assert (recipe.frozen_stages, recipe.clip_norm, recipe.averaging) == (0, 0, 0)
+
+
+def test_finetune_trains_upper_layers_with_augmentation_and_averages_weights() -> None:
     recipe = config.load("finetune")
     assert recipe.train_backbone
+    assert recipe.head_epochs > 0
+    assert 0 < recipe.frozen_stages < 4
     assert recipe.augment > 0
-    assert recipe.patience > 0
-    assert (recipe.keep, recipe.weighting) == ("best", "photo")
+    assert 0 < recipe.averaging < 1
+    assert recipe.clip_norm > 0
+    assert (recipe.keep, recipe.weighting) == ("last", "photo")
+
+
+def test_both_closed_form_recipes_look_in_the_same_way() -> None:
+    frozen, trained = config.load("discriminant"), config.load("finetune")
+    assert not frozen.train_backbone
+    for recipe in (frozen, trained):
+        assert (recipe.head, recipe.pooling, recipe.weighting) == ("discriminant", "statistics", "photo")
+        assert recipe.views[0] == "whole"
+    assert (frozen.views, frozen.shrinkage) == (trained.views, trained.shrinkage)
 
 
 def test_the_shipped_recipes_are_listed() -> None:
-    assert {"finetune", "mission"} <= set(config.names())
+    assert {"discriminant", "finetune", "mission"} <= set(config.names())
     for name in config.names():
         assert config.load(name).name == name
 
@@ -75,6 +93,14 @@ def test_changes_override_the_file_and_nothing_else() -> None:
         ({"keep": "worst"}, "keep"),
         ({"image_size": 16}, "image_size"),
         ({"patience": -1}, "patience"),
+        ({"shrinkage": 0}, "shrinkage"),
+        ({"shrinkage": 1}, "shrinkage"),
+        ({"pooling": "max"}, "pooling"),
+        ({"views": []}, "views"),
+        ({"views": ["whole", "turned"]}, "views.1"),
+        ({"frozen_stages": 5}, "frozen_stages"),
+        ({"clip_norm": -1}, "clip_norm"),
+        ({"averaging": 1}, "averaging"),
     ],
 )
 def test_a_wrong_setting_is_named(changes: dict[str, Any], wrong: str) -> None:
@@ -104,7 +130,7 @@ def test_a_missing_recipe_is_named_with_those_that_are_there(tmp_path: Path) -> 
         with pytest.raises(RecipeError) as caught:
             config.load(name)
         assert name in caught.value.problem
-        assert "finetune, mission" in caught.value.remedy
+        assert "discriminant, finetune, mission" in caught.value.remedy
     (tmp_path / "folder.toml").mkdir()
     with pytest.raises(RecipeError, match=r"folder\.toml can't be read"):
         config.load(str(tmp_path / "folder.toml"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tinynet import Exported, noise, prepare
+from tinynet import Exported, export_one, noise, prepare, train_one
 from torch import nn
 from transformers import ResNetForImageClassification
 
@@ -20,13 +20,13 @@ from spectraderm.data import split as splits
 from spectraderm.engine import Engine
 from spectraderm.errors import DatasetError, ParityError, RunFolderError
 from spectraderm.preprocessing import Preprocessing
-from spectraderm.training import export, model, train
+from spectraderm.training import export, model, stability, train
 
 FILES = {
     *("NOTICE", "README.md", "config.json", "model.safetensors", "onnx/model.onnx", "preprocessor_config.json"),
     *("novelty.npy", "training_photos.npy"),
 }
-BOTH = pytest.mark.parametrize("recipe", ["mission", "finetune"])
+ALL = pytest.mark.parametrize("recipe", ["mission", "discriminant", "finetune"])
 
 
 @pytest.fixture
@@ -43,7 +43,7 @@ def quick(exports: dict[str, Exported], monkeypatch: pytest.MonkeyPatch, tmp_pat
     return copy
 
 
-@BOTH
+@ALL
 def test_the_model_folder_is_whole(recipe: str, exports: dict[str, Exported]) -> None:
     exported = exports[recipe]
     folder = artifacts.read_model_folder(exported.folder)
@@ -66,7 +66,7 @@ def test_the_model_folder_is_whole(recipe: str, exports: dict[str, Exported]) ->
     assert Preprocessing.from_hub(folder.json("preprocessor_config.json")).size == 64
 
 
-@BOTH
+@ALL
 def test_no_file_says_where_on_this_machine_it_was_made(
     recipe: str, exports: dict[str, Exported], photos: Path, tiny: Path, tmp_path: Path
 ) -> None:
@@ -76,7 +76,7 @@ def test_no_file_says_where_on_this_machine_it_was_made(
         assert not [place for place in told if str(place).encode() in file.read_bytes()], file
 
 
-@BOTH
+@ALL
 def test_the_exported_model_knows_what_it_learned_from_and_nothing_else(
     recipe: str, exports: dict[str, Exported], photos: Path
 ) -> None:
@@ -124,8 +124,9 @@ def test_photos_without_a_hash_are_not_exported_as_unknown(quick: Callable[[str]
         export.export(run, model.load_backbone(str(tiny)))
 
 
-def test_plain_transformers_loads_a_linear_head(exports: dict[str, Exported]) -> None:
-    exported = exports["finetune"]
+def test_plain_transformers_loads_a_linear_head_on_means(photos: Path, tiny: Path, tmp_path: Path) -> None:
+    run = train_one(prepare(tmp_path / "run", photos), "mission", tiny, {"head": "linear", "epochs": 2})
+    exported = export_one(run, tmp_path / "exported", tiny)
     plain = ResNetForImageClassification.from_pretrained(exported.folder)
     nn.Module.train(plain, False)
     pixels = noise(4)
@@ -133,6 +134,11 @@ def test_plain_transformers_loads_a_linear_head(exports: dict[str, Exported]) ->
         logits = plain(exported.normalise(torch.from_numpy(pixels))).logits
     assert np.abs(logits.numpy() - Engine(exported.graph)(pixels).logits).max() < 1e-4
     assert plain.config.id2label == {0: "A- a", 1: "b", 2: "c"}
+
+
+def test_plain_transformers_refuses_what_it_would_misread(exports: dict[str, Exported]) -> None:
+    with pytest.raises(RuntimeError, match="mismatched"):
+        ResNetForImageClassification.from_pretrained(exports["finetune"].folder)
 
 
 @pytest.mark.parametrize("change", ["0.5", "nan"])
@@ -170,11 +176,24 @@ def test_the_same_is_exported_again_and_elsewhere_without_weights(
     pipeline.export_model(run, tmp_path / "light", half=False, onnx_only=True, notes=tmp_path / "notes.md")
     light = artifacts.read_model_folder(tmp_path / "light")
     assert set(light.files) == FILES - {"model.safetensors"}
-    assert light.files["README.md"] == (run / "README.md").read_bytes() + b"\n## Measured elsewhere\n"
+    card = light.files["README.md"]
+    assert card.startswith((run / "README.md").read_bytes() + b"\n## Does the camera matter?\n")
+    assert card.endswith(b" |\n\n## Measured elsewhere\n")
     for _ in range(2):
         export.export(run, model.load_backbone(str(tiny)))
         ours, theirs = (artifacts.read_model_folder(each) for each in (run / "model", exports["finetune"].folder))
         assert ours == theirs
+
+
+def test_an_export_tells_it_in_the_model_folder_and_in_its_card(exports: dict[str, Exported]) -> None:
+    exported = exports["mission"]
+    folder = artifacts.read_model_folder(exported.folder)
+    preprocessing = Preprocessing.from_hub(folder.json("preprocessor_config.json"))
+    found = stability.measure_stability(exported.run, Engine(exported.graph), preprocessing)
+    assert folder.facts["stability"] == found
+    assert found["photos"] == 9
+    card = folder.files["README.md"]
+    assert card == (exported.run / "README.md").read_bytes() + b"\n" + stability.to_markdown(found).encode()
 
 
 def test_a_photo_that_changed_since_is_named(quick: Callable[[str], Path], tiny: Path, tmp_path: Path) -> None:

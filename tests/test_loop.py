@@ -1,6 +1,7 @@
 import ast
 import csv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+from torch.utils.hooks import RemovableHandle
 
 import spectraderm
 from spectraderm.errors import RecipeError, RunFolderError
@@ -111,7 +114,16 @@ def test_the_last_epoch_is_kept_where_the_recipe_says_so(tmp_path: Path) -> None
     assert torch.equal(weights(scripted.task), scripted.weights[-1])
 
 
-@pytest.mark.parametrize("changes", [{"keep": "best"}, {"optimizer": "adam"}, {"patience": 2, "epochs": 20}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"keep": "best"},
+        {"optimizer": "adam"},
+        {"patience": 2, "epochs": 20},
+        {"averaging": 0.9, "clip_norm": 0.5},
+        {"averaging": 0.9, "keep": "best", "optimizer": "adam"},
+    ],
+)
 def test_a_training_that_was_cut_off_between_epochs_ends_alike(changes: dict[str, object], tmp_path: Path) -> None:
     def stop(row: dict[str, float]) -> None:
         if row["epoch"] == 3:
@@ -127,6 +139,83 @@ def test_a_training_that_was_cut_off_between_epochs_ends_alike(changes: dict[str
     assert torch.equal(weights(unbroken), weights(resumed))
     lengths = [len((tmp_path / name / "history.csv").read_text().splitlines()) for name in ("unbroken", "cut")]
     assert lengths[0] == lengths[1]
+
+
+def noting(task: loop.Task) -> tuple[list[Tensor], RemovableHandle]:
+    """The module's weights after every step of any optimizer, until the handle is removed."""
+    noted: list[Tensor] = []
+    return noted, register_optimizer_step_post_hook(lambda *_: noted.append(weights(task)))
+
+
+def steps(task: loop.Task, folder: Path, changes: dict[str, object]) -> list[Tensor]:
+    """Train; the weights before the first step and after each."""
+    noted, handle = noting(task)
+    start = weights(task)
+    fit(task, folder, {"optimizer": "sgd"} | changes)
+    handle.remove()
+    return [start, *noted]
+
+
+def running_average(noted: list[Tensor], keep: float) -> list[Tensor]:
+    """After every step; the first steps count more: of the weights before, at most (1 + t) / (10 + t) is kept."""
+    averages = [noted[0].double()]
+    for step, own in enumerate(noted[1:]):
+        share = min(keep, (1 + step) / (10 + step))
+        averages.append(share * averages[-1] + (1 - share) * own.double())
+    return averages
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.99])
+def test_averaged_weights_are_kept_and_the_training_goes_on_from_its_own(keep: float, tmp_path: Path) -> None:
+    task, plain = make_task(apart=1), make_task(apart=1)
+    noted = steps(task, tmp_path / "averaged", {"averaging": keep})
+    assert len(noted) == 1 + 8 * 4
+    expected = running_average(noted, keep)[-1]
+    assert torch.allclose(weights(task).double(), expected, atol=1e-5)
+    assert not torch.allclose(weights(task), noted[-1], atol=1e-3)
+    own = steps(plain, tmp_path / "plain", {})
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(noted, own, strict=True))
+    assert torch.equal(weights(plain), own[-1])
+
+
+def test_averaged_weights_are_validated_and_the_best_of_them_kept(tmp_path: Path) -> None:
+    task = make_task(apart=1)
+    noted, handle = noting(task)
+    start = weights(task)
+    history = fit(task, tmp_path, {"averaging": 0.8, "keep": "best", "optimizer": "sgd"})
+    handle.remove()
+    averages = running_average([start, *noted], 0.8)[4::4]  # an epoch has four steps
+    scores = [(float(row["val_balanced_accuracy"]), -float(row["val_loss"])) for row in history]
+    assert torch.allclose(weights(task).double(), averages[scores.index(max(scores))], atol=1e-5)
+    for row, average in zip(history, averages, strict=True):
+        nn.utils.vector_to_parameters(average.float(), task.module.parameters())
+        logits, targets = torch.from_numpy(task.logits()[VAL]), torch.from_numpy(task.photos.targets[VAL])
+        assert float(row["val_loss"]) == pytest.approx(nn.functional.cross_entropy(logits, targets).item(), rel=1e-4)
+
+
+def test_averaging_leaves_alone_what_is_not_trained_and_counts(tmp_path: Path) -> None:
+    task = make_task()
+    norm = nn.BatchNorm1d(WIDTH)
+    module = nn.Sequential(norm, task.module)
+    module.train(False)
+    mixed = replace(task, module=module, forward=module, forward_plain=module)
+    fit(mixed, tmp_path, {"averaging": 0.9})
+    kept = load_file(tmp_path / "checkpoint.safetensors")
+    assert kept["0.num_batches_tracked"].dtype == torch.int64
+    for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+        assert torch.equal(kept[f"0.{name}"], nn.BatchNorm1d(WIDTH).state_dict()[name])
+
+
+@pytest.mark.parametrize("clip_norm", [0.01, 0.1])
+def test_a_long_gradient_is_shortened_and_a_short_one_is_not(clip_norm: float, tmp_path: Path) -> None:
+    def length(norm: float) -> float:
+        once: dict[str, object] = {"clip_norm": norm, "epochs": 1, "batch_size": 30}
+        before, after = steps(make_task(), tmp_path / str(norm), once)
+        return float((after - before).norm())
+
+    clipped = length(clip_norm)
+    assert clipped == pytest.approx(0.05 * 1.9 * clip_norm, rel=1e-3)  # Nesterov's first step is 1.9 long
+    assert length(1e6) == length(0) > 2 * clipped
 
 
 def test_the_rate_warms_up_and_falls(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import huggingface_hub
 import numpy as np
@@ -17,10 +17,13 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from spectraderm.errors import BackboneError
 from spectraderm.preprocessing import Preprocessing
-from spectraderm.training import model
-from spectraderm.training.model import Augment, Normalise
+from spectraderm.training import config, model
+from spectraderm.training.config import Recipe
+from spectraderm.training.model import Augment, Normalise, SkinResNet
+from spectraderm.training.views import View, seen_as
 
 LABELS = ["A- a", "b", "c"]
+VIEWS: tuple[View, ...] = get_args(View)
 
 
 @pytest.fixture
@@ -110,15 +113,35 @@ def test_a_hub_that_does_not_answer_is_said_to_with_the_remedy(monkeypatch: pyte
     assert "can't be had from the Hugging Face Hub (Cannot reach the Hub)" in problem
 
 
-@pytest.mark.parametrize(("head", "shapes"), [("linear", [(3, 32)]), ("mlp", [(512, 32), (3, 512)])])
+def asking(head: str, pooling: str = "mean", views: tuple[View, ...] = ("whole",)) -> Recipe:
+    return config.load("mission", {"head": head, "pooling": pooling, "views": views})
+
+
+def built(tiny: Path, recipe: Recipe) -> SkinResNet:
+    network = model.build(model.load_backbone(str(tiny)), recipe, LABELS)
+    network.train(False)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("head", "pooling", "shapes"),
+    [
+        ("linear", "mean", [(3, 32)]),
+        ("mlp", "mean", [(512, 32), (3, 512)]),
+        ("discriminant", "mean", [(3, 32)]),
+        ("discriminant", "statistics", [(3, 112)]),
+        ("mlp", "statistics", [(512, 112), (3, 512)]),
+    ],
+)
 def test_a_head_has_its_layers_and_depends_on_the_seed_alone(
-    head: Literal["linear", "mlp"], shapes: list[tuple[int, int]], tiny: Path
+    head: str, pooling: str, shapes: list[tuple[int, int]], tiny: Path
 ) -> None:
     backbone = model.load_backbone(str(tiny))
     heads = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        network = model.build(backbone, head, LABELS)
+        network = model.build(backbone, asking(head, pooling), LABELS)
+        assert model.feature_width(network.config) == shapes[0][1]
         heads.append([layer.weight for layer in network.classifier if isinstance(layer, nn.Linear)])
         assert network.config.id2label == dict(enumerate(LABELS))
         assert network.classifier(network.features(torch.zeros(2, 3, 64, 64))).shape == (2, 3)
@@ -128,25 +151,58 @@ def test_a_head_has_its_layers_and_depends_on_the_seed_alone(
 
 
 def test_the_linear_head_is_plain_transformers(tiny: Path) -> None:
-    network = model.build(model.load_backbone(str(tiny)), "linear", LABELS)
+    network = built(tiny, asking("linear"))
     plain = ResNetForImageClassification(network.config)
     plain.load_state_dict(network.state_dict())
     batch = torch.randn(3, 3, 96, 64)
     with torch.inference_mode():
-        for net in (network, plain):
-            net.train(False)
+        nn.Module.train(plain, False)
         ours = network.classifier(network.features(batch))
         assert torch.allclose(ours, plain(batch).logits, atol=1e-5)
 
 
 def test_pooling_at_the_end_differs_and_keeps_the_shape(tiny: Path, tmp_path: Path) -> None:
     folders = (tiny, write_tiny(tmp_path / "end", pool_padding="end"))
-    networks = [model.build(model.load_backbone(str(folder)), "linear", LABELS) for folder in folders]
+    networks = [model.build(model.load_backbone(str(folder)), asking("linear"), LABELS) for folder in folders]
     batch = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         both, end = (network.feature_maps(batch) for network in networks)
     assert both.shape == end.shape == (2, 32, 2, 2)
     assert not torch.allclose(both, end, atol=1e-3)
+
+
+def test_statistics_are_means_and_deviations_of_the_last_two_stages(tiny: Path) -> None:
+    network, photos = built(tiny, asking("linear", "statistics")), torch.randn(3, 3, 64, 64)
+    plain = model.load_backbone(str(tiny)).model
+    nn.Module.train(plain, False)
+    with torch.inference_mode():
+        got = network.features(photos).numpy()
+        *_, before, last = (maps.numpy() for maps in plain(photos, output_hidden_states=True).hidden_states)
+        assert network.feature_maps(photos).shape == (3, 56, 4, 4)
+    means, deviations = ([getattr(maps, name)((2, 3)) for maps in (before, last)] for name in ("mean", "std"))
+    assert np.allclose(got, np.concatenate([*means, *deviations], 1), atol=1e-3)
+    assert (got.shape, before.shape, last.shape) == ((3, 112), (3, 24, 4, 4), (3, 32, 2, 2))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "statistics"])
+@pytest.mark.parametrize("views", [VIEWS, ("zoomed", "whole")])
+def test_features_are_the_mean_of_those_of_each_view(pooling: str, views: tuple[View, ...], tiny: Path) -> None:
+    network, photos = built(tiny, asking("linear", pooling, views)), torch.randn(3, 3, 64, 64)
+    with torch.inference_mode():
+        own = [network.pooled(network.feature_maps(seen_as(photos, [view]))) for view in views]
+        got = network.features(photos)
+    assert torch.allclose(got, torch.stack(own).mean(0), atol=1e-5)
+    assert all((got - one).abs().max() > 1e-3 for one in own)
+
+
+def test_a_network_is_the_same_in_hub_layout(tiny: Path, tmp_path: Path) -> None:
+    network, photos = built(tiny, asking("mlp", "statistics", VIEWS)), torch.randn(2, 3, 64, 64)
+    network.save_pretrained(tmp_path / "saved")
+    again = SkinResNet.from_pretrained(tmp_path / "saved")
+    assert again.views == VIEWS
+    with torch.inference_mode():
+        ours, theirs = (each.classifier(each.features(photos)) for each in (network, again))
+    assert torch.equal(ours, theirs)
 
 
 def test_normalising_is_that_of_the_hubs_own_processor() -> None:
@@ -177,3 +233,22 @@ def test_augmenting_treats_every_photo_in_its_own_way() -> None:
     torch.manual_seed(0)
     changed = Augment(0.5, 64)(same)
     assert not any(torch.allclose(changed[0], changed[number], atol=1) for number in (1, 2, 3))
+
+
+def test_coarsening_takes_detail_from_a_share_of_the_photos_and_leaves_the_others() -> None:
+    board = (torch.arange(48)[:, None] + torch.arange(48)) % 2
+    photos = board.float().expand(200, 3, 48, 48)
+    torch.manual_seed(0)
+    assert torch.equal(model._Coarsen(0)(photos), photos)
+    for _ in range(5):
+        changed = model._Coarsen(0.3)(photos)
+        assert changed.shape == photos.shape
+        same = (changed == photos).flatten(1).all(1)
+        assert 0.15 < 1 - same.float().mean() < 0.45
+        assert changed[~same].std((1, 2, 3)).max() < 0.9 * photos[0].std()
+        assert torch.allclose(changed.mean((1, 2, 3)), photos.mean((1, 2, 3)), atol=0.02)
+
+
+def test_augmenting_coarsens_and_at_no_strength_it_does_not() -> None:
+    shares = [part.share for strength in (0, 1) for part in Augment(strength, 48).change if hasattr(part, "share")]
+    assert shares == [0, pytest.approx(0.6)]

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from spectraderm.errors import MissingExtra
 from spectraderm.preprocessing import Pixels, Preprocessing
-from spectraderm.training import model, open_nsfw
+from spectraderm.training import config, model, open_nsfw
 from spectraderm.training.model import Backbone, Normalise
 
 POOLED = "pool/AvgPool:0"
@@ -40,7 +40,7 @@ def theirs(pixels: Pixels) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
 
 
 def test_features_are_those_of_the_packages_own_graph(backbone: Backbone, pixels: Pixels) -> None:
-    network = model.build(backbone, "linear", ["a", "b"])
+    network = model.build(backbone, config.load("mission"), ["a", "b"])
     network.train(False)
     with torch.inference_mode():
         ours = network.features(Normalise(Preprocessing(mean=backbone.mean, std=backbone.std))(torch.tensor(pixels)))

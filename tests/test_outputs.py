@@ -1,23 +1,32 @@
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from handmade import LABELS, leaking_run
-from tinynet import write_tiny
+from torch import nn
 
 from spectraderm import artifacts
 from spectraderm.calibration import novelty, softmax
 from spectraderm.evaluation import outputs
-from spectraderm.training.model import build, load_backbone
+from spectraderm.training import config
+from spectraderm.training.model import SkinResNet, build, load_backbone
 from spectraderm.training.outputs import HEATMAPS_KEPT, surest_errors, write_heatmaps
 
 
-@pytest.mark.parametrize("head", ["linear", "mlp"])
-def test_evidence_is_gradient_times_activation_and_adds_up_to_the_logits(head: Any, tmp_path: Path) -> None:  # noqa: ANN401
-    network = build(load_backbone(str(write_tiny(tmp_path / "tiny"))), head, list(LABELS))
+def built(tiny: Path, head: str, pooling: str) -> SkinResNet:
+    recipe = config.load("mission", {"head": head, "pooling": pooling})
+    network = build(load_backbone(str(tiny)), recipe, list(LABELS))
     network.train(False)
+    for layer in network.classifier:
+        if isinstance(layer, nn.Linear):
+            nn.init.uniform_(layer.bias, -1, 1)
+    return network
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_evidence_is_gradient_times_activation_and_adds_up_to_the_logits(head: str, tiny: Path) -> None:
+    network = built(tiny, head, "mean")
     maps = network.feature_maps(torch.randn(3, 3, 96, 64)).detach().requires_grad_()
     assert maps.shape[2:] == (3, 2)
     logits = network.classifier(maps.mean((2, 3)))
@@ -29,6 +38,33 @@ def test_evidence_is_gradient_times_activation_and_adds_up_to_the_logits(head: A
     if head == "linear":
         bias = dict(network.classifier.named_parameters())["1.bias"]
         torch.testing.assert_close(got.mean((2, 3)) + bias, logits)
+
+
+@pytest.mark.parametrize("head", ["linear", "mlp"])
+def test_evidence_of_statistics_adds_up_to_the_logits_less_the_bias(head: str, tiny: Path) -> None:
+    network = built(tiny, head, "statistics")
+    maps = network.feature_maps(torch.randn(3, 3, 96, 64)).detach()
+    pooled = network.pooled(maps).requires_grad_()
+    logits = network.classifier(pooled)
+    got = network.evidence(maps)
+    assert got.shape == (3, 3, 6, 4)
+    for number in range(3):  # a head is linear around a photo: gradient times features, and a bias
+        (gradient,) = torch.autograd.grad(logits[:, number].sum(), pooled, retain_graph=True)
+        torch.testing.assert_close(got[:, number].mean((1, 2)), (gradient * pooled).sum(1), atol=2e-3, rtol=1e-3)
+    if head == "linear":
+        bias = dict(network.classifier.named_parameters())["1.bias"]
+        torch.testing.assert_close(got.mean((2, 3)) + bias, logits, atol=2e-3, rtol=1e-3)
+
+
+def test_a_places_share_of_a_deviation_is_its_squared_distance_from_the_mean(tiny: Path) -> None:
+    network = built(tiny, "linear", "statistics")
+    maps = torch.rand(1, 56, 4, 4) * torch.arange(56)[:, None, None]  # the first channel is dead
+    weights, place = dict(network.classifier.named_parameters())["1.weight"].detach().numpy(), (2, 1)
+    means, deviations = maps[0].mean((1, 2)).numpy(), maps[0].numpy().std((1, 2)).clip(1e-8)
+    own = maps[0, :, place[0], place[1]].numpy()
+    expected = weights[:, :56] @ own + weights[:, 56:] @ ((own - means) ** 2 / deviations)
+    got = network.evidence(maps)[0, :, place[0], place[1]].detach().numpy()
+    np.testing.assert_allclose(got, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_the_surest_errors_come_first_and_only_of_tested_photos() -> None:

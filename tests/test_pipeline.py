@@ -51,7 +51,13 @@ class Shown:
 
 
 def options(tiny: Path, protocol: Protocol, folds: int = 0, **changes: Any) -> Options:  # noqa: ANN401
-    settings: dict[str, Any] = {"backbone": str(tiny), "device": "cpu", "changes": RECIPES["mission"], "crops": False}
+    settings: dict[str, Any] = {
+        "recipe": "mission",
+        "backbone": str(tiny),
+        "device": "cpu",
+        "changes": RECIPES["mission"],
+        "crops": False,
+    }
     return Options(protocol=protocol, folds=folds, **settings | changes)
 
 
@@ -86,7 +92,7 @@ def test_as_given_a_folder_becomes_a_run_folder(as_given: tuple[Path, dict[str, 
 def test_every_stage_shows_how_far_it_is(as_given: tuple[Path, dict[str, Any], Shown]) -> None:
     done = as_given[2].done
     looked = ["Reading photos", "Embedding photos", "Looking for crops"]
-    stages = [*looked, "Decoding photos", "Computing features", "final", "Measuring parity"]
+    stages = [*looked, "Decoding photos", "Computing features", "final", "Measuring parity", "Measuring stability"]
     assert list(done) == stages
     stages.remove("Looking for crops")  # takes the last result, but does not come back for more
     assert all(done[name][0] == done[name][1] > 0 for name in stages)
@@ -130,7 +136,7 @@ def test_resuming_what_is_done_changes_nothing_but_how_often_the_test_was_used(
     facts, again = (json.loads(files[f"model/{artifacts.FACTS}"]) for files in (before, after))
     assert facts["sha256"].pop(artifacts.CARD) != again["sha256"].pop(artifacts.CARD)
     assert facts == again
-    assert list(shown.done) == ["Measuring parity"]
+    assert list(shown.done) == ["Measuring parity", "Measuring stability"]
 
 
 @pytest.mark.parametrize(

@@ -17,12 +17,13 @@ from spectraderm.errors import RunFolderError
 FOLD = Path("folds/final")
 LOGITS, STATE, HISTORY = FOLD / "logits.csv", FOLD / "state.safetensors", FOLD / "history.csv"
 CHECKPOINT = FOLD / "checkpoint.safetensors"
+FILES = {path.name: path.name.split(".")[0] for path in (LOGITS, STATE, CHECKPOINT)}
 
 Kill = Callable[[Path, str, str, int], Path]
 
 
 def train_and_die(run: Path, recipe: str, backbone: Path, event: str, count: int) -> None:
-    """Train, and be killed at a `step` of the optimizer or just before a `state` gets its name, counted from 1."""
+    """Train, and be killed at a `step` of the optimizer or just before one of `FILES` gets its name, counted from 1."""
     left = [count]
 
     def hear(heard: str) -> None:
@@ -31,8 +32,8 @@ def train_and_die(run: Path, recipe: str, backbone: Path, event: str, count: int
             os.kill(os.getpid(), signal.SIGKILL)
 
     def audit(name: str, about: tuple[Any, ...]) -> None:
-        if name == "os.rename" and Path(about[1]) == run / STATE:
-            hear("state")
+        if name == "os.rename" and (file := Path(about[1])).parent == run / FOLD and file.name in FILES:
+            hear(FILES[file.name])
 
     register_optimizer_step_post_hook(lambda *_: hear("step"))
     sys.addaudithook(audit)
@@ -66,6 +67,9 @@ def kill(photos: Path, tiny: Path) -> Kill:
         ("finetune", "step", 14, 0),  # the head is done, all layers are in epoch 1
         ("finetune", "step", 20, 2),  # in epoch 3
         ("finetune", "state", 3, 2),
+        ("finetune", "checkpoint", 6, 5),  # all layers are trained, the head in closed form has no file yet
+        ("finetune", "logits", 1, 5),  # it has one
+        ("discriminant", "logits", 1, 1),
     ],
 )
 def test_a_killed_training_resumes_to_the_same_bytes(

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tinynet import RECIPES, prepare, train_one, write_tiny
+from sklearn.metrics import balanced_accuracy_score
+from tinynet import CLOSED, RECIPES, prepare, train_one, write_tiny
 from torch import Tensor
 
 from spectraderm import artifacts
 from spectraderm.data import manifest
 from spectraderm.errors import BackboneError, MissingExtra, RecipeError, RunFolderError
-from spectraderm.training import config, dataset, model, train
+from spectraderm.training import config, dataset, loop, model, train
 from spectraderm.training.model import Normalise, SkinResNet
 
 LOGITS = "folds/final/logits.csv"
@@ -97,17 +98,69 @@ def test_a_frozen_backbone_sees_every_photo_once(
 def test_a_frozen_backbone_stays_and_only_the_head_is_kept(runs: dict[str, Path], tiny: Path) -> None:
     kept = load_file(runs["mission"] / "folds/final/checkpoint.safetensors")
     assert sorted(kept) == ["1.bias", "1.weight", "3.bias", "3.weight"]
+    assert sorted(load_file(runs["discriminant"] / "folds/final/checkpoint.safetensors")) == ["1.bias", "1.weight"]
     network, _ = train.restore(runs["mission"], model.load_backbone(str(tiny)))
     stored = load_file(tiny / "model.safetensors")
     assert all(torch.equal(value, stored[name]) for name, value in network.resnet.state_dict().items())
 
 
-def test_fine_tuning_moves_every_layer_and_no_norms_statistics(runs: dict[str, Path], tiny: Path) -> None:
-    network, _ = train.restore(runs["finetune"], model.load_backbone(str(tiny)))
+def unmoved(run: Path, tiny: Path) -> set[str]:
+    """Which weights of the backbone are still what they were, by name, without the norms' statistics."""
+    network, _ = train.restore(run, model.load_backbone(str(tiny)))
     stored = load_file(tiny / "model.safetensors")
-    for name, value in network.resnet.state_dict().items():
-        statistics = name.endswith(("running_mean", "running_var", "num_batches_tracked"))
-        assert torch.equal(value, stored[name]) == statistics, name
+    same = {name for name, value in network.resnet.state_dict().items() if torch.equal(value, stored[name])}
+    statistics = {name for name in stored if name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
+    assert same >= statistics
+    return same - statistics
+
+
+PARTS = ("embedder.", *(f"encoder.stages.{stage}." for stage in range(4)))
+
+
+def test_fine_tuning_moves_all_but_the_frozen_parts_and_no_norms_statistics(runs: dict[str, Path], tiny: Path) -> None:
+    kept = unmoved(runs["finetune"], tiny)
+    assert kept == {
+        name for name, _ in model.load_backbone(str(tiny)).model.named_parameters() if name.startswith(PARTS[:2])
+    }
+    assert kept
+
+
+@pytest.mark.parametrize("frozen", [0, 4])
+def test_as_many_parts_are_frozen_as_the_recipe_says(frozen: int, photos: Path, tiny: Path, tmp_path: Path) -> None:
+    changes = {"frozen_stages": frozen, "epochs": 1, "head_epochs": 0, "warmup_epochs": 0, "augment": 0.0}
+    run = train_one(prepare(tmp_path / "run", photos), "finetune", tiny, changes)
+    names = [name for name, _ in model.load_backbone(str(tiny)).model.named_parameters()]
+    assert unmoved(run, tiny) == {name for name in names if name.startswith(PARTS[:frozen])}
+
+
+def test_a_head_fitted_at_once_has_one_line_of_history(runs: dict[str, Path]) -> None:
+    run = runs["discriminant"]
+    (line,) = artifacts.read_csv(run / "folds/final/history.csv", [*loop.HISTORY_COLUMNS], "")
+    labels, rows = ["A- a", "b", "c"], read_logits(run)
+    for side in ("train", "val"):
+        own = [row for row in rows if row["split"] == side]
+        logits, truth = torch.tensor([values(row) for row in own]), [labels.index(row["label"]) for row in own]
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor(truth)).item()
+        assert float(line[f"{side}_loss"]) == pytest.approx(loss, rel=1e-4, abs=1e-6)
+        assert float(line[f"{side}_accuracy"]) == (logits.argmax(1) == torch.tensor(truth)).float().mean().item()
+        if side == "val":
+            balanced = balanced_accuracy_score(truth, logits.argmax(1))
+            assert float(line["val_balanced_accuracy"]) == pytest.approx(balanced)
+    assert line["epoch"] == "1"
+    assert len(artifacts.read_csv(runs["finetune"] / "folds/final/history.csv", ["epoch"], "")) == 5
+
+
+@pytest.mark.parametrize("recipe", CLOSED)
+def test_features_are_kept_where_they_are_read(recipe: str, runs: dict[str, Path], tiny: Path) -> None:
+    run = runs[recipe]
+    network, preprocessing = train.restore(run, model.load_backbone(str(tiny)))
+    root = Path(artifacts.read_json(run / "audit.json", "")["root"])
+    pixels = [dataset.read_photo(root, row, preprocessing) for row in manifest.read(run / "manifest.csv")]
+    with torch.inference_mode():
+        expected = network.features(Normalise(preprocessing)(torch.from_numpy(np.stack(pixels))))
+    kept = np.load(run / ("features.npy" if recipe == "discriminant" else "folds/final/features.npy"))
+    assert kept.shape == (36, 112)
+    assert np.allclose(kept, expected, rtol=2e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
@@ -129,7 +182,7 @@ def test_a_run_folder_says_how_it_was_made_and_keeps_no_state(runs: dict[str, Pa
     audited = {"audit.json", "copies.csv", "gallery.html", "manifest.csv", "measurements.npz", "split.csv"}
     assert files == {f"folds/final/{name}" for name in kept} | audited | {"config.json", "environment.json"}
     said = train.read_config(runs["finetune"])
-    assert said["recipe"] == config.load("finetune", RECIPES["finetune"]).model_dump()
+    assert said["recipe"] == config.load("finetune", RECIPES["finetune"]).model_dump(mode="json")
     assert said["labels"] == ["A- a", "b", "c"]
     assert said["display_names"]["A- a"] == "A a"
     assert said["protocol"] == "as-given"

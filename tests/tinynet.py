@@ -19,6 +19,7 @@ from spectraderm.training.model import Normalise, SkinResNet
 
 RECIPES: dict[str, dict[str, Any]] = {
     "mission": {"image_size": 64, "epochs": 20, "batch_size": 8, "learning_rate": 0.02},
+    "discriminant": {"image_size": 64},
     "finetune": {
         "image_size": 64,
         "train_size": 48,
@@ -30,6 +31,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 """Changes that make the shipped recipes quick; an epoch has three steps on `photos` as given."""
+CLOSED = ("discriminant", "finetune")
+"""Those whose head is fitted in closed form, on statistics of several views."""
 
 
 def write_tiny(folder: Path, seed: int = 0, pool_padding: str = "both") -> Path:

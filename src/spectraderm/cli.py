@@ -68,6 +68,7 @@ def run(
         evaluation = pipeline.run(photos, out, options, track)
     terminal.say_audit(out)
     terminal.say_scores([out], [evaluation])
+    terminal.say_stability(out / "model")
     say(f"Report  {out / 'report.html'}\nModel   {out / 'model'}")
     say(f"Next    spectraderm predict PHOTO --model {out / 'model'}")
 
@@ -225,10 +226,9 @@ def export(
     pipeline, terminal = _stages()
     with terminal.progress() as track:
         parity = pipeline.export_model(run, out, half, onnx_only, notes, track)
-    say(
-        f"Parity on {parity['photos']} photos: largest difference of a logit {parity['max_logit_difference']:.2g} "
-        f"(bound {parity['bound']:g}), changed first guesses {parity['changed_top1']}\nModel   {out or run / 'model'}"
-    )
+    terminal.say_parity(parity)
+    terminal.say_stability(out or run / "model")
+    say(f"Model   {out or run / 'model'}")
 
 
 @app.command()

@@ -50,7 +50,7 @@ Folds = Annotated[
                       "0: 5 by photo, else 1."),
 ]  # fmt: skip
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
-Recipe = Annotated[str, typer.Option(help="mission, finetune, or a TOML file.")]
+Recipe = Annotated[str, typer.Option(help="discriminant, mission, finetune, or a TOML file.")]
 Backbone = Annotated[str, typer.Option(help="Hub id, local folder in Hub layout, or open-nsfw-thin (offline).")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")]
 Log = Annotated[str | None, typer.Option(help="Also log to tensorboard or mlflow, into RUN/log.")]
@@ -63,7 +63,7 @@ BatchSize = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 Lr = Annotated[float | None, typer.Option(help="Learning rate of the head, instead of the recipe's.")]
 Patience = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 DEFAULT_BACKBONE = "microsoft/resnet-50"
-DEFAULT_RECIPE = "mission"
+DEFAULT_RECIPE = "discriminant"
 
 
 def recipe_changes(

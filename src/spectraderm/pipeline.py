@@ -53,7 +53,7 @@ class Options:
     `crops`: look for crops of photos, too; None: of up to `auditing.CROPS_UP_TO` photos.
     """
 
-    recipe: str = "mission"
+    recipe: str = "discriminant"
     backbone: str = model.DEFAULT_BACKBONE
     protocol: Protocol = "by-photo"
     folds: int = 0
@@ -163,7 +163,7 @@ class Demo:
 
 
 def demo(out: Path, data: Path | None, seed: int, track: Track = no_track) -> Demo:
-    """The whole way, offline and in a minute: painted photos (or `data`), the mission's recipe, some predictions.
+    """The whole way, offline and in a minute: painted photos (or `data`), the default recipe, some predictions.
 
     Raises:
         DatasetError: `out` holds something already.
@@ -180,7 +180,7 @@ def demo(out: Path, data: Path | None, seed: int, track: Track = no_track) -> De
             f"{len(planted.unreadable)} file is damaged, and {manifest.display_name(planted.given_away)} alone is "
             "always of one size."
         )
-    options = Options(recipe="mission", backbone=open_nsfw.NAME, folds=DEMO_FOLDS, seed=seed)
+    options = Options(backbone=open_nsfw.NAME, folds=DEMO_FOLDS, seed=seed)
     evaluation = run(photos, folder, options, track)
     rows = manifest.read(folder / artifacts.MANIFEST)
     one_each = {row.label: photos / row.path for row in reversed(rows) if row.given_split in ("test", "")}

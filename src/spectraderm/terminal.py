@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spectraderm import artifacts
+from spectraderm.changes import CHANGES
 from spectraderm.data.split import Split
 from spectraderm.progress import T, Track
 
@@ -162,6 +163,22 @@ def say_calibration(found: dict[str, Any]) -> None:
     say(f"`predicted` {sure}; promised {100 * found['promised_accuracy']:g} % right")
     kept = f"{100 * found['novelty_kept']:.0f} % of these photos lie below it"
     say(f"`out_of_scope` above a novelty of {found['novelty_threshold']:.3f}: {kept}")
+
+
+def say_parity(parity: dict[str, Any]) -> None:
+    """How near the exported model comes to training's logits."""
+    say(
+        f"Parity on {parity['photos']} photos: largest difference of a logit {parity['max_logit_difference']:.2g} "
+        f"(bound {parity['bound']:g}), changed first guesses {parity['changed_top1']}"
+    )
+
+
+def say_stability(model: Path) -> None:
+    """How often a model folder's model says something else of held-out photos that were changed."""
+    stability = artifacts.read_json(model / artifacts.FACTS, "Run `spectraderm export` first")["stability"]
+    told = [f"{name} {100 * stability[name]['changed']['value']:.1f} %" for name in CHANGES if name in stability]
+    if told:
+        say(f"Stability on {stability['photos']} held-out photos: first guess changes: {', '.join(told)}")
 
 
 def say_outside(result: dict[str, Any]) -> None:

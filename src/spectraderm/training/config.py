@@ -10,19 +10,30 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spectraderm.errors import RecipeError
 from spectraderm.preprocessing import Preprocessing, Resize
+from spectraderm.training.views import View
 
 
 class Recipe(BaseModel):
     """All settings of a training. Learning rates are per step of the optimizer; lengths are in epochs.
 
     Attributes:
-        head: `linear`, or `mlp` = Dense 512 ReLU, Dense n; both on globally averaged features.
+        head: `linear`, or `mlp` = Dense 512 ReLU, Dense n, by gradient descent; `discriminant` is a linear one that is
+            fitted in closed form on changed copies of the photos, after the layers below were trained.
+        shrinkage: of the `discriminant` head's covariance, 0..1.
+        pooling: what a head sees: global `mean`s of the last stage's maps, or `statistics`, means and standard
+            deviations of the maps of the last two stages.
+        views: the views of a photo that the network averages over when it answers.
         train_backbone: train all layers; else the backbone is frozen and its features are computed once.
         head_epochs: with `train_backbone`, epochs of training the head on frozen features first
             (linear probing, then fine-tuning: Kumar et al. 2022).
+        frozen_stages: how many of the backbone's parts stay as they are, from the input on: 1 is the stem, 2 the stem
+            and the first stage.
         optimizer: `sgd` has Nesterov momentum 0.9.
         learning_rate, backbone_learning_rate: peak values for the head and for the layers below it.
         schedule: after `warmup_epochs` of linear growth, stay `constant` or fall as a `cosine` to zero.
+        clip_norm: the longest gradient; longer ones are shortened to it; 0 lets all pass.
+        averaging: of weights, the share of the old average that a step keeps (Polyak & Juditsky 1992, exponential);
+            0 keeps the last weights.
         weighting: `file` shows every file once an epoch; `photo` one file of every photo group.
         augment: how strongly training photos are changed, 0 (not at all) to 1.
         keep: the checkpoint of the `last` epoch, or of the `best` by validation balanced accuracy.
@@ -34,15 +45,21 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str
-    head: Literal["linear", "mlp"] = "linear"
+    head: Literal["linear", "mlp", "discriminant"] = "linear"
+    shrinkage: float = Field(0.2, gt=0, lt=1)
+    pooling: Literal["mean", "statistics"] = "mean"
+    views: tuple[View, ...] = Field(("whole",), min_length=1)
     train_backbone: bool = False
     head_epochs: int = Field(0, ge=0)
+    frozen_stages: int = Field(0, ge=0, le=4)
     optimizer: Literal["adam", "adamw", "sgd"] = "adamw"
     learning_rate: float = Field(gt=0)
     backbone_learning_rate: float = Field(0.0, ge=0)
     weight_decay: float = Field(0.0, ge=0)
     schedule: Literal["constant", "cosine"] = "constant"
     warmup_epochs: float = Field(0.0, ge=0)
+    clip_norm: float = Field(0.0, ge=0)
+    averaging: float = Field(0.0, ge=0, lt=1)
     epochs: int = Field(gt=0)
     batch_size: int = Field(32, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)

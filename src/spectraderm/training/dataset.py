@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 import torch
+from PIL import Image
 from torch import Tensor
 
 from spectraderm.artifacts import sha256
@@ -76,6 +77,11 @@ def epoch_order(groups: npt.NDArray[np.int64], by_photo: bool, seed: int, epoch:
 
 
 def read_photo(root: Path, row: Row, preprocessing: Preprocessing) -> Pixels:
+    """A photo as the network sees it. Raises `DatasetError` where it vanished or changed since the audit."""
+    return preprocessing(open_photo(root, row))
+
+
+def open_photo(root: Path, row: Row) -> Image.Image:
     """Decode one photo. Raises `DatasetError` where it vanished or changed since the audit."""
     try:
         data = (root / row.path).read_bytes()
@@ -83,7 +89,7 @@ def read_photo(root: Path, row: Row, preprocessing: Preprocessing) -> Pixels:
         raise DatasetError(f"{row.path} can't be read any more ({error.strerror})", "Run `audit` again") from error
     if sha256(data) != row.sha256:
         raise DatasetError(f"{row.path} was changed since the audit", "Run `audit` again, into a new run folder")
-    return preprocessing(decode(data, row.path).image)
+    return decode(data, row.path).image
 
 
 def digest(names: Sequence[str], preprocessing: Preprocessing) -> str:

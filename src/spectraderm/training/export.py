@@ -22,6 +22,7 @@ from spectraderm.progress import Track, no_track
 from spectraderm.training.dataset import read_photo
 from spectraderm.training.graph import to_onnx
 from spectraderm.training.model import Backbone, SkinResNet
+from spectraderm.training.stability import measure_stability, to_markdown
 from spectraderm.training.train import read_config, restore
 
 PARITY = 1e-3
@@ -68,15 +69,18 @@ def export(
     known = training_hashes(run)
     network, preprocessing = restore(run, backbone)
     graph = to_onnx(network, preprocessing, half)
-    parity = measure_parity(run, Engine(graph), preprocessing, PARITY_HALF if half else PARITY, track)
+    engine = Engine(graph)
+    parity = measure_parity(run, engine, preprocessing, PARITY_HALF if half else PARITY, track)
+    stability = measure_stability(run, engine, preprocessing, track)
+    added = [to_markdown(stability), *([f"{notes.strip()}\n"] if notes else [])]
     files = {
-        artifacts.CARD: card.read_bytes() + (f"\n{notes.strip()}\n" if notes else "").encode(),
+        artifacts.CARD: b"\n".join([card.read_bytes(), *(part.encode() for part in added)]),
         artifacts.ONNX: graph,
         artifacts.NOVELTY: artifacts.array_bytes(references),
         artifacts.HASHES: artifacts.array_bytes(known),
         **_hub_files(network, preprocessing, onnx_only),
     }
-    facts = {**_facts(run, config, graph), "parity": parity, "calibration": calibration}
+    facts = {**_facts(run, config, graph), "parity": parity, "stability": stability, "calibration": calibration}
     artifacts.write_model_folder(out or run / artifacts.MODEL, files, facts)
     return parity
 

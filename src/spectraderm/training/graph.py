@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from spectraderm.engine import INPUT, OUTPUTS
 from spectraderm.preprocessing import Preprocessing
 from spectraderm.training.model import Normalise, SkinResNet
+from spectraderm.training.views import seen_as
 
 
 class Deployable(nn.Module):
@@ -24,9 +25,10 @@ class Deployable(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pixels `uint8[n, s, s, 3]` -> see `spectraderm.engine.Answer`."""
-        spread = self.network.feature_maps(self.normalise(pixels))
-        features = spread.mean((2, 3))
-        return self.network.classifier(features), features, self.network.evidence(spread)
+        photos = self.normalise(pixels)
+        maps = self.network.feature_maps(seen_as(photos, self.network.views))
+        features = self.network.averaged(maps, photos.shape[0])
+        return self.network.classifier(features), features, self.network.evidence(maps[: photos.shape[0]])
 
 
 def to_onnx(network: SkinResNet, preprocessing: Preprocessing, half: bool = False) -> bytes:

@@ -92,7 +92,8 @@ def fit(
     peaks = [group["lr"] for group in optimizer.param_groups]
     photos = task.photos
     loss_of = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
-    history = _restore(folder / artifacts.STATE, task.module, optimizer)
+    average = {name: value.clone() for name, value in task.module.state_dict().items()} if recipe.averaging else {}
+    history = _restore(folder / artifacts.STATE, task.module, optimizer, average)
     best = max(history, key=_score, default=None)
 
     for epoch in track(range(len(history) + 1, recipe.epochs + 1), folder.name, recipe.epochs - len(history)):
@@ -111,10 +112,14 @@ def fit(
             targets = torch.from_numpy(photos.targets[rows]).to(accelerator.device)
             loss = loss_of(logits, targets)
             accelerator.backward(loss)
+            if recipe.clip_norm:
+                accelerator.clip_grad_norm_(task.module.parameters(), recipe.clip_norm)
             optimizer.step()
             optimizer.zero_grad()
+            _move_average(average, task.module, recipe.averaging, (epoch - 1) * len(batches) + number)
             total_loss += loss.item() * len(rows)
             right += int((logits.argmax(1) == targets).sum())
+        _swap(task.module, average)
         row = {
             "epoch": epoch,
             "train_loss": total_loss / len(order),
@@ -129,8 +134,9 @@ def fit(
         better = best is None or _score(row) > _score(best)
         best = row if better else best
         if better or recipe.keep == "last":
-            _save_weights(folder / artifacts.CHECKPOINT, task.module)
-        _save_state(folder / artifacts.STATE, task.module, optimizer, history)
+            save_weights(folder / artifacts.CHECKPOINT, task.module)
+        _swap(task.module, average)
+        _save_state(folder / artifacts.STATE, task.module, optimizer, average, history)
         artifacts.write_csv(folder / artifacts.HISTORY, HISTORY_COLUMNS, history)
         report(row)
     load_weights(folder / artifacts.CHECKPOINT, task.module)
@@ -153,6 +159,22 @@ def _optimizer(parameters: list[dict[str, Any]], recipe: Recipe) -> torch.optim.
         )
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     return kind(parameters, weight_decay=recipe.weight_decay)
+
+
+def _move_average(average: dict[str, Tensor], module: nn.Module, keep: float, step: int) -> None:
+    """Move averaged weights towards a module's; the first steps move them further."""
+    keep = min(keep, (1 + step) / (10 + step))
+    for name, value in module.state_dict().items():
+        if name in average and value.is_floating_point():
+            average[name].lerp_(value, 1 - keep)
+
+
+def _swap(module: nn.Module, average: dict[str, Tensor]) -> None:
+    """Exchange a module's weights for the averaged ones, and these for the module's."""
+    own = module.state_dict()
+    for name, value in list(average.items()):
+        average[name] = own[name].clone()
+        own[name].copy_(value)
 
 
 def _validate(task: Task, loss_of: nn.Module) -> dict[str, float]:
@@ -180,20 +202,28 @@ def _rate(recipe: Recipe, epoch: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _save_weights(path: Path, module: nn.Module) -> None:
+def save_weights(path: Path, module: nn.Module) -> None:
+    """Write a module's weights as safetensors."""
     artifacts.write_bytes(path, save({name: value.contiguous() for name, value in module.state_dict().items()}))
 
 
 def _save_state(
-    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, history: list[dict[str, float]]
+    path: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    average: dict[str, Tensor],
+    history: list[dict[str, float]],
 ) -> None:
     tensors = {f"module/{name}": value.contiguous() for name, value in module.state_dict().items()}
+    tensors |= {f"average/{name}": value.contiguous() for name, value in average.items()}
     for number, values in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{number}/{name}": value.contiguous() for name, value in values.items()}
     artifacts.write_bytes(path, save(tensors, metadata={"history": json.dumps(history)}))
 
 
-def _restore(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> list[dict[str, float]]:
+def _restore(
+    path: Path, module: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
+) -> list[dict[str, float]]:
     """Load the state after the last whole epoch, if there is one, and return the history up to there."""
     if not path.is_file():
         return []
@@ -202,6 +232,7 @@ def _restore(path: Path, module: nn.Module, optimizer: torch.optim.Optimizer) ->
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             history: list[dict[str, float]] = json.loads(file.metadata()["history"])
         module.load_state_dict({n.removeprefix("module/"): v for n, v in tensors.items() if n.startswith("module/")})
+        average |= {name: tensors[f"average/{name}"].to(value.device) for name, value in average.items()}
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimizer/"):

@@ -4,18 +4,21 @@ import copy
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, cast
 
 import kornia.augmentation as kornia
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import ResNetConfig, ResNetForImageClassification, ResNetModel
 
 from spectraderm.artifacts import sha256
 from spectraderm.errors import BackboneError
 from spectraderm.preprocessing import Preprocessing, rgb_values
 from spectraderm.training import open_nsfw
+from spectraderm.training.config import Recipe
+from spectraderm.training.views import View, seen_as
 
 DEFAULT_BACKBONE = "microsoft/resnet-50"
 HIDDEN = 512
@@ -40,42 +43,68 @@ class Backbone:
 
 
 class SkinResNet(ResNetForImageClassification):  # type: ignore[no-untyped-call]
-    """`ResNetForImageClassification` with either head, and with the pooling of either backbone.
+    """`ResNetForImageClassification` with other heads, and with the pooling of either backbone.
 
     `config.head` is `linear` (what transformers itself builds) or `mlp`; `config.pool_padding` is `both` (what
-    transformers itself does) or `end`.
+    transformers itself does) or `end`; `config.pooling` and `config.views` are as in `Recipe`.
     """
 
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__(config)
         _set_pooling(self.resnet, getattr(config, "pool_padding", "both"))
+        self.with_statistics = getattr(config, "pooling", "mean") == "statistics"
+        self.views: tuple[View, ...] = tuple(getattr(config, "views", ("whole",)))
+        width, classes = feature_width(config), len(config.id2label or ())
+        if self.with_statistics:
+            self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(width, classes))
         if getattr(config, "head", "linear") == "mlp":
-            width = feature_width(config)
             self.classifier = nn.Sequential(
-                nn.Flatten(), nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, len(config.id2label or ()))
+                nn.Flatten(), nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, classes)
             )
 
     def feature_maps(self, inputs: Tensor) -> Tensor:
-        """Normalised photos `float[n, 3, s, s]` -> the last layer's maps `float[n, channels, s/32, s/32]`."""
-        maps: Tensor = self.resnet.encoder(self.resnet.embedder(inputs)).last_hidden_state
-        return maps
+        """Normalised photos `float[n, 3, s, s]` -> maps `float[n, channels, h, w]` that a head sees averaged.
+
+        They are the last stage's; with `statistics` the last two stages', the last at the size of the one before.
+        """
+        *_, before, last = self.resnet.encoder(self.resnet.embedder(inputs), output_hidden_states=True).hidden_states
+        if not self.with_statistics:
+            return cast("Tensor", last)
+        return torch.cat([before, functional.interpolate(last, before.shape[2:], mode="nearest")], 1)
+
+    def pooled(self, maps: Tensor) -> Tensor:
+        """Maps -> features `float[n, width]`: means over all places, with `statistics` standard deviations, too."""
+        mean = maps.mean((2, 3))
+        return torch.cat([mean, _deviation(maps, mean)], 1) if self.with_statistics else mean
 
     def features(self, inputs: Tensor) -> Tensor:
-        """Normalised photos `float[n, 3, s, s]` -> globally averaged features `float[n, channels]`."""
-        return self.feature_maps(inputs).mean((2, 3))
+        """Normalised photos `float[n, 3, s, s]` -> features `float[n, width]`, averaged over the network's views."""
+        return self.averaged(self.feature_maps(seen_as(inputs, self.views)), inputs.shape[0])
+
+    def averaged(self, maps: Tensor, photos: int) -> Tensor:
+        """Maps of all views of so many photos, view by view -> features `float[photos, width]`."""
+        seen = self.pooled(maps)
+        return seen.reshape(len(self.views), photos, seen.shape[1]).mean(0)
 
     def evidence(self, maps: Tensor) -> Tensor:
-        """Maps of the last layer -> how much each place counts for each class, `float[n, classes, s/32, s/32]`.
+        """Maps of the whole photo -> how much each place counts for each class, `float[n, classes, h, w]`.
 
-        HiResCAM (Draelos & Carin 2020); for a linear head the class activation map of Zhou et al. 2016.
+        Their mean over all places is the logits less the bias. HiResCAM (Draelos & Carin 2020); for a linear head
+        on means the class activation map of Zhou et al. 2016; a place's share of a standard deviation is its squared
+        distance from the mean, divided by the deviation.
         """
         first, *rest = [layer for layer in self.classifier if isinstance(layer, nn.Linear)]
-        if not rest:
-            weights = first.weight
-        else:  # the head is linear around each photo: its second layer times those first-layer rows that fire
-            fires = (first(maps.mean((2, 3))) > 0).float()
+        weights = first.weight
+        if rest:  # the head is linear around each photo: its second layer times those first-layer rows that fire
+            fires = (first(self.pooled(maps)) > 0).float()
             weights = (rest[0].weight[None] * fires[:, None, :]) @ first.weight
-        return (weights @ maps.flatten(2)).reshape(-1, weights.shape[-2], *maps.shape[2:])
+        channels = maps.shape[1]
+        places = weights[..., :channels] @ maps.flatten(2)
+        if self.with_statistics:
+            mean = maps.mean((2, 3))
+            spread = (weights[..., channels:] / _deviation(maps, mean)[:, None, :]).expand(maps.shape[0], -1, -1)
+            places = places + spread @ (maps - mean[:, :, None, None]).flatten(2) ** 2
+        return places.reshape(-1, places.shape[1], *maps.shape[2:])
 
 
 class Normalise(nn.Module):
@@ -97,7 +126,7 @@ class Normalise(nn.Module):
 class Augment(nn.Module):
     """Random changes of pixels `uint8[n, s, s, 3]`, by the library kornia, which also bring them to `size`.
 
-    Crops, turns and flips (skin has no up), exposure, contrast, colour temperature, blur, and blanked patches.
+    Crops, turns and flips (skin has no up), resolution, exposure, contrast, colour temperature, blur, blanked patches.
 
     Args:
         strength: 0 (crop and turns only) to 1.
@@ -111,6 +140,7 @@ class Augment(nn.Module):
             kornia.RandomResizedCrop((size, size), scale=(1 - 0.65 * strength, 1.0), ratio=(3 / 4, 4 / 3)),
             kornia.RandomHorizontalFlip(p=0.5),
             kornia.RandomRotation90(times=(0, 3), p=1.0),
+            _Coarsen(0.6 * strength**0.5),
             kornia.RandomBrightness((1 - spread, 1 + spread), p=0.8),
             kornia.RandomContrast((1 - spread, 1 + spread), p=0.8),
             kornia.RandomPlanckianJitter(mode="blackbody", p=0.8 * strength),
@@ -123,9 +153,28 @@ class Augment(nn.Module):
         return photos.permute(0, 2, 3, 1) * 255
 
 
+class _Coarsen(nn.Module):
+    """Scale a random share of a batch down to between a third of its side and all of it, and up again."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward(self, photos: Tensor) -> Tensor:
+        chosen, side = torch.rand(len(photos)) < self.share, photos.shape[-1]
+        small = int(side * torch.empty(1).uniform_(1 / 3, 1).item())
+        if not chosen.any():
+            return photos
+        fewer = functional.interpolate(photos[chosen], (small, small), mode="bilinear", antialias=True)
+        photos = photos.clone()
+        photos[chosen] = functional.interpolate(fewer, (side, side), mode="bilinear")
+        return photos
+
+
 def feature_width(config: ResNetConfig) -> int:
-    """How many features the network has after global averaging."""
-    return int((config.hidden_sizes or [0])[-1])
+    """How many features the network has after pooling."""
+    *_, before, last = config.hidden_sizes or [0, 0]
+    return 2 * (before + last) if getattr(config, "pooling", "mean") == "statistics" else int(last)
 
 
 def load_backbone(name: str) -> Backbone:
@@ -148,10 +197,11 @@ def load_backbone(name: str) -> Backbone:
     return _from_hub_layout(name, None)
 
 
-def build(backbone: Backbone, head: Literal["linear", "mlp"], labels: list[str]) -> SkinResNet:
-    """Put a fresh head for `labels` onto a backbone; the head's weights come from torch's random generator."""
+def build(backbone: Backbone, recipe: Recipe, labels: list[str]) -> SkinResNet:
+    """Put a recipe's head for `labels` onto a backbone; the head's weights come from torch's random generator."""
     config = copy.deepcopy(backbone.model.config)
-    config.head = head
+    config.head = "mlp" if recipe.head == "mlp" else "linear"
+    config.pooling, config.views = recipe.pooling, list(recipe.views)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: number for number, label in enumerate(labels)}
     config.architectures = ["ResNetForImageClassification"]
@@ -206,6 +256,11 @@ def _digest(folder: Path) -> str:
 def _ready(backbone: Backbone) -> Backbone:
     _set_pooling(backbone.model, getattr(backbone.model.config, "pool_padding", "both"))
     return backbone
+
+
+def _deviation(maps: Tensor, mean: Tensor) -> Tensor:
+    """Standard deviations over all places, `float[n, channels]`, at least 1e-4, so that they divide."""
+    return ((maps - mean[:, :, None, None]) ** 2).mean((2, 3)).clamp(min=1e-8).sqrt()
 
 
 def _set_pooling(model: ResNetModel, padding: str) -> None:

@@ -4,30 +4,25 @@ import ctypes
 import platform
 import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
 
 from spectraderm import artifacts
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.errors import MissingExtra, RunFolderError
-from spectraderm.preprocessing import Pixels, Preprocessing
+from spectraderm.preprocessing import Preprocessing
 from spectraderm.progress import Track, no_track
 from spectraderm.training import dataset, loop, outputs
 from spectraderm.training.config import Recipe
-from spectraderm.training.dataset import Floats, in_batches
-from spectraderm.training.model import Augment, Backbone, Normalise, SkinResNet, build, feature_width
+from spectraderm.training.fold import HEAD, Trainer, copied_rows, copy_features, fresh
+from spectraderm.training.model import Backbone, Normalise, SkinResNet, build, feature_width
 
-_HEAD = "head"
 _PACKAGES = ("spectraderm", "torch", "transformers", "accelerate", "kornia", "numpy", "pillow", "scikit-learn")
 
 
@@ -63,7 +58,7 @@ def train(
     preprocessing = recipe.preprocessing(backbone.mean, backbone.std)
     config = {
         "spectraderm": metadata.version("spectraderm"),
-        "recipe": recipe.model_dump(),
+        "recipe": recipe.model_dump(mode="json"),
         "backbone": backbone.source,
         "backbone_name": backbone.name,
         "backbone_license": backbone.license,
@@ -81,33 +76,41 @@ def train(
 
     cache = run / artifacts.CACHE
     pixels = dataset.read_pixels(Path(facts["root"]), rows, preprocessing, cache, track)
-    network = _fresh(backbone, recipe, labels, accelerator)
     normalise = Normalise(preprocessing).to(accelerator.device)
     features = None
     if not recipe.train_backbone or recipe.head_epochs:
-        key = dataset.digest([row.sha256 for row in rows] + [backbone.source], preprocessing)
+        network = fresh(backbone, recipe, labels, accelerator)
+        looks = [recipe.pooling, *recipe.views]
+        key = dataset.digest([row.sha256 for row in rows] + [backbone.source, *looks], preprocessing)
         width = feature_width(network.config)
         features = dataset.compute_features(pixels, key, width, lambda x: network.features(normalise(x)), cache, track)
     if features is not None and not recipe.train_backbone:
         artifacts.write_array(run / artifacts.FEATURES, features.astype(np.float16))
-    targets = np.array([labels.index(row.label) for row in rows])
     groups = np.array([row.photo_group for row in rows])
-    trainer = _Trainer(recipe, pixels, features, targets, groups, normalise, accelerator, track)
+    copies = None
+    if recipe.head == "discriminant" and not recipe.train_backbone:
+        look = fresh(backbone, recipe, labels, accelerator)
+        copies = copy_features(
+            pixels, copied_rows(groups), lambda x: look.pooled(look.feature_maps(normalise(x))), track
+        )
+    targets = np.array([labels.index(row.label) for row in rows])
+    trainer = Trainer(recipe, pixels, features, copies, targets, groups, normalise, accelerator, track)
     for fold in split.folds:
         folder = artifacts.fold_folder(run, fold.name)
         if (folder / artifacts.LOGITS).is_file():
             continue
         torch.manual_seed(fold.seed)
-        network = _fresh(backbone, recipe, labels, accelerator)
+        network = fresh(backbone, recipe, labels, accelerator)
         sides = [fold.splits[row.path] for row in rows]
-        logits = trainer.train(network, sides, fold.seed, folder)
+        answers = trainer.train(network, sides, fold.seed, folder)
+        logits = answers.logits
         if recipe.train_backbone:
-            artifacts.write_array(folder / artifacts.FEATURES, trainer.features_of(network).astype(np.float16))
+            artifacts.write_array(folder / artifacts.FEATURES, answers.features.astype(np.float16))
         wrong = outputs.surest_errors(logits, targets, np.array(sides) == "test")
         outputs.write_heatmaps(folder / artifacts.HEATMAPS, wrong, logits, trainer.evidence_of(network, wrong))
         outputs.write_logits(folder / artifacts.LOGITS, rows, sides, labels, logits)
         (folder / artifacts.STATE).unlink(missing_ok=True)
-        shutil.rmtree(folder / _HEAD, ignore_errors=True)
+        shutil.rmtree(folder / HEAD, ignore_errors=True)
     accelerator.end_training()
 
 
@@ -115,7 +118,7 @@ def restore(run: Path, backbone: Backbone) -> tuple[SkinResNet, Preprocessing]:
     """The final model of a trained run folder, in eval mode on the CPU, and its preprocessing."""
     config = read_config(run)
     recipe = Recipe.model_validate(config["recipe"])
-    network = build(backbone, recipe.head, config["labels"])
+    network = build(backbone, recipe, config["labels"])
     network.train(False)
     trained = network if recipe.train_backbone else network.classifier
     loop.load_weights(artifacts.fold_folder(run, artifacts.FINAL) / artifacts.CHECKPOINT, trained)
@@ -125,85 +128,6 @@ def restore(run: Path, backbone: Backbone) -> tuple[SkinResNet, Preprocessing]:
 def read_config(run: Path) -> dict[str, Any]:
     """The settings of a trained run folder."""
     return artifacts.read_json(run / artifacts.CONFIG, "Run `spectraderm train RUN` first")
-
-
-@dataclass(frozen=True)
-class _Trainer:
-    """What all folds share: the recipe, and of all photos pixels, features (where used), class numbers and groups."""
-
-    recipe: Recipe
-    pixels: Pixels
-    features: Floats | None
-    targets: npt.NDArray[np.int64]
-    groups: npt.NDArray[np.int64]
-    normalise: Normalise
-    accelerator: Accelerator
-    track: Track
-
-    def train(self, network: SkinResNet, sides: Sequence[str], seed: int, folder: Path) -> Floats:
-        """Train the head on features, or all layers on pixels after that; the logits of all photos."""
-
-        def on_features(batch: Tensor) -> Tensor:
-            return cast("Tensor", network.classifier(batch.to(self.accelerator.device)))
-
-        def on_pixels(batch: Tensor) -> Tensor:
-            return cast("Tensor", network.classifier(network.features(self.normalise(batch))))
-
-        def on_changed_pixels(batch: Tensor) -> Tensor:
-            return on_pixels(change(batch.to(self.accelerator.device)))
-
-        def log(row: dict[str, float]) -> None:
-            values = {f"{folder.name}/{name}": value for name, value in row.items()}
-            self.accelerator.log(values, step=int(row["epoch"]))
-
-        recipe = self.recipe
-        train, val = (np.array([i for i, side in enumerate(sides) if side == name]) for name in ("train", "val"))
-        about = loop.Photos(self.targets, self.groups, train, val)
-        head = {"params": list(network.classifier.parameters()), "lr": recipe.learning_rate}
-        if self.features is not None:
-            task = loop.Task(network.classifier, [head], self.features, on_features, on_features, about)
-            if not recipe.train_backbone:
-                loop.fit(task, recipe, seed, folder, self.accelerator, self.track, log)
-                return task.logits()
-            if not (folder / artifacts.STATE).is_file():
-                loop.fit(task, recipe.head_first(), seed, folder / _HEAD, self.accelerator, no_track, _keep_quiet)
-        nn.Module.to(network, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        change = Augment(recipe.augment, recipe.train_size or recipe.image_size)
-        forward = on_changed_pixels if recipe.augment else on_pixels
-        rate = recipe.backbone_learning_rate or recipe.learning_rate
-        layers = {"params": list(network.resnet.parameters()), "lr": rate}
-        task = loop.Task(network, [layers, head], self.pixels, forward, on_pixels, about)
-        loop.fit(task, recipe, seed, folder, self.accelerator, self.track, log)
-        return task.logits()
-
-    @property
-    def classes(self) -> int:
-        """How many classes there are."""
-        return int(self.targets.max()) + 1
-
-    def features_of(self, network: SkinResNet) -> Floats:
-        """Features of all photos by a network whose layers were trained."""
-        return in_batches(self.pixels, lambda batch: network.features(self.normalise(batch)))
-
-    def evidence_of(self, network: SkinResNet, rows: npt.NDArray[np.int64]) -> Floats:
-        """Class activation maps of some photos, `float32[m, classes, h, w]`."""
-        if not len(rows):
-            return np.empty((0, self.classes, 1, 1), np.float32)
-        return in_batches(
-            self.pixels[rows], lambda batch: network.evidence(network.feature_maps(self.normalise(batch)))
-        )
-
-
-def _fresh(backbone: Backbone, recipe: Recipe, labels: list[str], accelerator: Accelerator) -> SkinResNet:
-    """A network with a new head; its norms keep their statistics, for a few hundred photos would blur them."""
-    network = build(backbone, recipe.head, labels)
-    network.train(False)
-    nn.Module.to(network, accelerator.device)
-    return network
-
-
-def _keep_quiet(row: dict[str, float]) -> None:
-    """The head's first training is not logged."""
 
 
 def _claim(run: Path, config: dict[str, Any], resume: bool) -> None:
