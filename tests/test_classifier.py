@@ -161,7 +161,7 @@ def test_the_default_model_knows_eight_conditions() -> None:
     assert default.display_name("BA- cellulitis") == "Cellulitis"
     assert not answer.in_training
     heatmap = np.array(answer.heatmap)
-    assert heatmap.shape == (7, 7)
+    assert heatmap.shape == (14, 14)
     assert (heatmap.min() >= 0, heatmap.max()) == (True, 1)
 
 
@@ -170,7 +170,7 @@ def test_the_heatmap_shows_where_the_evidence_lies(model: Classifier) -> None:
     array = pixels(paint(1, (224, 224))) // 3
     array[:32, 192:] = 255
     heatmap = np.array(model.predict(array).heatmap)
-    assert heatmap.shape == (7, 7)
+    assert heatmap.shape == (14, 14)
     assert heatmap[0, 6] == 1
     assert np.sort(heatmap.ravel())[-2] < 0.6
 
