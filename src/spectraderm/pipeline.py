@@ -163,7 +163,7 @@ class Demo:
 
 
 def demo(out: Path, data: Path | None, seed: int, track: Track = no_track) -> Demo:
-    """The whole way, offline and in a minute: painted photos (or `data`), the default recipe, some predictions.
+    """The whole way, offline and in some minutes: painted photos (or `data`), the default recipe, some predictions.
 
     Raises:
         DatasetError: `out` holds something already.
