@@ -31,7 +31,7 @@ from spectraderm.preprocessing import Pixels
 from spectraderm.serving.batch import find
 from spectraderm.serving.opening import open_photo
 from spectraderm.training import config, discriminant, model
-from spectraderm.training.dataset import BATCH, Floats, epoch_order, in_batches, read_photo
+from spectraderm.training.dataset import Floats, epoch_order, in_batches, read_photo
 from spectraderm.training.fold import KINDS
 from spectraderm.training.model import Normalise, SkinResNet
 from spectraderm.training.views import View, changed_copy
@@ -122,17 +122,13 @@ class Look:
     def at(self, pixels: Pixels, targets: Integers, groups: Integers, with_copies: bool) -> Photos:
         """Features of all copies, if asked for, and of all views."""
         kinds = KINDS if with_copies else ()
-        copies = [self._features(np.stack([changed_copy(photo, *kind) for photo in pixels])) for kind in kinds]
-        views: dict[View, Floats] = {}
-        for view in RECIPE.views:
-            self.network.views = (view,)
-            views[view] = in_batches(pixels, lambda batch: self.network.features(self.normalise(batch)))
+        copies = [self._features(np.stack([changed_copy(photo, *kind) for photo in pixels]), "whole") for kind in kinds]
+        views = {view: self._features(pixels, view) for view in RECIPE.views}
         return Photos(np.stack(copies) if copies else np.empty((0, 0, 0), np.float32), views, targets, groups)
 
-    def _features(self, pixels: Pixels) -> Floats:
-        parts = [pixels[start : start + BATCH] for start in range(0, len(pixels), BATCH)]
-        self.network.views = ("whole",)
-        return np.concatenate([in_batches(part, lambda x: self.network.features(self.normalise(x))) for part in parts])
+    def _features(self, pixels: Pixels, view: View) -> Floats:
+        self.network.views = (view,)
+        return in_batches(pixels, lambda batch: self.network.features(self.normalise(batch)))
 
 
 def score(ways: Ways, home: Photos, outside: Photos, sides: Sequence[npt.NDArray[np.str_]], classes: int) -> list[str]:
