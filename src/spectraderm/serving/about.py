@@ -1,0 +1,58 @@
+"""What a door tells people of its model without loading the network, and the words that all pages share."""
+
+import json
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from spectraderm import artifacts
+from spectraderm.calibration import Calibration
+from spectraderm.preprocessing import Preprocessing
+from spectraderm.serving import learned
+from spectraderm.serving.finding import find_model
+
+WORDS: dict[str, Any] = json.loads((resources.files("spectraderm.serving") / "words.json").read_text(encoding="utf-8"))
+"""What all pages say: the notice, when to see a doctor, the verdicts, and each condition in two lines."""
+
+
+@dataclass(frozen=True)
+class About:
+    """A model folder, its network aside.
+
+    Attributes:
+        model_id: which model it is.
+        labels: the classes, in the order of the logits.
+        display: their names for people.
+        calibration: the settings of its verdicts.
+        preprocessing: how photos become its input.
+        facts: what `spectraderm.json` says.
+        card: the model card, Markdown.
+    """
+
+    model_id: str
+    labels: list[str]
+    display: dict[str, str]
+    calibration: Calibration
+    preprocessing: Preprocessing
+    facts: dict[str, Any]
+    card: str
+
+
+def about(source: str | None) -> About:
+    """Read and check a model folder; see `spectraderm.load_model`. Raises `ModelFolderError` as that does."""
+    folder = artifacts.read_model_folder(find_model(source))
+    known = learned.read(folder)
+    return About(
+        model_id=str(folder.facts.get("model_id", folder.name)),
+        labels=known.labels,
+        display=known.display,
+        calibration=known.calibration,
+        preprocessing=Preprocessing.from_hub(folder.json(artifacts.PREPROCESSOR)),
+        facts=folder.facts,
+        card=folder.files.get(artifacts.CARD, b"").decode("utf-8", "replace"),
+    )
+
+
+def condition(label: str) -> dict[str, Any] | None:
+    """What the pages say of a class: `name`, `lines`, `urgent`, `links`; None for one that they know nothing of."""
+    return next((one for one in WORDS["conditions"] if one["match"] in label.lower()), None)
