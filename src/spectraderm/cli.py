@@ -1,12 +1,11 @@
 """Parse, call one function, print. The only place that exits; data goes to stdout, everything else to stderr."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from spectraderm import console
+from spectraderm import console, doors
 from spectraderm.console import say, stdout
 from spectraderm.errors import MissingExtra, SpectraDermError
 from spectraderm.options import (
@@ -18,7 +17,6 @@ from spectraderm.options import (
     Device,
     Epochs,
     Folds,
-    Format,
     Log,
     Lr,
     Patience,
@@ -232,38 +230,6 @@ def export(
 
 
 @app.command()
-def predict(
-    photos: Annotated[list[str], typer.Argument(help="Files, folders, globs, or - for a photo on stdin.")],
-    model: Annotated[
-        str | None, typer.Option(help="Model folder or Hub id; by default the one that comes along.")
-    ] = None,
-    format: Annotated[  # noqa: A002
-        Format | None, typer.Option(help="By default a table on a terminal, jsonl into a pipe.")
-    ] = None,
-    top_k: Annotated[int, typer.Option(min=1, help="Classes to show per photo, in the table.")] = 3,
-) -> None:
-    """Classify photos. Exit code 1 where some could not be read; the others are done."""
-    from spectraderm.serving import batch  # noqa: PLC0415
-    from spectraderm.serving.classifier import load_model  # noqa: PLC0415
-
-    classifier = load_model(model)
-    failed = 0
-    with stdout() as stream:
-        chosen = format or (Format.table if stream.isatty() else Format.jsonl)
-        writer = batch.writer(chosen.value, stream, classifier, top_k)
-        for path, result in batch.predict(classifier, photos, sys.stdin.buffer):
-            if isinstance(result, SpectraDermError):
-                failed += 1
-                say(f"error: {result}")
-            else:
-                writer.write(path, result)
-        writer.close()
-    if failed:
-        say(f"{failed} of the photos could not be read")
-        raise typer.Exit(1)
-
-
-@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to paint and work in.")] = Path("spectraderm-demo"),
     data: Annotated[Path | None, typer.Option(help="A folder of your own photos instead of painted ones.")] = None,
@@ -284,6 +250,9 @@ def demo(
             table.write(path, prediction)
         table.close()
     say(result.story)
+
+
+app.add_typer(doors.app)
 
 
 def main() -> None:
