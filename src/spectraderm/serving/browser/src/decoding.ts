@@ -1,0 +1,104 @@
+/** A file's bytes -> upright red, green and blue, by the browser's own decoders. */
+
+import { SpectraDermError } from "./errors.ts";
+import { damaged, readHeader } from "./header.ts";
+import { checkSize, HALVED_PIXELS } from "./preprocessing.ts";
+import { type Pixels, reduce } from "./resize.ts";
+
+const BAND = 4_000_000; // pixels read at once: some browsers have no larger canvas
+const PREVIEW = 1280;
+
+/** The photo, turned as its EXIF data says, in sRGB, its transparent parts laid over white. */
+export interface Decoded {
+  pixels: Pixels;
+  /** The same for the eye, no side above 1280 pixels. */
+  preview: ImageBitmap;
+}
+
+/** Decode the first frame of a photo. Throws `UnreadablePhoto` where it can't be decoded safely; says why. */
+export async function decode(data: Uint8Array<ArrayBuffer>): Promise<Decoded> {
+  const { type, width, height } = readHeader(data);
+  refuseAlteredReading();
+  const file = new Blob(type === "image/png" ? withoutGamma(data) : [data], { type });
+  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image", premultiplyAlpha: "none" }).catch(() => {
+    throw damaged();
+  });
+  try {
+    checkSize(bitmap.width, bitmap.height);
+    const halved = type === "image/jpeg" && width * height > HALVED_PIXELS;
+    return { pixels: read(bitmap, halved ? 2 : 1), preview: await shrink(bitmap) };
+  } finally {
+    bitmap.close();
+  }
+}
+
+/** A PNG less the chunks by which browsers, unlike Python's decoder, make a photo brighter or darker. */
+function withoutGamma(data: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>[] {
+  const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
+  const parts = [data.subarray(0, 8)];
+  for (let at = 8; at + 8 <= data.length; ) {
+    const next = at + 12 + view.getUint32(at);
+    const kind = String.fromCharCode(...data.subarray(at + 4, at + 8));
+    if (kind === "IDAT") return [...parts, data.subarray(at)];
+    if (!["gAMA", "cHRM", "cICP"].includes(kind)) parts.push(data.subarray(at, next));
+    at = next;
+  }
+  return parts;
+}
+
+/** The pixels, averaged over squares of `block` x `block`. */
+function read(bitmap: ImageBitmap, block: number): Pixels {
+  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.ceil(side / block));
+  const rows = Math.max(block, Math.min(bitmap.height, block * Math.floor(BAND / bitmap.width / block)));
+  const context = canvas(bitmap.width, rows);
+  const data = new Uint8Array(width * height * 3);
+  for (let top = 0, to = 0; top < bitmap.height; top += rows) {
+    const band = reduce(readBand(context, bitmap, top, Math.min(rows, bitmap.height - top)), block, block).data;
+    data.set(band, to);
+    to += band.length;
+  }
+  return { width, height, channels: 3, data };
+}
+
+function readBand(context: OffscreenCanvasRenderingContext2D, bitmap: ImageBitmap, top: number, height: number): Pixels {
+  const { width } = bitmap;
+  context.fillStyle = "#fff";
+  context.fillRect(0, 0, width, height);
+  context.drawImage(bitmap, 0, top, width, height, 0, 0, width, height);
+  const found = context.getImageData(0, 0, width, height).data;
+  const data = new Uint8Array(width * height * 3);
+  for (let from = 0, to = 0; from < found.length; from += 4) {
+    data[to++] = found[from];
+    data[to++] = found[from + 1];
+    data[to++] = found[from + 2];
+  }
+  return { width, height, channels: 3, data };
+}
+
+function shrink(bitmap: ImageBitmap): Promise<ImageBitmap> {
+  const scale = Math.min(1, PREVIEW / Math.max(bitmap.width, bitmap.height));
+  const [resizeWidth, resizeHeight] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+  return createImageBitmap(bitmap, { resizeWidth, resizeHeight, resizeQuality: "medium" });
+}
+
+/** Some browsers add noise to pictures that pages read, against fingerprinting: the answer would be about the noise. */
+function refuseAlteredReading(): void {
+  const context = canvas(16, 16);
+  const painted = context.createImageData(16, 16);
+  painted.data.forEach((_, at) => (painted.data[at] = at % 4 === 3 ? 255 : (at * 89) % 256));
+  context.putImageData(painted, 0, 0);
+  const found = context.getImageData(0, 0, 16, 16).data;
+  if (painted.data.every((level, at) => level === found[at])) return;
+  throw new SpectraDermError(
+    "AlteredReading",
+    "This browser alters pictures before a page can read them, so the answer would be wrong",
+    "Allow this page to read canvas data, or use another browser",
+  );
+}
+
+function canvas(width: number, height: number): OffscreenCanvasRenderingContext2D {
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  if (!context) throw new SpectraDermError("NoCanvas", "This browser gives no room to decode the photo", "Scale it down");
+  context.imageSmoothingEnabled = false;
+  return context;
+}

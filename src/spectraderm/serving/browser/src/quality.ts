@@ -1,0 +1,155 @@
+/** An upright photo -> a few numbers, and what they say against using it, as Python's `quality.py`. */
+
+import { BILINEAR, BOX, nearest, type Pixels, resize } from "./resize.ts";
+
+const SIDE = 128;
+const SKIM = 1024;
+const round = Math.fround;
+const [RED, GREEN, BLUE] = [0.299, 0.587, 0.114].map(round);
+
+/** What a photo is like at 128 x 128; grey levels are 0..255, shares 0..1. Python's docstring says what each is. */
+export interface Quality {
+  brightness: number;
+  shadows: number;
+  highlights: number;
+  dark: number;
+  blown: number;
+  contrast: number;
+  sharpness: number;
+  grain: number;
+  roughness: number;
+  flat: number;
+  few_colours: number;
+}
+
+/** A square or narrower grid of grey levels. */
+interface Grid {
+  width: number;
+  height: number;
+  values: Float32Array;
+}
+
+export function measure(image: Pixels): Quality {
+  const { data } = workingColours(image);
+  const grey = luma(data);
+  const sorted = Float32Array.from(grey.values).sort();
+  const grain = deviation(laplacian(grey).values);
+  return {
+    brightness: mean(grey.values),
+    shadows: percentile(sorted, 2),
+    highlights: percentile(sorted, 98),
+    dark: share(grey.values, (level) => level < 16),
+    blown: share(grey.values, (_, at) => Math.min(data[3 * at], data[3 * at + 1], data[3 * at + 2]) > 250),
+    contrast: Math.max(...[0, 1, 2].map((channel) => deviation(data.filter((_, at) => at % 3 === channel)))),
+    sharpness: deviation(laplacian(smooth(grey)).values),
+    grain,
+    roughness: grain / Math.max(deviation(grey.values), 0.1),
+    flat: flatness(grey),
+    few_colours: shareOfCommonest(data, 8),
+  };
+}
+
+/** Why no model should be asked of a photo of that size: a reason and what to do; null where nothing speaks against it. */
+export function whyUnusable(quality: Quality, width: number, height: number): string | null {
+  if (Math.min(width, height) < 64) {
+    const reason = `The photo is too small: ${width}x${height} pixels.`;
+    return `${reason} Send the photo as the camera took it, not a thumbnail.`;
+  }
+  const drawn = quality.few_colours > 0.95 && quality.flat > 0.75;
+  const text = quality.grain > 75 && quality.roughness > 2 && quality.few_colours > 0.85;
+  if (quality.highlights < 36) return "The photo is too dark. Take it again in daylight, without flash.";
+  if (quality.shadows > 235 || quality.blown > 0.9) {
+    return "The photo is too bright. Take it again without flash, out of direct sun.";
+  }
+  if (quality.contrast < 4) return "The photo shows one colour only. Take a photo of the skin.";
+  if (drawn || text || quality.roughness > 3.5) {
+    return "This does not look like a photo. Send a photo of the skin: no drawing, screenshot or page of text.";
+  }
+  if (quality.sharpness >= 0.65) return null;
+  return "The photo is blurred. Hold the camera still, a hand's breadth away, and wait until it has focused.";
+}
+
+function workingColours(image: Pixels): Pixels {
+  let skimmed = image;
+  if (Math.max(image.width, image.height) > SKIM) {
+    skimmed = nearest(image, Math.min(image.width, SKIM), Math.min(image.height, SKIM));
+  }
+  const enlarging = Math.min(skimmed.width, skimmed.height) < SIDE;
+  return resize(skimmed, SIDE, SIDE, enlarging ? BILINEAR : BOX, 2);
+}
+
+function luma(data: Uint8Array): Grid {
+  const values = new Float32Array(SIDE * SIDE);
+  for (let at = 0; at < values.length; at++) {
+    const yellow = round(round(RED * data[3 * at]) + round(GREEN * data[3 * at + 1])); // to 32 bits, as NumPy
+    values[at] = yellow + round(BLUE * data[3 * at + 2]);
+  }
+  return { width: SIDE, height: SIDE, values };
+}
+
+function laplacian({ width, height, values }: Grid): Grid {
+  return grid(width - 2, height - 2, (x, y) => {
+    const at = (y + 1) * width + x + 1;
+    return values[at + 1] + values[at - 1] + values[at + width] + values[at - width] - 4 * values[at];
+  });
+}
+
+/** By the binomial weights 1, 4, 6, 4, 1 along both axes: a Gaussian of one pixel. */
+function smooth(grey: Grid): Grid {
+  const along = (from: Grid, step: number, width: number, height: number): Grid =>
+    grid(width, height, (x, y) => {
+      const [a, b, c, d, e] = [0, 1, 2, 3, 4].map((shift) => from.values[y * from.width + x + shift * step]);
+      return (a + e + 4 * (b + d) + 6 * c) / 16;
+    });
+  const rows = along(grey, 1, grey.width - 4, grey.height);
+  return along(rows, rows.width, rows.width, rows.height - 4);
+}
+
+function flatness({ width, height, values }: Grid): number {
+  const flat = grid(width - 1, height - 1, (x, y) => {
+    const at = y * width + x;
+    return Math.abs(values[at + 1] - values[at]) < 1 && Math.abs(values[at + width] - values[at]) < 1 ? 1 : 0;
+  });
+  return mean(flat.values);
+}
+
+/** Share of the pixels in the commonest of the 16^3 coarse colours. */
+function shareOfCommonest(data: Uint8Array, count: number): number {
+  const held = new Int32Array(4096);
+  for (let at = 0; at < data.length; at += 3) {
+    held[((data[at] >> 4) << 8) | ((data[at + 1] >> 4) << 4) | (data[at + 2] >> 4)]++;
+  }
+  const commonest = held.sort().slice(-count);
+  return commonest.reduce((sum, one) => sum + one, 0) / (data.length / 3);
+}
+
+function grid(width: number, height: number, value: (x: number, y: number) => number): Grid {
+  const values = new Float32Array(width * height);
+  for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) values[y * width + x] = value(x, y);
+  return { width, height, values };
+}
+
+function mean(values: Float32Array | Uint8Array): number {
+  let sum = 0;
+  for (const value of values) sum += value;
+  return sum / values.length;
+}
+
+function deviation(values: Float32Array | Uint8Array): number {
+  const middle = mean(values);
+  let sum = 0;
+  for (const value of values) sum += (value - middle) ** 2;
+  return Math.sqrt(sum / values.length);
+}
+
+function share(values: Float32Array, counts: (level: number, at: number) => boolean): number {
+  return values.filter(counts).length / values.length;
+}
+
+/** Between the two nearest of sorted values, as NumPy's default. */
+function percentile(sorted: Float32Array, percent: number): number {
+  const place = (percent / 100) * (sorted.length - 1);
+  const below = Math.floor(place);
+  const above = Math.min(below + 1, sorted.length - 1);
+  return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
+}
