@@ -156,6 +156,13 @@ def test_a_busy_server_and_our_own_defects_are_told_calmly(tab: Tab, site: Serve
     assert "secret" not in tab.inner_text("body")
 
 
+def test_what_is_no_photo_by_its_name_is_refused_like_any_other(tab: Tab) -> None:
+    """And not by a passing message of Gradio's, with the last answer left standing."""
+    tab.locator(BUTTON).set_input_files({"name": "hostname", "mimeType": "", "buffer": b"no photo"})
+    tab.wait_for_selector("#answer .card.refused h2:has-text(\"This file can't be used\")", timeout=15_000)
+    assert tab.locator(BUTTON).get_attribute("accept") == "image/*,.heic,.heif"
+
+
 def test_too_large_a_photo_is_refused_before_it_is_sent(tab: Tab, site: Served) -> None:
     tab.set_input_files(BUTTON, photo(bytes(1_200_000)))
     assert "It has more than 1 MB." in answer(tab, "refused")

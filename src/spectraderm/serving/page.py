@@ -39,7 +39,6 @@ _SCRAPS = _quiet()
 import gradio as gr  # noqa: E402
 
 Predict = Callable[[bytes], Awaitable[Prediction]]
-_TYPES = ["image", ".heic", ".heif"]
 _FONTS = ("system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
 
 
@@ -85,7 +84,7 @@ def _button(uploads: Uploads) -> gr.UploadButton:
     async def untouched(name: str) -> str:
         return name
 
-    button = gr.UploadButton(WORDS["page"]["choose"], file_types=_TYPES, elem_id="photo", variant="primary")
+    button = gr.UploadButton(WORDS["page"]["choose"], elem_id="photo", variant="primary")
     button.preprocess = taken  # type: ignore[method-assign]
     button.async_move_resource_to_block_cache = untouched  # type: ignore[method-assign, assignment]
     return button

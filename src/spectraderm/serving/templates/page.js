@@ -8,6 +8,8 @@
     input.files = files.files;
     input.dispatchEvent(new Event("change", { bubbles: true }));
   };
+  // Phones offer camera and gallery; Gradio's own check of types would leave the last answer standing, unlike ours.
+  const widen = () => document.querySelector("input[type=file]:not(.camera input)")?.setAttribute("accept", "image/*,.heic,.heif");
   const bytes = (url) => Uint8Array.from(atob(url.split(",")[1]), (c) => c.charCodeAt(0));
   const dropping = (on) => document.body.classList.toggle("dropping", on);
 
@@ -46,6 +48,7 @@
     if (card && seen && kind !== seen && card.getBoundingClientRect().top > 0.6 * innerHeight)
       card.scrollIntoView({ block: "start", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
     seen = kind;
+    widen();
   };
   new MutationObserver(follow).observe(document.documentElement, { childList: true, subtree: true });
 })();

@@ -1,7 +1,7 @@
 /** The page: takes a photo, shows what the model in the worker says of it, and gives embedders `window.spectraderm`. */
 
 import { SpectraDermError } from "../errors.ts";
-import type { Facts } from "../model.ts";
+import { type Facts, readFacts } from "../model.ts";
 import type { Prediction } from "../prediction.ts";
 import { MAX_BYTES } from "../preprocessing.ts";
 import { answer, conditions, refusal, sentences, spoken } from "./answer.ts";
@@ -46,9 +46,11 @@ window.spectraderm = {
 };
 window.spectraderm.ready.catch(broken);
 
-client.ready.then((facts) => {
+readFacts(new URL("model/", document.baseURI)).then((facts) => {
   find("conditions").append(...conditions(facts));
   offerPaintings(facts.paintings, show);
+}, () => undefined); // then `ready` fails, too, and says why
+client.ready.then(() => {
   navigator.serviceWorker?.register("sw.js").catch(() => undefined); // without it the page works, but not offline
 });
 openIntake(show);

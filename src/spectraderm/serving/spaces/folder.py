@@ -1,0 +1,82 @@
+"""A Space as a folder: written whole or not at all, and read back only if it is as it was written."""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from spectraderm import artifacts
+from spectraderm.errors import SpectraDermError
+
+MANIFEST = "space.json"
+"""Says which files belong to a Space, with their SHA-256."""
+_SCRAPS = {".pyc", ".pyi"}
+"""What running a Space leaves in it: Python's, and Gradio's."""
+_AGAIN = "Run `spectraderm deploy` again"
+
+
+@dataclass(frozen=True)
+class Space:
+    """A Space's kind (`gradio`, `static` or `docker`), and the contents of its files by relative name."""
+
+    target: str
+    files: dict[str, bytes]
+
+
+def check_free(out: Path) -> None:
+    """Raise `SpectraDermError` where a Space can't be written to `out` without losing what is not ours."""
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise SpectraDermError(f"{out} is not a folder", "Give another name")
+    if not out.exists() or not any(out.iterdir()):
+        return
+    if not (out / MANIFEST).is_file():
+        raise SpectraDermError(f"{out} holds what `deploy` did not write", "Give a folder that does not exist yet")
+    known = read_space(out).files
+    for file in sorted(out.rglob("*")):
+        name = file.relative_to(out)
+        if not file.is_dir() and name.as_posix() not in known and file.suffix not in _SCRAPS:
+            raise SpectraDermError(f"{file} is not of this Space", "Move it away, or give another folder")
+
+
+def write_space(out: Path, space: Space) -> None:
+    """Write it into a folder beside `out`, the manifest last, then rename. Replaces a Space that is unaltered."""
+    check_free(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as around:
+        staging = Path(around) / "space"
+        for name, data in space.files.items():
+            artifacts.write_bytes(staging / name, data)
+        sums = {name: artifacts.sha256(data) for name, data in sorted(space.files.items())}
+        artifacts.write_json(staging / MANIFEST, {"target": space.target, "sha256": sums})
+        if out.exists():
+            out.rename(Path(around) / "before")
+        staging.rename(out)
+
+
+def read_space(folder: Path) -> Space:
+    """Read what `write_space` wrote, its manifest included.
+
+    Raises:
+        SpectraDermError: it is no such folder, or a file lacks or was altered.
+    """
+    try:
+        manifest = (folder / MANIFEST).read_bytes()
+        facts = json.loads(manifest)
+        target, sums = str(facts["target"]), {str(name): str(value) for name, value in facts["sha256"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise SpectraDermError(f"{folder} is not a Space: its {MANIFEST} can't be read ({error!r})", _AGAIN) from error
+    files = {name: _read(folder, name, expected) for name, expected in sums.items()}
+    return Space(target, {**files, MANIFEST: manifest})
+
+
+def _read(folder: Path, name: str, expected: str) -> bytes:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name:
+        raise SpectraDermError(f"{folder / MANIFEST} names a file outside the Space: {name}", _AGAIN)
+    try:
+        data = (folder / path).read_bytes()
+    except (OSError, ValueError) as error:
+        raise SpectraDermError(f"{folder / path} can't be read ({error})", _AGAIN) from error
+    if artifacts.sha256(data) != expected:
+        raise SpectraDermError(f"{folder / path} was altered", "Move it away, then run `spectraderm deploy` again")
+    return data
