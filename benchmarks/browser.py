@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page
 
 from spectraderm import load_model
 from spectraderm.serving.finding import find_model
-from spectraderm.serving.site import build_site
+from spectraderm.serving.spaces.site import build_site
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from browser_photos import photos

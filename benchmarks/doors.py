@@ -24,7 +24,7 @@ from spectraderm import load_model
 from spectraderm.serving.batch import find
 from spectraderm.serving.finding import find_model
 from spectraderm.serving.reasons import percent
-from spectraderm.serving.site import build_site
+from spectraderm.serving.spaces.site import build_site
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import browser_photos

@@ -29,7 +29,7 @@ from playwright.sync_api import Browser, sync_playwright
 from spectraderm.data.demo import paint_photo
 from spectraderm.serving.about import WORDS
 from spectraderm.serving.classifier import load_model
-from spectraderm.serving.deploy import deploy
+from spectraderm.serving.spaces.deploy import deploy
 from spectraderm.serving.spaces.folder import read_space
 
 PORT = 7861

@@ -21,8 +21,8 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from spectraderm.errors import MissingExtra
-from spectraderm.serving.bundling import SOURCES, BundlingError
-from spectraderm.serving.site import build_site
+from spectraderm.serving.spaces.bundling import SOURCES, BundlingError
+from spectraderm.serving.spaces.site import build_site
 
 CHROMIUM = shutil.which("chromium") or ""
 _BYTES = "const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));"

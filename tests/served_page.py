@@ -17,7 +17,7 @@ from handmade import calibration, write_model
 from spectraderm import load_model
 from spectraderm.serving.about import about
 from spectraderm.serving.classifier import Classifier, Prediction
-from spectraderm.serving.page import mount_compare, mount_page
+from spectraderm.serving.page.mount import mount_compare, mount_page
 
 LABELS = ("VI-shingles", "FU-ringworm", "other")
 

@@ -22,11 +22,11 @@ from huggingface_hub import SpaceCardData
 import spectraderm
 from spectraderm import artifacts
 from spectraderm.errors import MissingExtra, ModelFolderError, SpectraDermError
-from spectraderm.serving.deploy import deploy
-from spectraderm.serving.push import push_space
 from spectraderm.serving.spaces import requirements
 from spectraderm.serving.spaces.card import Subject, readme
+from spectraderm.serving.spaces.deploy import deploy
 from spectraderm.serving.spaces.folder import MANIFEST, Space, read_space, write_space
+from spectraderm.serving.spaces.push import push_space
 from spectraderm.serving.spaces.sources import sources
 
 TARGETS = ["gradio", "docker", "static"]
@@ -60,11 +60,11 @@ def _surroundings() -> Iterator[None]:
         artifacts.write_bytes(out / "index.html", b"<!doctype html>")
         artifacts.write_bytes(out / "model" / "model.onnx", (model / artifacts.ONNX).read_bytes())
 
-    site = ModuleType("spectraderm.serving.site")
+    site = ModuleType("spectraderm.serving.spaces.site")
     site.build_site = build_site  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(importlib.metadata, "requires", lambda name: own if name == "spectraderm" else of_others(name))
-        patch.setitem(sys.modules, "spectraderm.serving.site", site)
+        patch.setitem(sys.modules, "spectraderm.serving.spaces.site", site)
         yield
 
 
@@ -200,7 +200,7 @@ own = {name: getattr(importlib.metadata, name) for name in ("version", "distribu
 for name, function in own.items():
     setattr(importlib.metadata, name, lambda asked, f=function: absent(asked) if asked == "spectraderm" else f(asked))
 for name in ("torch", "scipy", "sklearn", "onnx", "transformers"): sys.modules[name] = None
-import spectraderm, spectraderm.serving.server
+import spectraderm, spectraderm.serving.http.server
 assert spectraderm.__file__.startswith(os.getcwd()), spectraderm.__file__
 print(json.dumps(spectraderm.load_model("model").predict(sys.stdin.buffer.read()).to_dict()))
 """
@@ -233,7 +233,11 @@ def test_all_that_the_sources_import_comes_along() -> None:
         for one in re.findall(rb"^\s*(?:from|import) (spectraderm[\w.]*)", text, re.MULTILINE)
     }
     assert {one.decode() for one in imported} <= names
-    assert {"spectraderm.serving.page", "spectraderm.serving.server", "spectraderm.serving.workers"} <= names
+    assert {
+        "spectraderm.serving.page.mount",
+        "spectraderm.serving.http.server",
+        "spectraderm.serving.http.workers",
+    } <= names
     assert "spectraderm/serving/words.json" in found
 
 
@@ -246,7 +250,7 @@ def test_sources_that_are_not_there_are_named() -> None:
 def test_the_app_serves_the_model_beside_it_once(
     run_name: str, served: int, shared: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from spectraderm.serving import server
+    from spectraderm.serving.http import server
 
     asked: list[server.ServeOptions] = []
     monkeypatch.setattr(server, "serve", asked.append)
@@ -366,7 +370,9 @@ def a_link(out: Path) -> None:
 def test_what_deploy_did_not_write_is_left_alone(
     prepare: Callable[[Path], None], made: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys.modules["spectraderm.serving.site"], "build_site", lambda *_: pytest.fail("built in vain"))
+    monkeypatch.setattr(
+        sys.modules["spectraderm.serving.spaces.site"], "build_site", lambda *_: pytest.fail("built in vain")
+    )
     prepare(tmp_path / "out")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(SpectraDermError, match=str(tmp_path / "out")):

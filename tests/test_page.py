@@ -16,7 +16,7 @@ gradio_client = pytest.importorskip("gradio_client", reason="the web page needs 
 from conftest import encode, paint  # noqa: E402
 from served_page import Served, served  # noqa: E402
 
-from spectraderm.serving.refusals import TooBusy  # noqa: E402
+from spectraderm.serving.http.refusals import TooBusy  # noqa: E402
 
 Client: TypeAlias = Any
 

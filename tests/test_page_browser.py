@@ -18,11 +18,11 @@ if CHROMIUM is None:
 from conftest import encode, paint  # noqa: E402
 from served_page import Served, served  # noqa: E402
 
-from spectraderm.serving.refusals import TooBusy  # noqa: E402
+from spectraderm.serving.http.refusals import TooBusy  # noqa: E402
 
 Browser: TypeAlias = Any
 Tab: TypeAlias = Any
-PAINTINGS = sorted((resources.files("spectraderm.serving") / "examples").iterdir(), key=lambda file: file.name)
+PAINTINGS = sorted((resources.files("spectraderm.serving.page") / "examples").iterdir(), key=lambda file: file.name)
 BUTTON = "input[type=file]:not(.camera input)"
 
 
@@ -159,7 +159,7 @@ def test_a_busy_server_and_our_own_defects_are_told_calmly(tab: Tab, site: Serve
 def test_what_is_no_photo_by_its_name_is_refused_like_any_other(tab: Tab) -> None:
     """And not by a passing message of Gradio's, with the last answer left standing."""
     tab.locator(BUTTON).set_input_files({"name": "hostname", "mimeType": "", "buffer": b"no photo"})
-    tab.wait_for_selector("#answer .card.refused h2:has-text(\"This file can't be used\")", timeout=15_000)
+    tab.wait_for_selector('#answer .card.refused h2:has-text("This file can\'t be used")', timeout=15_000)
     assert tab.locator(BUTTON).get_attribute("accept") == "image/*,.heic,.heif"
 
 

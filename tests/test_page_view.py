@@ -18,11 +18,11 @@ from PIL import Image
 
 from spectraderm.errors import MissingExtra, SpectraDermError, UnreadablePhoto
 from spectraderm.preprocessing import Preprocessing
-from spectraderm.serving import page_view as view
 from spectraderm.serving.about import WORDS, About, about
-from spectraderm.serving.overlay import Picture, picture
+from spectraderm.serving.http.refusals import TooBusy
+from spectraderm.serving.page import view
+from spectraderm.serving.page.overlay import Picture, picture
 from spectraderm.serving.prediction import Prediction, unusable
-from spectraderm.serving.refusals import TooBusy
 
 SURE = Prediction(
     "predicted", "Sure enough.", "VI-shingles", "Shingles", 0.91, {"VI-shingles": 0.91, "FU-ringworm": 0.07, "o": 0.02},
@@ -142,7 +142,7 @@ def test_no_part_of_the_page_names_another_host(known: About) -> None:
 
 
 def test_the_paintings_are_small_and_plain() -> None:
-    files = list((resources.files("spectraderm.serving") / "examples").iterdir())
+    files = list((resources.files("spectraderm.serving.page") / "examples").iterdir())
     assert len(files) == 3
     for file in files:
         data = file.read_bytes()

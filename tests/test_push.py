@@ -10,8 +10,8 @@ from handmade import write_model
 import spectraderm
 from spectraderm import artifacts
 from spectraderm.errors import MissingExtra, ModelFolderError, SpectraDermError
-from spectraderm.serving.push import push_model, push_space
 from spectraderm.serving.spaces.folder import MANIFEST, Space, write_space
+from spectraderm.serving.spaces.push import push_model, push_space
 
 README = '---\ntitle: "x"\nemoji: "🔎"\ncolorFrom: "blue"\ncolorTo: "gray"\nsdk: "static"\n---\n'
 

@@ -18,12 +18,12 @@ from PIL import Image
 import spectraderm
 from spectraderm import Classifier
 from spectraderm.errors import MissingExtra, ModelFolderError, SpectraDermError
-from spectraderm.serving import answers, workers
 from spectraderm.serving.about import WORDS, About, about
-from spectraderm.serving.limits import Guards, Limits, Receive, Scope, Send
+from spectraderm.serving.http import answers, workers
+from spectraderm.serving.http.limits import Guards, Limits, Receive, Scope, Send
+from spectraderm.serving.http.rest import create_app
+from spectraderm.serving.http.workers import Pool
 from spectraderm.serving.prediction import Prediction
-from spectraderm.serving.rest import create_app
-from spectraderm.serving.workers import Pool
 
 JPEG = {"content-type": "image/jpeg"}
 Client = httpx.AsyncClient

@@ -19,12 +19,12 @@ from handmade import write_model
 
 import spectraderm
 from spectraderm.errors import ModelFolderError, SpectraDermError
-from spectraderm.serving import server
-from spectraderm.serving.server import ServeOptions, serve
+from spectraderm.serving.http import server
+from spectraderm.serving.http.server import ServeOptions, serve
 
 _START = """
 import sys
-from spectraderm.serving import server
+from spectraderm.serving.http import server
 server.HEAD_SECONDS = 0.4
 workers = int(sys.argv[2])
 server.serve(server.ServeOptions(sys.argv[1], port=0, workers=workers, queue=50, body_seconds=0.4, page=False, grace=5))

@@ -8,7 +8,7 @@ import pytest
 from fastapi import FastAPI
 
 from spectraderm.errors import ModelFolderError, RunFolderError
-from spectraderm.serving.showing import report_app, serve_comparison, serve_report
+from spectraderm.serving.http.showing import report_app, serve_comparison, serve_report
 
 
 def test_a_report_shows_itself_and_nothing_else_of_its_run(tmp_path: Path) -> None:

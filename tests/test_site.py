@@ -23,11 +23,11 @@ from spectraderm.calibration import VERDICTS, Calibration
 from spectraderm.errors import MissingExtra, ModelFolderError, UnreadablePhoto
 from spectraderm.preprocessing import Preprocessing
 from spectraderm.quality import flaws, measure
-from spectraderm.serving import bundling, site
 from spectraderm.serving.about import WORDS
-from spectraderm.serving.bundling import SOURCES, BundlingError
 from spectraderm.serving.finding import find_model
 from spectraderm.serving.reasons import percent, reason
+from spectraderm.serving.spaces import bundling, site
+from spectraderm.serving.spaces.bundling import SOURCES, BundlingError
 
 COMPARED = ("jpeg-30-2", "turned-6", "progressive", "cmyk", "png-alpha", "png-gamma", "webp", "gif-moving", "noise")
 """All fifty photos are compared by `benchmarks/browser.py`."""

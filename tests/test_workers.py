@@ -14,11 +14,11 @@ from handmade import write_model
 
 import spectraderm
 from spectraderm.errors import MissingExtra, ModelFolderError, SpectraDermError, UnreadablePhoto
-from spectraderm.serving import workers
-from spectraderm.serving.engine_process import Died, _Failure
+from spectraderm.serving.http import workers
+from spectraderm.serving.http.engine_process import Died, _Failure
+from spectraderm.serving.http.refusals import NotReady, TooBusy, TooLate, TooSlow
+from spectraderm.serving.http.workers import Pool
 from spectraderm.serving.prediction import Prediction, unusable
-from spectraderm.serving.refusals import NotReady, TooBusy, TooLate, TooSlow
-from spectraderm.serving.workers import Pool
 
 CRASH, HANG = b"crash", b"hang"
 

@@ -83,7 +83,7 @@ def serve(
 ) -> None:
     """Answer over HTTP: POST /predict, and a web page at /. Stores nothing."""
     try:
-        from spectraderm.serving.server import ServeOptions, serve  # noqa: PLC0415
+        from spectraderm.serving.http.server import ServeOptions, serve  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtra(f"the server ({error.name})", "serve") from error
     options = ServeOptions(
@@ -109,7 +109,7 @@ def report(
 ) -> None:
     """Serve the report of a run, its photos among it."""
     try:
-        from spectraderm.serving.showing import serve_report  # noqa: PLC0415
+        from spectraderm.serving.http.showing import serve_report  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtra(f"the server ({error.name})", "serve") from error
     serve_report(run, host, port)
@@ -124,7 +124,7 @@ def compare(
 ) -> None:
     """Show what two models say of one photo."""
     try:
-        from spectraderm.serving.showing import serve_comparison  # noqa: PLC0415
+        from spectraderm.serving.http.showing import serve_comparison  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtra(f"the server ({error.name})", "serve") from error
     serve_comparison([_source(model_a), _source(model_b)], host, port)
@@ -141,8 +141,8 @@ def deploy(
     private: Private = False,
 ) -> None:
     """Write a complete Hugging Face Space folder; upload it only if told to."""
-    from spectraderm.serving.deploy import deploy as write  # noqa: PLC0415
-    from spectraderm.serving.push import push_space  # noqa: PLC0415
+    from spectraderm.serving.spaces.deploy import deploy as write  # noqa: PLC0415
+    from spectraderm.serving.spaces.push import push_space  # noqa: PLC0415
 
     if upload != bool(repo_id):
         raise SpectraDermError("--push and --repo-id go together", "Give both, or neither")
@@ -159,7 +159,7 @@ def push(
     private: Private = False,
 ) -> None:
     """Upload a model folder to the Hugging Face Hub, whole and in one commit."""
-    from spectraderm.serving.push import push_model  # noqa: PLC0415
+    from spectraderm.serving.spaces.push import push_model  # noqa: PLC0415
 
     say(f"Pushed  {push_model(model, repo_id, private)}")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spectraderm.errors import SpectraDermError
 
-ROOTS = ("spectraderm.serving.server", "spectraderm.serving.page")
+ROOTS = ("spectraderm.serving.http.server", "spectraderm.serving.page.mount")
 _ELSEWHERE = {"browser", "spaces", "node_modules", "__pycache__"}
 """Folders of `serving/` that only other doors need."""
 _CODE = {".py", ".pyc", ".pyi"}

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from spectraderm.errors import SpectraDermError
-from spectraderm.serving.limits import App, Gone, Message, Receive, Scope, Send
-from spectraderm.serving.metrics import Metrics
-from spectraderm.serving.refusals import JSON, defect, headers_of, status_of, told
+from spectraderm.serving.http.limits import App, Gone, Message, Receive, Scope, Send
+from spectraderm.serving.http.metrics import Metrics
+from spectraderm.serving.http.refusals import JSON, defect, headers_of, status_of, told
 
 KEY = "record"
 """Where a request's `Record` lies in the ASGI scope's state."""

@@ -8,9 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from spectraderm.errors import SpectraDermError, UnreadablePhoto
-from spectraderm.serving.engine_process import Died, EngineProcess, cores
+from spectraderm.serving.http.engine_process import Died, EngineProcess, cores
+from spectraderm.serving.http.refusals import NotReady, TooBusy, TooLate, TooSlow
 from spectraderm.serving.prediction import Prediction
-from spectraderm.serving.refusals import NotReady, TooBusy, TooLate, TooSlow
 
 QUEUE_PER_WORKER = 16
 _BEFORE_RETRY = 1.0

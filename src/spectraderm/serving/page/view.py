@@ -9,19 +9,19 @@ import jinja2
 
 from spectraderm.errors import SpectraDermError
 from spectraderm.serving.about import WORDS, About, condition
-from spectraderm.serving.overlay import Picture
+from spectraderm.serving.http.refusals import Refusal, status_of, told
+from spectraderm.serving.page.overlay import Picture
 from spectraderm.serving.prediction import Prediction
 from spectraderm.serving.reasons import percent
-from spectraderm.serving.refusals import Refusal, status_of, told
 
 _TEMPLATES = jinja2.Environment(
-    loader=jinja2.PackageLoader("spectraderm.serving"),
+    loader=jinja2.PackageLoader("spectraderm.serving.page"),
     autoescape=True,
     undefined=jinja2.StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
 )
-_FILES = resources.files("spectraderm.serving")
+_FILES = resources.files("spectraderm.serving.page")
 
 
 @dataclass(frozen=True)

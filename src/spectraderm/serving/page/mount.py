@@ -17,13 +17,13 @@ from typing import Any
 from fastapi import FastAPI
 
 from spectraderm.errors import SpectraDermError
-from spectraderm.serving import page_view as view
 from spectraderm.serving.about import WORDS, About
-from spectraderm.serving.overlay import picture
-from spectraderm.serving.page_gate import Gate
-from spectraderm.serving.page_uploads import Uploads
+from spectraderm.serving.http.refusals import told
+from spectraderm.serving.page import view
+from spectraderm.serving.page.gate import Gate
+from spectraderm.serving.page.intake import Uploads
+from spectraderm.serving.page.overlay import picture
 from spectraderm.serving.prediction import Prediction
-from spectraderm.serving.refusals import told
 
 
 def _quiet() -> Path:
@@ -107,7 +107,7 @@ def _mount(app: FastAPI, models: Sequence[_Model], max_mb: float) -> FastAPI:
         show_error=False,
         max_file_size=int(1e6 * max_mb),
         enable_monitoring=False,
-        favicon_path=str(resources.files("spectraderm.serving") / "page_icon.png"),
+        favicon_path=str(resources.files("spectraderm.serving.page") / "icon.png"),
         theme=gr.themes.Base(font=_FONTS, font_mono=("ui-monospace", "monospace")),
         head=view.head(),
     )

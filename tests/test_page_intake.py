@@ -11,9 +11,9 @@ pytest.importorskip("multipart", reason="needs the extra `serve`")
 from starlette.applications import Starlette
 from starlette.routing import Route
 
-from spectraderm.serving import page_uploads
-from spectraderm.serving.page_uploads import Uploads
-from spectraderm.serving.refusals import Malformed
+from spectraderm.serving.http.refusals import Malformed
+from spectraderm.serving.page import intake
+from spectraderm.serving.page.intake import Uploads
 
 
 async def post(uploads: Uploads, **body: Any) -> httpx.Response:  # noqa: ANN401
@@ -39,7 +39,7 @@ def test_uploads_are_bounded() -> None:
 
 
 def test_more_than_there_is_room_for_is_turned_away_until_some_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page_uploads, "KEPT_SECONDS", 0.3)
+    monkeypatch.setattr(intake, "KEPT_SECONDS", 0.3)
 
     async def flood() -> list[int]:
         uploads, body = Uploads(1000), {"files": {"files": ("a", bytes(1000))}}

@@ -8,6 +8,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from spectraderm.errors import SpectraDermError
 from spectraderm.preprocessing import MAX_BYTES
 from spectraderm.serving import learned
 from spectraderm.serving.about import WORDS, condition
-from spectraderm.serving.bundling import SOURCES, bundled
 from spectraderm.serving.classifier import Classifier
+from spectraderm.serving.spaces.bundling import SOURCES, bundled
 
+_EXAMPLES = Path(str(resources.files("spectraderm.serving.page") / "examples"))
 SITE = "site.json"
 """The file that tells such a site from any other folder: its version, its model, and every file's SHA-256."""
 
@@ -80,7 +82,7 @@ def _model(folder: artifacts.ModelFolder) -> dict[str, bytes]:
 
 def _paintings() -> dict[str, bytes]:
     """Painted photos to try."""
-    return {f"examples/{path.name}": path.read_bytes() for path in (SOURCES.parent / "examples").glob("*.jpg")}
+    return {f"examples/{path.name}": path.read_bytes() for path in _EXAMPLES.glob("*.jpg")}
 
 
 def _index(page: str, facts: Mapping[str, Any]) -> str:

@@ -19,9 +19,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from spectraderm.errors import SpectraDermError
 from spectraderm.serving.about import About, about
-from spectraderm.serving.limits import Guards
-from spectraderm.serving.rest import create_app
-from spectraderm.serving.workers import Pool
+from spectraderm.serving.http.limits import Guards
+from spectraderm.serving.http.rest import create_app
+from spectraderm.serving.http.workers import Pool
 
 KEY_VARIABLE = "SPECTRADERM_API_KEY"
 HEAD_SECONDS = 10.0
@@ -207,7 +207,7 @@ def _with_page(app: FastAPI, pool: Pool, known: About, max_mb: float) -> FastAPI
     if importlib.util.find_spec("gradio") is None:
         _say('There is no web page: it needs pip install "spectraderm[page]"')
         return app
-    from spectraderm.serving.page import mount_page  # noqa: PLC0415
+    from spectraderm.serving.page.mount import mount_page  # noqa: PLC0415
 
     return mount_page(app, pool.predict, known, max_mb)
 

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from spectraderm.serving.answers import Asked
-from spectraderm.serving.refusals import Malformed, WrongType
+from spectraderm.serving.http.answers import Asked
+from spectraderm.serving.http.refusals import Malformed, WrongType
 
 MAX_PHOTOS = 16
 _MAX_FIELDS = 4

@@ -77,7 +77,7 @@ def _served(path: Path, folder: ModelFolder, target: str) -> dict[str, bytes]:
 
 def _static(path: Path) -> dict[str, bytes]:
     """A Space that only hands out files: the site, and the model's card and notice where the site has none."""
-    from spectraderm.serving.site import build_site  # noqa: PLC0415 - none but this door needs it
+    from spectraderm.serving.spaces.site import build_site  # noqa: PLC0415 - none but this door needs it
 
     with tempfile.TemporaryDirectory() as around:
         site = Path(around) / "site"

@@ -15,7 +15,7 @@ from pathlib import Path
 from spectraderm.artifacts import sha256
 from spectraderm.errors import MissingExtra, SpectraDermError
 
-SOURCES = Path(str(resources.files("spectraderm.serving") / "browser"))
+SOURCES = Path(str(resources.files("spectraderm.serving.spaces") / "browser"))
 _LOCK = ("package.json", "package-lock.json")
 _RUNTIME = ("ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 _SECONDS = 600

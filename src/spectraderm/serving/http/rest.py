@@ -14,15 +14,15 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from spectraderm.errors import SpectraDermError
-from spectraderm.serving import answers, uploads
 from spectraderm.serving.about import About
-from spectraderm.serving.answers import NOTICE, Answer, Failed, ModelFacts, Score, State, documented
-from spectraderm.serving.journal import KEY, Journal, Record
-from spectraderm.serving.limits import Guards, Limits
-from spectraderm.serving.metrics import CONTENT_TYPE, Metrics
+from spectraderm.serving.http import answers, uploads
+from spectraderm.serving.http.answers import NOTICE, Answer, Failed, ModelFacts, Score, State, documented
+from spectraderm.serving.http.journal import KEY, Journal, Record
+from spectraderm.serving.http.limits import Guards, Limits
+from spectraderm.serving.http.metrics import CONTENT_TYPE, Metrics
+from spectraderm.serving.http.refusals import JSON, Malformed, NotReady, TooBusy, told
+from spectraderm.serving.http.workers import Pool
 from spectraderm.serving.prediction import Prediction
-from spectraderm.serving.refusals import JSON, Malformed, NotReady, TooBusy, told
-from spectraderm.serving.workers import Pool
 
 _OF_PHOTOS = (400, 408, 413, 415, 422, 429, 503)
 """How requests with photos may fail, beside those that any may."""

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from spectraderm.serving.refusals import Malformed, NoKey, SlowBody, TooBusy, TooLarge, WrongType
+from spectraderm.serving.http.refusals import Malformed, NoKey, SlowBody, TooBusy, TooLarge, WrongType
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -9,11 +9,11 @@ from starlette.middleware import Middleware
 from spectraderm import artifacts
 from spectraderm.errors import MissingExtra, RunFolderError
 from spectraderm.serving.about import about
-from spectraderm.serving.journal import Journal
-from spectraderm.serving.limits import Limits
-from spectraderm.serving.metrics import Metrics
-from spectraderm.serving.server import ServeOptions, run
-from spectraderm.serving.workers import Pool
+from spectraderm.serving.http.journal import Journal
+from spectraderm.serving.http.limits import Limits
+from spectraderm.serving.http.metrics import Metrics
+from spectraderm.serving.http.server import ServeOptions, run
+from spectraderm.serving.http.workers import Pool
 
 
 def serve_report(folder: Path, host: str, port: int) -> None:
@@ -52,7 +52,7 @@ def serve_comparison(models: list[str | None], host: str, port: int) -> None:
         MissingExtra: Gradio is not installed.
     """
     try:
-        from spectraderm.serving.page import mount_compare  # noqa: PLC0415
+        from spectraderm.serving.page.mount import mount_compare  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtra(f"the web page ({error.name})", "page") from error
     options = ServeOptions(host=host, port=port, workers=1)
