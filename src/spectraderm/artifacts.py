@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spectraderm.errors import ModelFolderError, RunFolderError
+from spectraderm.reading import read_regular
 
 MANIFEST, AUDIT, SPLIT = "manifest.csv", "audit.json", "split.csv"
 COPIES, MEASUREMENTS, GALLERY = "copies.csv", "measurements.npz", "gallery.html"
@@ -40,6 +41,10 @@ AS_GIVEN = "as-given"
 LOGIT_COLUMNS = ("path", "photo_group", "split", "label")
 """Of `logits.csv`; then one column `logit:<class>` per class, in the order of the model's outputs."""
 
+MAX_FACTS_BYTES, MAX_MODEL_BYTES, MAX_MODEL_FILES = 10_000_000, 2**31, 1000
+"""Of `spectraderm.json`, of all files together (protobuf, and so ONNX, ends there), and how many those may be."""
+
+_AGAIN = "Export or download the model folder again"
 _PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".h5", ".keras"}
 
 
@@ -186,7 +191,7 @@ def read_model_folder(path: Path, only_check: bool = False) -> ModelFolder:
     """Read a model folder and check every file's SHA-256.
 
     Raises:
-        ModelFolderError: it is not a model folder, a file lacks, or one was altered.
+        ModelFolderError: it is not a model folder, a file lacks or leads out of it, or one was altered.
     """
     if path.suffix.lower() in _PICKLES:
         raise ModelFolderError(
@@ -195,24 +200,51 @@ def read_model_folder(path: Path, only_check: bool = False) -> ModelFolder:
         )
     if not (path / FACTS).is_file():
         raise ModelFolderError(f"{path} is not a model folder: it has no {FACTS}", "Give one that `export` wrote")
-    try:
-        facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
-        sums: dict[str, str] = dict(facts["sha256"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ModelFolderError(f"{path / FACTS} is damaged ({error!r})", "Export or download it again") from error
+    facts, sums = _read_facts(path)
     files: dict[str, bytes] = {}
     for name, expected in sums.items():
-        file = path / name
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ModelFolderError(f"{path / FACTS} names a file outside the model folder: {name}")
-        try:
-            data = file.read_bytes()
-        except OSError as error:
-            raise ModelFolderError(f"{file} is missing", "Export or download the model folder again") from error
+        _check_name(path, name)
+        data = _read_part(path, name, MAX_MODEL_BYTES - sum(map(len, files.values())))
         if not only_check and sha256(data) != expected:
-            raise ModelFolderError(f"{file} was altered: its SHA-256 is not the one in {FACTS}", "Export it again")
+            raise ModelFolderError(f"{path / name} was altered: its SHA-256 is not the one in {FACTS}", _AGAIN)
         files[name] = data
     for needed in (MODEL_CONFIG, PREPROCESSOR, ONNX):
         if needed not in files:
-            raise ModelFolderError(f"{path} lists no {needed}", "Export or download the model folder again")
+            raise ModelFolderError(f"{path} lists no {needed}", _AGAIN)
     return ModelFolder(path.name, files, facts)
+
+
+def _read_facts(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What `spectraderm.json` says, and its checksums by file name."""
+    try:
+        facts = json.loads(_read_part(path, FACTS, MAX_FACTS_BYTES))
+        sums = facts["sha256"]
+        if not isinstance(sums, dict) or len(sums) > MAX_MODEL_FILES:
+            raise ValueError("sha256 does not list files")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelFolderError(f"{path / FACTS} is damaged ({error!r})", _AGAIN) from error
+    return facts, sums
+
+
+def _check_name(path: Path, name: str) -> None:
+    """Raise `ModelFolderError` for what is no name of a file in the folder, or that of a pickled model."""
+    if not name.isprintable() or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ModelFolderError(f"{path / FACTS} names a file outside the model folder: {name!r}", _AGAIN)
+    if Path(name).suffix.lower() in _PICKLES:
+        raise ModelFolderError(f"{path / FACTS} lists {name}, which can run code when opened", _AGAIN)
+
+
+def _read_part(path: Path, name: str, most: int) -> bytes:
+    """A file of the folder. Links may lead about inside, or to where the Hugging Face Hub keeps what it downloads."""
+    file = Path(os.path.realpath(path / name))
+    homes = [Path(os.path.realpath(path))]
+    if homes[0].parent.name == "snapshots":
+        homes.append(homes[0].parent.parent / "blobs")
+    if not any(file.is_relative_to(home) for home in homes):
+        raise ModelFolderError(f"{path / name} is a link out of the model folder, which is not followed", _AGAIN)
+    try:
+        return read_regular(file, most)
+    except FileNotFoundError as error:
+        raise ModelFolderError(f"{path / name} is missing", _AGAIN) from error
+    except OSError as error:
+        raise ModelFolderError(f"{path / name} can't be read ({error.strerror})", _AGAIN) from error

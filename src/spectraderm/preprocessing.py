@@ -7,33 +7,44 @@ before a pixel is decoded, and what Pillow converts wrongly (16 bit, alpha, colo
 import io
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
+from spectraderm import headers
 from spectraderm.errors import MissingExtra, RecipeError, UnreadablePhoto
+from spectraderm.headers import MAX_SCANS
+from spectraderm.upright import orientation, to_rgb, turned
+
+__all__ = ["MAX_SCANS", "Photo", "Preprocessing", "check_size", "decode", "to_rgb"]
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 HEIC_SUFFIXES = frozenset({".heic", ".heif"})
 MAX_PIXELS = 64_000_000
+"""Of a JPEG; one of more than `HALVED_PIXELS` is decoded at half its size. Other formats need more memory."""
+HALVED_PIXELS = 16_000_000
+MAX_PIXELS_OF = {
+    "PNG": 25_000_000,
+    "BMP": 25_000_000,
+    "TIFF": 25_000_000,
+    "GIF": 25_000_000,
+    "WEBP": 12_500_000,
+    "HEIF": 25_000_000,
+}
 MAX_BYTES = 100_000_000
+MAX_INPUT_SIDE = 1024
 MIN_SIDE = 16
 MAX_ASPECT = 20
-MAX_SCANS = 64
-BACKGROUND = (255, 255, 255)
-"""Transparent pixels are laid over this colour (white)."""
 
 Pixels = npt.NDArray[np.uint8]
 Resize = Literal["squash", "crop"]
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # once: `catch_warnings` in threads would leave its filters behind
 
-_ORIENTATION_TAG = 0x0112
-_JPEG_SCAN = b"\xff\xda"
 _JPEG_LUMINANCE = np.frombuffer(
     b"\x10\x0b\x0a\x10\x18\x28\x33\x3d\x0c\x0c\x0e\x13\x1a\x3a\x3c\x37"
     b"\x0e\x0d\x10\x18\x28\x39\x45\x38\x0e\x11\x16\x1d\x33\x57\x50\x3e"
@@ -122,9 +133,12 @@ class Preprocessing:
                 mean=rgb_values(config["image_mean"]),
                 std=rgb_values(config["image_std"]),
             )
-            if preprocessing.size < 1 or not 0 < preprocessing.crop_fraction <= 1 or min(preprocessing.std) <= 0:
-                raise ValueError("a size, crop or deviation out of range")
-        except (KeyError, TypeError, ValueError) as error:
+            numbers = (*preprocessing.mean, *preprocessing.std)
+            if not 0 < preprocessing.size <= MAX_INPUT_SIDE or not 0.5 <= preprocessing.crop_fraction <= 1:
+                raise ValueError("a size or crop out of range")
+            if min(preprocessing.std) <= 0 or not np.isfinite(numbers).all():
+                raise ValueError("a mean or deviation out of range")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise RecipeError(f"preprocessor_config.json: {error!r} is missing or not understood") from error
         return preprocessing
 
@@ -149,12 +163,10 @@ def decode(data: bytes, name: str = "photo") -> Photo:
     formats = _formats_for(data, name)
     if len(data) > MAX_BYTES:
         raise UnreadablePhoto(f"{name}: {len(data) / 1e6:.0f} MB is more than {MAX_BYTES / 1e6:.0f} MB")
+    headers.check(data, name)
     try:
-        with Image.open(io.BytesIO(data), formats=formats) as image:
-            _check_header(image, data, name)
-            width, height, kind = *image.size, image.format or ""
-            jpeg_quality = _jpeg_quality(getattr(image, "quantization", {}))
-            rgb = to_rgb(upright(image), name)
+        photo, turn = _opened(data, formats, name)
+        return replace(photo, image=turned(photo.image, turn))
     except UnreadablePhoto:
         raise
     except Image.DecompressionBombError as error:
@@ -165,7 +177,20 @@ def decode(data: bytes, name: str = "photo") -> Photo:
         ) from error
     except Exception as error:  # Pillow's plugins raise nearly anything on damaged bytes
         raise UnreadablePhoto(f"{name}: damaged or incomplete ({error})", "Save or download it again") from error
-    return Photo(rgb, "JPEG" if kind == "MPO" else kind, width, height, jpeg_quality)
+
+
+def _opened(data: bytes, formats: tuple[str, ...], name: str) -> tuple[Photo, int]:
+    """The photo as it is stored, and its EXIF orientation. What the decoder held is free again on return."""
+    with Image.open(io.BytesIO(data), formats=formats) as image:
+        kind = "JPEG" if image.format == "MPO" else image.format or ""
+        width, height = image.size
+        check_size(width, height, name)
+        _check_pixels(width * height, kind, name)
+        if kind == "JPEG" and width * height > HALVED_PIXELS:
+            image.draft(None, ((width + 1) // 2, (height + 1) // 2))
+        quality = _jpeg_quality(getattr(image, "quantization", {}))
+        image.load()
+        return Photo(to_rgb(image, name), kind, width, height, quality), orientation(image, name)
 
 
 def _jpeg_quality(tables: dict[int, Sequence[int]]) -> int:
@@ -176,34 +201,6 @@ def _jpeg_quality(tables: dict[int, Sequence[int]]) -> int:
     scales = np.where(qualities < 50, 5000 // qualities, 200 - 2 * qualities)
     standard = np.clip((scales[:, None] * _JPEG_LUMINANCE.astype(np.int64) + 50) // 100, 1, 255)
     return int(qualities[np.abs(standard.sum(1) - sum(tables[min(tables)])).argmin()])
-
-
-def to_rgb(image: Image.Image, name: str = "photo") -> Image.Image:
-    """Convert any Pillow image to 8-bit RGB: 16 bit scaled, alpha laid over `BACKGROUND`, profiles to sRGB."""
-    if image.mode in ("F", "I"):
-        low, high = (float(value) for value in image.getextrema())  # type: ignore[arg-type]
-        if image.mode == "F" or low < 0 or high > 65535:
-            raise UnreadablePhoto(f"{name}: 32-bit pixel values have no agreed scale", "Save it as 8 or 16 bit")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
-    profile = image.info.get("icc_profile")
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        whole = Image.alpha_composite(Image.new("RGBA", layer.size, (*BACKGROUND, 255)), layer)
-        image = whole.convert("L" if image.mode in ("L", "LA") else "RGB")
-    elif image.mode == "P":
-        image = image.convert("RGB")
-    if profile and image.mode in ("RGB", "CMYK", "L"):
-        try:
-            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if image.mode == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower():
-                return image.convert("RGB")
-            converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-            if converted is not None:
-                return converted
-        except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            pass  # a broken profile says nothing about colour: fall through to the plain conversion
-    return image.convert("RGB")
 
 
 def _formats_for(data: bytes, name: str) -> tuple[str, ...]:
@@ -229,27 +226,9 @@ def check_size(width: int, height: int, name: str) -> None:
         raise UnreadablePhoto(f"{name}: {width}x{height} is a strip, not a photo", "Crop it to the skin")
 
 
-def _check_header(image: Image.Image, data: bytes, name: str) -> None:
-    check_size(*image.size, name)
-    if image.info.get("progressive") and data.count(_JPEG_SCAN) > MAX_SCANS:
-        raise UnreadablePhoto(f"{name}: a progressive JPEG of more than {MAX_SCANS} scans", "Save it again")
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """Turn by the EXIF orientation; a broken tag is ignored. Read after decoding: Pillow turns TIFF by itself."""
-    image.load()
-    try:
-        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
-    except Exception:  # damaged EXIF raises struct, value, syntax and other errors
-        orientation = 1
-    turns = {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }
-    turn = turns.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+def _check_pixels(pixels: int, kind: str, name: str) -> None:
+    most = MAX_PIXELS_OF.get(kind, MAX_PIXELS)
+    if pixels > most:
+        raise UnreadablePhoto(
+            f"{name}: a {kind} of more than {most / 1e6:g} megapixels", "Scale it down, or save it as a JPEG"
+        )

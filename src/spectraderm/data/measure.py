@@ -12,8 +12,9 @@ from spectraderm.data import skin_tone
 from spectraderm.data.skin_tone import SkinTone
 from spectraderm.errors import SpectraDermError
 from spectraderm.hashing import turned_hashes
-from spectraderm.preprocessing import decode
+from spectraderm.preprocessing import MAX_BYTES, decode
 from spectraderm.quality import Quality
+from spectraderm.reading import read_regular
 
 Floats = npt.NDArray[np.float32]
 
@@ -43,7 +44,7 @@ class Measured:
 def measure(root: Path, path: str) -> Measured | str:
     """Read, decode and measure one photo; why it can't be read, where it can't."""
     try:
-        data = (root / path).read_bytes()
+        data = read_regular(root / path, MAX_BYTES)
         photo = decode(data, path)
     except (SpectraDermError, OSError) as error:
         return str(error)

@@ -47,7 +47,7 @@ def about(source: str | None) -> About:
         labels=known.labels,
         display=known.display,
         calibration=known.calibration,
-        preprocessing=Preprocessing.from_hub(folder.json(artifacts.PREPROCESSOR)),
+        preprocessing=known.preprocessing,
         facts=folder.facts,
         card=folder.files.get(artifacts.CARD, b"").decode("utf-8", "replace"),
     )

@@ -11,7 +11,7 @@ from spectraderm import artifacts, hashing
 from spectraderm.calibration import VERDICTS, novelty
 from spectraderm.engine import Answer, Engine, Floats
 from spectraderm.errors import ModelFolderError
-from spectraderm.preprocessing import Pixels, Preprocessing
+from spectraderm.preprocessing import Pixels
 from spectraderm.quality import flaws, measure
 from spectraderm.serving import learned
 from spectraderm.serving.finding import find_model
@@ -19,6 +19,7 @@ from spectraderm.serving.opening import PhotoLike, open_photo
 from spectraderm.serving.prediction import Prediction, unusable
 from spectraderm.serving.reasons import reason
 
+_AGAIN = "Export or download it again"
 __all__ = ["Classifier", "PhotoLike", "Prediction", "load_model"]
 
 
@@ -35,9 +36,9 @@ class Classifier:
     def __init__(self, folder: artifacts.ModelFolder, threads: int = 0) -> None:
         self.facts = folder.facts
         self.model_id = str(folder.facts.get("model_id", folder.name))
-        self.preprocessing = Preprocessing.from_hub(folder.json(artifacts.PREPROCESSOR))
-        self.engine = Engine(folder.files[artifacts.ONNX], f"{folder.name}/{artifacts.ONNX}", threads)
         self._learned = learned.read(folder)
+        self.preprocessing = self._learned.preprocessing
+        self.engine = Engine(folder.files[artifacts.ONNX], f"{folder.name}/{artifacts.ONNX}", threads)
         self.labels, self.calibration = self._learned.labels, self._learned.calibration
         if not self._belongs_together():
             raise ModelFolderError(f"{folder.name}: its files do not belong together", "Export it again")
@@ -74,7 +75,7 @@ class Classifier:
             return unusable(why, self.calibration.coverage, self.model_id)
         answer = self.engine(self.preprocessing(image)[None])
         if not all(np.isfinite(part).all() for part in (answer.logits, answer.features, answer.maps)):
-            raise ModelFolderError(f"{self.model_id} answers with what is no number", "Export or download it again")
+            raise ModelFolderError(f"{self.model_id} answers with what is no number", _AGAIN)
         seen = hashing.nearest(hashing.turned_hashes(image), self._learned.known) <= hashing.MAX_DISTANCE
         return self._judge(answer, seen)
 
@@ -82,6 +83,8 @@ class Classifier:
         strange = novelty(answer.features, self._learned.references)
         judged = self.calibration.judge(answer.logits, strange)
         probabilities = judged.probabilities[0]
+        if not np.isfinite([*probabilities, *strange]).all():
+            raise ModelFolderError(f"{self.model_id} answers with what is no number", _AGAIN)
         order = np.argsort(-probabilities, kind="stable")
         verdict, label = VERDICTS[judged.verdicts[0]], self.labels[order[0]]
         fitting = [self.labels[number] for number in order if judged.sets[0, number]]

@@ -1,6 +1,7 @@
 """A model folder's files, its network aside -> what serving needs to know, checked."""
 
 import io
+import unicodedata
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,10 +10,12 @@ import numpy.typing as npt
 from spectraderm import artifacts
 from spectraderm.artifacts import ModelFolder
 from spectraderm.calibration import Calibration, Features
-from spectraderm.errors import ModelFolderError
+from spectraderm.errors import ModelFolderError, RecipeError
 from spectraderm.hashing import Hashes
+from spectraderm.preprocessing import Preprocessing
 
 _AGAIN = "Export it again"
+_MAX_NAME = 300
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Learned:
         calibration: the settings of its verdicts.
         references: features `float[m, channels]` of training photos, one of every photo group.
         known: hashes `uint8[n, 8]` of the photos that it learned from.
+        preprocessing: how photos become its input.
     """
 
     labels: list[str]
@@ -32,6 +36,7 @@ class Learned:
     calibration: Calibration
     references: Features
     known: Hashes
+    preprocessing: Preprocessing
 
 
 def read(folder: ModelFolder) -> Learned:
@@ -48,6 +53,7 @@ def read(folder: ModelFolder) -> Learned:
         calibration=_calibration(folder, len(labels)),
         references=_references(folder),
         known=_known(folder),
+        preprocessing=_preprocessing(folder),
     )
 
 
@@ -61,12 +67,29 @@ def _labels(folder: ModelFolder) -> list[str]:
         ) from error
     if len(set(labels)) < max(len(labels), 1):
         raise ModelFolderError(f"{folder.name}/{artifacts.MODEL_CONFIG} names a class twice, or none", _AGAIN)
+    _check_shown(folder, labels)
     return labels
 
 
 def _display(folder: ModelFolder, labels: list[str]) -> dict[str, str]:
     names = folder.facts.get("display_names")
-    return {label: str(names.get(label, label)) if isinstance(names, dict) else label for label in labels}
+    shown = {label: str(names.get(label, label)) if isinstance(names, dict) else label for label in labels}
+    _check_shown(folder, [*shown.values(), str(folder.facts.get("model_id", ""))])
+    return shown
+
+
+def _check_shown(folder: ModelFolder, names: list[str]) -> None:
+    """Raise `ModelFolderError` for a name that would move a terminal's cursor, or that no file can hold."""
+    for name in names:
+        if len(name) > _MAX_NAME or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+            raise ModelFolderError(f"{folder.name}: {name[:80]!r} is not a name of a class or a model", _AGAIN)
+
+
+def _preprocessing(folder: ModelFolder) -> Preprocessing:
+    try:
+        return Preprocessing.from_hub(folder.json(artifacts.PREPROCESSOR))
+    except RecipeError as error:
+        raise ModelFolderError(f"{folder.name}/{error.problem}", _AGAIN) from error
 
 
 def _calibration(folder: ModelFolder, classes: int) -> Calibration:
@@ -83,9 +106,11 @@ def _calibration(folder: ModelFolder, classes: int) -> Calibration:
 
 def _references(folder: ModelFolder) -> npt.NDArray[np.float32]:
     array = _array(folder, artifacts.NOVELTY)
-    if array.dtype.kind != "f" or array.ndim != 2 or not array.size or not np.isfinite(array).all():
+    with np.errstate(over="ignore"):
+        features = array.astype(np.float32) if array.dtype.kind == "f" else np.empty(0, np.float32)
+    if features.ndim != 2 or not features.size or not np.isfinite(features).all():
         raise ModelFolderError(f"{folder.name}/{artifacts.NOVELTY} does not hold features", _AGAIN)
-    return array.astype(np.float32)
+    return features
 
 
 def _known(folder: ModelFolder) -> Hashes:

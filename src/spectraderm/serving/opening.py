@@ -1,7 +1,6 @@
 """A photo, however it comes -> an upright RGB image, or an error that names it."""
 
 import os
-import stat
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from spectraderm.errors import UnreadablePhoto
-from spectraderm.preprocessing import MAX_BYTES, check_size, decode, to_rgb, upright
+from spectraderm.preprocessing import MAX_BYTES, check_size, decode
+from spectraderm.reading import read_regular
+from spectraderm.upright import to_rgb, upright
 
 PhotoLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
 """A path, a file's bytes, a Pillow image, or pixels `uint8[h, w]`, `uint8[h, w, 3]` (RGB) or `uint8[h, w, 4]`."""
@@ -35,14 +36,9 @@ def open_photo(photo: PhotoLike) -> Image.Image:
 def _read(path: Path) -> bytes:
     """A file's bytes; what has no end or would wait for a writer, such as a pipe, is refused."""
     try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
-            raise UnreadablePhoto(f"{path}: not a file", "Check the path")
-        if about.st_size > MAX_BYTES:
-            raise UnreadablePhoto(f"{path}: more than {MAX_BYTES // 1_000_000} MB", "Scale it down")
-        return path.read_bytes()
+        return read_regular(path, MAX_BYTES)
     except (OSError, ValueError) as error:
-        raise UnreadablePhoto(f"{path}: {getattr(error, 'strerror', error)}", "Check the path") from error
+        raise UnreadablePhoto(f"{path}: {getattr(error, 'strerror', None) or error}", "Check the path") from error
 
 
 def _from_pillow(photo: Image.Image) -> Image.Image:

@@ -1,0 +1,166 @@
+"""Photos that mean harm, painted: by name, their bytes and what must be answered."""
+
+import io
+import struct
+import zipfile
+
+from conftest import encode, jpeg_of_size, paint, png
+from hostile_metadata import MEGABYTE, METADATA, PHOTO
+from hostile_parts import (
+    Attack,
+    bmp,
+    gif,
+    jpeg_segment,
+    multi_scan,
+    riff,
+    tiff,
+)
+from PIL import Image
+
+
+def _animated(kind: str, frames: int) -> bytes:
+    images = [paint(n % 7 + 1, (32, 32)) for n in range(frames)]
+    return encode(images[0], kind, save_all=True, append_images=images[1:])
+
+
+def _of_strips(count: int) -> bytes:
+    offsets = struct.pack(f"<{count}I", *[8] * count)
+    lengths = struct.pack(f"<{count}I", *[3300] * count)
+    return tiff({256: 1100, 257: count, 278: 1}, arrays={273: offsets, 279: lengths})
+
+
+def _of_tiles(side: int) -> bytes:
+    offsets, counts = (struct.pack(f"<{side * side}I", *[value] * (side * side)) for value in (8, 768))
+    tags = {256: side * 16, 257: side * 16, 322: 16, 323: 16}
+    return tiff(tags, arrays={324: offsets, 325: counts}, drop=(273, 278, 279))
+
+
+def _many_samples() -> bytes:
+    return tiff({}, arrays={258: struct.pack("<I", 8) * (2 * MEGABYTE)})
+
+
+def _zip() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("x.jpg", encode(PHOTO))
+    return stream.getvalue()
+
+
+def _plain(kind: str, size: tuple[int, int], mode: str = "RGB", **options: object) -> bytes:
+    return encode(Image.new(mode, size, 90 if mode in "LP" else (200, 90, 40, 128)[: len(mode)]), kind, **options)
+
+
+def heic(size: tuple[int, int], mode: str = "RGB") -> bytes:
+    import pillow_heif
+
+    stream = io.BytesIO()
+    pillow_heif.from_pillow(Image.new(mode, size, (200, 90, 40, 128)[: len(mode)])).save(
+        stream, quality=30, enc_params={"preset": "ultrafast"}
+    )
+    return stream.getvalue()
+
+
+BOMBS = {
+    "PNG of 13000x13000": Attack(lambda: png(13_000, 13_000, 1, 0, bytes(1625)), "megapixels"),
+    "JPEG header of 30000x30000": Attack(lambda: jpeg_of_size(30_000, 30_000), "megapixels"),
+    "JPEG header of 65500x65500": Attack(lambda: jpeg_of_size(65_500, 65_500), "megapixels"),
+    "WEBP header of 16383x16383": Attack(lambda: riff(16_383, 16_383), "megapixels|damaged"),
+    "GIF header of 65535x65535": Attack(lambda: gif(65_535, 65_535), "megapixels"),
+    "GIF frame of 65535x65535 on a small screen": Attack(lambda: gif(64, 64, (65_535, 65_535)), "megapixels"),
+    "TIFF header of 60000x60000": Attack(lambda: tiff({256: 60_000, 257: 60_000}), "megapixels"),
+    "BMP header of 60000x-60000": Attack(lambda: bmp(60_000, -60_000), "megapixels"),
+    "BMP header of 60000 x lowest height": Attack(lambda: bmp(60_000, -(2**31)), "megapixels|strip"),
+    "PNG of 8000x8000": Attack(lambda: png(8000, 8000, 8, 0, bytes(8000)), "megapixels"),
+}
+
+# the largest photos that are taken; slow to make
+LARGE = {
+    "TIFF of 22,000 strips": Attack(lambda: _of_strips(22_000)),
+    "JPEG of 8000x8000": Attack(lambda: _plain("JPEG", (8000, 8000))),
+    "JPEG of 8000x8000, CMYK": Attack(lambda: encode(Image.new("CMYK", (8000, 8000)), "JPEG")),
+    "JPEG of 8000x8000, progressive": Attack(lambda: _plain("JPEG", (8000, 8000), progressive=True), "megapixels"),
+    "JPEG of 5600x5600, progressive 4:4:4": Attack(
+        lambda: _plain("JPEG", (5600, 5600), progressive=True, subsampling=0)
+    ),
+    "PNG of 5000x5000, RGBA": Attack(lambda: _plain("PNG", (5000, 5000), "RGBA", compress_level=1)),
+    "PNG of 5000x5000, 16 bit grey": Attack(lambda: png(5000, 5000, 16, 0, bytes(10_000))),
+    "WEBP of 3500x3500, RGBA": Attack(lambda: _plain("WEBP", (3500, 3500), "RGBA", lossless=True, method=0)),
+    "GIF of 5000x5000, transparent": Attack(lambda: _plain("GIF", (5000, 5000), "P", transparency=90)),
+    "TIFF of 5000x5000 in one strip, deflated": Attack(
+        lambda: _plain("TIFF", (5000, 5000), compression="tiff_adobe_deflate", strip_size=2**30)
+    ),
+    "HEIC of 5000x5000": Attack(lambda: heic((5000, 5000))),
+    "BMP of 5000x5000": Attack(lambda: _plain("BMP", (5000, 5000))),
+}
+
+SIZES = {
+    "PNG of 1x1": Attack(lambda: png(1, 1, 8, 0, b"\0"), "too small"),
+    "PNG of 1x30000": Attack(lambda: png(1, 30_000, 8, 0, b"\0"), "too small"),
+    "PNG of 30000x1": Attack(lambda: png(30_000, 1, 8, 0, bytes(30_000)), "too small"),
+    "PNG of 30000x16": Attack(lambda: png(30_000, 16, 8, 0, bytes(30_000)), "strip"),
+    "PNG of 0x0": Attack(lambda: png(0, 0, 8, 0, b""), "small|damaged|not a photo"),
+}
+
+SCANS = {
+    "progressive JPEG of 1000 scans": Attack(lambda: multi_scan(1000), "scans"),
+    "sequential JPEG of 1000 scans": Attack(lambda: multi_scan(1000, progressive=False), "scans"),
+    "progressive JPEG of 9 MP and 60 scans of little": Attack(lambda: multi_scan(60, size=(3000, 3000))),
+    "progressive JPEG of 25 MP and 60 scans": Attack(lambda: multi_scan(60, size=(5000, 5000)), "scans"),
+    "progressive JPEG behind a baseline SOF": Attack(
+        lambda: multi_scan(1000, first=jpeg_segment(0xC0, bytes(15))), "scans"
+    ),
+}
+
+FRAMES = {
+    "APNG of 1000 frames": Attack(lambda: _animated("PNG", 1000)),
+    "GIF of 200 frames": Attack(lambda: _animated("GIF", 200)),
+    "WEBP of 1000 frames": Attack(lambda: _animated("WEBP", 1000)),
+    "TIFF of 200 pages": Attack(lambda: _animated("TIFF", 200)),
+    "MPO of 300 photos": Attack(lambda: _animated("MPO", 300)),
+}
+
+TIFFS = {
+    "TIFF whose directory follows itself": Attack(lambda: tiff({}, next_directory=8)),
+    "TIFF of 97,000 tiles": Attack(lambda: _of_tiles(310), "numbers"),
+    "TIFF whose strip counts lie": Attack(lambda: tiff({279: 2**32 - 1})),
+    "TIFF whose strip lies outside": Attack(lambda: tiff({273: 2**32 - 10}), "damaged"),
+    "TIFF whose rows per strip lie": Attack(lambda: tiff({278: 2**32 - 1, 259: 5}), "damaged|not a photo"),
+    "TIFF of one tile of 4 gigapixels": Attack(
+        lambda: tiff({322: 65_536, 323: 65_536, 324: 8, 325: 100, 259: 8}, drop=(273, 279, 278)), "tile|damaged"
+    ),
+    "TIFF of one tile of 500 megapixels": Attack(
+        lambda: tiff({322: 32_768, 323: 16_384, 324: 8, 325: 100, 259: 8}, drop=(273, 279, 278)), "tile|damaged"
+    ),
+    "TIFF of 2 million bits per sample": Attack(_many_samples, "numbers"),
+}
+
+OTHERS = {
+    "BMP, run-length encoded, 20 MB of runs": Attack(
+        lambda: bmp(8000, 2500, 8, 1, b"\1\7" * (10 * MEGABYTE)), "run-length|megapixels"
+    ),
+    "BMP, run-length encoded, jumps": Attack(lambda: bmp(4000, 4000, 8, 1, b"\0\2\xff\xff" * 10_000)),
+    "BMP of depth 99": Attack(lambda: bmp(64, 64, 99), "damaged|not a photo"),
+    "16-bit PNG": Attack(lambda: png(64, 64, 16, 2, bytes(64 * 6))),
+    "CMYK JPEG": Attack(lambda: encode(PHOTO.convert("CMYK"))),
+}
+
+STRANGERS = {
+    "nothing": Attack(lambda: b"", "not a photo"),
+    "text": Attack(lambda: b"just words", "not a photo"),
+    "zeros": Attack(lambda: bytes(MEGABYTE), "not a photo"),
+    "HTML": Attack(lambda: b"<html><script>alert(1)</script>", "not a photo"),
+    "SVG": Attack(lambda: b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>', "not a"),
+    "EPS": Attack(lambda: encode(PHOTO, "EPS"), "not a photo"),
+    "PDF": Attack(lambda: encode(PHOTO, "PDF"), "not a photo"),
+    "PDF with a JPEG behind": Attack(lambda: b"%PDF-1.4\n" + encode(PHOTO), "not a photo"),
+    "PSD": Attack(lambda: struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, 32, 32, 8, 3) + bytes(3090), "not a photo"),
+    "zip": Attack(_zip, "not a photo"),
+    "JPEG with a zip behind": Attack(lambda: encode(PHOTO) + _zip()),
+    "GIF that is a script": Attack(lambda: gif(0x2F2A, 64, (64, 64)) + b"*/=1;alert(1)", "strip"),
+    "cut JPEG": Attack(lambda: encode(PHOTO)[:-200], "damaged"),
+    "cut PNG": Attack(lambda: encode(PHOTO, "PNG")[:-200], "damaged"),
+    "cut WEBP": Attack(lambda: encode(PHOTO, "WEBP")[:-200], "damaged|not a photo"),
+    "header of a JPEG": Attack(lambda: encode(PHOTO)[:100], "damaged|not a photo"),
+}
+
+ATTACKS = BOMBS | SIZES | SCANS | METADATA | FRAMES | TIFFS | OTHERS | STRANGERS

@@ -1,0 +1,256 @@
+"""Model folders that mean harm, written by hand: by name, how they are made and what must be answered.
+
+Every folder lies in a new folder of the temporary one, which whoever runs them clears.
+"""
+
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from conftest import paint
+from handmade import calibration, graph, model_files, write_model
+from hostile_graphs import GRAPHS
+
+import spectraderm
+from spectraderm import artifacts
+from spectraderm.engine import Engine
+from spectraderm.errors import ModelFolderError
+
+_PHOTO = paint(1, (160, 130))
+_SIGNED = (artifacts.MODEL_CONFIG, artifacts.PREPROCESSOR, artifacts.ONNX, artifacts.NOVELTY, artifacts.HASHES)
+_OUTSIDE = Path("/etc/hostname")
+
+
+class Attack(NamedTuple):
+    """What is done to a right model folder, and what it must be refused for; empty where it must answer finitely."""
+
+    harm: Callable[[Path], object]
+    refused: str = ""
+    files: Mapping[str, bytes] | None = None
+    facts: Mapping[str, Any] | None = None
+
+    def build(self) -> bytes:
+        """Write the folder; its path."""
+        folder = write_model(Path(tempfile.mkdtemp()) / "model", files=self.files, facts=self.facts)
+        self.harm(folder)
+        return str(folder).encode()
+
+    def call(self, data: bytes) -> str:
+        """Load it and ask it about a photo."""
+        said = spectraderm.load_model(data.decode(), threads=1).predict(_PHOTO)
+        json.dumps(said.to_dict(), allow_nan=False)
+        return said.verdict
+
+
+def _nothing(folder: Path) -> None:
+    """The folder is harmful as it was written."""
+
+
+def _signed(refused: str, **files: bytes) -> Attack:
+    names = {Path(name).stem.replace("/", "_"): name for name in _SIGNED}
+    return Attack(_nothing, refused, {names[name]: data for name, data in files.items()})
+
+
+def _rewrite(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes()))
+
+
+def _flip(data: bytes) -> bytes:
+    return data[:20] + bytes((data[20] ^ 1,)) + data[21:]
+
+
+def _facts(**changes: object) -> Callable[[Path], object]:
+    """`spectraderm.json` with changes that `write_model` would not write."""
+    return _rewrite(artifacts.FACTS, lambda data: json.dumps(json.loads(data) | changes).encode())
+
+
+def _listing(name: str) -> Callable[[Path], None]:
+    def harm(folder: Path) -> None:
+        path = folder / artifacts.FACTS
+        facts = json.loads(path.read_bytes())
+        facts["sha256"][name] = artifacts.sha256(_OUTSIDE.read_bytes())
+        path.write_text(json.dumps(facts))
+
+    return harm
+
+
+def _linked(name: str, target: str) -> Callable[[Path], None]:
+    """A symbolic link in place of a file that is listed with the right checksum of what it leads to."""
+
+    def harm(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(target)
+        if name != artifacts.FACTS:
+            _listing(name)(folder)
+
+    return harm
+
+
+def _hard_linked(folder: Path) -> None:
+    secret = folder.parent / "secret"
+    secret.write_bytes(b"canary")
+    (folder / artifacts.CARD).hardlink_to(secret)
+    _listing(artifacts.CARD)(folder)
+
+
+def _pipe(folder: Path) -> None:
+    (folder / artifacts.HASHES).unlink()
+    os.mkfifo(folder / artifacts.HASHES)
+
+
+def _gigabyte(name: str) -> Callable[[Path], None]:
+    return lambda folder: os.truncate(folder / name, 3_000_000_000)
+
+
+def _npy(array: object) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, np.asarray(array), allow_pickle=True)
+    return stream.getvalue()
+
+
+def _lying(shape: str) -> bytes:
+    """An array of three numbers that claims another shape."""
+    header = b"{'descr': '<f8', 'fortran_order': False, 'shape': " + shape.encode() + b", }\n"
+    return b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header + bytes(24)
+
+
+FILES = {
+    **{f"{name}, a bit flipped": Attack(_rewrite(name, _flip), "altered") for name in _SIGNED},
+    **{f"{name}, cut": Attack(_rewrite(name, lambda data: data[:-1]), "altered") for name in _SIGNED},
+    **{f"{name}, missing": Attack(lambda folder, name=name: (folder / name).unlink(), "missing") for name in _SIGNED},  # type: ignore[misc]
+    "a pickle that is not listed": Attack(lambda folder: (folder / "model.pkl").write_bytes(b"\x80\x02.")),
+    "a listed pickle": Attack(_nothing, "run code", {"pytorch_model.bin": b"\x80\x02."}),
+    "a listed joblib": Attack(_nothing, "run code", {"head.JOBLIB": b"\x80\x02."}),
+    "a card with a script": Attack(_nothing, "", {artifacts.CARD: b"<script>alert(1)</script>"}),
+    "weights of 3 GB": Attack(_gigabyte(artifacts.ONNX), "more than"),
+    "spectraderm.json of 3 GB": Attack(_gigabyte(artifacts.FACTS), "more than"),
+    "a pipe": Attack(_pipe, "not a file"),
+}
+
+NAMES = {
+    **{
+        f"a file called {name[:20]!r}": Attack(_listing(name), "outside|missing|can't be read")
+        for name in (
+            str(_OUTSIDE),
+            "../" * 9 + "etc/hostname",
+            "onnx/../../x",
+            "a\0b",
+            "\ud800",
+            "a\nb",
+            "",
+            ".",
+            "x" * 300,
+        )
+    },
+    "a link to a file outside": Attack(_linked(artifacts.CARD, str(_OUTSIDE)), "link out"),
+    "a link to a folder outside": Attack(_linked("docs", "/etc"), "link out"),
+    "a link to /dev/zero": Attack(_linked(artifacts.NOVELTY, "/dev/zero"), "link out"),
+    "a link to itself": Attack(_linked(artifacts.NOVELTY, artifacts.NOVELTY), "can't be read|missing"),
+    "spectraderm.json a link outside": Attack(_linked(artifacts.FACTS, str(_OUTSIDE)), "link out"),
+    "a hard link to a secret": Attack(_hard_linked, "altered"),
+    "10,000 files": Attack(_facts(sha256={str(n): "" for n in range(10_000)}), "does not list"),
+}
+
+_CONFIG = b'{"id2label": {"0": "BA- a", "1": "b-c", "2": "%s"}}'
+
+JSONS = {
+    **{
+        f"{name} is {what[:12]!r}": Attack(_rewrite(name, lambda _, what=what: what), "damaged|altered")  # type: ignore[misc]
+        for name in (artifacts.FACTS,)
+        for what in (b"", b"[]", b"1", b"null", b"\xff\xfe", b'{"sha256": 3}', b'{"sha256": [[1, 2]]}', b"[" * 100_000,
+                     b'{"a":' * 100_000, b'{"sha256": {"a": ' + b"9" * 100_000 + b"}}")
+    },
+    **{
+        f"signed config.json is {what[:24]!r}": _signed("damaged|names no|not a JSON|class", config=what)
+        for what in (b"[" * 100_000, b"[]", b'{"id2label": 5}', b'{"id2label": "abc"}', b'{"id2label": null}', b"NaN",
+                     b'{"id2label": {"0": "a"}, "id2label": {}}')
+    },
+    "a class with an escape sequence": _signed("not a name", config=_CONFIG % rb"\u001b[2J"),
+    "a class of half a character": _signed("not a name", config=_CONFIG % rb"\ud800"),
+    "a class of a million letters": _signed("not a name", config=_CONFIG % (b"x" * 1_000_000)),
+    "a model id with an escape sequence": Attack(_nothing, "not a name", facts={"model_id": "\x1b[2J"}),
+    "display names that are numbers": Attack(_nothing, "", facts={"display_names": {"BA- a": 3}}),
+    "a class called as a script": _signed("", config=_CONFIG % b"<script>alert(1)</script>"),
+    **{
+        f"preprocessor with {new}": _signed(
+            "preprocessor|belong",
+            preprocessor_config=model_files()[artifacts.PREPROCESSOR].replace(old.encode(), new.encode()),
+        )
+        for old, new in (('"height": 56', '"height": 1e999'), ('"height": 56', '"height": NaN'),
+                         ('"height": 56', '"height": -1'),
+                         ('"height": 56', '"height": 1000000'), ("0.229", "NaN"),
+                         ("0.485", "Infinity"), ('"size"', '"sizes"'))
+    },
+    "a temperature of next to nothing": Attack(
+        _nothing, "no number", facts={"calibration": calibration(3, temperature=5e-324)}
+    ),
+}  # fmt: skip
+
+ARRAYS = {
+    "novelty.npy of pickled objects": _signed("novelty", novelty=_npy([{"a": 1}])),
+    "training_photos.npy of pickled objects": _signed("training_photos", training_photos=_npy([None])),
+    "novelty.npy of 10^13 rows": _signed("novelty", novelty=_lying("(10000000000000, 3)")),
+    "novelty.npy of 10^10 rows": _signed("novelty", novelty=_lying("(10000000000, 3)")),
+    "novelty.npy of -1 rows": _signed("novelty", novelty=_lying("(-1, 3)")),
+    "novelty.npy with NaN": _signed("novelty", novelty=_npy([[1.0, np.nan, 1.0]])),
+    "novelty.npy beyond single precision": _signed("novelty", novelty=_npy([[1e300, 1.0, 1.0]])),
+    "novelty.npy of zeros": _signed("", novelty=_npy(np.zeros((1, 3)))),
+    "novelty.npy nested 10,000 deep": _signed("novelty", novelty=_lying("(" * 9000)),
+}
+
+
+def flipped_graphs(count: int, seed: int) -> list[bytes]:
+    """The network of a right folder with bits flipped, bytes replaced, parts cut out or doubled."""
+    right, random, made = graph(), np.random.default_rng(seed), []
+    for _ in range(count):
+        data, at = bytearray(right), int(random.integers(len(right)))
+        kind, length = random.integers(4), int(random.integers(1, 40))
+        if kind < 2:
+            for place in random.integers(0, len(right), 1 + 3 * kind):
+                data[place] = data[place] ^ (1 << random.integers(8)) if kind == 0 else random.integers(256)
+        elif kind == 2:
+            del data[at : at + length]
+        else:
+            data[at:at] = data[at : at + length]
+        made.append(bytes(data))
+    return made
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """Many damaged networks, whose checksums were made anew: each is refused or answers, and none ends the process."""
+
+    count: int
+    refused: str = ""
+
+    def build(self) -> bytes:
+        """Nothing is needed but the networks, which are quick to make."""
+        return b""
+
+    def call(self, _data: bytes) -> str:
+        """Load and ask each."""
+        refused, pixels = 0, np.full((1, 56, 56, 3), 90, np.uint8)
+        for network in flipped_graphs(self.count, seed=1):
+            try:
+                Engine(network, threads=1)(pixels)
+            except ModelFolderError:
+                refused += 1
+        if not 0 < refused < self.count:
+            raise ValueError("all of them alike")
+        return f"{refused} of {self.count} refused"
+
+
+ATTACKS: dict[str, Attack | Damaged] = (
+    FILES
+    | NAMES
+    | JSONS
+    | ARRAYS
+    | {name: Attack(_nothing, refused, {artifacts.ONNX: made()}) for name, (made, refused) in GRAPHS.items()}
+    | {"150 networks, damaged and signed anew": Damaged(150)}
+)
