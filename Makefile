@@ -16,7 +16,7 @@ demo: $(VENV)/train.stamp
 	$(BIN)/spectraderm demo --out $(DEMO_OUT) $(if $(DATA),--data "$(DATA)")
 
 test: $(VENV)/dev.stamp
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: lint test
 
