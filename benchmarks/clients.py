@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import os
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -93,9 +95,10 @@ async def crowd(url: str, bodies: list[bytes], clients: int, seconds: float, pau
 
 
 @contextmanager
-def running(program: str, port: int, *options: str) -> Iterator[psutil.Process]:
-    """A server in a process of its own, once it is ready."""
-    with subprocess.Popen([sys.executable, "-c", program, str(port), *options], stderr=subprocess.DEVNULL) as process:
+def running(program: str, port: int, *options: str, journal: Path | None = None) -> Iterator[psutil.Process]:
+    """A server in a process of its own, once it is ready; `journal` is where its stderr goes."""
+    command = [sys.executable, "-c", program, str(port), *options]
+    with Path(journal or os.devnull).open("w") as stderr, subprocess.Popen(command, stderr=stderr) as process:
         try:
             wait_until_ready(f"http://127.0.0.1:{port}")
             yield psutil.Process(process.pid)

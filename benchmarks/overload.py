@@ -7,12 +7,16 @@ Painted photos, the default model, a server of its own process. Refused clients 
 
 import argparse
 import asyncio
+import json
 import os
 import signal
 import statistics
 import time
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import httpx
+import numpy as np
 import psutil
 from clients import OURS, Told, crowd, memory, photos, running
 
@@ -33,7 +37,10 @@ def main() -> None:
 
 def overload(bodies: list[bytes], clients: int, seconds: float) -> bool:
     """More clients than the server can hold, for so long."""
-    with running(OURS, 8300, "--no-page", "--queue", "8") as server:
+    with (
+        NamedTemporaryFile() as file,
+        running(OURS, 8300, "--no-page", "--queue", "8", journal=Path(file.name)) as server,
+    ):
         url = URL.format(port=8300)
         calm = asyncio.run(crowd(url, bodies, 2, 5))
         before, marks = memory(server), []
@@ -55,10 +62,17 @@ def overload(bodies: list[bytes], clients: int, seconds: float) -> bool:
         again = httpx.post(f"{url}/predict", content=bodies[0], headers={"content-type": "image/jpeg"}, timeout=30)
         recovered = time.perf_counter() - start
         after = asyncio.run(crowd(url, bodies, 2, 5))
+        lines = [json.loads(line) for line in Path(file.name).read_text().splitlines() if line.startswith("{")]
+        busy = [line["ms"] for line in lines if line["verdict"] == "TooBusy"]
     print(f"Overload: {clients} clients for {seconds:g} s, 2 of them at a time before and after")
     print(f"  answers by status {told.counts}; {told.rate:.1f} photos/s ({calm.rate:.1f} with 2 clients)")
     print(f"  200: p50 {told.quantile(0.5):.2f} s, p99 {told.quantile(0.99):.2f} s ({calm.quantile(0.99):.2f} with 2)")
-    print(f"  429: p50 {told.quantile(0.5, 429):.3f} s, p99 {told.quantile(0.99, 429):.3f} s")
+    print(
+        f"  429: p50 {told.quantile(0.5, 429):.2f} s, p99 {told.quantile(0.99, 429):.2f} s as these clients see it, who"
+    )
+    print(
+        f"    share the cores; within the server p50 {np.quantile(busy, 0.5)} ms, p99 {np.quantile(busy, 0.99):.0f} ms"
+    )
     half = len(marks) // 2
     print(
         f"  memory {before:.0f} MB before, median {statistics.median(marks[:half]):.0f} in the first half, "

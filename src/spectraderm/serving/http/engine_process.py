@@ -16,6 +16,13 @@ from spectraderm.serving.prediction import Prediction
 
 _SPAWN = multiprocessing.get_context("spawn")  # never forked: the front process has threads
 _LOAD_SECONDS = 120.0
+_NICE = 2
+"""Less urgent than the front process, so that it refuses at once however much the engines have to do."""
+
+
+_THREADS = 2
+"""Of each engine: while others rest, a photo is done sooner; under load it costs nothing (benchmarks/serving.py)."""
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # inherited by the engines: NumPy's threads would wait by spinning
 
 
 class Died(Exception):
@@ -105,9 +112,11 @@ def _work(source: str | None, link: Connection) -> None:
     """What the process does until its parent has gone. A signal to all of a terminal or a service is not for it."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
     Thread(target=_end_with_parent, daemon=True).start()
     try:
-        classifier = load_model(source, threads=1)
+        classifier = load_model(source, threads=_THREADS)
     except SpectraDermError as error:
         link.send(_Failure(type(error), error.problem, error.remedy))
         return

@@ -46,7 +46,7 @@ class Pool:
 
     Args:
         source: the model; see `spectraderm.load_model`.
-        workers: how many processes, each with one thread; 0 is one per core.
+        workers: how many processes, each with two threads; 0 is one per core.
         queue: how many photos may wait; 0 is 16 per process.
         seconds: how long looking at a photo may take.
         batch: how many waiting photos a free process takes at once.
