@@ -106,12 +106,9 @@ def page(browser: Browser, paths: list[Path]) -> list[Said]:
     tab.wait_for_selector("#photo")
     said = []
     for path in paths:
-        tab.evaluate(
-            "document.querySelector('#answer').dataset.old = document.querySelector('#answer .card').outerHTML"
-        )
+        tab.eval_on_selector("#answer .card", "card => card.dataset.old = 'yes'")
         tab.locator("input[type=file]:not(.camera input)").set_input_files(str(path))
-        tab.wait_for_selector("#answer .waiting", state="attached", timeout=5000)
-        card = tab.wait_for_selector("#answer .card h2", timeout=30_000)
+        card = tab.wait_for_selector("#answer .card:not([data-old]) h2", timeout=30_000)
         assert card
         said.append(tab.eval_on_selector("#answer .card", _READ))
     return said
