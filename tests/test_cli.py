@@ -16,6 +16,7 @@ from spectraderm.calibration import VERDICTS
 
 COMMANDS = (
     *("run", "audit", "split", "train", "calibrate", "evaluate", "compare", "reproduce", "export", "predict", "demo"),
+    *("serve", "page", "deploy", "push"),
 )
 FIELDS = {
     *("path", "verdict", "reason", "label", "display_name", "probability", "probabilities", "prediction_set"),
@@ -38,7 +39,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
-    heavy = ("numpy", "PIL", "onnxruntime", "torch", "transformers", "pydantic", "sklearn", "matplotlib", "jinja2")
+    heavy = ("numpy", "PIL", "onnxruntime", "torch", "transformers", "pydantic", "sklearn", "matplotlib", "jinja2", "fastapi", "gradio")
     end = f"import sys, atexit; atexit.register(lambda: print([n for n in {heavy!r} if n in sys.modules]))\n"
     command = [sys.executable, "-c", end + START[-1], "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

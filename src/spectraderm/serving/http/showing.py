@@ -51,12 +51,12 @@ def serve_comparison(models: list[str | None], host: str, port: int) -> None:
         ModelFolderError: as `spectraderm.load_model`.
         MissingExtra: Gradio is not installed.
     """
+    knowns = [about(model) for model in models]
     try:
         from spectraderm.serving.page.mount import mount_compare  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtra(f"the web page ({error.name})", "page") from error
     options = ServeOptions(host=host, port=port, workers=1)
-    knowns = [about(model) for model in models]
     pools = [Pool(model, options.workers, options.queue, options.seconds) for model in models]
     journal = Middleware(Journal, metrics=Metrics(pools[0]), draining=lambda: pools[0].draining)
     app = FastAPI(openapi_url=None, middleware=[journal, Middleware(Limits, guards=options.guards, over=lambda: False)])
