@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import encode, paint
 from handmade import write_model
@@ -73,10 +74,8 @@ class Running:
 
     def engines(self) -> list[int]:
         """The numbers of its engine processes."""
-        listed = subprocess.run(
-            ["ps", "-o", "pid=,args=", "--ppid", str(self.process.pid)], capture_output=True, text=True, check=False
-        )
-        return [int(line.split()[0]) for line in listed.stdout.splitlines() if "spawn_main" in line]
+        below = psutil.Process(self.process.pid).children()
+        return [one.pid for one in below if any("spawn_main" in word for word in one.cmdline())]
 
     def end(self) -> None:
         self.process.kill()
