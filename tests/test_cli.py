@@ -39,7 +39,19 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
-    heavy = ("numpy", "PIL", "onnxruntime", "torch", "transformers", "pydantic", "sklearn", "matplotlib", "jinja2", "fastapi", "gradio")
+    heavy = (
+        "numpy",
+        "PIL",
+        "onnxruntime",
+        "torch",
+        "transformers",
+        "pydantic",
+        "sklearn",
+        "matplotlib",
+        "jinja2",
+        "fastapi",
+        "gradio",
+    )
     end = f"import sys, atexit; atexit.register(lambda: print([n for n in {heavy!r} if n in sys.modules]))\n"
     command = [sys.executable, "-c", end + START[-1], "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
