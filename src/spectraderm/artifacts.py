@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -157,6 +156,16 @@ class ModelFolder:
     files: dict[str, bytes]
     facts: dict[str, Any]
 
+    @property
+    def model_id(self) -> str:
+        """What its predictions call it."""
+        return str(self.facts.get("model_id", self.name))
+
+    @property
+    def card(self) -> str:
+        """The model card, Markdown; empty where it has none."""
+        return self.files.get(CARD, b"").decode("utf-8", "replace")
+
     def json(self, name: str) -> dict[str, Any]:
         """One of its JSON files."""
         try:
@@ -169,22 +178,26 @@ class ModelFolder:
 
 
 def write_model_folder(target: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
-    """Write a model folder: everything into a folder beside it, checksums last, then one rename."""
+    """Write a model folder with its checksums, whole; replaces one that is there, and nothing else."""
+    if target.exists():
+        read_model_folder(target, only_check=True)
+    sums = {name: sha256(data) for name, data in sorted(files.items())}
+    write_folder(target, {**files, FACTS: json_bytes({**facts, "sha256": sums})})
+
+
+def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of these files in their order: all of them into one beside it, then renamed.
+
+    What is at `target` by then is deleted; whether it may be is for who calls this to check.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as around:
+        staging = Path(around) / "new"
         for name, data in files.items():
             write_bytes(staging / name, data)
-        sums = {name: sha256(data) for name, data in sorted(files.items())}
-        write_json(staging / FACTS, {**facts, "sha256": sums})
-        staging.chmod(0o755)
         if target.exists():
-            read_model_folder(target, only_check=True)  # never replace a folder that is not a model folder
-            shutil.rmtree(target)
+            target.rename(Path(around) / "before")
         staging.rename(target)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
 
 
 def read_model_folder(path: Path, only_check: bool = False) -> ModelFolder:

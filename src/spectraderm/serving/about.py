@@ -43,13 +43,13 @@ def about(source: str | None) -> About:
     folder = artifacts.read_model_folder(find_model(source))
     known = learned.read(folder)
     return About(
-        model_id=str(folder.facts.get("model_id", folder.name)),
+        model_id=folder.model_id,
         labels=known.labels,
         display=known.display,
         calibration=known.calibration,
         preprocessing=known.preprocessing,
         facts=folder.facts,
-        card=folder.files.get(artifacts.CARD, b"").decode("utf-8", "replace"),
+        card=folder.card,
     )
 
 

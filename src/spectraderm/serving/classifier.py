@@ -35,7 +35,7 @@ class Classifier:
 
     def __init__(self, folder: artifacts.ModelFolder, threads: int = 0) -> None:
         self.facts = folder.facts
-        self.model_id = str(folder.facts.get("model_id", folder.name))
+        self.model_id = folder.model_id
         self._learned = learned.read(folder)
         self.preprocessing = self._learned.preprocessing
         self.engine = Engine(folder.files[artifacts.ONNX], f"{folder.name}/{artifacts.ONNX}", threads)

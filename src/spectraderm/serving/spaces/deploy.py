@@ -52,8 +52,8 @@ def _subject(folder: ModelFolder, title: str, hub: str) -> Subject:
     return Subject(
         title=title,
         conditions=[known.display[label] for label in known.labels],
-        model_id=str(folder.facts.get("model_id", folder.name)),
-        card=folder.files.get(artifacts.CARD, b"").decode("utf-8", "replace"),
+        model_id=folder.model_id,
+        card=folder.card,
         hub=hub,
     )
 

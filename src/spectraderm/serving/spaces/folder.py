@@ -1,7 +1,6 @@
 """A Space as a folder: written whole or not at all, and read back only if it is as it was written."""
 
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -41,16 +40,9 @@ def check_free(out: Path) -> None:
 def write_space(out: Path, space: Space) -> None:
     """Write it into a folder beside `out`, the manifest last, then rename. Replaces a Space that is unaltered."""
     check_free(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as around:
-        staging = Path(around) / "space"
-        for name, data in space.files.items():
-            artifacts.write_bytes(staging / name, data)
-        sums = {name: artifacts.sha256(data) for name, data in sorted(space.files.items())}
-        artifacts.write_json(staging / MANIFEST, {"target": space.target, "sha256": sums})
-        if out.exists():
-            out.rename(Path(around) / "before")
-        staging.rename(out)
+    sums = {name: artifacts.sha256(data) for name, data in sorted(space.files.items())}
+    manifest = artifacts.json_bytes({"target": space.target, "sha256": sums})
+    artifacts.write_folder(out, {**space.files, MANIFEST: manifest})
 
 
 def read_space(folder: Path) -> Space:

@@ -5,8 +5,6 @@ Any web server can give it away, as files; it needs no other host, and after the
 
 import html
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -52,7 +50,7 @@ def build_site(model: Path, out: Path) -> None:
     files["sw.js"] = f"const SITE={json.dumps({'version': version, 'files': kept})};".encode() + files["sw.js"]
     sums["sw.js"] = artifacts.sha256(files["sw.js"])
     about = {"spectraderm_site": version, "model_id": facts["model_id"], "sha256": sums}
-    _write(out, files | {SITE: artifacts.json_bytes(about)})
+    artifacts.write_folder(out, files | {SITE: artifacts.json_bytes(about)})
 
 
 def _model(folder: artifacts.ModelFolder) -> dict[str, bytes]:
@@ -104,18 +102,3 @@ def _refuse_other(out: Path) -> None:
         ours = False
     if not ours and (out.exists() or out.is_symlink()):
         raise SiteError(f"{out} is there already, and is not a site that SpectraDerm wrote", "Give another folder")
-
-
-def _write(out: Path, files: Mapping[str, bytes]) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    try:
-        for name, data in files.items():
-            artifacts.write_bytes(staging / name, data)
-        staging.chmod(0o755)
-        if out.exists():
-            shutil.rmtree(out)
-        staging.rename(out)
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
