@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -70,7 +72,9 @@ def serve(
     host: Host = "127.0.0.1",
     port: Port = 8000,
     workers: Annotated[int, typer.Option(min=0, help="Processes that classify; 0: one per core.")] = 0,
-    batch: Annotated[int, typer.Option(min=1, help="Waiting photos that one process takes at once.")] = 1,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Waiting photos that one process takes at a time, to look at one by one.")
+    ] = 1,
     queue: Annotated[int, typer.Option(min=0, help="Photos that may wait; past it 429. 0: 16 per process.")] = 0,
     max_mb: Annotated[int, typer.Option(min=1, max=100, help="Size of a request, in MB.")] = 16,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time that one photo may take.")] = 10,
@@ -82,10 +86,8 @@ def serve(
     page: Annotated[bool, typer.Option("--page/--no-page", help="Also serve the web page, at /.")] = True,
 ) -> None:
     """Answer over HTTP: POST /predict, and a web page at /. Stores nothing."""
-    try:
+    with _installed():
         from spectraderm.serving.http.server import ServeOptions, serve  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise MissingExtra(f"the server ({error.name})", "serve") from error
     options = ServeOptions(
         model=_source(model),
         host=host,
@@ -108,10 +110,8 @@ def report(
     run: Annotated[Path, typer.Argument(help="Run folder.")], host: Host = "127.0.0.1", port: Port = 8000
 ) -> None:
     """Serve the report of a run, its photos among it."""
-    try:
+    with _installed():
         from spectraderm.serving.http.showing import serve_report  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise MissingExtra(f"the server ({error.name})", "serve") from error
     serve_report(run, host, port)
 
 
@@ -123,10 +123,8 @@ def compare(
     port: Port = 8000,
 ) -> None:
     """Show what two models say of one photo."""
-    try:
+    with _installed():
         from spectraderm.serving.http.showing import serve_comparison  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise MissingExtra(f"the server ({error.name})", "serve") from error
     serve_comparison([_source(model_a), _source(model_b)], host, port)
 
 
@@ -162,6 +160,15 @@ def push(
     from spectraderm.serving.spaces.push import push_model  # noqa: PLC0415
 
     say(f"Pushed  {push_model(model, repo_id, private)}")
+
+
+@contextmanager
+def _installed() -> Iterator[None]:
+    """Says which extra is missing where the server can't be imported."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"the server ({error.name})", "serve") from error
 
 
 def _source(model: str) -> str | None:

@@ -22,7 +22,6 @@ _NICE = 2
 
 _THREADS = 2
 """Of each engine: while others rest, a photo is done sooner; under load it costs nothing (benchmarks/serving.py)."""
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # inherited by the engines: NumPy's threads would wait by spinning
 
 
 class Died(Exception):
@@ -73,6 +72,7 @@ class EngineProcess:
             ModelFolderError: the model can't be loaded, or not in time.
         """
         self.kill()
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # inherited: NumPy's own threads would wait by spinning
         self._link, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_work, args=(self._source, theirs), name="engine", daemon=True)
         self._process.start()
