@@ -38,7 +38,7 @@ class ServeOptions:
         model: see `spectraderm.load_model`.
         host, port: where; port 0 is any that is free.
         workers: engine processes; 0 is one per core.
-        batch: how many waiting photos a free process takes at once.
+        batch: how many waiting photos a free process takes at a time, to look at one by one.
         queue: how many photos may wait; 0 is 16 per process.
         max_mb: of one request's body, in 10^6 bytes; 16 such bodies may be in memory.
         seconds: how long a photo may wait, and how long looking at it may take.

@@ -49,7 +49,7 @@ class Pool:
         workers: how many processes, each with two threads; 0 is one per core.
         queue: how many photos may wait; 0 is 16 per process.
         seconds: how long looking at a photo may take.
-        batch: how many waiting photos a free process takes at once.
+        batch: how many waiting photos a free process takes at a time, to look at one by one.
         patience: how many seconds a photo may wait for its turn; by default `seconds`.
 
     Attributes:
