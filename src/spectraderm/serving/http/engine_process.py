@@ -18,10 +18,8 @@ _SPAWN = multiprocessing.get_context("spawn")  # never forked: the front process
 _LOAD_SECONDS = 120.0
 _NICE = 2
 """Less urgent than the front process, so that it refuses at once however much the engines have to do."""
-
-
 _THREADS = 2
-"""Of each engine: while others rest, a photo is done sooner; under load it costs nothing (benchmarks/serving.py)."""
+"""Of each engine: while others rest, a photo is done sooner, and under load it costs nothing."""
 
 
 class Died(Exception):
