@@ -7,12 +7,16 @@
 Not a medical device; nothing it says is a diagnosis.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spectraderm.errors import SpectraDermError
     from spectraderm.serving.classifier import Classifier, Prediction, load_model
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+"""Or ONNX Runtime reports to its makers from its import on, and leaves a number of this user in ~/.cache."""
 
 __all__ = ["Classifier", "Prediction", "SpectraDermError", "load_model"]
 
