@@ -19,7 +19,7 @@ from PIL import Image
 
 from spectraderm import headers
 from spectraderm.errors import UnreadablePhoto
-from spectraderm.preprocessing import HALVED_PIXELS, decode
+from spectraderm.preprocessing import SHORTEST_SIDE, Preprocessing, decode
 from spectraderm.serving.opening import open_photo
 from spectraderm.upright import upright
 
@@ -101,13 +101,28 @@ def test_scans_are_counted_whatever_they_hold(scans: int, taken: bool, progressi
             decode(data)
 
 
-def test_a_large_jpeg_is_decoded_at_half_its_size() -> None:
-    photo = paint(2, (4100, 4000))
-    assert photo.width * photo.height > HALVED_PIXELS
+@pytest.mark.parametrize(
+    ("size", "scale"),
+    [((2 * SHORTEST_SIDE - 1, 2000), 1), ((2000, 2 * SHORTEST_SIDE), 2), ((3001, 2689), 4), ((6500, 5400), 8),
+     ((20_000, 1001), 2)],
+)  # fmt: skip
+def test_a_large_jpeg_is_decoded_at_a_part_of_its_size(size: tuple[int, int], scale: int) -> None:
+    photo = paint(2, size)
     found = decode(encode(photo, quality=95))
-    assert (found.width, found.height, found.image.size) == (4100, 4000, (2050, 2000))
-    small = photo.resize((2050, 2000), Image.Resampling.BOX)
-    assert np.abs(np.asarray(found.image, np.int16) - np.asarray(small, np.int16)).mean() < 2
+    expected = photo.reduce(scale)
+    assert (found.width, found.height, found.image.size) == (*size, expected.size)
+    assert np.abs(np.asarray(found.image, np.int16) - np.asarray(expected, np.int16)).mean() < 2
+
+
+def test_a_larger_input_gets_more_of_a_large_jpeg() -> None:
+    data = encode(paint(2, (2800, 2100)))
+    assert decode(data).image.size == (1400, 1050)
+    assert decode(data, shortest_side=Preprocessing(size=448).shortest_side).image.size == (2800, 2100)
+    assert Preprocessing(size=224).shortest_side == Preprocessing(size=96).shortest_side == SHORTEST_SIDE
+
+
+def test_other_formats_keep_their_size() -> None:
+    assert decode(encode(paint(2, (1500, 1400)), "PNG", compress_level=1)).image.size == (1500, 1400)
 
 
 def test_bands_leave_no_seam() -> None:

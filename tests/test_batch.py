@@ -3,6 +3,9 @@ import dataclasses
 import io
 import json
 import os
+import threading
+import time
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -11,9 +14,10 @@ from handmade import LABELS, calibration, write_model
 from PIL import Image
 
 import spectraderm
-from spectraderm import Classifier, Prediction, artifacts, hashing
+from spectraderm import Classifier, Prediction, artifacts, hashing, tuning
+from spectraderm.choices import Choice
 from spectraderm.errors import SpectraDermError, UnreadablePhoto
-from spectraderm.serving import batch
+from spectraderm.serving import batch, walking
 
 ODD = ("[red]x[/red]", "a[1]", "ünï 中", "line\nbreak", 'quo"te, comma', "=1+1")
 
@@ -114,6 +118,69 @@ def test_stdin_is_a_photo(here: Path, model: Classifier) -> None:
     assert other == model.predict("b.jpg")
     assert isinstance(all_of(model, "-", stdin=b"no photo")[0][1], UnreadablePhoto)
     assert isinstance(all_of(model, "-")[0][1], UnreadablePhoto)
+
+
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two photos are many, and two threads take them."""
+    monkeypatch.setattr(batch, "FEW", 1)
+    monkeypatch.setattr(tuning, "tuned", lambda *_: Choice("onnxruntime", 0, 2, 1))
+
+
+@pytest.mark.usefixtures("many")
+def test_many_photos_are_answered_as_few_are(here: Path, model: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(*(f"f/{number:02}.jpg" for number in range(30)), "z.jpg")
+    Path("f/17.jpg").write_bytes(b"no photo")
+    names, given = ["f", "missing.jpg", "-", "z.jpg"], Path("f/03.jpg").read_bytes()
+    results = all_of(model, *names, stdin=given)
+    monkeypatch.setattr(batch, "FEW", 99)
+    expected = all_of(model, *names, stdin=given)
+    assert [(path, str(one)) for path, one in results] == [(path, str(one)) for path, one in expected]
+    assert len({str(one) for _, one in results}) == 32  # of 33: stdin is a photo once more
+
+
+@pytest.mark.usefixtures("many")
+def test_many_photos_are_not_looked_for_long_before_they_are_wanted(
+    here: Path, model: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(*(f"f/{number:02}.jpg" for number in range(40)))
+    seen: list[str] = []
+    found_by = walking.found_by
+    monkeypatch.setattr(batch, "found_by", lambda names: (seen.append(one[0]) or one for one in found_by(names)))  # type: ignore[func-returns-value]
+    for done, _ in enumerate(batch.predict(model, ["f"], io.BytesIO())):
+        assert len(seen) <= done + 12
+
+
+@pytest.mark.usefixtures("many")
+def test_who_stops_listening_stops_the_work(here: Path, model: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(*(f"f/{number:02}.jpg" for number in range(20)))
+    asked: list[str] = []
+    monkeypatch.setattr(Classifier, "predict", lambda _, photo: asked.append(photo) or time.sleep(0.1))  # type: ignore[func-returns-value]
+    before = threading.active_count()
+    results = batch.predict(model, ["f"], io.BytesIO())
+    next(results)
+    assert isinstance(results, Generator)
+    results.close()
+    waited = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < waited:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+    assert len(asked) < 7  # of nine that were begun
+
+
+@pytest.mark.parametrize("name", [".", "f", "./f/", "f/sub"])
+def test_the_walk_is_in_the_order_of_sorted_paths(name: str, here: Path) -> None:
+    put(*(f"f/{one}.jpg" for one in ("a", "a/b", "a-b", "a b", "A", "é", "sub/b/c", "sub/b-c", "sub.d/e", "10", "9")))
+    below = sorted(path for path in Path(name).rglob("*") if path.is_file())
+    assert batch.find(name) == [str(path) for path in below if path.suffix == ".jpg"] != []
+
+
+def test_the_walk_gives_the_first_photo_before_it_has_seen_all(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put("f/a/1.jpg", "f/b/2.jpg", "f/c/3.jpg")
+    seen, scan = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: seen.append(str(folder)) or scan(folder))  # type: ignore[func-returns-value]
+    assert next(batch.walk("f")) == "f/a/1.jpg"
+    assert seen == ["f", "f/a"]
 
 
 def test_json_lines_hold_the_whole_prediction(here: Path, model: Classifier) -> None:

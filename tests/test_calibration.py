@@ -12,6 +12,7 @@ from spectraderm.calibration import (
     RAPS_PENALTY,
     VERDICTS,
     Calibration,
+    References,
     SetMethod,
     novelty,
     prediction_sets,
@@ -94,6 +95,16 @@ def test_novelty_of_one_photo_is_that_among_many() -> None:
     features, references = (random.normal(size=(count, 64)).astype(np.float32) for count in (30, 9))
     alone = [novelty(one[None], references)[0] for one in features]
     np.testing.assert_allclose(novelty(features, references), alone, atol=1e-6)
+
+
+def test_references_are_asked_once_or_often_with_the_same_answer() -> None:
+    random = np.random.default_rng(3)
+    features, known = (random.normal(size=(count, 40)).astype(np.float16) for count in (5, 6))
+    references = References(known)
+    assert references.channels == 40
+    for _ in range(2):
+        np.testing.assert_array_equal(references.novelty(features), novelty(features, known))
+        np.testing.assert_array_equal(references.novelty(features[:1]), novelty(features[:1], known))
 
 
 def judged(logits: list[list[float]], novelties: list[float], settings: Calibration = SETTINGS) -> list[str]:

@@ -48,6 +48,16 @@ def test_a_flat_photo_is_not_hashed_by_rounding_errors(colour: tuple[int, int, i
     assert (bits(turned_hashes(flat)[0]) == imagehash.phash(flat).hash.reshape(-1)).all()
 
 
+@pytest.mark.parametrize("size", [(1023, 1400), (1024, 1400), (2600, 1900)])
+def test_a_large_photo_is_hashed_as_its_reduction_and_stays_its_own_copy(size: tuple[int, int]) -> None:
+    noise = np.random.default_rng(6).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    photo = Image.blend(paint(6, size), Image.fromarray(noise), 0.9)  # fine enough for a reduction to round elsewhere
+    small = photo.reduce(max(min(size) // 512, 1))
+    assert (turned_hashes(photo) == turned_hashes(small)).all()
+    assert (bits(turned_hashes(photo)[0]) == imagehash.phash(small).hash.reshape(-1)).all()
+    assert nearest(turned_hashes(photo), np.packbits(imagehash.phash(photo).hash)[None]) <= 4
+
+
 def test_nearest_is_the_smallest_of_all_distances() -> None:
     random = np.random.default_rng(0)
     known = random.integers(0, 256, (40, 8), dtype=np.uint8)

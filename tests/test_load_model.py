@@ -12,6 +12,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundEr
 
 import spectraderm
 from spectraderm import artifacts
+from spectraderm.engine import Engine
 from spectraderm.errors import ModelFolderError, SpectraDermError
 
 
@@ -84,11 +85,22 @@ def npy(array: object) -> bytes:
 @pytest.mark.parametrize(
     "data",
     [b"", b"no array", npy(np.ones((4, 3)))[:90], npy([{"a": 1}]), npy(np.ones(3)), npy(np.ones((4, 3), int)),
-     npy(np.ones((0, 3))), npy([[1.0, np.nan, 1.0]]), npy([[1.0, np.inf, 1.0]]), npy(np.ones((4, 2))),
+     npy(np.ones((0, 3))), npy([[1.0, np.nan, 1.0]]), npy([[1.0, np.inf, 1.0]]),
      npy(np.ones((4, 3))).replace(b"(4, 3)", b"(4e9,3")],
 )  # fmt: skip
 def test_damaged_references_are_refused(data: bytes, tmp_path: Path) -> None:
-    refused(write_model(tmp_path / "model", files={artifacts.NOVELTY: data}), r"novelty\.npy|not belong together")
+    refused(write_model(tmp_path / "model", files={artifacts.NOVELTY: data}), r"novelty\.npy")
+
+
+def test_references_of_another_network_are_refused_with_the_first_photo(tmp_path: Path) -> None:
+    model = spectraderm.load_model(write_model(tmp_path / "model", files={artifacts.NOVELTY: npy(np.ones((4, 2)))}))
+    with pytest.raises(ModelFolderError, match="do not belong together"):
+        model.predict(paint(1))
+
+
+def test_loading_asks_the_network_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Engine, "__call__", lambda *_: pytest.fail("was asked"))
+    spectraderm.load_model(write_model(tmp_path / "model"))
 
 
 @pytest.mark.parametrize(

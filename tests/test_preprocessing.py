@@ -169,6 +169,18 @@ def test_of_several_frames_the_first_counts(kind: str, expected: str) -> None:
     assert difference(photo.image) < 12
 
 
+def test_what_is_rgb_already_is_copied_without_its_metadata() -> None:
+    given = paint(1)
+    given.info = {"icc_profile": b"no profile", "exif": b"x", "comment": "x"}
+    copy = to_rgb(given)
+    assert (copy.info, difference(copy)) == ({}, 0)
+    copy.paste(0, (0, 0, 9, 9))
+    assert difference(given) == 0
+    assert given.info["comment"] == "x"
+    given.info = {"transparency": given.getpixel((5, 5))}
+    assert to_rgb(given).getpixel((5, 5)) == (255, 255, 255)
+
+
 def test_decoding_in_threads_leaves_the_warning_filters() -> None:
     data, before = encode(paint(1, (16, 16))), list(warnings.filters)
     with ThreadPoolExecutor(8) as pool:

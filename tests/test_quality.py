@@ -163,6 +163,27 @@ def test_texts_are_sentences() -> None:
         assert all(text.endswith(".") and text[0].isupper() for flaw in found for text in (flaw.reason, flaw.remedy))
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_the_numbers_are_those_of_numpy_s_own_statistics(seed: int) -> None:
+    """Photos of the working size, which nothing resizes; every third is grey, where a level is exactly one."""
+    image = paint(seed, (128, 128)) if seed % 3 else skin((128, 128), seed).convert("L").convert("RGB")
+    found, pixels = measure(image), np.asarray(image)
+    grey = np.tensordot(pixels.astype(np.float32), np.array((0.299, 0.587, 0.114), np.float32), 1)
+    lines = [np.abs(np.diff(grey, axis=axis)) < 1 for axis in (0, 1)]
+    coarse = np.unique(pixels.reshape(-1, 3) // 16, axis=0, return_counts=True)[1]
+    expected = {
+        "brightness": grey.mean(),
+        "shadows": np.percentile(grey.astype(np.float64), 2),
+        "highlights": np.percentile(grey.astype(np.float64), 98),
+        "dark": (grey < 16).mean(),
+        "blown": (pixels > 250).all(-1).mean(),
+        "contrast": pixels.reshape(-1, 3).std(0).max(),
+        "flat": (lines[0][:, :-1] & lines[1][:-1]).mean(),
+        "few_colours": np.sort(coarse)[-8:].sum() / coarse.sum(),
+    }
+    assert {name: getattr(found, name) for name in expected} == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("size", [(16, 16), (20, 400), (3000, 150)])
 def test_any_size_can_be_measured(size: tuple[int, int]) -> None:
     assert np.isfinite(astuple(measure(paint(1, size)))).all()

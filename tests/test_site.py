@@ -21,7 +21,7 @@ from playwright.sync_api import Browser, Page
 from spectraderm import artifacts, hashing, load_model
 from spectraderm.calibration import VERDICTS, Calibration
 from spectraderm.errors import MissingExtra, ModelFolderError, UnreadablePhoto
-from spectraderm.preprocessing import Preprocessing
+from spectraderm.preprocessing import Preprocessing, decoding_scale
 from spectraderm.quality import flaws, measure
 from spectraderm.serving.about import WORDS
 from spectraderm.serving.finding import find_model
@@ -149,7 +149,7 @@ def _show(page: Page, address: str, photo: bytes) -> None:
 
 
 def test_resizing_measures_and_hashes_are_python_s_to_the_bit(tmp_path: Path) -> None:
-    sizes = ((320, 240), (97, 131), (128, 128), (60, 700), (1100, 300), (257, 513))
+    sizes = ((320, 240), (97, 131), (128, 128), (60, 700), (1100, 300), (257, 513), (1025, 1030))
     images = [painted(number, size) for number, size in enumerate(sizes)]
     for number, image in enumerate(images):
         (tmp_path / f"{number}.rgb").write_bytes(image.tobytes())
@@ -174,6 +174,21 @@ def test_resizing_measures_and_hashes_are_python_s_to_the_bit(tmp_path: Path) ->
         assert found["quality"] == pytest.approx(vars(quality), rel=1e-4)
         against = [flaw for flaw in flaws(quality, *image.size) if flaw.unusable]
         assert found["why"] == (f"{against[0].reason} {against[0].remedy}" if against else None)
+
+
+def test_large_jpegs_are_scaled_as_python_scales_them(tmp_path: Path) -> None:
+    random = np.random.default_rng(9)
+    asked = [
+        (*map(int, random.integers(300, 9000, 2)), int(size)) for size in (96, 224, 225, 448, 1000) for _ in range(60)
+    ]
+    asked += [(1344, 1344, 224), (1343, 1500, 224), (2688, 9000, 224), (26_000, 1300, 224)]
+    script = """
+        import { decodingScale } from "src/preprocessing.ts";
+        console.log(JSON.stringify(input.map(([width, height, size]) => decodingScale(width, height, size))));
+    """
+    expected = [decoding_scale(width, height, Preprocessing(size).shortest_side) for width, height, size in asked]
+    assert run_typescript(tmp_path, script, asked) == expected
+    assert set(expected) == {1, 2, 4, 8}
 
 
 @pytest.mark.parametrize("method", ["lac", "raps"])

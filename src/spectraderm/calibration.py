@@ -56,17 +56,42 @@ def prediction_sets(probabilities: Reals, thresholds: Reals, method: SetMethod) 
     return sets
 
 
-def novelty(features: Features, references: Features) -> Reals:
-    """How unlike the training photos each photo is, `float64[n]`, 0 (like one of them) to 2.
+class References:
+    """Features `float[m, channels]` of training photos, brought to length one once for all photos asked about."""
 
-    Cosine distance of the features to those of the nearest training photo: k-NN with k = 1 (Sun et al. 2022, "Out-of-
-    distribution detection with deep nearest neighbors").
-    """
-    unit = _unit(references)
-    blocks = [features[start : start + _BLOCK] for start in range(0, len(features), _BLOCK)]
-    nearest = [(_unit(block) @ unit.T).max(axis=1) for block in blocks]
-    result: Reals = 1 - np.concatenate([np.empty(0, np.float32), *nearest]).astype(np.float64)
-    return np.maximum(result, 0)  # rounding
+    def __init__(self, features: Features) -> None:
+        self._unit = _unit(features)
+
+    @property
+    def channels(self) -> int:
+        """How many numbers a photo's features have."""
+        return int(self._unit.shape[1])
+
+    def novelty(self, features: Features) -> Reals:
+        """How unlike the training photos each photo is, `float64[n]`, 0 (like one of them) to 2.
+
+        Cosine distance of the features to those of the nearest training photo: k-NN with k = 1 (Sun et al. 2022,
+        "Out-of-distribution detection with deep nearest neighbors").
+        """
+        blocks = [features[start : start + _BLOCK] for start in range(0, len(features), _BLOCK)]
+        nearest = [self._cosines(_unit(block)).max(axis=1) for block in blocks]
+        result: Reals = 1 - np.concatenate([np.empty(0, np.float32), *nearest]).astype(np.float64)
+        return np.maximum(result, 0)  # rounding
+
+    def _cosines(self, unit: Floats) -> Floats:
+        """Of a photo alone by one short product after the other, for which no BLAS starts threads: they would stand in
+        the network's way, and the last digit would depend on how many there are.
+        """
+        if len(unit) > 1:
+            found: Floats = unit @ self._unit.T
+        else:
+            found = (self._unit[:, None, :] @ unit[0][:, None]).reshape(1, -1)
+        return found
+
+
+def novelty(features: Features, references: Features) -> Reals:
+    """`References.novelty` of photos asked about only once."""
+    return References(references).novelty(features)
 
 
 @dataclass(frozen=True)

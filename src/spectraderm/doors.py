@@ -12,7 +12,7 @@ import typer
 
 from spectraderm.console import say, stdout
 from spectraderm.errors import MissingExtra, SpectraDermError
-from spectraderm.options import Format
+from spectraderm.options import Format, Precision
 
 app = typer.Typer()
 pages = typer.Typer(no_args_is_help=True, help="Show a run's report, or two models beside each other, in a browser.")
@@ -44,12 +44,17 @@ def predict(
         Format | None, typer.Option(help="By default a table on a terminal, jsonl into a pipe.")
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Classes to show per photo, in the table.")] = 3,
+    precision: Annotated[
+        Precision,
+        typer.Option(help="auto: in 8-bit integers where the model has been measured in them, as all doors do."),
+    ] = Precision.auto,
 ) -> None:
     """Classify photos. Exit code 1 where some could not be read; the others are done."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: its threads would wait beside the network's
     from spectraderm.serving import batch  # noqa: PLC0415
     from spectraderm.serving.classifier import load_model  # noqa: PLC0415
 
-    classifier = load_model(model)
+    classifier = load_model(model, precision=precision.value)
     failed = 0
     with stdout() as stream:
         chosen = format or (Format.table if stream.isatty() else Format.jsonl)

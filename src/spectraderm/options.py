@@ -22,6 +22,14 @@ class Sets(StrEnum):
     raps = "raps"
 
 
+class Precision(StrEnum):
+    """What a network computes in."""
+
+    auto = "auto"
+    int8 = "int8"
+    float = "float"
+
+
 class Format(StrEnum):
     """How predictions are printed."""
 
@@ -57,6 +65,12 @@ Log = Annotated[str | None, typer.Option(help="Also log to tensorboard or mlflow
 Crops = Annotated[
     bool | None,
     typer.Option("--crops/--no-crops", help="Look for crops and zooms of photos: slow. By default up to 5,000 photos."),
+]
+Int8 = Annotated[
+    bool,
+    typer.Option(
+        "--int8/--no-int8", help="Also make the network in 8-bit integers, and ship it where it is as accurate."
+    ),
 ]
 Epochs = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 BatchSize = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]

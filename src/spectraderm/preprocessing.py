@@ -8,6 +8,7 @@ import io
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -25,8 +26,12 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 HEIC_SUFFIXES = frozenset({".heic", ".heif"})
 MAX_PIXELS = 64_000_000
-"""Of a JPEG; one of more than `HALVED_PIXELS` is decoded at half its size. Other formats need more memory."""
-HALVED_PIXELS = 16_000_000
+"""Of a JPEG, which need not be decoded at its full size. Other formats need more memory."""
+SHORTEST_SIDE = 672
+"""A JPEG is decoded at the smallest of 1, 1/2, 1/4 and 1/8 of its size that leaves its shorter side so many pixels:
+three times the usual input, beyond which detail does not reach the model."""
+MAX_DECODED_PIXELS = 16_000_000
+"""Of a JPEG; a long one of more is decoded at half its size, however short its shorter side becomes."""
 MAX_PIXELS_OF = {
     "PNG": 25_000_000,
     "BMP": 25_000_000,
@@ -86,6 +91,11 @@ class Preprocessing:
     crop_fraction: float = 0.875
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+
+    @property
+    def shortest_side(self) -> int:
+        """What `decode` has to leave of a large JPEG's shorter side for this input."""
+        return max(SHORTEST_SIDE, 3 * self.size)
 
     def __call__(self, image: Image.Image) -> Pixels:
         """Resize an upright RGB image to `uint8[size, size, 3]`, red first. Bilinear, antialiased."""
@@ -149,12 +159,14 @@ def rgb_values(values: list[float]) -> tuple[float, float, float]:
     return red, green, blue
 
 
-def decode(data: bytes, name: str = "photo") -> Photo:
+def decode(data: bytes, name: str = "photo", shortest_side: int = SHORTEST_SIDE) -> Photo:
     """Decode the first frame of a photo into upright 8-bit RGB.
 
     Args:
         data: the bytes of a JPEG, PNG, WEBP, BMP, TIFF, GIF or, with the `heic` extra, HEIC file.
         name: what errors call the photo.
+        shortest_side: what is left of the shorter side where a large JPEG is decoded at a part of its size, in pixels;
+            models of a larger input want `Preprocessing.shortest_side`.
 
     Raises:
         UnreadablePhoto: not one of these formats, damaged, too large or too small; says which.
@@ -165,7 +177,7 @@ def decode(data: bytes, name: str = "photo") -> Photo:
         raise UnreadablePhoto(f"{name}: {len(data) / 1e6:.0f} MB is more than {MAX_BYTES / 1e6:.0f} MB")
     headers.check(data, name)
     try:
-        photo, turn = _opened(data, formats, name)
+        photo, turn = _opened(data, formats, name, shortest_side)
         return replace(photo, image=turned(photo.image, turn))
     except UnreadablePhoto:
         raise
@@ -179,28 +191,46 @@ def decode(data: bytes, name: str = "photo") -> Photo:
         raise UnreadablePhoto(f"{name}: damaged or incomplete ({error})", "Save or download it again") from error
 
 
-def _opened(data: bytes, formats: tuple[str, ...], name: str) -> tuple[Photo, int]:
+def _opened(data: bytes, formats: tuple[str, ...], name: str, shortest_side: int) -> tuple[Photo, int]:
     """The photo as it is stored, and its EXIF orientation. What the decoder held is free again on return."""
     with Image.open(io.BytesIO(data), formats=formats) as image:
         kind = "JPEG" if image.format == "MPO" else image.format or ""
         width, height = image.size
         check_size(width, height, name)
         _check_pixels(width * height, kind, name)
-        if kind == "JPEG" and width * height > HALVED_PIXELS:
-            image.draft(None, ((width + 1) // 2, (height + 1) // 2))
+        scale = decoding_scale(width, height, shortest_side)
+        if kind == "JPEG" and scale > 1:
+            image.draft(None, (width // scale, height // scale))
         quality = _jpeg_quality(getattr(image, "quantization", {}))
         image.load()
         return Photo(to_rgb(image, name), kind, width, height, quality), orientation(image, name)
+
+
+def decoding_scale(width: int, height: int, shortest_side: int = SHORTEST_SIDE) -> int:
+    """By how much libjpeg scales a JPEG down while it decodes, in less time than it takes in full: 1, 2, 4 or 8."""
+    scale = 1
+    while scale < 8 and (
+        min(width, height) >= 2 * scale * shortest_side or width * height > MAX_DECODED_PIXELS * scale**2
+    ):
+        scale *= 2
+    return scale
 
 
 def _jpeg_quality(tables: dict[int, Sequence[int]]) -> int:
     """The quality whose table, as libjpeg scales the standard's, has the sum nearest to the luminance table's."""
     if not tables:
         return 0
+    return 1 + int(np.abs(_sums_by_quality() - sum(tables[min(tables)])).argmin())
+
+
+@cache
+def _sums_by_quality() -> npt.NDArray[np.int64]:
+    """Sums of libjpeg's luminance tables of the qualities 1 to 100."""
     qualities = np.arange(1, 101)
     scales = np.where(qualities < 50, 5000 // qualities, 200 - 2 * qualities)
-    standard = np.clip((scales[:, None] * _JPEG_LUMINANCE.astype(np.int64) + 50) // 100, 1, 255)
-    return int(qualities[np.abs(standard.sum(1) - sum(tables[min(tables)])).argmin()])
+    tables = np.clip((scales[:, None] * _JPEG_LUMINANCE.astype(np.int64) + 50) // 100, 1, 255)
+    sums: npt.NDArray[np.int64] = tables.sum(axis=1)
+    return sums
 
 
 def _formats_for(data: bytes, name: str) -> tuple[str, ...]:

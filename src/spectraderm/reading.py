@@ -21,7 +21,9 @@ def read_regular(path: Path, most: int) -> bytes:
         if not stat.S_ISREG(about.st_mode):
             raise OSError(errno.EINVAL, "not a file", str(path))
         with os.fdopen(handle, "rb", closefd=False) as file:
-            data = b"" if about.st_size > most else file.read(most + 1)
+            data = b"" if about.st_size > most else file.read(about.st_size + 1)
+            if len(data) > about.st_size:  # it grew in the meantime
+                data += file.read(most + 1 - len(data))
     finally:
         os.close(handle)
     if about.st_size > most or len(data) > most:

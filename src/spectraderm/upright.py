@@ -32,6 +32,10 @@ def to_rgb(image: Image.Image, name: str = "photo") -> Image.Image:
             raise UnreadablePhoto(f"{name}: 32-bit pixel values have no agreed scale", "Save it as 8 or 16 bit")
     plain = _to_plain(image.crop((0, 0, 1, 1)))
     transform = _to_srgb(image.info.get("icc_profile"), plain.mode)
+    if image.mode == "RGB" and transform is None and not image.has_transparency_data:
+        result = image.copy()
+        result.info = {}
+        return result
     result = Image.new("RGB", image.size)
     for top in range(0, image.height, _BAND):
         band = _to_plain(image.crop((0, top, image.width, min(top + _BAND, image.height))))

@@ -40,7 +40,7 @@ class About:
 
 def about(source: str | None) -> About:
     """Read and check a model folder; see `spectraderm.load_model`. Raises `ModelFolderError` as that does."""
-    folder = artifacts.read_model_folder(find_model(source))
+    folder = artifacts.read_model_folder(find_model(source)).in_precision("auto")
     known = learned.read(folder)
     return About(
         model_id=folder.model_id,

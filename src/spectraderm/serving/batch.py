@@ -1,27 +1,31 @@
 """Many photos, named by files, folders, globs or `-` -> predictions one by one, and the ways they are written."""
 
 import csv
-import glob
 import json
 import textwrap
+from collections import deque
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
 from typing import BinaryIO, Protocol, TextIO
 
-from rich.console import Console
-from rich.text import Text
-
-from spectraderm.errors import SpectraDermError, UnreadablePhoto
-from spectraderm.preprocessing import HEIC_SUFFIXES, MAX_BYTES, SUFFIXES
+from spectraderm.errors import SpectraDermError
+from spectraderm.preprocessing import MAX_BYTES
 from spectraderm.serving.classifier import Classifier
 from spectraderm.serving.prediction import Prediction
 from spectraderm.serving.reasons import percent
+from spectraderm.serving.walking import STDIN, Found, find, found_by, walk
 
-STDIN = "-"
+__all__ = ["FEW", "STDIN", "CsvWriter", "JsonWriter", "TableWriter", "Writer", "find", "predict", "walk", "writer"]
+FEW = 32
+"""So many photos are done before threads for many would have started."""
+_AHEAD = 4
+"""So many photos per thread are begun before the first of them is taken."""
 _FIELDS = (
     *("verdict", "reason", "label", "display_name", "probability"),
     *("prediction_set", "coverage", "novelty", "in_training"),
 )
+_JSON = json.JSONEncoder(allow_nan=False)
 _JOINT = "\N{NO-BREAK SPACE}"
 _STYLES = {
     "predicted": "bold green",
@@ -30,58 +34,52 @@ _STYLES = {
     "unusable_photo": "bold red",
 }
 
-
-def predict(
-    classifier: Classifier, names: Sequence[str], stdin: BinaryIO
-) -> Iterator[tuple[str, Prediction | SpectraDermError]]:
-    """Classify every photo that the names stand for, in order; a bad one gives its error and the rest goes on."""
-    for name in names:
-        try:
-            paths = find(name)
-        except SpectraDermError as error:
-            yield name, error
-            continue
-        for path in paths:
-            try:
-                yield path, classifier.predict(stdin.read(MAX_BYTES + 1) if path == STDIN else path)
-            except SpectraDermError as error:
-                yield path, error
+Result = Prediction | SpectraDermError
 
 
-def find(name: str) -> list[str]:
-    """The photos that a file, a folder (with all below it), a glob or `-` stands for, sorted.
+def predict(classifier: Classifier, names: Sequence[str], stdin: BinaryIO) -> Iterator[tuple[str, Result]]:
+    """Classify every photo that the names stand for, in order; a bad one gives its error and the rest goes on.
 
-    Raises:
-        UnreadablePhoto: there are none.
+    Many photos are taken several at once, each through all stages by one thread, in memory that does not grow with
+    their number. A few are taken one after the other, with all threads in the network.
     """
-    path = Path(name)
-    if not name:  # or it would stand for the current folder
-        raise UnreadablePhoto("a photo's name is empty", "Give a file, folder or glob")
+    found = found_by(names)
+    first = list(islice(found, FEW + 1))
+    if len(first) <= FEW:
+        for path, error in first:
+            yield path, error or _answer(classifier, stdin.read(MAX_BYTES + 1) if path == STDIN else path)
+        return
+    many, threads = classifier.for_many()
+    yield from _several(many, threads, chain(first, found), stdin)
+
+
+def _several(
+    classifier: Classifier, threads: int, found: Iterator[Found], stdin: BinaryIO
+) -> Iterator[tuple[str, Result]]:
+    waiting: deque[tuple[str, SpectraDermError | Future[Result]]] = deque()
+    pool = ThreadPoolExecutor(threads)
     try:
-        if name == STDIN or (path.exists() and not path.is_dir()):
-            return [name]
-        if path.is_dir():
-            found = _below(path)
-        else:
-            found = [match for match in sorted(glob.glob(name, recursive=True)) if Path(match).is_file()]  # noqa: PTH207
-    except OSError as error:  # such as a name that is too long
-        raise UnreadablePhoto(f"{name}: {error.strerror}", "Check the path") from error
-    if not found and path.is_dir():
-        raise UnreadablePhoto(f"{name} holds no photos", "Give a folder with JPEG, PNG, WEBP, BMP, TIFF, GIF or HEIC")
-    if not found:
-        raise UnreadablePhoto(f"{name}: no such file or folder", "Check the path")
-    return found
+        for path, error in found:
+            photo = stdin.read(MAX_BYTES + 1) if path == STDIN and not error else path
+            waiting.append((path, error or pool.submit(_answer, classifier, photo)))
+            if len(waiting) > _AHEAD * threads:
+                yield _next(waiting)
+        while waiting:
+            yield _next(waiting)
+    finally:  # also of who stops listening
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _below(folder: Path) -> list[str]:
-    """The photos in a folder and all below it, without hidden files and folders. A link is followed to a file only."""
-    return [
-        str(file)
-        for file in sorted(folder.rglob("*"))
-        if file.suffix.lower() in SUFFIXES | HEIC_SUFFIXES
-        and (file.is_file() or file.is_symlink())
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-    ]
+def _next(waiting: deque[tuple[str, SpectraDermError | Future[Result]]]) -> tuple[str, Result]:
+    path, result = waiting.popleft()
+    return path, result.result() if isinstance(result, Future) else result
+
+
+def _answer(classifier: Classifier, photo: str | bytes) -> Result:
+    try:
+        return classifier.predict(photo)
+    except SpectraDermError as error:
+        return error
 
 
 class Writer(Protocol):
@@ -109,8 +107,7 @@ class JsonWriter:
 
     def write(self, path: str, prediction: Prediction) -> None:
         """Write one prediction."""
-        record = {"path": path, **prediction.to_dict()}
-        self._stream.write(json.dumps(record, allow_nan=False) + "\n")
+        self._stream.write(_JSON.encode({"path": path, **vars(prediction)}) + "\n")
 
     def close(self) -> None:
         """Nothing is left to write."""
@@ -126,7 +123,7 @@ class CsvWriter:
 
     def write(self, path: str, prediction: Prediction) -> None:
         """Write one prediction. A set's classes stand between semicolons; what an unusable photo lacks is empty."""
-        facts = {**prediction.to_dict(), "prediction_set": ";".join(prediction.prediction_set)}
+        facts = {**vars(prediction), "prediction_set": ";".join(prediction.prediction_set)}
         values = [prediction.probabilities.get(label) for label in self._labels]
         self._writer.writerow([path, *(facts[name] for name in _FIELDS), *values, prediction.model_id])
 
@@ -141,6 +138,8 @@ class TableWriter:
     """
 
     def __init__(self, stream: TextIO, classifier: Classifier, top_k: int) -> None:
+        from rich.console import Console  # noqa: PLC0415  # only here, for it takes as long to import as a photo
+
         self._console = Console(file=stream, highlight=False, soft_wrap=True)
         self._classifier = classifier
         self._top_k = top_k
@@ -156,6 +155,8 @@ class TableWriter:
         lines = [self._wrap(prediction.reason)]
         if prediction.in_training:
             lines.append(self._wrap("The model learned from this photo or a copy of it."))
+        from rich.text import Text  # noqa: PLC0415
+
         styled = Text(answer)
         styled.stylize(_STYLES[prediction.verdict], 2, 2 + len(verdict))
         self._console.print(Text(_printable(path), style="bold"), styled, Text("\n".join(lines)), "", sep="\n")
@@ -164,6 +165,8 @@ class TableWriter:
     def close(self) -> None:
         """Write what holds for all of them."""
         if self._written:
+            from rich.text import Text  # noqa: PLC0415
+
             note = (
                 f"Model {self._classifier.model_id}. Not a diagnosis. It knows {len(self._classifier.labels)} "
                 "conditions and was measured on photos like those it learned from; yours may be harder."

@@ -1,5 +1,6 @@
 """A model folder, opened and checked -> a `Prediction` for a photo, however the photo comes."""
 
+import copy
 import os
 from collections.abc import Sequence
 from typing import overload
@@ -8,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from spectraderm import artifacts, hashing
-from spectraderm.calibration import VERDICTS, novelty
+from spectraderm.calibration import VERDICTS, References
 from spectraderm.engine import Answer, Engine, Floats
 from spectraderm.errors import ModelFolderError
 from spectraderm.preprocessing import Pixels
@@ -38,10 +39,12 @@ class Classifier:
         self.model_id = folder.model_id
         self._learned = learned.read(folder)
         self.preprocessing = self._learned.preprocessing
-        self.engine = Engine(folder.files[artifacts.ONNX], f"{folder.name}/{artifacts.ONNX}", threads)
+        self._onnx, self._name, self._threads = folder.files[artifacts.ONNX], f"{folder.name}/{artifacts.ONNX}", threads
+        self.engine = Engine(self._onnx, self._name, threads)
         self.labels, self.calibration = self._learned.labels, self._learned.calibration
-        if not self._belongs_together():
-            raise ModelFolderError(f"{folder.name}: its files do not belong together", "Export it again")
+        self._references = References(self._learned.references)
+        if (self.engine.size, self.engine.classes) != (self.preprocessing.size, len(self.labels)):
+            raise self._apart()
 
     @overload
     def predict(self, photo: PhotoLike) -> Prediction: ...  # type: ignore[overload-overlap]
@@ -57,8 +60,23 @@ class Classifier:
             ModelFolderError: the model's weights are damaged, so that it answers with what is no number.
         """
         if isinstance(photo, Sequence) and not isinstance(photo, (str, bytes)):
-            return [self._predict(open_photo(one)) for one in photo]
-        return self._predict(open_photo(photo))
+            return [self._predict(self._open(one)) for one in photo]
+        return self._predict(self._open(photo))
+
+    def for_many(self) -> tuple["Classifier", int]:
+        """The same model as it answers many photos fastest, and how many threads are to ask it at once.
+
+        Where no number of threads was asked for, it is found once per machine in less than a second; see `tuning`.
+        """
+        from spectraderm.tuning import tuned  # noqa: PLC0415
+
+        choice = None if self._threads else tuned(self._onnx, self._name)
+        streams, each = (choice.streams, choice.stream_threads) if choice else (self._threads, 1)
+        if streams == 1:
+            return self, 1
+        many = copy.copy(self)
+        many.engine = Engine(self._onnx, self._name, each, streams=streams)
+        return many, streams
 
     def display_name(self, label: str) -> str:
         """A class's name for people."""
@@ -66,7 +84,10 @@ class Classifier:
 
     def pixels(self, photo: PhotoLike) -> Pixels:
         """The model's input for a photo: `uint8[size, size, 3]`."""
-        return self.preprocessing(open_photo(photo))
+        return self.preprocessing(self._open(photo))
+
+    def _open(self, photo: PhotoLike) -> Image.Image:
+        return open_photo(photo, self.preprocessing.shortest_side)
 
     def _predict(self, image: Image.Image) -> Prediction:
         against = [flaw for flaw in flaws(measure(image), *image.size) if flaw.unusable]
@@ -74,13 +95,15 @@ class Classifier:
             why = f"{against[0].reason} {against[0].remedy}"
             return unusable(why, self.calibration.coverage, self.model_id)
         answer = self.engine(self.preprocessing(image)[None])
+        if answer.features.shape[1] != self._references.channels:
+            raise self._apart()
         if not all(np.isfinite(part).all() for part in (answer.logits, answer.features, answer.maps)):
             raise ModelFolderError(f"{self.model_id} answers with what is no number", _AGAIN)
         seen = hashing.nearest(hashing.turned_hashes(image), self._learned.known) <= hashing.MAX_DISTANCE
         return self._judge(answer, seen)
 
     def _judge(self, answer: Answer, in_training: bool) -> Prediction:
-        strange = novelty(answer.features, self._learned.references)
+        strange = self._references.novelty(answer.features)
         judged = self.calibration.judge(answer.logits, strange)
         probabilities = judged.probabilities[0]
         if not np.isfinite([*probabilities, *strange]).all():
@@ -104,26 +127,26 @@ class Classifier:
             model_id=self.model_id,
         )
 
-    def _belongs_together(self) -> bool:
-        size = self.preprocessing.size
-        if self.engine.size != size or self.engine.classes != len(self.labels):
-            return False
-        channels = self.engine(np.zeros((1, size, size, 3), np.uint8)).features.shape[1]
-        return bool(channels == self._learned.references.shape[1])
+    def _apart(self) -> ModelFolderError:
+        return ModelFolderError(f"{self.model_id}: its files do not belong together", "Export it again")
 
 
-def load_model(source: str | os.PathLike[str] | None = None, threads: int = 0) -> Classifier:
+def load_model(
+    source: str | os.PathLike[str] | None = None, threads: int = 0, precision: artifacts.Precision = "auto"
+) -> Classifier:
     """Open a model and check that it is whole and unaltered.
 
     Args:
         source: a model folder, the Hub id of one (`owner/name`, needs the `hub` extra and a connection), or None
             for the default model that comes with the package.
         threads: how many threads one photo may use; 0 is one per core.
+        precision: `int8` computes in 8-bit integers, `float` in 32-bit floats; `auto` in integers where the model has
+            been measured in them, which all doors do.
 
     Raises:
         ModelFolderError: no such folder, or it is incomplete, altered, or of a kind that is never opened.
     """
-    return Classifier(artifacts.read_model_folder(find_model(source)), threads)
+    return Classifier(artifacts.read_model_folder(find_model(source)).in_precision(precision), threads)
 
 
 def _heatmap(evidence: Floats) -> list[list[float]]:

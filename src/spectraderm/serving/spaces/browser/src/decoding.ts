@@ -2,7 +2,7 @@
 
 import { SpectraDermError } from "./errors.ts";
 import { damaged, readHeader } from "./header.ts";
-import { checkSize, HALVED_PIXELS } from "./preprocessing.ts";
+import { checkSize, decodingScale } from "./preprocessing.ts";
 import { type Pixels, reduce } from "./resize.ts";
 
 const BAND = 4_000_000; // pixels read at once: some browsers have no larger canvas
@@ -15,8 +15,11 @@ export interface Decoded {
   preview: ImageBitmap;
 }
 
-/** Decode the first frame of a photo. Throws `UnreadablePhoto` where it can't be decoded safely; says why. */
-export async function decode(data: Uint8Array<ArrayBuffer>): Promise<Decoded> {
+/**
+ * Decode the first frame of a photo, for an input of `size` x `size` pixels. Throws `UnreadablePhoto` where it can't be
+ * decoded safely; says why.
+ */
+export async function decode(data: Uint8Array<ArrayBuffer>, size: number): Promise<Decoded> {
   const { type, width, height } = readHeader(data);
   refuseAlteredReading();
   const file = new Blob(type === "image/png" ? withoutGamma(data) : [data], { type });
@@ -25,8 +28,8 @@ export async function decode(data: Uint8Array<ArrayBuffer>): Promise<Decoded> {
   });
   try {
     checkSize(bitmap.width, bitmap.height);
-    const halved = type === "image/jpeg" && width * height > HALVED_PIXELS;
-    return { pixels: read(bitmap, halved ? 2 : 1), preview: await shrink(bitmap) };
+    const scale = type === "image/jpeg" ? decodingScale(width, height, size) : 1;
+    return { pixels: read(bitmap, scale), preview: await shrink(bitmap) };
   } finally {
     bitmap.close();
   }

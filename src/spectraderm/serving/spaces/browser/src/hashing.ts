@@ -1,12 +1,13 @@
 /** Perceptual hashes, as Python's `hashing.py`: a DCT hash (Zauner 2010) in all eight turns and flips. */
 
-import { grey, LANCZOS, type Pixels, resize } from "./resize.ts";
+import { grey, LANCZOS, type Pixels, reduce, resize } from "./resize.ts";
 
 /** Two photos are copies where at most this many of the 64 bits differ, in any turn. */
 export const MAX_DISTANCE = 6;
 
 const SIDE = 32;
 const KEPT = 8;
+const ENOUGH = 512;
 const COSINES = Array.from({ length: KEPT }, (_, k) =>
   Array.from({ length: SIDE }, (_, n) => 2 * Math.cos((k * Math.PI * (2 * n + 1)) / (2 * SIDE))),
 );
@@ -25,7 +26,8 @@ const TURNS: ((x: number, y: number) => [number, number])[] = [
 
 /** The hashes, 8 bytes each, of a photo in all turns: 64 bytes. */
 export function turnedHashes(image: Pixels): Uint8Array {
-  const small = resize(grey(image), SIDE, SIDE, LANCZOS).data;
+  const factor = Math.max(1, Math.floor(Math.min(image.width, image.height) / ENOUGH));
+  const small = resize(grey(reduce(image, factor, factor)), SIDE, SIDE, LANCZOS).data;
   const hashes = new Uint8Array(TURNS.length * 8);
   TURNS.forEach((turn, number) => hashes.set(hash(small, turn), number * 8));
   return hashes;

@@ -4,8 +4,8 @@ import { UnreadablePhoto } from "./errors.ts";
 import { BILINEAR, type Pixels, resize } from "./resize.ts";
 
 export const MAX_PIXELS = 64_000_000;
-/** A JPEG of more is read at half its size. */
-export const HALVED_PIXELS = 16_000_000;
+const SHORTEST_SIDE = 672;
+const MAX_DECODED_PIXELS = 16_000_000;
 const MAX_PIXELS_OF: Record<string, number> = { PNG: 25_000_000, BMP: 25_000_000, GIF: 25_000_000, WEBP: 12_500_000 };
 export const MAX_BYTES = 100_000_000;
 export const MIN_SIDE = 16;
@@ -27,6 +27,19 @@ export function preprocess(image: Pixels, settings: Preprocessing): Uint8Array {
   const left = Math.floor((width - size) / 2);
   const top = Math.floor((height - size) / 2);
   return crop(resize(image, width, height, BILINEAR), left, top, size);
+}
+
+/** By how much a JPEG is scaled down before all else: Python's decoder does so while it decodes. 1, 2, 4 or 8. */
+export function decodingScale(width: number, height: number, size: number): number {
+  const shortest = Math.max(SHORTEST_SIDE, 3 * size);
+  let scale = 1;
+  while (
+    scale < 8 &&
+    (Math.min(width, height) >= 2 * scale * shortest || width * height > MAX_DECODED_PIXELS * scale ** 2)
+  ) {
+    scale *= 2;
+  }
+  return scale;
 }
 
 /** Throw `UnreadablePhoto` for what is too large, too small or too narrow to be looked at. */

@@ -25,8 +25,8 @@ self.addEventListener("message", ({ data }: MessageEvent<Request>) => {
 });
 
 async function answer({ id, task, photo }: Request): Promise<void> {
-  const { pixels, preview } = await decode(new Uint8Array(photo));
   const classifier = await loading;
+  const { pixels, preview } = await decode(new Uint8Array(photo), classifier.facts.preprocessing.size);
   if (task === "pixels") {
     say({ kind: "pixels", id, pixels: preprocess(pixels, classifier.facts.preprocessing) });
   } else {
