@@ -3,7 +3,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from conftest import encode, paint, write_photos
 
 from spectraderm.artifacts import sha256
@@ -34,8 +33,12 @@ def stop_after(count: int) -> Track:
     return track
 
 
+def decoded(tmp_path: Path, rows: list[Row], preprocessing: Preprocessing = SMALL) -> dataset.Decoded:
+    return dataset.Decoded(tmp_path / "photos", rows, preprocessing, tmp_path / "cache")
+
+
 def read(tmp_path: Path, rows: list[Row], track: Track = no_track, preprocessing: Preprocessing = SMALL) -> Pixels:
-    return dataset.read_pixels(tmp_path / "photos", rows, preprocessing, tmp_path / "cache", track)
+    return decoded(tmp_path, rows, preprocessing).all(track)
 
 
 def test_pixels_are_those_of_the_one_preprocessing(tmp_path: Path, rows: list[Row]) -> None:
@@ -70,28 +73,59 @@ def test_pixels_are_cached_and_read_once(tmp_path: Path, rows: list[Row]) -> Non
         read(tmp_path, rows[:4])
 
 
-def test_an_interrupted_cache_never_gets_its_name(tmp_path: Path, rows: list[Row]) -> None:
+def test_an_interrupted_cache_never_gets_its_name(
+    tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "BATCH", 2)
     with pytest.raises(KeyboardInterrupt):
-        read(tmp_path, rows, stop_after(3))
+        read(tmp_path, rows, stop_after(1))
     assert [file.name for file in (tmp_path / "cache").iterdir() if not file.name.startswith(".")] == []
     assert read(tmp_path, rows).any((1, 2, 3)).all()
     assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
-def test_features_are_computed_once_per_key(tmp_path: Path) -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (70, 4, 4, 3), dtype=np.uint8)
-    calls: list[int] = []
+def test_only_what_is_asked_for_is_decoded_and_once(
+    tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, seen, plain = np.array(read(tmp_path, rows)), [], dataset.read_photo
 
-    def network(batch: torch.Tensor) -> torch.Tensor:
-        calls.append(len(batch))
-        return batch.float().mean((1, 2))
+    def counted(root: Path, row: Row, preprocessing: Preprocessing) -> Pixels:
+        seen.append(row.path)
+        return plain(root, row, preprocessing)
 
-    for _ in range(2):
-        features = dataset.compute_features(pixels, "key", 3, network, tmp_path, no_track)
-        assert np.allclose(features, pixels.mean((1, 2)), rtol=1e-5)
-    assert sum(calls) == 70
-    dataset.compute_features(pixels, "other", 3, network, tmp_path, no_track)
-    assert sum(calls) == 140
+    monkeypatch.setattr(dataset, "read_photo", counted)
+    (pixels,) = (tmp_path / "cache").iterdir()
+    pixels.unlink()
+    own = decoded(tmp_path, rows)
+    assert np.array_equal(own[np.array([3, 1, 3])], whole[[3, 1, 3]])
+    assert sorted(seen) == [rows[1].path, rows[3].path]
+    own.close()
+    assert list((tmp_path / "cache").iterdir()) == []  # what is not whole is not left behind
+    again = decoded(tmp_path, rows)
+    assert np.array_equal(again[1:3], whole[1:3])
+    assert np.array_equal(again[np.arange(5)[::-1]], whole[::-1])
+    assert np.array_equal(again.all(no_track), whole)
+    assert len(seen) == 2 + 5
+    again.close()
+    assert [file.name for file in (tmp_path / "cache").iterdir()] == [pixels.name]
+
+
+def test_things_are_made_ahead_in_order_and_what_fails_is_raised() -> None:
+    made: list[int] = []
+
+    def make(number: int) -> int:
+        made.append(number)
+        if number == 5:
+            raise ZeroDivisionError
+        return -number
+
+    things = dataset.ahead(range(10), make)
+    assert next(things) == 0
+    assert len(made) <= 1 + dataset.AHEAD
+    assert [next(things) for _ in range(4)] == [-1, -2, -3, -4]
+    with pytest.raises(ZeroDivisionError):
+        next(things)
+    assert list(dataset.ahead([], make)) == []
 
 
 def test_the_digest_says_photos_and_preprocessing() -> None:

@@ -1,6 +1,5 @@
 """What the head in closed form is fitted on: twelve changed copies of one photo of every photo group."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,18 @@ from spectraderm.preprocessing import Preprocessing
 from spectraderm.progress import no_track
 from spectraderm.training import config, discriminant, fold
 from spectraderm.training.dataset import Floats, in_batches
+from spectraderm.training.features import of_copies
 from spectraderm.training.fold import Answers, Trainer
+from spectraderm.training.frozen import freeze
 from spectraderm.training.model import Normalise, SkinResNet, load_backbone
-from spectraderm.training.views import COPIES, changed_copy
+from spectraderm.training.views import COPIES, Copy, changed_copy
 
 GROUPS = np.array([0, 0, 0, 1, 2, 2, 3, 4, 5, 5, 6, 7])
 TARGETS = np.array([0, 0, 0, 0, 1, 1, 1, 0, 1, 1, 0, 1])
 SIDES = [*["train"] * 8, "val", "val", "val", "test"]
-KINDS = [(copy, coarse) for coarse in (False, True) for copy in COPIES]
+KINDS: list[tuple[Copy, bool]] = [(copy, coarse) for coarse in (False, True) for copy in COPIES]
 
-Fit = tuple[Floats, npt.NDArray[np.int64]]
+Fit = tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64]]
 Train = Callable[..., tuple[Fit, Answers]]
 
 
@@ -44,7 +45,7 @@ def train(network: SkinResNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     pixels, seen = noise(12), []
 
     def noted(features: Floats, targets: npt.NDArray[np.int64], *about: Any) -> Any:  # noqa: ANN401
-        seen.append((features, targets))
+        seen.append((features, targets, about[0]))
         return plain(features, targets, *about)
 
     def look(batch: Tensor) -> Tensor:
@@ -53,8 +54,8 @@ def train(network: SkinResNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     def train(given: bool, shrinkage: float = 0.2) -> tuple[Fit, Answers]:
         recipe = config.load("discriminant", {"image_size": 64, "shrinkage": shrinkage})
         features = in_batches(pixels, lambda batch: network.features(normalise(batch)))
-        copies = fold.copy_features(pixels, fold.copied_rows(GROUPS), look, no_track) if given else None
-        about = (TARGETS, GROUPS, normalise, Accelerator(cpu=True), no_track)
+        copies = of_copies(pixels, KINDS, fold.copied_rows(GROUPS), look, no_track) if given else None
+        about = (freeze(network) if given else None, TARGETS, GROUPS, normalise, Accelerator(cpu=True), no_track)
         answers = Trainer(recipe, pixels, features, copies, *about).train(network, SIDES, 0, tmp_path)
         return seen.pop(), answers
 
@@ -72,7 +73,7 @@ def of_all_copies(network: SkinResNet) -> Floats:
 
 @pytest.mark.parametrize("given", [True, False])
 def test_it_sees_each_copy_of_one_training_photo_of_every_group(given: bool, network: SkinResNet, train: Train) -> None:
-    (features, targets), _ = train(given)
+    (features, targets, photos), _ = train(given)
     expected, groups = of_all_copies(network), len(set(GROUPS[:8]))
     assert features.shape == (12 * groups, 112)
     chosen: set[int] = set()
@@ -81,19 +82,21 @@ def test_it_sees_each_copy_of_one_training_photo_of_every_group(given: bool, net
         rows = distances.argmin(1)
         assert distances.min(1).max() < 1e-3
         assert sorted(GROUPS[rows]) == sorted(set(GROUPS[:8]))
+        assert photos.reshape(12, groups)[number].tolist() == GROUPS[rows].tolist()
         assert targets.reshape(12, groups)[number].tolist() == TARGETS[rows].tolist()
         chosen |= set(rows.tolist())
     assert chosen == set(range(8))  # another photo of a group has its turn in another copy
 
 
 def test_the_network_answers_with_the_head_that_was_fitted(train: Train) -> None:
-    (features, targets), answers = train(True, 0.5)
-    weights, bias = discriminant.fit(features, targets, 2, 0.5)
+    (features, targets, photos), answers = train(True, 0.5)
+    invariance = config.load("discriminant").invariance
+    weights, bias = discriminant.fit(features, targets, photos, 2, 0.5, invariance)
     assert np.allclose(answers.logits, answers.features @ weights.T + bias, atol=1e-3)
     assert not np.allclose(train(True)[1].logits, answers.logits, atol=1e-2)
 
 
 def test_answers_are_rows_of_all_photos(train: Train) -> None:
     _, answers = train(False)
-    shapes = {field.name: getattr(answers, field.name).shape for field in dataclasses.fields(answers)}
-    assert shapes == {"logits": (12, 2), "features": (12, 112)}
+    assert answers.logits.shape == (12, 2)
+    assert answers.features.shape == (12, 112)

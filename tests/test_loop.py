@@ -1,5 +1,6 @@
 import ast
 import csv
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
+from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.utils.hooks import RemovableHandle
@@ -288,3 +290,13 @@ def test_nothing_in_the_package_reads_or_writes_a_pickle() -> None:
 def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match=r"none\.safetensors can't be loaded.*Train again"):
         loop.load_weights(tmp_path / "none.safetensors", nn.Linear(2, 2))
+
+
+def test_balanced_accuracy_is_that_of_scikit_learn() -> None:
+    random = np.random.default_rng(0)
+    for classes in (2, 5, 40):  # of 40, some are not there
+        targets, guesses = random.integers(0, classes, (2, 60))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # about guesses of a class that is not there
+            expected = balanced_accuracy_score(targets, guesses)
+        assert loop.balanced_accuracy(targets, guesses) == pytest.approx(expected)

@@ -1,6 +1,7 @@
 import csv
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,13 +9,13 @@ import torch
 from safetensors.torch import load_file
 from sklearn.metrics import balanced_accuracy_score
 from tinynet import CLOSED, RECIPES, prepare, train_one, write_tiny
-from torch import Tensor
 
 from spectraderm import artifacts
 from spectraderm.data import manifest
 from spectraderm.errors import BackboneError, MissingExtra, RecipeError, RunFolderError
 from spectraderm.training import config, dataset, loop, model, train
-from spectraderm.training.model import Normalise, SkinResNet
+from spectraderm.training.model import Normalise
+from spectraderm.with_onnxruntime import OnnxRuntime
 
 LOGITS = "folds/final/logits.csv"
 
@@ -78,13 +79,14 @@ def test_a_frozen_backbone_sees_every_photo_once(
     photos: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    plain = SkinResNet.feature_maps
+    plain = OnnxRuntime.__call__
 
-    def counted(self: SkinResNet, inputs: Tensor) -> Tensor:
-        seen.append(len(inputs))
-        return plain(self, inputs)
+    def counted(self: OnnxRuntime, photos: Any) -> Any:  # noqa: ANN401
+        seen.append(len(photos))
+        return plain(self, photos)
 
-    monkeypatch.setattr(SkinResNet, "feature_maps", counted)
+    monkeypatch.setattr(OnnxRuntime, "__call__", counted)
+    monkeypatch.setenv("SPECTRADERM_CACHE", str(tmp_path / "cache"))
     run = train_one(prepare(tmp_path / "run", photos, folds=3), "mission", tiny)
     folds = sorted(path.name for path in (run / "folds").iterdir())
     assert folds == ["as-given", "final", "fold-1", "fold-2", "fold-3"]

@@ -20,6 +20,7 @@ class Recipe(BaseModel):
         head: `linear`, or `mlp` = Dense 512 ReLU, Dense n, by gradient descent; `discriminant` is a linear one that is
             fitted in closed form on changed copies of the photos, after the layers below were trained.
         shrinkage: of the `discriminant` head's covariance, 0..1.
+        invariance: how many times the differences between copies of one photo count in that covariance.
         pooling: what a head sees: global `mean`s of the last stage's maps, or `statistics`, means and standard
             deviations of the maps of the last two stages.
         views: the views of a photo that the network averages over when it answers.
@@ -47,6 +48,7 @@ class Recipe(BaseModel):
     name: str
     head: Literal["linear", "mlp", "discriminant"] = "linear"
     shrinkage: float = Field(0.2, gt=0, lt=1)
+    invariance: float = Field(1.0, ge=0)
     pooling: Literal["mean", "statistics"] = "mean"
     views: tuple[View, ...] = Field(("whole",), min_length=1)
     train_backbone: bool = False

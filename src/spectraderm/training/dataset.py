@@ -1,10 +1,13 @@
-"""Photos of a manifest -> arrays to train on: pixels decoded once, features of a frozen backbone computed once."""
+"""Photos of a manifest -> arrays to train on; every photo is decoded once."""
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from threading import Lock
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,51 +22,107 @@ from spectraderm.preprocessing import Pixels, Preprocessing, decode
 from spectraderm.progress import Track
 
 BATCH = 32
-T = TypeVar("T", bound=np.generic)
-
+AHEAD = 2
+"""Batches that are made while a network is at one."""
+A = TypeVar("A")
+B = TypeVar("B")
 Floats = npt.NDArray[np.float32]
 
 
-def read_pixels(root: Path, rows: Sequence[Row], preprocessing: Preprocessing, cache: Path, track: Track) -> Pixels:
-    """Decode every photo once into `uint8[n, size, size, 3]`, kept as a memory-mapped file in `cache`.
+class Decoded:
+    """Pixels `uint8[n, size, size, 3]` of all photos, each decoded when it is asked for first.
+
+    They are kept in a memory-mapped file in `cache`, which gets its name when every photo is in it. May be asked by
+    several threads at once. Give it row numbers, as to an array.
 
     Raises:
-        DatasetError: a photo vanished or changed since the audit.
+        DatasetError: when asked for a photo that vanished or changed since the audit.
     """
 
-    def fill(array: npt.NDArray[np.uint8]) -> None:
+    def __init__(self, root: Path, rows: Sequence[Row], preprocessing: Preprocessing, cache: Path) -> None:
+        self._root, self._rows, self._preprocessing = root, rows, preprocessing
+        self._path = cache / f"pixels-{digest([row.sha256 for row in rows], preprocessing)}.npy"
+        self._shape = (len(rows), preprocessing.size, preprocessing.size, 3)
+        self._lacking, self._lock = np.full(len(rows), not self._path.is_file()), Lock()
+        self._pixels: Pixels | None = None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, asked: npt.NDArray[np.int64] | slice) -> Pixels:
+        with self._lock:
+            pixels = self._opened()
+            rows = np.arange(len(self))[asked]
+            self._decode(np.unique(rows[self._lacking[rows]]), pixels)
+            chosen: Pixels = pixels[asked]
+        return chosen
+
+    def all(self, track: Track) -> Pixels:
+        """Decode what was not asked for yet, and give all."""
+        if self._lacking.any():
+            starts = range(0, len(self), BATCH)
+            for start in track(starts, "Decoding photos", len(starts)):
+                self.__getitem__(slice(start, start + BATCH))
+        return self[:]
+
+    def close(self) -> None:
+        """Let go of the file, and delete it where it is not whole."""
+        self._pixels = None
+        if self._lacking.any():
+            with contextlib.suppress(OSError):
+                self._temporary.unlink()
+
+    def _opened(self) -> Pixels:
+        if self._pixels is None and self._lacking.any():
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._pixels = np.lib.format.open_memmap(self._temporary, mode="w+", dtype=np.uint8, shape=self._shape)
+        if self._pixels is None:
+            self._pixels = np.load(self._path, mmap_mode="r", allow_pickle=False)
+        assert self._pixels is not None
+        return self._pixels
+
+    def _decode(self, rows: npt.NDArray[np.int64], pixels: Pixels) -> None:
+        if not len(rows):
+            return
         with ThreadPoolExecutor() as pool:
-            read = pool.map(lambda row: read_photo(root, row, preprocessing), rows)
-            for number, pixels in enumerate(track(read, "Decoding photos", len(rows))):
-                array[number] = pixels
+            read = pool.map(lambda row: read_photo(self._root, self._rows[row], self._preprocessing), rows)
+            for row, own in zip(rows, read, strict=True):
+                pixels[row] = own
+        self._lacking[rows] = False
+        if not self._lacking.any():
+            cast("np.memmap[Any, Any]", pixels).flush()
+            self._temporary.replace(self._path)
 
-    key = digest([row.sha256 for row in rows], preprocessing)
-    shape = (len(rows), preprocessing.size, preprocessing.size, 3)
-    return _cached(cache / f"pixels-{key}.npy", shape, np.uint8, fill)
-
-
-def compute_features(
-    pixels: Pixels, key: str, width: int, network: Callable[[Tensor], Tensor], cache: Path, track: Track
-) -> Floats:
-    """Features `float32[n, width]` of every photo, kept in `cache` under a key that names photos and weights."""
-
-    def fill(array: npt.NDArray[np.float32]) -> None:
-        starts = range(0, len(pixels), BATCH)
-        for start in track(starts, "Computing features", len(starts)):
-            array[start : start + BATCH] = in_batches(pixels[start : start + BATCH], network)
-
-    return _cached(cache / f"features-{key}.npy", (len(pixels), width), np.float32, fill)
+    @property
+    def _temporary(self) -> Path:
+        return self._path.with_name(f".{self._path.name}")
 
 
-def in_batches(inputs: npt.NDArray[np.uint8] | Floats, network: Callable[[Tensor], Tensor]) -> Floats:
+Inputs = Pixels | Floats | Decoded
+"""Pixels or features of all photos."""
+
+
+def in_batches(inputs: Inputs, network: Callable[[Tensor], Tensor], batch: int = BATCH) -> Floats:
     """Run a network over all rows of an array, without gradients: `float32[n, ...]`."""
     with torch.inference_mode():
         parts = [
-            network(torch.from_numpy(np.array(inputs[start : start + BATCH]))).float().cpu().numpy()
-            for start in range(0, len(inputs), BATCH)
+            network(torch.from_numpy(np.array(inputs[start : start + batch]))).float().cpu().numpy()
+            for start in range(0, len(inputs), batch)
         ]
     result: Floats = np.concatenate(parts)
     return result
+
+
+def ahead(items: Iterable[A], make: Callable[[A], B]) -> Iterator[B]:
+    """Make one thing of each item, some of them before they are asked for, in a thread of its own."""
+    coming: deque[Future[B]] = deque()
+    with ThreadPoolExecutor(1) as pool:
+        for item in items:
+            coming.append(pool.submit(make, item))
+            if len(coming) > AHEAD:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
 
 
 def epoch_order(groups: npt.NDArray[np.int64], by_photo: bool, seed: int, epoch: int) -> npt.NDArray[np.int64]:
@@ -95,19 +154,3 @@ def open_photo(root: Path, row: Row) -> Image.Image:
 def digest(names: Sequence[str], preprocessing: Preprocessing) -> str:
     """A short name for what is computed from these photos or weights with this preprocessing."""
     return sha256(json.dumps([*names, preprocessing.to_hub()]).encode())[:16]
-
-
-def _cached(
-    path: Path, shape: tuple[int, ...], kind: type[T], fill: Callable[[npt.NDArray[T]], None]
-) -> npt.NDArray[T]:
-    """Open an array file, made first if it is not there; it gets its name only when it is whole."""
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}")
-        array = np.lib.format.open_memmap(temporary, mode="w+", dtype=kind, shape=shape)
-        fill(array)
-        array.flush()
-        del array
-        temporary.replace(path)
-    loaded: npt.NDArray[T] = np.load(path, mmap_mode="r", allow_pickle=False)
-    return loaded

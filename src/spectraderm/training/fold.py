@@ -1,6 +1,6 @@
 """One fold: head first, layers then, and where the recipe asks for it a head in closed form at the end."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -9,18 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from accelerate import Accelerator
-from sklearn.metrics import balanced_accuracy_score, log_loss
 from torch import Tensor, nn
 
 from spectraderm import artifacts
-from spectraderm.calibration import softmax
-from spectraderm.preprocessing import Pixels
 from spectraderm.progress import Track, no_track
 from spectraderm.training import discriminant, loop
 from spectraderm.training.config import Recipe
-from spectraderm.training.dataset import BATCH, Floats, epoch_order, in_batches
+from spectraderm.training.dataset import Floats, Inputs, epoch_order, in_batches
+from spectraderm.training.features import of_copies
+from spectraderm.training.frozen import Frozen, freeze
 from spectraderm.training.model import Augment, Backbone, Normalise, SkinResNet, build
-from spectraderm.training.views import COPIES, changed_copy
+from spectraderm.training.views import COPIES, seen_as
 
 KINDS = tuple((copy, coarse) for coarse in (False, True) for copy in COPIES)
 """The copies that a `discriminant` head is fitted on, each as it is and coarse."""
@@ -30,23 +29,29 @@ HEAD = "head"
 
 @dataclass(frozen=True)
 class Answers:
-    """What a trained network says of all photos: `logits float32[n, classes]`, `features float32[n, width]`."""
+    """What a trained network says of all photos: `logits float32[n, classes]`, `features float32[n, width]`.
+
+    `frozen` are its layers as they were trained.
+    """
 
     logits: Floats
     features: Floats
+    frozen: Frozen
 
 
 @dataclass(frozen=True)
 class Trainer:
     """What all folds share: the recipe, and of all photos pixels, features (where used), class numbers and groups.
 
-    `copies` are the features of `copied_rows`, where the backbone is frozen and the head is a `discriminant`.
+    `copies` are the features of `copied_rows`, where the backbone is frozen and the head is a `discriminant`; `frozen`
+    are a frozen backbone's layers.
     """
 
     recipe: Recipe
-    pixels: Pixels
+    pixels: Inputs
     features: Floats | None
     copies: Floats | None
+    frozen: Frozen | None
     targets: npt.NDArray[np.int64]
     groups: npt.NDArray[np.int64]
     normalise: Normalise
@@ -64,9 +69,10 @@ class Trainer:
             self._train_layers(network, about, seed, folder)
         elif not closed:
             self._train_head(network, about, self.recipe, seed, folder)
+        frozen = self.frozen or freeze(network)
         if closed:
-            self._fit_discriminant(network, train)
-        answers = self._answers(network)
+            self._fit_discriminant(network, frozen, train)
+        answers = self._answers(network, frozen)
         if closed:
             trained = network if self.recipe.train_backbone else network.classifier
             loop.save_weights(folder / artifacts.CHECKPOINT, trained)
@@ -79,13 +85,15 @@ class Trainer:
         """How many classes there are."""
         return int(self.targets.max()) + 1
 
-    def evidence_of(self, network: SkinResNet, rows: npt.NDArray[np.int64]) -> Floats:
-        """Class activation maps of some photos, `float32[m, classes, h, w]`."""
+    def evidence_of(self, network: SkinResNet, frozen: Frozen, rows: npt.NDArray[np.int64]) -> Floats:
+        """Class activation maps of some photos by a network with these layers, `float32[m, classes, h, w]`."""
         if not len(rows):
             return np.empty((0, self.classes, 1, 1), np.float32)
-        return in_batches(
-            self.pixels[rows], lambda batch: network.evidence(network.feature_maps(self.normalise(batch)))
-        )
+
+        def evidence(batch: Tensor) -> Tensor:
+            return network.evidence(frozen.maps(network, self.normalise(batch)))
+
+        return in_batches(self.pixels[rows], evidence, frozen.batch)
 
     def _train_head(self, network: SkinResNet, about: loop.Photos, recipe: Recipe, seed: int, folder: Path) -> None:
         if self.features is None:
@@ -121,34 +129,42 @@ class Trainer:
         task = loop.Task(network, [layers, self._head(network)], self.pixels, forward, plain, about)
         loop.fit(task, recipe, seed, folder, self.accelerator, self.track, self._log(folder))
 
-    def _fit_discriminant(self, network: SkinResNet, train: npt.NDArray[np.int64]) -> None:
+    def _fit_discriminant(self, network: SkinResNet, frozen: Frozen, train: npt.NDArray[np.int64]) -> None:
         """Fit the last layer on twelve copies of one photo of every photo group, another one for each copy."""
         rows = copied_rows(self.groups)
         kept = [np.flatnonzero(np.isin(own, train)) for own in rows]
         if self.copies is None:
             own = [own[places] for own, places in zip(rows, kept, strict=True)]
-            features = copy_features(self.pixels, own, self._features(network, averaged=False), self.track)
+
+            def look(batch: Tensor) -> Tensor:
+                return frozen.pooled(network, self.normalise(batch))
+
+            features = of_copies(self.pixels, KINDS, own, look, self.track)
         else:
             starts = np.cumsum([0, *(len(own) for own in rows[:-1])])
             features = self.copies[np.concatenate([start + own for start, own in zip(starts, kept, strict=True)])]
-        targets = np.concatenate([self.targets[own[places]] for own, places in zip(rows, kept, strict=True)])
-        found = discriminant.fit(features, targets, self.classes, self.recipe.shrinkage)
+        chosen = np.concatenate([own[places] for own, places in zip(rows, kept, strict=True)])
+        found = discriminant.fit(
+            features, self.targets[chosen], self.groups[chosen], self.classes,
+            self.recipe.shrinkage, self.recipe.invariance,
+        )  # fmt: skip
         layer = cast("nn.Linear", network.classifier[-1])
         with torch.no_grad():
             for parameter, values in zip((layer.weight, layer.bias), found, strict=True):
                 parameter.copy_(torch.from_numpy(values))
 
-    def _answers(self, network: SkinResNet) -> Answers:
+    def _answers(self, network: SkinResNet, frozen: Frozen) -> Answers:
         features = self.features
         if features is None or self.recipe.train_backbone:
-            features = in_batches(self.pixels, self._features(network, averaged=True))
-        device = self.accelerator.device
-        return Answers(in_batches(features, lambda batch: network.classifier(batch.to(device))), features)
 
-    def _features(self, network: SkinResNet, averaged: bool) -> Callable[[Tensor], Tensor]:
-        if averaged:
-            return lambda batch: network.features(self.normalise(batch))
-        return lambda batch: network.pooled(network.feature_maps(self.normalise(batch)))
+            def look(batch: Tensor) -> Tensor:
+                seen = frozen.pooled(network, seen_as(self.normalise(batch), network.views))
+                return seen.reshape(len(network.views), len(batch), -1).mean(0)
+
+            features = in_batches(self.pixels, look, max(1, frozen.batch // len(network.views)))
+        device = self.accelerator.device
+        logits = in_batches(features, lambda batch: network.classifier(batch.to(device)))
+        return Answers(logits, features, frozen)
 
     def _head(self, network: SkinResNet) -> dict[str, Any]:
         return {"params": list(network.classifier.parameters()), "lr": self.recipe.learning_rate}
@@ -165,9 +181,9 @@ class Trainer:
         row: dict[str, Any] = {"epoch": 1, "learning_rate": 0.0, "seconds": 0.0}
         for name, rows in (("train", about.train), ("val", about.val)):
             targets, guesses = self.targets[rows], logits[rows].argmax(1)
-            row[f"{name}_loss"] = float(log_loss(targets, softmax(logits[rows]), labels=range(self.classes)))
+            row[f"{name}_loss"] = float(nn.functional.cross_entropy(torch.tensor(logits[rows]), torch.tensor(targets)))
             row[f"{name}_accuracy"] = float((targets == guesses).mean())
-            row[f"{name}_balanced_accuracy"] = float(balanced_accuracy_score(targets, guesses))
+            row[f"{name}_balanced_accuracy"] = loop.balanced_accuracy(targets, guesses)
         artifacts.write_csv(
             folder / artifacts.HISTORY, loop.HISTORY_COLUMNS, [{name: row[name] for name in loop.HISTORY_COLUMNS}]
         )
@@ -176,22 +192,6 @@ class Trainer:
 def copied_rows(groups: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
     """Of which photos each of `KINDS` is made: one at random of every photo group, for each kind anew."""
     return [epoch_order(groups, True, 0, number) for number in range(len(KINDS))]
-
-
-def copy_features(
-    pixels: Pixels, rows: Sequence[npt.NDArray[np.int64]], network: Callable[[Tensor], Tensor], track: Track
-) -> Floats:
-    """Features `float32[sum of rows, width]` of one copy after the other, of these rows of all photos."""
-    batches = [
-        (kind, own[start : start + BATCH])
-        for kind, own in zip(KINDS, rows, strict=True)
-        for start in range(0, len(own), BATCH)
-    ]
-    parts = [
-        in_batches(np.stack([changed_copy(pixels[row], *kind) for row in batch]), network)
-        for kind, batch in track(batches, "Looking at changed copies", len(batches))
-    ]
-    return np.concatenate(parts)
 
 
 def fresh(backbone: Backbone, recipe: Recipe, labels: list[str], accelerator: Accelerator) -> SkinResNet:

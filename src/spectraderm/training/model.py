@@ -264,7 +264,5 @@ def _deviation(maps: Tensor, mean: Tensor) -> Tensor:
 
 
 def _set_pooling(model: ResNetModel, padding: str) -> None:
-    if padding == "end":  # inputs are not negative, so that padding with zero is padding with nothing
-        model.embedder.pooler = nn.Sequential(  # type: ignore[assignment]
-            nn.ConstantPad2d((0, 1, 0, 1), 0.0), nn.MaxPool2d(3, 2)
-        )
+    if padding == "end":  # what lies beyond the edge is left out
+        model.embedder.pooler = nn.MaxPool2d(3, 2, ceil_mode=True)

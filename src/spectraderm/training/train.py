@@ -18,10 +18,11 @@ from spectraderm.data import split as splits
 from spectraderm.errors import MissingExtra, RunFolderError
 from spectraderm.preprocessing import Preprocessing
 from spectraderm.progress import Track, no_track
-from spectraderm.training import dataset, loop, outputs
+from spectraderm.training import dataset, loop, outputs, store
 from spectraderm.training.config import Recipe
-from spectraderm.training.fold import HEAD, Trainer, copied_rows, copy_features, fresh
-from spectraderm.training.model import Backbone, Normalise, SkinResNet, build, feature_width
+from spectraderm.training.features import of_backbone
+from spectraderm.training.fold import HEAD, KINDS, Trainer, copied_rows, fresh
+from spectraderm.training.model import Backbone, Normalise, SkinResNet, build
 
 _PACKAGES = ("spectraderm", "torch", "transformers", "accelerate", "kornia", "numpy", "pillow", "scikit-learn")
 
@@ -34,6 +35,7 @@ def train(
     device: str = "auto",
     log: str | None = None,
     track: Track = no_track,
+    shared: bool = True,
 ) -> None:
     """Train every fold of a run folder's `split.csv`.
 
@@ -45,10 +47,12 @@ def train(
         device: `auto` (a GPU where there is one) or `cpu`.
         log: also log to `tensorboard` or `mlflow`.
         track: how progress is shown.
+        shared: take features of frozen layers that other runs have computed, and keep new ones for them, in the user's
+            cache folder; else, or where that can't be written to, they are kept in the run folder alone.
 
     Raises:
         RunFolderError: the folder was trained before and `resume` is not given, or with other settings.
-        DatasetError: a photo vanished or changed since the audit.
+        DatasetError: a photo that has to be read vanished or changed since the audit.
     """
     _keep_freed_memory()
     rows = manifest.read(run / artifacts.MANIFEST)
@@ -74,54 +78,73 @@ def train(
     accelerator = _accelerator(run, device, log)
     artifacts.write_json(run / artifacts.ENVIRONMENT, _environment(accelerator))
 
-    cache = run / artifacts.CACHE
-    pixels = dataset.read_pixels(Path(facts["root"]), rows, preprocessing, cache, track)
-    normalise = Normalise(preprocessing).to(accelerator.device)
-    features = None
-    if not recipe.train_backbone or recipe.head_epochs:
-        network = fresh(backbone, recipe, labels, accelerator)
-        looks = [recipe.pooling, *recipe.views]
-        key = dataset.digest([row.sha256 for row in rows] + [backbone.source, *looks], preprocessing)
-        width = feature_width(network.config)
-        features = dataset.compute_features(pixels, key, width, lambda x: network.features(normalise(x)), cache, track)
-    if features is not None and not recipe.train_backbone:
-        artifacts.write_array(run / artifacts.FEATURES, features.astype(np.float16))
-    groups = np.array([row.photo_group for row in rows])
-    copies = None
-    if recipe.head == "discriminant" and not recipe.train_backbone:
-        look = fresh(backbone, recipe, labels, accelerator)
-        copies = copy_features(
-            pixels, copied_rows(groups), lambda x: look.pooled(look.feature_maps(normalise(x))), track
-        )
-    targets = np.array([labels.index(row.label) for row in rows])
-    trainer = Trainer(recipe, pixels, features, copies, targets, groups, normalise, accelerator, track)
-    for fold in split.folds:
-        folder = artifacts.fold_folder(run, fold.name)
-        if (folder / artifacts.LOGITS).is_file():
-            continue
-        torch.manual_seed(fold.seed)
-        network = fresh(backbone, recipe, labels, accelerator)
-        sides = [fold.splits[row.path] for row in rows]
-        answers = trainer.train(network, sides, fold.seed, folder)
-        logits = answers.logits
-        if recipe.train_backbone:
-            artifacts.write_array(folder / artifacts.FEATURES, answers.features.astype(np.float16))
-        wrong = outputs.surest_errors(logits, targets, np.array(sides) == "test")
-        outputs.write_heatmaps(folder / artifacts.HEATMAPS, wrong, logits, trainer.evidence_of(network, wrong))
-        outputs.write_logits(folder / artifacts.LOGITS, rows, sides, labels, logits)
-        (folder / artifacts.STATE).unlink(missing_ok=True)
-        shutil.rmtree(folder / HEAD, ignore_errors=True)
+    todo = [fold for fold in split.folds if not (artifacts.fold_folder(run, fold.name) / artifacts.LOGITS).is_file()]
+    if todo:
+        pixels = dataset.Decoded(Path(facts["root"]), rows, preprocessing, run / artifacts.CACHE)
+        kept = (store.shared_folder() if shared else None) or run / artifacts.CACHE
+        trainer = _prepare(recipe, backbone, rows, pixels, preprocessing, kept, accelerator, track)
+        if trainer.features is not None and not recipe.train_backbone:
+            artifacts.write_array(run / artifacts.FEATURES, trainer.features.astype(np.float16))
+        for fold in todo:
+            sides = [fold.splits[row.path] for row in rows]
+            _train_fold(artifacts.fold_folder(run, fold.name), trainer, backbone, rows, sides, fold.seed)
+        pixels.close()
     accelerator.end_training()
 
 
-def restore(run: Path, backbone: Backbone) -> tuple[SkinResNet, Preprocessing]:
-    """The final model of a trained run folder, in eval mode on the CPU, and its preprocessing."""
+def _prepare(
+    recipe: Recipe,
+    backbone: Backbone,
+    rows: list[manifest.Row],
+    pixels: dataset.Decoded,
+    preprocessing: Preprocessing,
+    kept: Path,
+    accelerator: Accelerator,
+    track: Track,
+) -> Trainer:
+    """What all folds share, with the features of frozen layers, which are kept in the folder `kept`."""
+    labels = sorted({row.label for row in rows})
+    groups = np.array([row.photo_group for row in rows])
+    targets = np.array([labels.index(row.label) for row in rows])
+    normalise = Normalise(preprocessing).to(accelerator.device)
+    if recipe.train_backbone and not recipe.head_epochs:
+        return Trainer(recipe, pixels.all(track), None, None, None, targets, groups, normalise, accelerator, track)
+    photos = [row.sha256 for row in rows]
+    seen = of_backbone(backbone, recipe, pixels, photos, preprocessing, normalise, kept, track)
+    features, copies = seen.averaged(recipe.views), None
+    if recipe.train_backbone:
+        return Trainer(recipe, pixels.all(track), features, None, None, targets, groups, normalise, accelerator, track)
+    if recipe.head == "discriminant":
+        copies = seen.copies(KINDS, copied_rows(groups))
+    return Trainer(recipe, pixels, features, copies, seen.frozen, targets, groups, normalise, accelerator, track)
+
+
+def _train_fold(
+    folder: Path, trainer: Trainer, backbone: Backbone, rows: list[manifest.Row], sides: list[str], seed: int
+) -> None:
+    """Train one fold and write what it leaves, its logits last."""
+    recipe, labels = trainer.recipe, sorted({row.label for row in rows})
+    torch.manual_seed(seed)
+    network = fresh(backbone, recipe, labels, trainer.accelerator)
+    answers = trainer.train(network, sides, seed, folder)
+    if recipe.train_backbone:
+        artifacts.write_array(folder / artifacts.FEATURES, answers.features.astype(np.float16))
+    wrong = outputs.surest_errors(answers.logits, trainer.targets, np.array(sides) == "test")
+    evidence = trainer.evidence_of(network, answers.frozen, wrong)
+    outputs.write_heatmaps(folder / artifacts.HEATMAPS, wrong, answers.logits, evidence)
+    outputs.write_logits(folder / artifacts.LOGITS, rows, sides, labels, answers.logits)
+    (folder / artifacts.STATE).unlink(missing_ok=True)
+    shutil.rmtree(folder / HEAD, ignore_errors=True)
+
+
+def restore(run: Path, backbone: Backbone, fold: str = artifacts.FINAL) -> tuple[SkinResNet, Preprocessing]:
+    """The model of a fold of a trained run folder, in eval mode on the CPU, and its preprocessing."""
     config = read_config(run)
     recipe = Recipe.model_validate(config["recipe"])
     network = build(backbone, recipe, config["labels"])
     network.train(False)
     trained = network if recipe.train_backbone else network.classifier
-    loop.load_weights(artifacts.fold_folder(run, artifacts.FINAL) / artifacts.CHECKPOINT, trained)
+    loop.load_weights(artifacts.fold_folder(run, fold) / artifacts.CHECKPOINT, trained)
     return network, Preprocessing.from_hub(config["preprocessing"])
 
 

@@ -1,0 +1,57 @@
+"""Ways to look at a photo, as a network's input: the views that it averages over, and the copies of a head."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import resources
+from typing import cast
+
+import numpy as np
+import PIL
+import torch
+from torch import Tensor
+
+from spectraderm.artifacts import sha256
+from spectraderm.preprocessing import Pixels
+from spectraderm.training.model import Normalise
+from spectraderm.training.views import Copy, View, changed_copy, seen_as
+
+_PLAIN = ("whole", "mirrored")
+"""Views and copies that are the same to the bit."""
+_SOURCES = ("headers.py", "upright.py", "preprocessing.py", "training/views.py", "training/model.py")
+
+
+@dataclass(frozen=True)
+class Look:
+    """`inputs`: pixels of some photos `uint8[n, s, s, 3]` -> what a network sees, `float[n, 3, s, s]`.
+
+    Looks of one name give the same.
+    """
+
+    name: str
+    inputs: Callable[[Pixels], Tensor]
+
+
+def view(kind: View, normalise: Normalise) -> Look:
+    """One of the views that a network averages over."""
+
+    def inputs(pixels: Pixels) -> Tensor:
+        return seen_as(normalise(torch.from_numpy(np.array(pixels))), [kind])
+
+    return Look(kind if kind in _PLAIN else f"view {kind}", inputs)
+
+
+def copied(kind: Copy, coarse: bool, normalise: Normalise) -> Look:
+    """One of the copies that a head learns to see through."""
+
+    def inputs(pixels: Pixels) -> Tensor:
+        copies = [changed_copy(photo, kind, coarse) for photo in pixels]
+        return cast("Tensor", normalise(torch.from_numpy(np.stack(copies))))
+
+    return Look(kind if kind in _PLAIN and not coarse else f"{'coarse ' if coarse else ''}copy {kind}", inputs)
+
+
+def made_by() -> tuple[str, ...]:
+    """What the bits of a look depend on besides the photo: our own lines, and the libraries that they call."""
+    package = resources.files("spectraderm")
+    lines = sha256(b"".join(package.joinpath(*name.split("/")).read_bytes() for name in _SOURCES))
+    return lines, f"pillow {PIL.__version__}", f"torch {torch.__version__}"
