@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -32,10 +32,13 @@ EVALUATION, REPORT, CARD, MODEL = "evaluation.json", "report.html", "README.md",
 CACHE, OUTSIDE, LEDGER = "cache", "outside", "test_ledger.csv"
 FACTS, MODEL_CONFIG, PREPROCESSOR = "spectraderm.json", "config.json", "preprocessor_config.json"
 WEIGHTS, ONNX = "model.safetensors", "onnx/model.onnx"
+INT8, ONNX_INT8, NOVELTY_INT8 = "int8", "onnx/model_int8.onnx", "novelty_int8.npy"
 FINAL = "final"
 """Name of the fold whose model is exported; the folds beside it only measure."""
 AS_GIVEN = "as-given"
 """Name of the measuring fold that keeps the folders as they came, copies and all, beside the honest ones."""
+
+Precision = Literal["auto", "int8", "float"]
 
 LOGIT_COLUMNS = ("path", "photo_group", "split", "label")
 """Of `logits.csv`; then one column `logit:<class>` per class, in the order of the model's outputs."""
@@ -160,6 +163,24 @@ class ModelFolder:
     def model_id(self) -> str:
         """What its predictions call it."""
         return str(self.facts.get("model_id", self.name))
+
+    def in_precision(self, precision: Precision) -> "ModelFolder":
+        """The same model as it answers in 8-bit integers, or in floats; `auto` is integers where it has them.
+
+        Its network, novelty and calibration then are those of that precision, and its predictions are called by it.
+
+        Raises:
+            ModelFolderError: it has none in 8-bit integers.
+        """
+        own: Any = self.facts.get(INT8)
+        if precision == "float" or (precision == "auto" and own is None):
+            return self
+        try:
+            files = {**self.files, ONNX: self.files[ONNX_INT8], NOVELTY: self.files[NOVELTY_INT8]}
+            facts = {**self.facts, "calibration": own["calibration"], "model_id": f"{self.model_id}-{INT8}"}
+        except (KeyError, TypeError) as error:
+            raise ModelFolderError(f"{self.name} has no model in 8-bit integers", _AGAIN) from error
+        return ModelFolder(self.name, files, facts)
 
     @property
     def card(self) -> str:

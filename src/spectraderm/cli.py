@@ -1,5 +1,6 @@
 """Parse, call one function, print. The only place that exits; data goes to stdout, everything else to stderr."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ from spectraderm.options import (
     Device,
     Epochs,
     Folds,
+    Int8,
     Log,
     Lr,
     Patience,
@@ -56,12 +58,15 @@ def run(
     resume: Resume = False,
     log: Log = None,
     crops: Crops = None,
+    int8: Int8 = True,
 ) -> None:
     """All of it: audit, split, train, calibrate, evaluate, export. What most people want."""
     pipeline, terminal = _stages()
     out = out or Path("runs") / f"{photos.resolve().name}-{Path(recipe).stem}-{split.value}"
     changes = recipe_changes(epochs, batch_size, lr, patience)
-    options = pipeline.Options(recipe, backbone, split.value, folds, seed, resume, device.value, log, changes, crops)
+    options = pipeline.Options(
+        recipe, backbone, split.value, folds, seed, resume, device.value, log, changes, crops, int8
+    )
     with terminal.progress() as track:
         evaluation = pipeline.run(photos, out, options, track)
     terminal.say_audit(out)
@@ -147,8 +152,8 @@ def calibrate(
     ] = 0.95,
 ) -> None:
     """Find temperature, prediction sets, and the thresholds of "I don't know", on photos held out of training."""
-    pipeline, terminal = _stages()
-    found = pipeline.calibrate(run, pipeline.Settings(coverage, sets.value, per_class, accuracy))
+    scoring, terminal = _stages("scoring")
+    found = scoring.calibrate(run, scoring.Settings(coverage, sets.value, per_class, accuracy))
     terminal.say_calibration(found)
     say(f"Next    spectraderm evaluate {run}")
 
@@ -165,7 +170,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="With MODEL PHOTOS: also write the result as JSON.")] = None,
 ) -> None:
     """Score run folders side by side and write their reports; or a model on photos that it was not made from."""
-    pipeline, terminal = _stages()
+    scoring, terminal = _stages("scoring")
     if targets[0] == Path("default") or (targets[0] / "spectraderm.json").is_file():
         if len(targets) != 2:
             raise SpectraDermError("a model is evaluated on one folder of photos", "Give MODEL PHOTOS")
@@ -179,7 +184,7 @@ def evaluate(
     if label_map or out:
         raise SpectraDermError("--map and --out go with MODEL PHOTOS", "Leave them out for run folders")
     others = [", ".join(sorted(str(other) for other in targets if other != run)) for run in targets]
-    evaluations = [pipeline.evaluate(run, beside=beside) for run, beside in zip(targets, others, strict=True)]
+    evaluations = [scoring.evaluate(run, beside=beside) for run, beside in zip(targets, others, strict=True)]
     terminal.say_scores(targets, evaluations)
     say("\n".join(f"Report  {run / 'report.html'}" for run in targets) + f"\nNext    spectraderm export {targets[0]}")
 
@@ -190,8 +195,8 @@ def compare(
     run_b: Annotated[Path, typer.Argument(help="Another, tested on the same photos.")],
 ) -> None:
     """Which of two runs is better, photo by photo, and whether that is more than noise."""
-    pipeline, terminal = _stages()
-    terminal.say_comparison(run_a, run_b, pipeline.compare(run_a, run_b))
+    scoring, terminal = _stages("scoring")
+    terminal.say_comparison(run_a, run_b, scoring.compare(run_a, run_b))
 
 
 @app.command()
@@ -219,12 +224,13 @@ def export(
     half: Annotated[bool, typer.Option("--half", help="Store ONNX weights as 16-bit floats.")] = False,
     onnx_only: Annotated[bool, typer.Option("--onnx-only", help="Leave model.safetensors out.")] = False,
     notes: Annotated[Path | None, typer.Option(help="Markdown file to put at the end of the model card.")] = None,
+    int8: Int8 = True,
 ) -> None:
     """Write the model folder, after measuring that it gives training's logits."""
     pipeline, terminal = _stages()
     with terminal.progress() as track:
-        parity = pipeline.export_model(run, out, half, onnx_only, notes, track)
-    terminal.say_parity(parity)
+        measured = pipeline.export_model(run, out, half, onnx_only, notes, int8, track)
+    terminal.say_export(measured)
     terminal.say_stability(out or run / "model")
     say(f"Model   {out or run / 'model'}")
 
@@ -260,10 +266,9 @@ def main() -> None:
     console.run(app)
 
 
-def _stages() -> tuple[Any, Any]:
-    """The pipeline and how its work is shown; imported only by commands that need the `train` extra."""
+def _stages(name: str = "pipeline") -> tuple[Any, Any]:
+    """The pipeline, or its `scoring`, and how its work is shown; only for commands that need the `train` extra."""
     try:
-        from spectraderm import pipeline, terminal  # noqa: PLC0415
+        return import_module(f"spectraderm.{name}"), import_module("spectraderm.terminal")
     except ModuleNotFoundError as error:
         raise MissingExtra(f"what audits and trains ({error.name})", "train") from error
-    return pipeline, terminal

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from spectraderm import artifacts
+from spectraderm.calibration import softmax
 from spectraderm.data import audit as auditing
 from spectraderm.data import demo as painting
 from spectraderm.data import manifest
@@ -15,17 +16,15 @@ from spectraderm.data import split as splitting
 from spectraderm.data.split import Protocol
 from spectraderm.errors import DatasetError, RunFolderError
 from spectraderm.evaluation import calibrate as calibration
-from spectraderm.evaluation import ledger, outputs
-from spectraderm.evaluation.calibrate import Settings, calibrate
+from spectraderm.evaluation import outputs
 from spectraderm.evaluation.compare import compare as compare_scored
-from spectraderm.evaluation.evaluate import evaluate as score
-from spectraderm.evaluation.evaluate import settings_of
 from spectraderm.evaluation.figures import write_curves
-from spectraderm.evaluation.report import write_report
 from spectraderm.evaluation.scored import Scored
 from spectraderm.progress import Track, no_track
+from spectraderm.scoring import Settings, calibrate, compare, evaluate, score, settings_of
 from spectraderm.serving.classifier import Prediction, load_model
 from spectraderm.training import config, export, model, open_nsfw
+from spectraderm.training import int8 as quantising
 from spectraderm.training import train as training
 
 __all__ = [
@@ -43,6 +42,8 @@ __all__ = [
 ]
 
 BY_PHOTO_FOLDS = 5
+INT8_LOSS = 0.005
+"""Accuracy by photo group that a network in 8-bit integers may cost, to be shipped."""
 DEMO_FOLDS, DEMO_SHOWN = 3, 3
 
 
@@ -50,7 +51,7 @@ DEMO_FOLDS, DEMO_SHOWN = 3, 3
 class Options:
     """How a run is made. `folds` 0 means 5 by photo and 1 as given; `changes` overrides settings of the recipe.
 
-    `crops`: look for crops of photos, too; None: of up to `auditing.CROPS_UP_TO` photos.
+    `crops`: look for crops of photos, too; None: of up to `auditing.CROPS_UP_TO` photos. `int8`: see `export_model`.
     """
 
     recipe: str = "discriminant"
@@ -63,6 +64,7 @@ class Options:
     log: str | None = None
     changes: dict[str, Any] = field(default_factory=dict)
     crops: bool | None = None
+    int8: bool = True
 
 
 def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> dict[str, Any]:
@@ -84,7 +86,7 @@ def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> d
     training.train(out, recipe, backbone, options.resume, options.device, options.log, track)
     calibrate(out)
     evaluation = evaluate(out, "run")
-    export.export(out, backbone, track=track)
+    export_model(out, int8=options.int8, track=track)
     return evaluation
 
 
@@ -104,52 +106,57 @@ def train(run_folder: Path, options: Options, track: Track = no_track) -> None:
     write_curves(run_folder)
 
 
-def evaluate(run_folder: Path, what: str = "evaluate", beside: str = "") -> dict[str, Any]:
-    """Score a calibrated run folder, note that its test photos were used, and write its report and card."""
-    evaluation = score(run_folder)
-    ledger.enter(run_folder, what, beside)
-    write_report(run_folder, evaluation)
-    return evaluation
-
-
-def compare(run_a: Path, run_b: Path) -> dict[str, Any]:
-    """Two runs on the same test photos, paired by photo; both ledgers note that their tests were used to choose.
-
-    Raises:
-        RunFolderError: they were not tested on the same photos.
-    """
-    tests = [_held_out(run) for run in (run_a, run_b)]
-    (paths_a, scored_a), (paths_b, scored_b) = tests
-    if list(paths_a) != list(paths_b):
-        raise RunFolderError(
-            f"{run_a} and {run_b} were not tested on the same photos", "Use the same --split and --seed"
-        )
-    found = compare_scored(scored_a, scored_b)
-    for run, other in ((run_a, run_b), (run_b, run_a)):
-        ledger.enter(run, "compare", str(other))
-    return found
-
-
-def _held_out(run_folder: Path) -> tuple[list[str], Scored]:
-    """The tested photos, sorted by path, and what was made of them."""
-    config = training.read_config(run_folder)
-    crossed = calibration.crossing(config["protocol"], outputs.read(run_folder, config))
-    test = outputs.pool([fold.of("test") for fold in crossed])
-    judged = calibration.judge(crossed, settings_of(run_folder))
-    order = test.paths.argsort()
-    return test.paths[order].tolist(), Scored(test.labels, judged.probabilities, test.groups).take(order)
-
-
 def export_model(
-    run_folder: Path, out: Path | None, half: bool, onnx_only: bool, notes: Path | None, track: Track = no_track
+    run_folder: Path,
+    out: Path | None = None,
+    half: bool = False,
+    onnx_only: bool = False,
+    notes: Path | None = None,
+    int8: bool = True,
+    track: Track = no_track,
 ) -> dict[str, Any]:
-    """Write a run folder's model folder, from the backbone that the run was trained from."""
+    """Write a run folder's model folder, from the backbone that the run was trained from; see `export.export`.
+
+    With `int8`, a network in 8-bit integers goes beside the one in floats, where it is as accurate (see `INT8_LOSS`).
+
+    Returns:
+        What was measured: `parity` of the exported network with the trained one, and `int8`, how the quantised one
+        differs from it and whether it is `shipped`; None where it was not asked for.
+    """
     backbone = model.load_backbone(training.read_config(run_folder)["backbone_name"])
     try:
         text = notes.read_text(encoding="utf-8") if notes else ""
     except (OSError, UnicodeDecodeError) as error:
         raise RunFolderError(f"{notes} can't be read ({error})", "Give a Markdown file") from error
-    return export.export(run_folder, backbone, out, half, onnx_only, text, track)
+    found = _quantise(run_folder, backbone, track) if int8 else None
+    shipped = found if found and found["shipped"] else None
+    return {
+        "parity": export.export(run_folder, backbone, out, half, onnx_only, text, shipped, track),
+        "int8": found,
+    }
+
+
+def _quantise(run_folder: Path, backbone: model.Backbone, track: Track) -> dict[str, Any]:
+    """Make a run's network in 8-bit integers, with settings of its own, and compare it on photos held out."""
+    quantising.quantise(run_folder, backbone, track)
+    target = run_folder / artifacts.INT8
+    calibrate(target, settings_of(run_folder))
+    config = training.read_config(run_folder)
+    held = [
+        calibration.held_out(calibration.crossing(config["protocol"], outputs.read(folder, config))).photos
+        for folder in (target, run_folder)
+    ]
+    quantised, floats = (Scored(one.labels, softmax(one.logits), one.groups) for one in held)
+    found = compare_scored(quantised, floats)
+    measured = {"value": "difference", "low": "low", "high": "high"}
+    difference = {name: found["group_accuracy"][own] for name, own in measured.items()}
+    return {
+        "photos": found["n_photos"],
+        "photo_groups": found["n_groups"],
+        "accuracy_difference": difference,
+        "changed_top1": float((quantised.guesses != floats.guesses).mean()),
+        "shipped": difference["value"] >= -INT8_LOSS,
+    }
 
 
 @dataclass(frozen=True)

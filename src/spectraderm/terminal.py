@@ -165,12 +165,24 @@ def say_calibration(found: dict[str, Any]) -> None:
     say(f"`out_of_scope` above a novelty of {found['novelty_threshold']:.3f}: {kept}")
 
 
-def say_parity(parity: dict[str, Any]) -> None:
-    """How near the exported model comes to training's logits."""
+def say_export(measured: dict[str, Any]) -> None:
+    """How near the exported model comes to training's logits, and the quantised one to it."""
+    parity, int8 = measured["parity"], measured["int8"]
     say(
         f"Parity on {parity['photos']} photos: largest difference of a logit {parity['max_logit_difference']:.2g} "
         f"(bound {parity['bound']:g}), changed first guesses {parity['changed_top1']}"
     )
+    if int8:
+        points = {name: _points(value) for name, value in int8["accuracy_difference"].items()}
+        say(
+            f"In 8-bit integers, on {int8['photos']} held-out photos: accuracy {points['value']} points "
+            f"({points['low']} to {points['high']}), changed first guesses {100 * int8['changed_top1']:.1f} %; "
+            + ("shipped" if int8["shipped"] else "not shipped, for it costs too much")
+        )
+
+
+def _points(value: float | None) -> str:
+    return "?" if value is None else f"{100 * value:+.2f}"
 
 
 def say_stability(model: Path) -> None:
