@@ -2,14 +2,20 @@
 # make test          the whole suite
 # make check         format, lint, types, import contracts, then the suite
 # make browser       installs Chromium for the browser tests, which are skipped without (Debian, as root)
-# make bench         the numbers of the README, from the reference data set (DATA=folder)
+# make bench           how fast it is beside other programs, as a table (DATA=folder); half an hour
+# make bench-peers     installs those programs, once, into an environment of their own (3 GB)
+# make bench-accuracy  the README's results, from the reference data set (DATA=folder)
+# make bench-growth    time per photo and memory, up to 100,000 photos
+# make bench-profile   where the time of one prediction goes
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 DEMO_OUT ?= spectraderm-demo
+VENV_PEERS ?= .venv-peers
+PEERS ?= $(VENV_PEERS)/bin/python
 
-.PHONY: demo test check lint browser bench clean
+.PHONY: demo test check lint browser bench bench-peers bench-accuracy bench-growth bench-profile clean
 
 demo: $(VENV)/train.stamp
 	rm -rf $(DEMO_OUT)
@@ -30,10 +36,21 @@ browser:
 	command -v chromium || (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium)
 
 bench: $(VENV)/train.stamp
+	$(BIN)/python benchmarks/table.py $(if $(DATA),"$(DATA)") --peers "$(PEERS)"
+
+bench-peers: $(VENV_PEERS)/peers.stamp
+
+bench-accuracy: $(VENV)/train.stamp
 	$(BIN)/python benchmarks/protocols.py "$(DATA)"
 
+bench-growth: $(VENV)/train.stamp
+	$(BIN)/python benchmarks/growth.py
+
+bench-profile: $(VENV)/train.stamp
+	$(BIN)/python benchmarks/profile_predict.py
+
 clean:
-	rm -rf $(VENV) $(DEMO_OUT)
+	rm -rf $(VENV) $(VENV_PEERS) $(DEMO_OUT)
 
 $(VENV)/train.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -43,4 +60,10 @@ $(VENV)/train.stamp: pyproject.toml constraints.txt
 $(VENV)/dev.stamp: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
+	touch $@
+
+$(VENV_PEERS)/peers.stamp: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv $(VENV_PEERS)
+	echo '*' > $(VENV_PEERS)/.gitignore
+	$(VENV_PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
 	touch $@

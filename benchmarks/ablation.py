@@ -153,7 +153,8 @@ def score(ways: Ways, home: Photos, outside: Photos, sides: Sequence[npt.NDArray
 def fit(closed: bool, features: Floats, targets: Integers, classes: int) -> tuple[Reals, Reals]:
     """A linear head `float64[classes, width]`, `float64[classes]`, by either way."""
     if closed:
-        return discriminant.fit(features, targets, classes, config.load("discriminant").shrinkage)
+        alone = np.arange(len(targets))  # `invariance` came later
+        return discriminant.fit(features, targets, alone, classes, config.load("discriminant").shrinkage)
     weights = np.bincount(targets, minlength=classes)[targets] ** -0.5
     head = make_pipeline(StandardScaler(), LogisticRegression(C=0.003, max_iter=300, tol=1e-3))
     head.fit(features, targets, logisticregression__sample_weight=weights / weights.mean() * 1159 / len(targets))
