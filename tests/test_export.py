@@ -173,7 +173,7 @@ def test_the_same_is_exported_again_and_elsewhere_without_weights(
 ) -> None:
     run = quick("finetune")
     (tmp_path / "notes.md").write_text("## Measured elsewhere\n")
-    pipeline.export_model(run, tmp_path / "light", half=False, onnx_only=True, notes=tmp_path / "notes.md")
+    pipeline.export_model(run, tmp_path / "light", onnx_only=True, notes=tmp_path / "notes.md", int8=False)
     light = artifacts.read_model_folder(tmp_path / "light")
     assert set(light.files) == FILES - {"model.safetensors"}
     card = light.files["README.md"]

@@ -31,7 +31,8 @@ def network(exports: dict[str, Exported]) -> SkinResNet:
 @pytest.fixture
 def seen(exports: dict[str, Exported]) -> Tensor:
     """Photos as the network sees them."""
-    return exports["discriminant"].normalise(torch.from_numpy(noise(12)))
+    photos: Tensor = exports["discriminant"].normalise(torch.from_numpy(noise(12)))
+    return photos
 
 
 def features(network: SkinResNet, seen: Tensor) -> Tensor:

@@ -45,7 +45,8 @@ def reproduce(run: Path, photos: Path | None = None, track: Track = no_track) ->
         _copy(run, again)
         if photos:
             _move(again, photos)
-        training.train(again, Recipe.model_validate(config["recipe"]), backbone, device="cpu", track=track)
+        recipe = Recipe.model_validate(config["recipe"])
+        training.train(again, recipe, backbone, device="cpu", track=track, shared=False)
         pipeline.calibrate(again, asked)
         found = pipeline.score(again)
     return differences(published, found)

@@ -8,6 +8,7 @@ from scipy.special import log_softmax
 from scipy.stats import binom
 
 from spectraderm.calibration import Calibration, SetMethod, prediction_sets, softmax, strangeness
+from spectraderm.errors import SpectraDermError
 from spectraderm.evaluation.outputs import Outputs
 from spectraderm.evaluation.scored import Booleans, Integers, Reals
 
@@ -31,6 +32,11 @@ class Settings:
     set_method: SetMethod = "lac"
     per_class: bool = False
     promised_accuracy: float = 0.95
+
+    def __post_init__(self) -> None:
+        """Raise `SpectraDermError` for what is no share of photos."""
+        if not (0 < self.coverage < 1 and 0 < self.promised_accuracy < 1):
+            raise SpectraDermError("coverage and accuracy are shares of photos", "Give numbers between 0 and 1")
 
     @property
     def set_name(self) -> str:

@@ -39,7 +39,7 @@ def build_site(model: Path, out: Path) -> None:
         BundlingError: npm can't download what the page needs.
     """
     _refuse_other(out)
-    folder = artifacts.read_model_folder(model).in_precision("auto")
+    folder = artifacts.read_model_folder(model)  # in floats: in integers browsers round otherwise than processors do
     files = _model(folder) | _paintings() | bundled()
     facts = json.loads(files["model/model.json"])
     files |= {path.name: path.read_bytes() for path in (SOURCES / "static").iterdir()}
