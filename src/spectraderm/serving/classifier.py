@@ -66,7 +66,7 @@ class Classifier:
     def for_many(self) -> tuple["Classifier", int]:
         """The same model as it answers many photos fastest, and how many threads are to ask it at once.
 
-        Where no number of threads was asked for, it is found once per machine in less than a second; see `tuning`.
+        Where no number of threads was asked for, it is found once per machine; see `tuning`.
         """
         from spectraderm.tuning import tuned  # noqa: PLC0415
 

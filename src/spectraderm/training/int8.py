@@ -16,6 +16,7 @@ import torch
 from onnx import helper, numpy_helper
 
 from spectraderm import artifacts
+from spectraderm.choices import ONNXRUNTIME
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.engine import OUTPUTS, Engine
@@ -92,13 +93,13 @@ class _Work:
     def check(self, graph: bytes, logits: Floats) -> None:
         """Raise `ParityError` where the network as shipped does not give these logits for the first photos."""
         few = self._pixels[:_CHECKED]
-        apart = float(np.abs(Engine(graph)(few).logits - logits[:_CHECKED]).max())
+        apart = float(np.abs(Engine(graph, runtime=ONNXRUNTIME)(few).logits - logits[:_CHECKED]).max())
         if not apart < _PARITY:
             raise ParityError(f"the quantised model differs by {apart:.2g} from what was computed", "Please report it")
 
     def _features(self, graph: bytes) -> Floats:
         streams = torch.get_num_threads()
-        engine, found = Engine(graph, threads=1, streams=streams), []
+        engine, found = Engine(graph, threads=1, runtime=ONNXRUNTIME, streams=streams), []
         starts = range(0, len(self.rows), _TOGETHER)
         with ThreadPoolExecutor(streams) as pool:
             for start in self._track(starts, "Quantising", len(starts)):
