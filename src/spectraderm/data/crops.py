@@ -52,10 +52,8 @@ def find_crops(read: Read, copies: Pairs, track: Track = no_track) -> Pairs:
 def embed(read: Read, count: int, track: Track = no_track) -> Floats:
     """Features of `count` photos by the model that comes with the package, `float32[count, c]`, each of length 1."""
     folder = artifacts.read_model_folder(Path(str(resources.files("spectraderm") / "default_model")))
-    engine, prepare = (
-        Engine(folder.files[artifacts.ONNX], runtime=ONNXRUNTIME),
-        Preprocessing.from_hub(folder.json(artifacts.PREPROCESSOR)),
-    )
+    engine = Engine(folder.files[artifacts.ONNX], runtime=ONNXRUNTIME)
+    prepare = Preprocessing.from_hub(folder.json(artifacts.PREPROCESSOR))
     found: list[Floats] = []
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in track(range(0, count, _BATCH), "Embedding photos", -(-count // _BATCH)):
