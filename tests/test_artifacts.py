@@ -1,13 +1,17 @@
+import errno
 import hashlib
 import json
 import os
+import signal
+import stat
+import sys
 from pathlib import Path
 
 import pytest
 
-from spectraderm import artifacts
+from spectraderm import artifacts, writing
 from spectraderm.artifacts import FACTS, MODEL_CONFIG, ONNX, PREPROCESSOR, ModelFolder, read_model_folder
-from spectraderm.errors import ModelFolderError, RunFolderError
+from spectraderm.errors import ModelFolderError, RunFolderError, WriteError
 
 FILES = {MODEL_CONFIG: b'{"a": 1}', PREPROCESSOR: b"{}", ONNX: b"onnx bytes", "README.md": b"# card"}
 REMEDY = "Type `spectraderm audit`"
@@ -30,12 +34,78 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(
     artifacts.write_bytes(tmp_path / "deep" / "file", b"old")
 
     def fail(*_: object) -> None:
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, broken, fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(WriteError, match=r"deep/file can't be written: the disk is full\. Free space"):
         artifacts.write_bytes(tmp_path / "deep" / "file", b"new")
     assert everything(tmp_path) == {"deep/file": b"old"}
+
+
+def test_a_write_is_brought_to_the_disk_before_it_gets_its_name_and_its_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def synced(handle: int) -> None:
+        about = os.fstat(handle)
+        done.append("folder" if stat.S_ISDIR(about.st_mode) else f"file of {about.st_size}")
+        sync(handle)
+
+    def replaced(*names: Path) -> None:
+        done.append("rename")
+        replace(*names)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    artifacts.write_bytes(tmp_path / "new" / "file", b"12345")
+    assert done == ["folder", "file of 5", "rename", "folder"]
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (errno.ENOSPC, r"the disk is full\. Free space on it, then run the same command again"),
+        (errno.EDQUOT, r"your quota of disk space is used up\. Free space"),
+        (errno.EROFS, r"its file system can only be read\. Give a folder elsewhere"),
+        (errno.EACCES, r"you may not write there\. Give yourself the right"),
+        (errno.EIO, r"the disk reports an error\. Look after the disk"),
+        (errno.EMLINK, "Too many links"),
+    ],
+)
+def test_an_error_of_the_system_names_the_file_and_the_remedy(
+    number: int, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    for write in (artifacts.write_bytes, lambda path, data: artifacts.write_folder(path, {"file": data})):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fail)
+            with pytest.raises(WriteError, match=f"{tmp_path}/x can't be written: {why}") as caught:
+                write(tmp_path / "x", b"")
+        assert isinstance(caught.value, OSError)
+        assert caught.value.errno == number
+        assert everything(tmp_path) == {}
+
+
+def test_names_that_can_not_be_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="its name is too long"):
+        artifacts.write_bytes(tmp_path / ("x" * 300), b"")
+    for place in (tmp_path / "file" / "below", tmp_path / "file" / "below" / "further"):
+        with pytest.raises(WriteError, match=r"is a file, not a folder|is in the way"):
+            artifacts.write_bytes(place, b"")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(WriteError, match="a folder of that name is in the way"):
+        artifacts.write_bytes(tmp_path / "folder", b"")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_name_as_long_as_can_be_is_written(tmp_path: Path) -> None:
+    artifacts.write_bytes(tmp_path / ("x" * 255), b"data")
+    assert everything(tmp_path) == {"x" * 255: b"data"}
 
 
 def test_a_write_replaces_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
@@ -173,3 +243,62 @@ def test_a_failed_export_leaves_the_old_model_folder(model: Path, monkeypatch: p
         artifacts.write_model_folder(model, {**FILES, "README.md": b"newer"}, {})
     assert everything(model) == before
     assert [path.name for path in model.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_folder_that_is_replaced_is_whole_wherever_its_writer_is_killed(
+    at_once: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every write; without an exchange of names, in two steps, a moment comes when only `sweep` can mend it."""
+    if not at_once:
+        monkeypatch.setattr(writing, "_exchange", lambda *_: False)
+    old, new = {"a": b"old", "deep/b": b"old"}, {"a": b"new", "deep/c": b"new"}
+    target, found, lacked = tmp_path / "target", set(), 0
+    for moment in range(1, 100):
+        artifacts.write_folder(target, old)
+        code = _killed(moment, target, new)
+        lacked += not target.exists()
+        writing.sweep(tmp_path)
+        assert list(tmp_path.iterdir()) == [target]
+        assert everything(target) in (old, new)
+        found.add(tuple(everything(target)))
+        if code == 0:
+            break
+    assert code == 0
+    assert found == {tuple(old), tuple(new)}
+    assert lacked == (0 if at_once else 1)
+
+
+def _killed(moment: int, target: Path, files: dict[str, bytes]) -> int:
+    """Write a folder in a child, which is killed before its `moment`th write."""
+    child = os.fork()
+    if not child:
+        left = [moment]
+
+        def count(event: str, _: object) -> None:
+            if event in ("open", "os.mkdir", "os.rename", "os.rmdir", "os.remove", "ctypes.dlsym"):
+                left[0] -= 1
+                if not left[0]:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        artifacts.write_folder(target, files)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_write_folder_puts_back_what_a_killed_one_took_away(tmp_path: Path) -> None:
+    around = tmp_path / ".target.abcd1234.partial"
+    artifacts.write_folder(around / "before", {"a": b"old"})
+    writing.sweep(tmp_path)
+    assert everything(tmp_path) == {"target/a": b"old"}
+
+
+def test_what_a_living_writer_has_half_written_is_left_alone(tmp_path: Path) -> None:
+    alive = tmp_path / ".file.abcd1234.partial"
+    with alive.open("wb") as file:
+        assert writing._hold(file.fileno())
+        writing.sweep(tmp_path)
+        assert alive.exists()
+    writing.sweep(tmp_path)
+    assert not alive.exists()

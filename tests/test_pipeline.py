@@ -9,6 +9,7 @@ import pytest
 from tinynet import RECIPES
 
 from spectraderm import artifacts, pipeline, shortcuts
+from spectraderm.checksums import CHECKSUMS
 from spectraderm.data.split import Protocol
 from spectraderm.errors import BackboneError, DatasetError, RecipeError, RunFolderError
 from spectraderm.pipeline import Options
@@ -126,7 +127,7 @@ def test_resuming_what_is_done_changes_nothing_but_how_often_the_test_was_used(
     assert pipeline.run(photos, out, options(tiny, "as-given", resume=True), shown) == as_given[1]
     before, after = content(as_given[0]), content(out)
     assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} == {
-        *(artifacts.LEDGER, artifacts.REPORT, artifacts.CARD),
+        *(artifacts.LEDGER, artifacts.REPORT, artifacts.CARD, CHECKSUMS),
         *(f"model/{name}" for name in (artifacts.CARD, artifacts.FACTS)),  # the latter for the card's checksum
     }
     assert after[artifacts.LEDGER].startswith(before[artifacts.LEDGER])

@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from spectraderm import writing
+from spectraderm.checksums import note
 from spectraderm.errors import ModelFolderError, RunFolderError
 from spectraderm.reading import read_regular
 
@@ -61,20 +62,20 @@ def sha256(data: bytes) -> str:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that after a crash there is the old one or the new one, never half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+    """Write a file so that after a crash there is the old one or the new one, never half of it.
+
+    In a run folder where a stage is at work its checksum is noted. Raises `WriteError`.
+    """
+    writing.write_file(path, data)
+    note(path, data)
+
+
+def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of these files in their order, whole or not at all.
+
+    What is at `target` by then is deleted; whether it may be is for who calls this to check. Raises `WriteError`.
+    """
+    writing.write_folder(target, files, write_bytes)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -204,21 +205,6 @@ def write_model_folder(target: Path, files: Mapping[str, bytes], facts: Mapping[
         read_model_folder(target, only_check=True)
     sums = {name: sha256(data) for name, data in sorted(files.items())}
     write_folder(target, {**files, FACTS: json_bytes({**facts, "sha256": sums})})
-
-
-def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder of these files in their order: all of them into one beside it, then renamed.
-
-    What is at `target` by then is deleted; whether it may be is for who calls this to check.
-    """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as around:
-        staging = Path(around) / "new"
-        for name, data in files.items():
-            write_bytes(staging / name, data)
-        if target.exists():
-            target.rename(Path(around) / "before")
-        staging.rename(target)
 
 
 def read_model_folder(path: Path, only_check: bool = False) -> ModelFolder:

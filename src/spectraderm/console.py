@@ -10,7 +10,7 @@ from typing import TextIO
 
 import typer
 
-from spectraderm.errors import SpectraDermError
+from spectraderm.errors import SpectraDermError, of_system
 
 
 def run(app: Callable[[], object]) -> None:
@@ -18,8 +18,8 @@ def run(app: Callable[[], object]) -> None:
     signal.signal(signal.SIGINT, _stop)
     try:
         app()
-    except (SpectraDermError, OSError) as error:  # OSError: a full disk, or a folder that can't be written into
-        say(f"error: {error}")
+    except (SpectraDermError, OSError) as error:  # OSError: of a library that writes to a full disk, for one
+        say(f"error: {error if isinstance(error, SpectraDermError) else of_system(error)}")
         sys.exit(2)
     except SystemExit as end:
         if end.code == 130:

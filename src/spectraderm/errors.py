@@ -3,6 +3,9 @@
 Every error that a user can cause or meet is one of these; anything else that escapes is a defect of ours.
 """
 
+import errno
+import os
+
 
 class SpectraDermError(Exception):
     """An expected failure, worded for the person at the keyboard.
@@ -44,6 +47,60 @@ class RunFolderError(SpectraDermError):
 
 class ModelFolderError(SpectraDermError):
     """A model folder is incomplete, altered, or of a kind that is never opened."""
+
+
+class FolderInUse(SpectraDermError):
+    """Another process is writing into the same run folder or output folder."""
+
+
+_GO_ON = "then run the same command again (`train` and `run` with --resume): nothing that was finished is lost"
+_UNWRITABLE = {
+    errno.ENOSPC: ("the disk is full", f"Free space on it, {_GO_ON}"),
+    errno.EDQUOT: ("your quota of disk space is used up", f"Free space, {_GO_ON}"),
+    errno.EFBIG: ("files may not be that large there", "Give a folder on another file system"),
+    errno.EROFS: ("its file system can only be read", "Give a folder elsewhere, or mount it writable"),
+    errno.EACCES: ("you may not write there", "Give yourself the right to, or give a folder of your own"),
+    errno.EPERM: ("you may not write there", "Give yourself the right to, or give a folder of your own"),
+    errno.ENAMETOOLONG: ("its name is too long for this file system", "Give a shorter one"),
+    errno.ENOTDIR: ("a part of its path is a file, not a folder", "Give another folder"),
+    errno.EEXIST: ("a file of that name is in the way", "Move it away, or give another folder"),
+    errno.EISDIR: ("a folder of that name is in the way", "Move it away, or give another name"),
+    errno.EIO: ("the disk reports an error", f"Look after the disk, {_GO_ON}"),
+}
+"""What an error number means to somebody who wanted to write, and what to do."""
+_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+"""Those that nothing but writing meets."""
+
+
+class WriteError(SpectraDermError, OSError):
+    """A file or folder can't be written; the old one, if there was one, is as it was.
+
+    An `OSError`, too, so that whoever can do without the file goes on without it.
+
+    Args:
+        path: what was to be written, in the user's words.
+        error: what the system said.
+        remedy: what to do about it; by default what goes with the error's number.
+    """
+
+    def __init__(self, path: object, error: OSError, remedy: str = "") -> None:
+        why, usual = _UNWRITABLE.get(error.errno or 0, (error.strerror or str(error), ""))
+        super().__init__(f"{path} can't be written: {why}", remedy or usual)
+        self.errno = error.errno
+        self.said = OSError(error.errno, error.strerror or str(error))
+        self._path, self._remedy = str(path), remedy
+
+    def __reduce__(self) -> tuple[type["WriteError"], tuple[str, OSError, str]]:
+        """Between processes."""
+        return WriteError, (self._path, self.said, self._remedy)
+
+
+def of_system(error: OSError) -> SpectraDermError:
+    """An error of the system that nobody has put into words, such as a full disk under a library that writes."""
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else "A file"
+    if error.errno in _WRITING:
+        return WriteError(name, error)
+    return SpectraDermError(f"{name} can't be used ({error.strerror or error})", "Look whether it is there, and yours")
 
 
 class ParityError(SpectraDermError):

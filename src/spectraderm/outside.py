@@ -1,12 +1,13 @@
 """`evaluate MODEL PHOTOS`: a model folder on photos that it was not made from, of its classes or of none."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from spectraderm import artifacts
+from spectraderm import artifacts, stages
 from spectraderm.calibration import VERDICTS
 from spectraderm.data import manifest
 from spectraderm.data.duplicates import near_pairs, photo_groups
@@ -53,6 +54,20 @@ def evaluate_outside(
     Raises:
         DatasetError: no photos, or folders of which only some bear a class's name, or an unusable map.
     """
+    run = _run_of(model)
+    with stages.stage(run, "evaluate") if run else nullcontext():
+        return _evaluate(model, run, photos, label_map, out, track)
+
+
+def _run_of(model: Path | None) -> Path | None:
+    """The evaluated run folder that a model lies in, if it does."""
+    inside = model and model.name == artifacts.MODEL and (model.parent / artifacts.EVALUATION).is_file()
+    return model.parent if model and inside else None
+
+
+def _evaluate(
+    model: Path | None, run: Path | None, photos: Path, label_map: Path | None, out: Path | None, track: Track
+) -> dict[str, Any]:
     classifier = load_model(model)
     paths = find(str(photos))
     of_folder = _labels(photos, paths, classifier, label_map)
@@ -74,10 +89,10 @@ def evaluate_outside(
         "unreadable": unreadable,
         **score(said, classifier.labels),
     }
-    if model and model.name == artifacts.MODEL and (model.parent / artifacts.EVALUATION).is_file():
-        result["of_the_run"] = _of_the_run(model.parent, answers)
+    if run:
+        result["of_the_run"] = _of_the_run(run, answers)
         if result["of_the_run"] < OWN * len(answers):
-            _keep(model.parent, result, said)
+            _keep(run, result, said)
     if out:
         artifacts.write_json(out, result)
     return result

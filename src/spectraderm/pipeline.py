@@ -3,11 +3,12 @@
 The stages themselves know nothing of each other; they meet through the files of a run folder.
 """
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spectraderm import artifacts
+from spectraderm import artifacts, stages
 from spectraderm.calibration import softmax
 from spectraderm.data import audit as auditing
 from spectraderm.data import demo as painting
@@ -20,16 +21,18 @@ from spectraderm.evaluation import outputs
 from spectraderm.evaluation.compare import compare as compare_scored
 from spectraderm.evaluation.figures import write_curves
 from spectraderm.evaluation.scored import Scored
+from spectraderm.locking import is_main, only_writer
 from spectraderm.progress import Track, no_track
 from spectraderm.scoring import Settings, calibrate, compare, evaluate, score, settings_of
 from spectraderm.serving.classifier import Prediction, load_model
-from spectraderm.training import config, export, model, open_nsfw
+from spectraderm.training import config, export, fold, model, open_nsfw, state
 from spectraderm.training import int8 as quantising
 from spectraderm.training import train as training
 
 __all__ = [
     "Options",
     "Settings",
+    "audit",
     "calibrate",
     "compare",
     "demo",
@@ -78,23 +81,33 @@ def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> d
         raise RunFolderError(f"{out} was trained in before", "Add --resume to go on, or give another --out")
     recipe = config.load(options.recipe, options.changes)  # what can fail early, fails early
     backbone = model.load_backbone(options.backbone)
-    if trained:
-        _check_same(photos, out, options)
-    else:
-        auditing.audit(photos, out, track, look_for_crops=options.crops)
-        split(out, options.protocol, options.folds, options.seed)
-    training.train(out, recipe, backbone, options.resume, options.device, options.log, track)
-    calibrate(out)
-    evaluation = evaluate(out, "run")
-    export_model(out, int8=options.int8, track=track)
+    with only_writer(out):
+        if trained:
+            stages.check(out, "train")
+            _check_same(photos, out, options)
+        else:
+            audit(photos, out, track, look_for_crops=options.crops)
+            split(out, options.protocol, options.folds, options.seed)
+        with stages.stage(out, "train"):
+            _train(out, recipe, backbone, options, track)
+        calibrate(out)
+        evaluation = evaluate(out, "run")
+        export_model(out, int8=options.int8, track=track)
     return evaluation
+
+
+def audit(photos: Path, out: Path, track: Track = no_track, **options: Any) -> auditing.Audit:  # noqa: ANN401
+    """Audit a folder of photos into a run folder; see `data.audit.audit`."""
+    with stages.stage(out, "audit"):
+        return auditing.audit(photos, out, track, **options)
 
 
 def split(run_folder: Path, protocol: Protocol, folds: int, seed: int) -> splitting.Split:
     """Read a run folder's manifest, write its `split.csv`."""
-    rows = manifest.read(run_folder / artifacts.MANIFEST)
-    made = _make_split(rows, protocol, folds, seed)
-    splitting.write(run_folder / artifacts.SPLIT, made, rows)
+    with stages.stage(run_folder, "split"):
+        rows = manifest.read(run_folder / artifacts.MANIFEST)
+        made = _make_split(rows, protocol, folds, seed)
+        splitting.write(run_folder / artifacts.SPLIT, made, rows)
     return made
 
 
@@ -102,8 +115,17 @@ def train(run_folder: Path, options: Options, track: Track = no_track) -> None:
     """Train a run folder's split and draw the curves."""
     recipe = config.load(options.recipe, options.changes)
     backbone = model.load_backbone(options.backbone)
+    with stages.stage(run_folder, "train"):
+        _train(run_folder, recipe, backbone, options, track)
+        if is_main():
+            write_curves(run_folder)
+
+
+def _train(run_folder: Path, recipe: config.Recipe, backbone: model.Backbone, options: Options, track: Track) -> None:
     training.train(run_folder, recipe, backbone, options.resume, options.device, options.log, track)
-    write_curves(run_folder)
+    for logits in run_folder.glob(f"folds/*/{artifacts.LOGITS}"):  # of a fold that was killed when it was done
+        state.forget(logits.parent)
+        shutil.rmtree(logits.parent / fold.HEAD, ignore_errors=True)
 
 
 def export_model(
@@ -128,19 +150,18 @@ def export_model(
         text = notes.read_text(encoding="utf-8") if notes else ""
     except (OSError, UnicodeDecodeError) as error:
         raise RunFolderError(f"{notes} can't be read ({error})", "Give a Markdown file") from error
-    found = _quantise(run_folder, backbone, track) if int8 else None
-    shipped = found if found and found["shipped"] else None
-    return {
-        "parity": export.export(run_folder, backbone, out, half, onnx_only, text, shipped, track),
-        "int8": found,
-    }
+    with stages.stage(run_folder, "export"):
+        found = _quantise(run_folder, backbone, track) if int8 else None
+        shipped = found if found and found["shipped"] else None
+        parity = export.export(run_folder, backbone, out, half, onnx_only, text, shipped, track)
+    return {"parity": parity, "int8": found}
 
 
 def _quantise(run_folder: Path, backbone: model.Backbone, track: Track) -> dict[str, Any]:
     """Make a run's network in 8-bit integers, with settings of its own, and compare it on photos held out."""
     quantising.quantise(run_folder, backbone, track)
     target = run_folder / artifacts.INT8
-    calibrate(target, settings_of(run_folder))
+    calibration.calibrate(target, settings_of(run_folder))
     config = training.read_config(run_folder)
     held = [
         calibration.held_out(calibration.crossing(config["protocol"], outputs.read(folder, config))).photos

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from spectraderm import artifacts, pipeline
+from spectraderm import artifacts, pipeline, stages
 from spectraderm.data import manifest
 from spectraderm.errors import DatasetError, RunFolderError
 from spectraderm.progress import Track, no_track
@@ -34,6 +34,7 @@ def reproduce(run: Path, photos: Path | None = None, track: Track = no_track) ->
         RunFolderError: the run is not whole.
     """
     published = artifacts.read_json(run / artifacts.EVALUATION, "Run `spectraderm evaluate RUN` first")
+    stages.check(run, "evaluate")
     asked = pipeline.settings_of(run)
     config = training.read_config(run)
     backbone = model.load_backbone(config["backbone_name"])

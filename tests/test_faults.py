@@ -1,0 +1,187 @@
+"""Killed, out of space, without rights, damaged: each with its clear words, nothing lost, and gone on with to the byte.
+
+Few tries of each; `benchmarks/kills.py` and `benchmarks/faults.py` make many.
+"""
+
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+from console import call
+
+from spectraderm import artifacts, checksums, console, stages
+from spectraderm.errors import RunFolderError, WriteError
+from spectraderm.evaluation import ledger
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+
+broken: Any = importlib.import_module("broken")
+faults: Any = importlib.import_module("faults")
+kills: Any = importlib.import_module("kills")
+
+TRIES = {"audit": 2, "train": 3, "calibrate": 4, "evaluate": 1, "export": 1, "predict": 4}
+ON: dict[str, tuple[str, ...]] = {
+    "full_disk": ("audit", "train", "predict"),
+    "read_only": ("train", "evaluate"),
+    "no_rights": ("audit", "calibrate"),
+    "vanished_photo": ("train",),
+    "damaged_file": tuple(TRIES),
+    "damaged_state": ("train",),
+    "clock": ("train", "predict"),
+    "two_runs": ("calibrate", "predict"),
+}
+"""Which stages each fault is tried on; the benchmark tries all."""
+FEW: dict[str, dict[str, Any]] = {
+    "full_disk": {"tries": 1},
+    "damaged_file": {"files": ("split.csv", "folds/final/logits.csv", "calibration.json")},
+}
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[Any]:
+    """In a folder of its own, for pytest's let nobody else look into them."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield broken.prepare(Path(folder))
+
+
+@pytest.fixture(scope="module")
+def chain(world: Any) -> Any:  # noqa: ANN401
+    return broken.unbroken_stages(world, TRIES)
+
+
+@pytest.mark.parametrize("name", TRIES)
+def test_what_is_killed_and_run_again_leaves_the_same_bytes(name: str, world: Any, chain: Any) -> None:  # noqa: ANN401
+    found = kills.kill_often(world, name, chain[name], TRIES[name], 1)
+    assert (found.refused, found.differ) == (0, 0), found.first
+    assert found.killed >= found.tried / 2
+
+
+@pytest.mark.parametrize("name", ON)
+def test_a_fault_is_named_and_nothing_is_lost(name: str, world: Any, chain: Any) -> None:  # noqa: ANN401
+    assert name in faults.FAULTS
+    outcomes = list(faults.FAULTS[name](world, {stage: chain[stage] for stage in ON[name]}, **FEW.get(name, {})))
+    assert outcomes or (name == "no_rights" and os.getuid())
+    assert [(one.where, one.wrong) for one in outcomes if one.wrong] == []
+
+
+@contextmanager
+def at_work(run: Path) -> Iterator[None]:
+    run.mkdir(exist_ok=True)
+    with stages.stage(run, "audit"):
+        yield
+
+
+def test_what_a_stage_writes_is_noted_as_sha256sum_reads_it(tmp_path: Path) -> None:
+    with at_work(tmp_path):
+        artifacts.write_bytes(tmp_path / "b", b"1")
+        artifacts.write_bytes(tmp_path / "b", b"2")
+        artifacts.write_array(tmp_path / "folds" / "final" / "a.npy", np.zeros(3))
+        artifacts.write_bytes(tmp_path / "cache" / "c", b"not noted")
+        artifacts.write_bytes(tmp_path / "gone", b"")
+        (tmp_path / "gone").unlink()
+    artifacts.write_bytes(tmp_path / "later", b"no stage is at work")
+    sums = {name: artifacts.sha256((tmp_path / name).read_bytes()) for name in ("b", "folds/final/a.npy")}
+    text = (tmp_path / checksums.CHECKSUMS).read_text()
+    assert text == "".join(f"{digest}  {name}\n" for name, digest in sums.items())
+    assert os.system(f"cd '{tmp_path}' && sha256sum --check --quiet checksums.txt") == 0
+
+
+def test_lines_that_are_cut_off_are_passed_over(tmp_path: Path) -> None:
+    with at_work(tmp_path):
+        artifacts.write_bytes(tmp_path / "manifest.csv", b"1")
+    with (tmp_path / checksums.CHECKSUMS).open("ab") as file:
+        file.write(b"0123456789abcdef")
+    with at_work(tmp_path):
+        artifacts.write_bytes(tmp_path / "split.csv", b"1")
+    assert sorted(checksums.read(tmp_path)) == ["manifest.csv", "split.csv"]
+
+
+def test_a_file_that_was_edited_on_purpose_is_accepted_without_its_line(tmp_path: Path) -> None:
+    with at_work(tmp_path):
+        for name in ("manifest.csv", "split.csv"):
+            artifacts.write_bytes(tmp_path / name, b"1")
+    (tmp_path / "split.csv").write_bytes(b"mine")
+    stages.check(tmp_path, "split")  # makes it anew
+    with pytest.raises(RunFolderError, match=r"split\.csv is damaged or was changed") as caught:
+        stages.check(tmp_path, "train")
+    assert f"Run `spectraderm split {tmp_path}` again" in caught.value.remedy
+    assert f"changed on purpose, delete its line in {tmp_path / 'checksums.txt'}" in caught.value.remedy
+    path = tmp_path / checksums.CHECKSUMS
+    path.write_text("".join(line for line in path.read_text().splitlines(True) if "split.csv" not in line))
+    stages.check(tmp_path, "train")
+    (tmp_path / "manifest.csv").unlink()
+    stages.check(tmp_path, "train")  # what lacks is for the stage to tell
+
+
+def test_the_card_may_be_edited(tmp_path: Path) -> None:
+    with at_work(tmp_path):
+        artifacts.write_bytes(tmp_path / artifacts.CARD, b"ours")
+    (tmp_path / artifacts.CARD).write_bytes(b"theirs")
+    stages.check(tmp_path, "export")
+
+
+def test_of_several_processes_only_a_training_has_more_than_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    with stages.stage(tmp_path, "train"):
+        assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RunFolderError, match="`audit` is for one process"), stages.stage(tmp_path, "audit"):
+        pass
+
+
+def test_a_stage_without_its_run_folder_makes_none(tmp_path: Path) -> None:
+    done = call("calibrate", tmp_path / "nothing")
+    assert done.code == 2
+    assert "spectraderm train RUN" in done.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space"), "A file can't be written: the disk is full. Free space on it"),
+        (OSError(errno.EROFS, "?", "a/b"), "a/b can't be written: its file system can only be read. Give a folder"),
+        (PermissionError(errno.EACCES, "Permission denied", "a/b"), "a/b can't be used (Permission denied). Look"),
+        (WriteError("x", OSError(errno.ENOSPC, "")), "x can't be written: the disk is full. Free space on it"),
+    ],
+)
+def test_no_error_of_the_system_reaches_a_person_as_it_is(
+    error: OSError, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+
+    def fail() -> None:
+        raise error
+
+    with pytest.raises(SystemExit) as ended:
+        console.run(fail)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith(f"error: {said}")
+
+
+def test_a_scoring_that_was_killed_is_one_line_in_the_ledger(chain: Any, tmp_path: Path) -> None:  # noqa: ANN401
+    from spectraderm import scoring
+
+    run = broken.copied(chain["calibrate"].after, tmp_path / "run")
+    scoring._enter_once(run, "evaluate", "")  # and killed
+    scoring._enter_once(run, "evaluate", "")
+    assert ledger.summary(run)["opened"] == 1
+    scoring._enter_once(run, "run", "")  # another command
+    assert ledger.summary(run)["opened"] == 2
+    (run / scoring._BEGUN).unlink()  # it was told of
+    scoring._enter_once(run, "run", "")
+    assert ledger.summary(run)["opened"] == 3
+    logits = run / "folds/final/logits.csv"
+    logits.write_text(logits.read_text() + "\n")  # another model
+    scoring._enter_once(run, "run", "")
+    assert ledger.summary(run)["opened"] == 4
