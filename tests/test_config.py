@@ -37,6 +37,9 @@ def test_what_is_newer_than_the_mission_is_off_unless_asked_for() -> None:
     recipe = config.load("mission")
     assert (recipe.pooling, recipe.views) == ("mean", ("whole",))
     assert (recipe.frozen_stages, recipe.clip_norm, recipe.averaging) == (0, 0, 0)
+    for name in config.names():
+        own = config.load(name)
+        assert (own.accumulate, own.precision, own.compile) == (1, "auto", False)
 
 
 def test_finetune_trains_upper_layers_with_augmentation_and_averages_weights() -> None:
@@ -101,6 +104,9 @@ def test_changes_override_the_file_and_nothing_else() -> None:
         ({"frozen_stages": 5}, "frozen_stages"),
         ({"clip_norm": -1}, "clip_norm"),
         ({"averaging": 1}, "averaging"),
+        ({"accumulate": 0}, "accumulate"),
+        ({"precision": "int8"}, "precision"),
+        ({"compile": "often"}, "compile"),
     ],
 )
 def test_a_wrong_setting_is_named(changes: dict[str, Any], wrong: str) -> None:

@@ -1,17 +1,22 @@
-from collections.abc import Iterable
+import errno
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import encode, paint, write_photos
+from conftest import row as made
+from torch import Tensor
 
 from spectraderm.artifacts import sha256
-from spectraderm.data import audit
 from spectraderm.data.manifest import Row
-from spectraderm.errors import DatasetError
+from spectraderm.errors import DatasetError, RunFolderError, WriteError
 from spectraderm.preprocessing import Pixels, Preprocessing, decode
 from spectraderm.progress import T, Track, no_track
-from spectraderm.training import dataset
+from spectraderm.training import blocks, dataset
 
 SMALL = Preprocessing(size=32)
 GROUPS = np.array([0, 0, 0, 1, 2, 2, 5, 5, 5, 5])
@@ -19,8 +24,9 @@ GROUPS = np.array([0, 0, 0, 1, 2, 2, 5, 5, 5, 5])
 
 @pytest.fixture
 def rows(tmp_path: Path) -> list[Row]:
-    write_photos(tmp_path / "photos", {"a": 3, "b": 2})
-    return audit.audit(tmp_path / "photos", tmp_path / "run").rows
+    paths = write_photos(tmp_path / "photos", {"a": 3, "b": 2})
+    sums = [sha256((tmp_path / "photos" / path).read_bytes()) for path in paths]
+    return [replace(made(path, path[0], i), sha256=sums[i]) for i, path in enumerate(paths)]
 
 
 def stop_after(count: int) -> Track:
@@ -38,7 +44,7 @@ def decoded(tmp_path: Path, rows: list[Row], preprocessing: Preprocessing = SMAL
 
 
 def read(tmp_path: Path, rows: list[Row], track: Track = no_track, preprocessing: Preprocessing = SMALL) -> Pixels:
-    return decoded(tmp_path, rows, preprocessing).all(track)
+    return decoded(tmp_path, rows, preprocessing).all(track)[:]
 
 
 def test_pixels_are_those_of_the_one_preprocessing(tmp_path: Path, rows: list[Row]) -> None:
@@ -73,29 +79,121 @@ def test_pixels_are_cached_and_read_once(tmp_path: Path, rows: list[Row]) -> Non
         read(tmp_path, rows[:4])
 
 
-def test_an_interrupted_cache_never_gets_its_name(
-    tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dataset, "BATCH", 2)
-    with pytest.raises(KeyboardInterrupt):
-        read(tmp_path, rows, stop_after(1))
-    assert [file.name for file in (tmp_path / "cache").iterdir() if not file.name.startswith(".")] == []
-    assert read(tmp_path, rows).any((1, 2, 3)).all()
-    assert len(list((tmp_path / "cache").iterdir())) == 1
-
-
-def test_only_what_is_asked_for_is_decoded_and_once(
-    tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    whole, seen, plain = np.array(read(tmp_path, rows)), [], dataset.read_photo
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The paths of the photos that are decoded; blocks are of two photos, and two are decoded at a time."""
+    seen: list[str] = []
+    plain = dataset.read_photo
 
     def counted(root: Path, row: Row, preprocessing: Preprocessing) -> Pixels:
         seen.append(row.path)
         return plain(root, row, preprocessing)
 
     monkeypatch.setattr(dataset, "read_photo", counted)
-    (pixels,) = (tmp_path / "cache").iterdir()
-    pixels.unlink()
+    monkeypatch.setattr(dataset, "BATCH", 2)
+    monkeypatch.setattr(blocks, "BLOCK", 2)
+    return seen
+
+
+def test_an_interrupted_decoding_goes_on_where_it_was(tmp_path: Path, rows: list[Row], seen: list[str]) -> None:
+    whole = np.array(read(tmp_path, rows))
+    shutil.rmtree(tmp_path / "cache")
+    seen.clear()
+    with pytest.raises(KeyboardInterrupt):
+        read(tmp_path, rows, stop_after(2))
+    assert sorted(seen) == [row.path for row in rows[:4]]
+    assert np.array_equal(read(tmp_path, rows), whole)
+    assert sorted(seen) == [row.path for row in rows]
+
+
+def test_a_block_that_was_cut_off_is_decoded_again(tmp_path: Path, rows: list[Row], seen: list[str]) -> None:
+    whole = np.array(read(tmp_path, rows))
+    shutil.rmtree(tmp_path / "cache")
+    decoded(tmp_path, rows)[np.array([0, 1, 2])]
+    seen.clear()
+    assert np.array_equal(read(tmp_path, rows), whole)
+    assert sorted(seen) == [row.path for row in rows[2:]]
+
+
+@pytest.mark.parametrize("what", ["bit", "sum", "sums", "end"])
+def test_what_is_damaged_is_decoded_again(what: str, tmp_path: Path, rows: list[Row], seen: list[str]) -> None:
+    whole = np.array(read(tmp_path, rows))
+    (pixels,), (sums,) = ((tmp_path / "cache").glob(f"*.{kind}") for kind in ("npy", "json"))
+    seen.clear()
+    data = bytearray(pixels.read_bytes())
+    if what == "bit":
+        data[-2 * 32 * 32 * 3 - 5] ^= 4  # in photo 2, of block 1
+        pixels.write_bytes(data)
+    elif what == "sum":
+        told = json.loads(sums.read_text())
+        told["sha256"]["1"] = told["sha256"]["0"]
+        sums.write_text(json.dumps(told))
+    elif what == "sums":
+        sums.write_text(sums.read_text()[:-9])
+    else:
+        pixels.write_bytes(data[:-7])
+    again = decoded(tmp_path, rows)
+    assert np.array_equal(again[:2], whole[:2])
+    assert len(seen) == (0 if what in ("bit", "sum") else 2)
+    assert np.array_equal(again[np.array([4, 3])], whole[[4, 3]])
+    assert np.array_equal(again.all(no_track)[:], whole)
+    assert sorted(seen) == sorted(row.path for row in (rows[2:4] if what in ("bit", "sum") else rows))
+    seen.clear()
+    assert np.array_equal(read(tmp_path, rows), whole)  # it was mended
+    assert seen == []
+
+
+def test_a_process_that_may_not_write_mends_for_itself_alone(tmp_path: Path, rows: list[Row], seen: list[str]) -> None:
+    whole = np.array(read(tmp_path, rows))
+    (pixels,) = (tmp_path / "cache").glob("*.npy")
+    data = bytearray(pixels.read_bytes())
+    data[-1] ^= 4
+    pixels.write_bytes(data)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "cache").iterdir()}
+    seen.clear()
+    other = dataset.Decoded(tmp_path / "photos", rows, SMALL, tmp_path / "cache", writes=False)
+    assert np.array_equal(other[:], whole)
+    other.close()
+    assert seen == [rows[4].path]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "cache").iterdir()} == before
+    lost = dataset.Decoded(tmp_path / "photos", rows, SMALL, tmp_path / "elsewhere", writes=False)
+    with pytest.raises(RunFolderError, match=r"pixels-.*npy can't be read.*share the run folder"):
+        lost[:]
+
+
+def test_a_full_disk_is_said_and_nothing_is_lost(
+    tmp_path: Path, rows: list[Row], seen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = np.array(read(tmp_path, rows))
+    shutil.rmtree(tmp_path / "cache")
+    plain, calls = blocks.Blocks.put, []
+
+    class Full:
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            def refuse(*_: object) -> None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            return refuse
+
+    def put(self: blocks.Blocks, row: int, pixels: Pixels) -> None:
+        calls.append(row)
+        if len(calls) == 4:
+            monkeypatch.setattr(self, "_file", Full())
+        plain(self, row, pixels)
+
+    monkeypatch.setattr(blocks.Blocks, "put", put)
+    with pytest.raises(WriteError, match=r"pixels-.*npy can't be written"):
+        read(tmp_path, rows)
+    seen.clear()
+    assert np.array_equal(read(tmp_path, rows), whole)
+    assert sorted(seen) == [row.path for row in rows[2:]]
+
+
+def test_only_what_is_asked_for_is_decoded_and_once(tmp_path: Path, rows: list[Row], seen: list[str]) -> None:
+    whole = np.array(read(tmp_path, rows))
+    (pixels,) = (tmp_path / "cache").glob("*.npy")
+    shutil.rmtree(tmp_path / "cache")
+    seen.clear()
     own = decoded(tmp_path, rows)
     assert np.array_equal(own[np.array([3, 1, 3])], whole[[3, 1, 3]])
     assert sorted(seen) == [rows[1].path, rows[3].path]
@@ -104,10 +202,24 @@ def test_only_what_is_asked_for_is_decoded_and_once(
     again = decoded(tmp_path, rows)
     assert np.array_equal(again[1:3], whole[1:3])
     assert np.array_equal(again[np.arange(5)[::-1]], whole[::-1])
-    assert np.array_equal(again.all(no_track), whole)
+    assert np.array_equal(again.all(no_track)[:], whole)
     assert len(seen) == 2 + 5
     again.close()
-    assert [file.name for file in (tmp_path / "cache").iterdir()] == [pixels.name]
+    assert {file.name for file in (tmp_path / "cache").iterdir()} == {pixels.name, f"{pixels.stem}.json"}
+
+
+def test_some_rows_go_through_a_network_in_batches() -> None:
+    photos = np.arange(40, dtype=np.float32).reshape(20, 2)
+    sizes: list[int] = []
+
+    def network(batch: Tensor) -> Tensor:
+        sizes.append(len(batch))
+        return 2 * batch
+
+    rows = np.array([3, 19, 0, 3, 7])
+    assert np.array_equal(dataset.in_batches(photos, network, 2, rows), 2 * photos[rows])
+    assert np.array_equal(dataset.in_batches(photos, network, 8), 2 * photos)
+    assert sizes == [2, 2, 1, 8, 8, 4]
 
 
 def test_things_are_made_ahead_in_order_and_what_fails_is_raised() -> None:

@@ -12,20 +12,22 @@ from accelerate import Accelerator
 from tinynet import noise, write_tiny
 from torch import Tensor
 
+from spectraderm.artifacts import sha256
 from spectraderm.preprocessing import Preprocessing
 from spectraderm.progress import no_track
 from spectraderm.training import config, discriminant, fold
 from spectraderm.training.dataset import Floats, in_batches
-from spectraderm.training.features import of_copies
 from spectraderm.training.fold import Answers, Trainer
-from spectraderm.training.frozen import freeze
-from spectraderm.training.model import Normalise, SkinResNet, load_backbone
+from spectraderm.training.frozen import Frozen, freeze
+from spectraderm.training.model import Normalise, SkinResNet, build, load_backbone
+from spectraderm.training.processes import Team
 from spectraderm.training.views import COPIES, Copy, changed_copy
 
 GROUPS = np.array([0, 0, 0, 1, 2, 2, 3, 4, 5, 5, 6, 7])
 TARGETS = np.array([0, 0, 0, 0, 1, 1, 1, 0, 1, 1, 0, 1])
 SIDES = [*["train"] * 8, "val", "val", "val", "test"]
 KINDS: list[tuple[Copy, bool]] = [(copy, coarse) for coarse in (False, True) for copy in COPIES]
+ROWS = fold.copied_rows(GROUPS)
 
 Fit = tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64]]
 Train = Callable[..., tuple[Fit, Answers]]
@@ -35,45 +37,56 @@ Train = Callable[..., tuple[Fit, Answers]]
 def network(tmp_path_factory: pytest.TempPathFactory) -> SkinResNet:
     backbone = load_backbone(str(write_tiny(tmp_path_factory.mktemp("fold") / "net")))
     torch.manual_seed(0)
-    return fold.fresh(backbone, config.load("discriminant", {"image_size": 64}), ["a", "b"], Accelerator(cpu=True))
+    made = build(backbone, config.load("discriminant", {"image_size": 64}), ["a", "b"])
+    made.train(False)
+    return made
 
 
 @pytest.fixture
 def train(network: SkinResNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
-    """Train, with copies given or made; what the head was fitted on, and what the network then says."""
+    """Train, with the backbone frozen or trained; what the head was fitted on, and what the network then says."""
     normalise, plain = Normalise(Preprocessing(64)), discriminant.fit
     pixels, seen = noise(12), []
+    photos = [sha256(photo.tobytes()) for photo in pixels]
 
     def noted(features: Floats, targets: npt.NDArray[np.int64], *about: Any) -> Any:  # noqa: ANN401
         seen.append((features, targets, about[0]))
         return plain(features, targets, *about)
 
-    def look(batch: Tensor) -> Tensor:
-        return network.pooled(network.feature_maps(normalise(batch)))
-
-    def train(given: bool, shrinkage: float = 0.2) -> tuple[Fit, Answers]:
-        recipe = config.load("discriminant", {"image_size": 64, "shrinkage": shrinkage})
-        features = in_batches(pixels, lambda batch: network.features(normalise(batch)))
-        copies = of_copies(pixels, KINDS, fold.copied_rows(GROUPS), look, no_track) if given else None
-        about = (freeze(network) if given else None, TARGETS, GROUPS, normalise, Accelerator(cpu=True), no_track)
-        answers = Trainer(recipe, pixels, features, copies, *about).train(network, SIDES, 0, tmp_path)
+    def train(is_frozen: bool, shrinkage: float = 0.2) -> tuple[Fit, Answers]:
+        changes = {"image_size": 64, "shrinkage": shrinkage, "train_backbone": not is_frozen, "epochs": 1}
+        recipe = config.load("discriminant", changes | {"learning_rate": 1e-60})
+        features = copies = None
+        if is_frozen:
+            features = in_batches(pixels, lambda batch: network.features(normalise(batch)))
+            copies = np.concatenate([of_kind(network, kind)[rows] for kind, rows in zip(KINDS, ROWS, strict=True)])
+        about = (freeze(network) if is_frozen else None, TARGETS, GROUPS, Preprocessing(64), normalise)
+        team = Team(Accelerator(cpu=True))
+        trainer = Trainer(recipe, pixels, photos, features, copies, *about, team, no_track)
+        answers = trainer.train(network, SIDES, 0, tmp_path)
+        assert answers
         return seen.pop(), answers
 
     monkeypatch.setattr(discriminant, "fit", noted)
     return train
 
 
+def of_kind(network: SkinResNet, kind: tuple[Copy, bool]) -> Floats:
+    """Features of a copy of every photo."""
+    normalise, copies = Normalise(Preprocessing(64)), np.stack([changed_copy(photo, *kind) for photo in noise(12)])
+    return in_batches(copies, lambda batch: network.pooled(network.feature_maps(normalise(batch))))
+
+
 def of_all_copies(network: SkinResNet) -> Floats:
     """Features of every training photo's every copy, `float[kinds, photos, width]`."""
-    normalise, pixels = Normalise(Preprocessing(64)), noise(12)[:8]
-    copies = np.stack([changed_copy(photo, *kind) for kind in KINDS for photo in pixels])
-    found = in_batches(copies, lambda batch: network.pooled(network.feature_maps(normalise(batch))))
-    return found.reshape(len(KINDS), 8, -1)
+    return np.stack([of_kind(network, kind)[:8] for kind in KINDS])
 
 
-@pytest.mark.parametrize("given", [True, False])
-def test_it_sees_each_copy_of_one_training_photo_of_every_group(given: bool, network: SkinResNet, train: Train) -> None:
-    (features, targets, photos), _ = train(given)
+@pytest.mark.parametrize("is_frozen", [True, False])
+def test_it_sees_each_copy_of_one_training_photo_of_every_group(
+    is_frozen: bool, network: SkinResNet, train: Train
+) -> None:
+    (features, targets, photos), _ = train(is_frozen)
     expected, groups = of_all_copies(network), len(set(GROUPS[:8]))
     assert features.shape == (12 * groups, 112)
     chosen: set[int] = set()
@@ -100,3 +113,22 @@ def test_answers_are_rows_of_all_photos(train: Train) -> None:
     _, answers = train(False)
     assert answers.logits.shape == (12, 2)
     assert answers.features.shape == (12, 112)
+
+
+def test_what_trained_layers_saw_is_not_looked_at_again(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+    plain = Frozen.pooled
+
+    def counted(self: Frozen, network: SkinResNet, photos: Tensor) -> Tensor:
+        counts.append(len(photos))
+        return plain(self, network, photos)
+
+    monkeypatch.setattr(Frozen, "pooled", counted)
+    first, answers = train(False)
+    assert sum(counts) == sum(len(set(GROUPS[:8])) for _ in KINDS) + 12 - len(set(GROUPS[:8]))  # `whole` is one of them
+    again, others = train(False)  # as after a kill: the fold's folder is still there
+    assert sum(counts) == 12 * len(set(GROUPS[:8])) + 12 - len(set(GROUPS[:8]))
+    assert np.array_equal(first[0], again[0])
+    assert np.array_equal(answers.logits, others.logits)

@@ -13,18 +13,24 @@ from tinynet import prepare, train_one
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from spectraderm.errors import RunFolderError
+from spectraderm.training import state
 
 FOLD = Path("folds/final")
 LOGITS, STATE, HISTORY = FOLD / "logits.csv", FOLD / "state.safetensors", FOLD / "history.csv"
 CHECKPOINT = FOLD / "checkpoint.safetensors"
-FILES = {path.name: path.name.split(".")[0] for path in (LOGITS, STATE, CHECKPOINT)}
+PREVIOUS = FOLD / state.PREVIOUS
+FILES = {path.name: path.name.split(".")[0] for path in (LOGITS, STATE, PREVIOUS, CHECKPOINT)}
 
 Kill = Callable[[Path, str, str, int], Path]
 
 
 def train_and_die(run: Path, recipe: str, backbone: Path, event: str, count: int) -> None:
-    """Train, and be killed at a `step` of the optimizer or just before one of `FILES` gets its name, counted from 1."""
+    """Train, and be killed at a `step` of the optimizer or just before a file gets its name, counted from 1.
+
+    These files are `FILES`, and `features` that trained layers have of changed copies. States are written at each step.
+    """
     left = [count]
+    state.Keeper.due = True  # type: ignore[method-assign,assignment]
 
     def hear(heard: str) -> None:
         left[0] -= heard == event
@@ -32,8 +38,8 @@ def train_and_die(run: Path, recipe: str, backbone: Path, event: str, count: int
             os.kill(os.getpid(), signal.SIGKILL)
 
     def audit(name: str, about: tuple[Any, ...]) -> None:
-        if name == "os.rename" and (file := Path(about[1])).parent == run / FOLD and file.name in FILES:
-            hear(FILES[file.name])
+        if name == "os.rename" and (file := Path(about[1])).is_relative_to(run / FOLD):
+            hear(FILES.get(file.name, "") if file.parent == run / FOLD else file.suffix[1:])
 
     register_optimizer_step_post_hook(lambda *_: hear("step"))
     sys.addaudithook(audit)
@@ -62,13 +68,15 @@ def kill(photos: Path, tiny: Path) -> Kill:
     ("recipe", "event", "count", "epochs"),
     [
         ("mission", "step", 11, 3),  # in epoch 4
-        ("mission", "state", 6, 5),  # epoch 6's weights are written, its state is not
+        ("mission", "state", 7, 1),  # at step 2 of 3 in epoch 2; an epoch's end has a state of its own
         ("finetune", "step", 5, 0),  # in the head's epoch 2
         ("finetune", "step", 14, 0),  # the head is done, all layers are in epoch 1
         ("finetune", "step", 20, 2),  # in epoch 3
-        ("finetune", "state", 3, 2),
-        ("finetune", "checkpoint", 6, 5),  # all layers are trained, the head in closed form has no file yet
-        ("finetune", "logits", 1, 5),  # it has one
+        ("finetune", "state", 12, 2),  # epoch 3 is done, its state has no name yet, and the one before another one
+        ("finetune", "previous", 5, 1),
+        ("finetune", "features", 5, 5),  # all layers are trained, five of twelve copies have been looked at
+        ("finetune", "checkpoint", 1, 5),  # the head in closed form is fitted, too
+        ("finetune", "logits", 1, 5),  # it has a file
         ("discriminant", "logits", 1, 1),
     ],
 )
@@ -84,6 +92,7 @@ def test_a_killed_training_resumes_to_the_same_bytes(
     for folder in (run, unbroken):
         assert {file.name for file in (folder / FOLD).iterdir()} >= {LOGITS.name, CHECKPOINT.name, HISTORY.name}
         assert not (folder / STATE).exists()
+        assert not (folder / PREVIOUS).exists()
         assert not (folder / FOLD / "head").exists()
 
 
@@ -100,13 +109,15 @@ def test_a_killed_training_is_not_gone_on_with_unasked(kill: Kill, tiny: Path, t
         train_one(run, "mission", tiny)
 
 
-def test_a_damaged_state_can_be_deleted_to_start_the_fold_again(
+def test_damaged_states_can_be_deleted_to_start_the_fold_again(
     kill: Kill, runs: dict[str, Path], tiny: Path, tmp_path: Path
 ) -> None:
     run = kill(tmp_path / "run", "finetune", "step", 20)
-    (run / STATE).write_bytes((run / STATE).read_bytes()[:-8])
+    for name in (STATE, PREVIOUS):
+        (run / name).write_bytes((run / name).read_bytes()[:-8])
     with pytest.raises(RunFolderError, match=r"state\.safetensors can't be resumed from.*Delete it"):
         train_one(run, "finetune", tiny, resume=True)
-    (run / STATE).unlink()
+    for name in (STATE, PREVIOUS):
+        (run / name).unlink()
     train_one(run, "finetune", tiny, resume=True)
     assert (run / LOGITS).read_bytes() == (runs["finetune"] / LOGITS).read_bytes()

@@ -181,7 +181,15 @@ def test_the_restored_network_gives_the_stored_logits(
 def test_a_run_folder_says_how_it_was_made_and_keeps_no_state(runs: dict[str, Path], tiny: Path) -> None:
     files = {name for name in content(runs["finetune"]) if not name.startswith("cache/")}
     kept = ("checkpoint.safetensors", "features.npy", "heatmaps.npz", "history.csv", "logits.csv")
-    audited = {"audit.json", "copies.csv", "gallery.html", "manifest.csv", "measurements.npz", "split.csv"}
+    audited = {
+        "audit.json",
+        "copies.csv",
+        "gallery.html",
+        "manifest.csv",
+        "measurements.npz",
+        "split.csv",
+        "checksums.txt",
+    }
     assert files == {f"folds/final/{name}" for name in kept} | audited | {"config.json", "environment.json"}
     said = train.read_config(runs["finetune"])
     assert said["recipe"] == config.load("finetune", RECIPES["finetune"]).model_dump(mode="json")

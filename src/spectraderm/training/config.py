@@ -12,6 +12,8 @@ from spectraderm.errors import RecipeError
 from spectraderm.preprocessing import Preprocessing, Resize
 from spectraderm.training.views import View
 
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
 
 class Recipe(BaseModel):
     """All settings of a training. Learning rates are per step of the optimizer; lengths are in epochs.
@@ -41,6 +43,11 @@ class Recipe(BaseModel):
         train_size: side in pixels of augmented training photos; 0 is `image_size`. A smaller one is quicker, and
             matches random crops, which enlarge, to whole photos (Touvron et al. 2019, FixRes).
         patience: stop after so many epochs without a better one; 0 never stops early.
+        accumulate: with `train_backbone`, the parts in which a batch goes through the layers, to need less memory; the
+            gradient stays that of the whole batch.
+        precision: with `train_backbone`, in what the layers compute: `auto` is bf16 on a GPU that has it, else fp32;
+            weights, averages and validation are always in fp32, and so is the loss.
+        compile: with `train_backbone`, compile the layers by torch.compile: needs a C++ compiler and up to a minute.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -69,6 +76,9 @@ class Recipe(BaseModel):
     augment: float = Field(0.0, ge=0, le=1)
     keep: Literal["last", "best"] = "best"
     patience: int = Field(0, ge=0)
+    accumulate: int = Field(1, gt=0)
+    precision: Precision = "auto"
+    compile: bool = False
     image_size: int = Field(224, ge=32, le=1024)
     train_size: int = Field(0, ge=0, le=1024)
     resize: Resize = "squash"

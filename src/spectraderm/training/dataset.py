@@ -1,13 +1,12 @@
 """Photos of a manifest -> arrays to train on; every photo is decoded once."""
 
-import contextlib
 import json
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,7 @@ from spectraderm.data.manifest import Row
 from spectraderm.errors import DatasetError
 from spectraderm.preprocessing import Pixels, Preprocessing, decode
 from spectraderm.progress import Track
+from spectraderm.training.blocks import Blocks
 
 BATCH = 32
 AHEAD = 2
@@ -32,83 +32,75 @@ Floats = npt.NDArray[np.float32]
 class Decoded:
     """Pixels `uint8[n, size, size, 3]` of all photos, each decoded when it is asked for first.
 
-    They are kept in a memory-mapped file in `cache`, which gets its name when every photo is in it. May be asked by
-    several threads at once. Give it row numbers, as to an array.
+    They are kept in a memory-mapped file in `cache`, which may be larger than memory, in blocks with checksums: what a
+    killed process had decoded need not be decoded again, and what is damaged is. May be asked by several threads at
+    once. Give it row numbers, or a slice, as to an array.
+
+    Args:
+        root: where the photos are.
+        rows: of the manifest, which photos.
+        preprocessing: what makes them pixels.
+        cache: where the file is kept.
+        writes: whether this process may write it; of several processes at one file only one may.
 
     Raises:
         DatasetError: when asked for a photo that vanished or changed since the audit.
     """
 
-    def __init__(self, root: Path, rows: Sequence[Row], preprocessing: Preprocessing, cache: Path) -> None:
+    def __init__(
+        self, root: Path, rows: Sequence[Row], preprocessing: Preprocessing, cache: Path, writes: bool = True
+    ) -> None:
         self._root, self._rows, self._preprocessing = root, rows, preprocessing
-        self._path = cache / f"pixels-{digest([row.sha256 for row in rows], preprocessing)}.npy"
-        self._shape = (len(rows), preprocessing.size, preprocessing.size, 3)
-        self._lacking, self._lock = np.full(len(rows), not self._path.is_file()), Lock()
-        self._pixels: Pixels | None = None
+        path = cache / f"pixels-{digest([row.sha256 for row in rows], preprocessing)}.npy"
+        self._blocks = Blocks(path, (len(rows), preprocessing.size, preprocessing.size, 3), writes)
+        self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, asked: npt.NDArray[np.int64] | slice) -> Pixels:
         with self._lock:
-            pixels = self._opened()
-            rows = np.arange(len(self))[asked]
-            self._decode(np.unique(rows[self._lacking[rows]]), pixels)
-            chosen: Pixels = pixels[asked]
-        return chosen
+            rows = np.arange(*asked.indices(len(self))) if isinstance(asked, slice) else asked
+            lacking = self._blocks.lacking(rows).tolist()
+            if lacking:
+                self._decode(lacking)
+            return self._blocks.pixels[asked]
 
-    def all(self, track: Track) -> Pixels:
-        """Decode what was not asked for yet, and give all."""
-        if self._lacking.any():
-            starts = range(0, len(self), BATCH)
-            for start in track(starts, "Decoding photos", len(starts)):
-                self.__getitem__(slice(start, start + BATCH))
-        return self[:]
+    def all(self, track: Track) -> "Decoded":
+        """Decode what was not asked for yet."""
+        lacking = self._blocks.lacking(np.arange(len(self)))
+        starts = (np.unique(lacking // BATCH) * BATCH).tolist()
+        for start in track(starts, "Decoding photos", len(starts)) if starts else ():
+            self.__getitem__(slice(start, start + BATCH))
+        return self
 
     def close(self) -> None:
         """Let go of the file, and delete it where it is not whole."""
-        self._pixels = None
-        if self._lacking.any():
-            with contextlib.suppress(OSError):
-                self._temporary.unlink()
+        self._blocks.close()
 
-    def _opened(self) -> Pixels:
-        if self._pixels is None and self._lacking.any():
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            self._pixels = np.lib.format.open_memmap(self._temporary, mode="w+", dtype=np.uint8, shape=self._shape)
-        if self._pixels is None:
-            self._pixels = np.load(self._path, mmap_mode="r", allow_pickle=False)
-        assert self._pixels is not None
-        return self._pixels
-
-    def _decode(self, rows: npt.NDArray[np.int64], pixels: Pixels) -> None:
-        if not len(rows):
-            return
+    def _decode(self, rows: list[int]) -> None:
         with ThreadPoolExecutor() as pool:
             read = pool.map(lambda row: read_photo(self._root, self._rows[row], self._preprocessing), rows)
             for row, own in zip(rows, read, strict=True):
-                pixels[row] = own
-        self._lacking[rows] = False
-        if not self._lacking.any():
-            cast("np.memmap[Any, Any]", pixels).flush()
-            self._temporary.replace(self._path)
-
-    @property
-    def _temporary(self) -> Path:
-        return self._path.with_name(f".{self._path.name}")
+                self._blocks.put(row, own)
+        self._blocks.close_whole(np.array(rows))
 
 
 Inputs = Pixels | Floats | Decoded
 """Pixels or features of all photos."""
 
 
-def in_batches(inputs: Inputs, network: Callable[[Tensor], Tensor], batch: int = BATCH) -> Floats:
-    """Run a network over all rows of an array, without gradients: `float32[n, ...]`."""
+def in_batches(
+    inputs: Inputs,
+    network: Callable[[Tensor], Tensor],
+    batch: int = BATCH,
+    rows: npt.NDArray[np.int64] | None = None,
+) -> Floats:
+    """Run a network over all rows of an array, or over some, without gradients: `float32[n, ...]`."""
+    starts = range(0, len(inputs) if rows is None else len(rows), batch)
+    asked = (slice(start, start + batch) if rows is None else rows[start : start + batch] for start in starts)
     with torch.inference_mode():
-        parts = [
-            network(torch.from_numpy(np.array(inputs[start : start + batch]))).float().cpu().numpy()
-            for start in range(0, len(inputs), batch)
-        ]
+        parts = [network(torch.from_numpy(np.array(inputs[own]))).float().cpu().numpy() for own in asked]
     result: Floats = np.concatenate(parts)
     return result
 

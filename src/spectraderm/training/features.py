@@ -1,25 +1,25 @@
 """Features of photos by frozen layers: each look at a photo once, for all folds, recipes and runs."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from spectraderm.preprocessing import Preprocessing
 from spectraderm.progress import Track
 from spectraderm.training import looks
 from spectraderm.training.config import Recipe
-from spectraderm.training.dataset import BATCH, Floats, Inputs, ahead, in_batches
+from spectraderm.training.dataset import Floats, Inputs, ahead
 from spectraderm.training.frozen import Frozen, freeze
 from spectraderm.training.looks import Look
 from spectraderm.training.model import Backbone, Normalise, SkinResNet, build, feature_width
 from spectraderm.training.store import Store
-from spectraderm.training.views import Copy, View, changed_copy
+from spectraderm.training.views import Copy, View
 
 Rows = npt.NDArray[np.int64]
 _FILE = 256
@@ -110,24 +110,6 @@ def of_backbone(
     nn.Module.to(network, normalise.mean.device)
     columns = slice(before, before + last) if recipe.pooling == "mean" and fits else slice(None)
     return Features(network, freeze(network), pixels, photos, preprocessing, normalise, columns, root, track)
-
-
-def of_copies(
-    pixels: Inputs,
-    kinds: Sequence[tuple[Copy, bool]],
-    rows: Sequence[Rows],
-    network: Callable[[Tensor], Tensor],
-    track: Track,
-) -> Floats:
-    """What a network that won't be seen again says of one copy after the other, `float32[sum of rows, width]`."""
-    jobs = [
-        (kind, own[start : start + BATCH])
-        for kind, own in zip(kinds, rows, strict=True)
-        for start in range(0, len(own), BATCH)
-    ]
-    made = ahead(jobs, lambda job: np.stack([changed_copy(photo, *job[0]) for photo in pixels[job[1]]]))
-    parts = [in_batches(part, network) for part in track(made, "Looking at changed copies", len(jobs))]
-    return np.concatenate(parts)
 
 
 class _Asked:

@@ -148,8 +148,14 @@ class Augment(nn.Module):
             kornia.RandomErasing(scale=(0.02, 0.15), p=spread),
         )
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        photos: Tensor = self.change(pixels.permute(0, 3, 1, 2).float() / 255)
+    def forward(self, pixels: Tensor, places: slice | None = None, of: int = 0) -> Tensor:
+        """Change photos; where they are at some `places` of a batch `of` so many, as they would be changed in it."""
+        photos = pixels.permute(0, 3, 1, 2).float() / 255
+        places, of = places or slice(0, len(photos)), of or len(photos)
+        for module in self.change:
+            change = cast("Any", module)
+            drawn = change.forward_parameters(torch.Size((of, *photos.shape[1:])))
+            photos = change(photos, _at(places, of, drawn))
         return photos.permute(0, 2, 3, 1) * 255
 
 
@@ -160,15 +166,35 @@ class _Coarsen(nn.Module):
         super().__init__()
         self.share = share
 
-    def forward(self, photos: Tensor) -> Tensor:
-        chosen, side = torch.rand(len(photos)) < self.share, photos.shape[-1]
-        small = int(side * torch.empty(1).uniform_(1 / 3, 1).item())
+    def forward_parameters(self, shape: torch.Size) -> dict[str, Tensor]:
+        """Which photos of a batch, and to what share of its side."""
+        return {"batch_prob": (torch.rand(shape[0]) < self.share).float(), "side": torch.empty(1).uniform_(1 / 3, 1)[0]}
+
+    def forward(self, photos: Tensor, drawn: dict[str, Tensor] | None = None) -> Tensor:
+        drawn = drawn or self.forward_parameters(photos.shape)
+        chosen, side = drawn["batch_prob"] > 0.5, photos.shape[-1]
+        small = int(side * drawn["side"].item())
         if not chosen.any():
             return photos
         fewer = functional.interpolate(photos[chosen], (small, small), mode="bilinear", antialias=True)
         photos = photos.clone()
         photos[chosen] = functional.interpolate(fewer, (side, side), mode="bilinear")
         return photos
+
+
+def _at(places: slice, of: int, drawn: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What kornia drew for a batch `of` so many photos (before 0.9: for those it changes) -> for some of its places."""
+    chosen = drawn["batch_prob"] > 0.5
+    before, own = int(chosen[: places.start].sum()), int(chosen[places].sum())
+
+    def cut(name: str, value: Tensor) -> Tensor:
+        if name == "forward_input_shape":
+            return torch.cat([value.new_tensor([len(chosen[places])]), value[1:]])
+        if value.ndim == 0:
+            return value
+        return value[places] if len(value) == of else value[before : before + own]
+
+    return {name: cut(name, value) for name, value in drawn.items()}
 
 
 def feature_width(config: ResNetConfig) -> int:

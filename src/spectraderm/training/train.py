@@ -1,30 +1,28 @@
 """Split + recipe + backbone -> a run folder's checkpoints, histories, and the logits of every photo in every fold."""
 
-import ctypes
-import platform
 import shutil
-import sys
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from torch import nn
 
 from spectraderm import artifacts
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
-from spectraderm.errors import MissingExtra, RunFolderError
+from spectraderm.errors import RunFolderError
 from spectraderm.preprocessing import Preprocessing
 from spectraderm.progress import Track, no_track
-from spectraderm.training import dataset, loop, outputs, store
+from spectraderm.training import dataset, environment, outputs, processes, state, store
 from spectraderm.training.config import Recipe
 from spectraderm.training.features import of_backbone
-from spectraderm.training.fold import HEAD, KINDS, Trainer, copied_rows, fresh
+from spectraderm.training.fold import HEAD, KINDS, Trainer, copied_rows
 from spectraderm.training.model import Backbone, Normalise, SkinResNet, build
-
-_PACKAGES = ("spectraderm", "torch", "transformers", "accelerate", "kornia", "numpy", "pillow", "scikit-learn")
+from spectraderm.training.optimising import dtype_of
+from spectraderm.training.processes import Team
+from spectraderm.training.weights import load_weights
 
 
 def train(
@@ -38,6 +36,9 @@ def train(
     shared: bool = True,
 ) -> None:
     """Train every fold of a run folder's `split.csv`.
+
+    Several processes that a launcher started train the layers of each fold together; only the first one writes, and
+    the others leave the program at the end.
 
     Args:
         run: a folder with `manifest.csv`, `audit.json` and `split.csv`.
@@ -54,13 +55,36 @@ def train(
         RunFolderError: the folder was trained before and `resume` is not given, or with other settings.
         DatasetError: a photo that has to be read vanished or changed since the audit.
     """
-    _keep_freed_memory()
-    rows = manifest.read(run / artifacts.MANIFEST)
-    split = splits.read(run / artifacts.SPLIT, rows)
-    facts = artifacts.read_json(run / artifacts.AUDIT, "Run `spectraderm audit PHOTOS --out RUN` first")
+    environment.keep_freed_memory()
+    team = processes.start(run, device, log)
+    with team.one_voice():
+        rows = manifest.read(run / artifacts.MANIFEST)
+        split = splits.read(run / artifacts.SPLIT, rows)
+        facts = artifacts.read_json(run / artifacts.AUDIT, "Run `spectraderm audit PHOTOS --out RUN` first")
+        if team.first:
+            _claim(run, _config(run, recipe, backbone, rows, split, facts["root"]), resume)
+            artifacts.write_json(
+                run / artifacts.ENVIRONMENT, environment.facts(team, dtype_of(recipe.precision, team.device))
+            )
+        todo = [one for one in split.folds if not (artifacts.fold_folder(run, one.name) / artifacts.LOGITS).is_file()]
+        team.wait()
+        if todo:
+            kept = (store.shared_folder() if shared else None) or run / artifacts.CACHE
+            preprocessing = recipe.preprocessing(backbone.mean, backbone.std)
+            pixels = dataset.Decoded(Path(facts["root"]), rows, preprocessing, run / artifacts.CACHE, team.first)
+            trainer = _prepare(recipe, backbone, rows, pixels, preprocessing, kept, team, track)
+            _train_folds(run, trainer, backbone, rows, todo)
+            pixels.close()
+        team.wait()
+    team.end()
+
+
+def _config(
+    run: Path, recipe: Recipe, backbone: Backbone, rows: list[manifest.Row], split: splits.Split, photos: str
+) -> dict[str, Any]:
+    """All that decides what a training gives."""
     labels = sorted({row.label for row in rows})
-    preprocessing = recipe.preprocessing(backbone.mean, backbone.std)
-    config = {
+    return {
         "spectraderm": metadata.version("spectraderm"),
         "recipe": recipe.model_dump(mode="json"),
         "backbone": backbone.source,
@@ -68,28 +92,12 @@ def train(
         "backbone_license": backbone.license,
         "labels": labels,
         "display_names": {label: manifest.display_name(label) for label in labels},
-        "preprocessing": preprocessing.to_hub(),
+        "preprocessing": recipe.preprocessing(backbone.mean, backbone.std).to_hub(),
         "protocol": split.protocol,
         "folds": [{"fold": fold.name, "seed": fold.seed} for fold in split.folds],
         "split_sha256": artifacts.sha256((run / artifacts.SPLIT).read_bytes()),
-        "photos": facts["root"],
+        "photos": photos,
     }
-    _claim(run, config, resume)
-    accelerator = _accelerator(run, device, log)
-    artifacts.write_json(run / artifacts.ENVIRONMENT, _environment(accelerator))
-
-    todo = [fold for fold in split.folds if not (artifacts.fold_folder(run, fold.name) / artifacts.LOGITS).is_file()]
-    if todo:
-        pixels = dataset.Decoded(Path(facts["root"]), rows, preprocessing, run / artifacts.CACHE)
-        kept = (store.shared_folder() if shared else None) or run / artifacts.CACHE
-        trainer = _prepare(recipe, backbone, rows, pixels, preprocessing, kept, accelerator, track)
-        if trainer.features is not None and not recipe.train_backbone:
-            artifacts.write_array(run / artifacts.FEATURES, trainer.features.astype(np.float16))
-        for fold in todo:
-            sides = [fold.splits[row.path] for row in rows]
-            _train_fold(artifacts.fold_folder(run, fold.name), trainer, backbone, rows, sides, fold.seed)
-        pixels.close()
-    accelerator.end_training()
 
 
 def _prepare(
@@ -99,24 +107,43 @@ def _prepare(
     pixels: dataset.Decoded,
     preprocessing: Preprocessing,
     kept: Path,
-    accelerator: Accelerator,
+    team: Team,
     track: Track,
 ) -> Trainer:
-    """What all folds share, with the features of frozen layers, which are kept in the folder `kept`."""
+    """What all folds share; in the first process with the features of frozen layers, kept in the folder `kept`."""
     labels = sorted({row.label for row in rows})
     groups = np.array([row.photo_group for row in rows])
     targets = np.array([labels.index(row.label) for row in rows])
-    normalise = Normalise(preprocessing).to(accelerator.device)
-    if recipe.train_backbone and not recipe.head_epochs:
-        return Trainer(recipe, pixels.all(track), None, None, None, targets, groups, normalise, accelerator, track)
+    normalise = Normalise(preprocessing).to(team.device)
     photos = [row.sha256 for row in rows]
-    seen = of_backbone(backbone, recipe, pixels, photos, preprocessing, normalise, kept, track)
-    features, copies = seen.averaged(recipe.views), None
-    if recipe.train_backbone:
-        return Trainer(recipe, pixels.all(track), features, None, None, targets, groups, normalise, accelerator, track)
-    if recipe.head == "discriminant":
-        copies = seen.copies(KINDS, copied_rows(groups))
-    return Trainer(recipe, pixels, features, copies, seen.frozen, targets, groups, normalise, accelerator, track)
+    features = copies = frozen = None
+    if team.first and (recipe.head_epochs or not recipe.train_backbone):
+        seen = of_backbone(backbone, recipe, pixels, photos, preprocessing, normalise, kept, track)
+        features = seen.averaged(recipe.views)
+        if not recipe.train_backbone:
+            frozen = seen.frozen
+            copies = seen.copies(KINDS, copied_rows(groups)) if recipe.head == "discriminant" else None
+    if team.first and recipe.train_backbone:
+        pixels.all(track)
+    team.wait()
+    shown = track if team.first else no_track
+    return Trainer(
+        recipe, pixels, photos, features, copies, frozen, targets, groups, preprocessing, normalise, team, shown
+    )
+
+
+def _train_folds(
+    run: Path, trainer: Trainer, backbone: Backbone, rows: list[manifest.Row], folds: list[splits.Fold]
+) -> None:
+    """Train the layers of these folds in all processes; heads on frozen layers in the first one, while others wait."""
+    if not trainer.recipe.train_backbone:
+        if not trainer.team.first:
+            return
+        assert trainer.features is not None
+        artifacts.write_array(run / artifacts.FEATURES, trainer.features.astype(np.float16))
+    for fold in folds:
+        sides = [fold.splits[row.path] for row in rows]
+        _train_fold(artifacts.fold_folder(run, fold.name), trainer, backbone, rows, sides, fold.seed)
 
 
 def _train_fold(
@@ -125,15 +152,19 @@ def _train_fold(
     """Train one fold and write what it leaves, its logits last."""
     recipe, labels = trainer.recipe, sorted({row.label for row in rows})
     torch.manual_seed(seed)
-    network = fresh(backbone, recipe, labels, trainer.accelerator)
+    network = build(backbone, recipe, labels)
+    network.train(False)  # its norms keep their statistics, for a few hundred photos would blur them
+    nn.Module.to(network, trainer.team.device)
     answers = trainer.train(network, sides, seed, folder)
+    if answers is None:
+        return
     if recipe.train_backbone:
         artifacts.write_array(folder / artifacts.FEATURES, answers.features.astype(np.float16))
     wrong = outputs.surest_errors(answers.logits, trainer.targets, np.array(sides) == "test")
     evidence = trainer.evidence_of(network, answers.frozen, wrong)
     outputs.write_heatmaps(folder / artifacts.HEATMAPS, wrong, answers.logits, evidence)
     outputs.write_logits(folder / artifacts.LOGITS, rows, sides, labels, answers.logits)
-    (folder / artifacts.STATE).unlink(missing_ok=True)
+    state.forget(folder)
     shutil.rmtree(folder / HEAD, ignore_errors=True)
 
 
@@ -144,7 +175,7 @@ def restore(run: Path, backbone: Backbone, fold: str = artifacts.FINAL) -> tuple
     network = build(backbone, recipe, config["labels"])
     network.train(False)
     trained = network if recipe.train_backbone else network.classifier
-    loop.load_weights(artifacts.fold_folder(run, fold) / artifacts.CHECKPOINT, trained)
+    load_weights(artifacts.fold_folder(run, fold) / artifacts.CHECKPOINT, trained)
     return network, Preprocessing.from_hub(config["preprocessing"])
 
 
@@ -165,35 +196,3 @@ def _claim(run: Path, config: dict[str, Any], resume: bool) -> None:
     changed = [key for key in config if before.get(key) != config[key]]
     if changed:
         raise RunFolderError(f"{run} was trained with another {', '.join(changed)}", "Give another --out")
-
-
-def _accelerator(run: Path, device: str, log: str | None) -> Accelerator:
-    try:
-        accelerator = Accelerator(cpu=device == "cpu", log_with=log, project_dir=run / "log" if log else None)
-        if log:
-            accelerator.init_trackers(run.name)
-    except (ValueError, ImportError) as error:
-        raise MissingExtra(f"the log {log!r} ({error})", "track") from error
-    return accelerator
-
-
-def _environment(accelerator: Accelerator) -> dict[str, Any]:
-    return {
-        "command": " ".join(["spectraderm", *sys.argv[1:]]),
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "threads": torch.get_num_threads(),
-        "device": str(accelerator.device),
-        "packages": {name: metadata.version(name) for name in _PACKAGES},
-    }
-
-
-def _keep_freed_memory() -> None:
-    """Tell glibc to reuse large blocks instead of returning them after every layer: 1.6 times the speed on a CPU."""
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        libc.mallopt(-4, 0)  # M_MMAP_MAX
-        libc.mallopt(-1, -1)  # M_TRIM_THRESHOLD
-        libc.mallopt(-2, 1 << 26)  # M_TOP_PAD
-    except (OSError, AttributeError):
-        pass  # another C library: nothing is lost but time
