@@ -1,4 +1,5 @@
 import json
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,8 +11,8 @@ import pytest
 from conftest import encode, paint, write_photos
 from PIL import Image
 
-from spectraderm import quality, shortcuts
-from spectraderm.data import copies, crops, findings, manifest, skin_tone
+from spectraderm import quality, shortcuts, with_ray
+from spectraderm.data import blocks, copies, crops, findings, manifest, measure, skin_tone
 from spectraderm.data.audit import Audit, audit, leaked_test_photos
 from spectraderm.errors import DatasetError, SpectraDermError
 from spectraderm.hashing import turned_hashes
@@ -393,3 +394,113 @@ def test_every_finding_can_be_named() -> None:
     assert len(named) > 10
     assert {*named, *flaws} <= {*findings.KNOWN}
     assert {*flaws} == {*findings.QUALITY}
+
+
+@pytest.fixture
+def in_blocks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Photos are read in blocks of four, one by one in this process, and kept; gives the paths of those measured."""
+    measured: list[str] = []
+    really = measure._measured
+
+    def noted(data: bytes, path: str) -> measure.Measured | str:
+        measured.append(path)
+        return really(data, path)
+
+    monkeypatch.setattr(measure, "_measured", noted)
+    monkeypatch.setattr(blocks, "MANY", 10)
+    monkeypatch.setattr(blocks, "BLOCK", 4)
+    monkeypatch.setattr(blocks, "_here", lambda root, tasks, _: enumerate(measure.table(str(root), t) for t in tasks))
+    return measured
+
+
+def cut_short(root: Path, after: int) -> None:
+    """An audit into `run` that ends when so many photos were read."""
+
+    def track(items: Iterable[T], description: str, total: int) -> Iterable[T]:
+        for number, item in enumerate(items, start=1):
+            yield item
+            if number == after:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        audit(root, root.parent / "run", track, look_for_crops=False)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_killed_audit_goes_on_where_it_was(root: Path, in_blocks: list[str]) -> None:
+    (root / "test_set/c/bad.jpg").write_bytes(b"no photo")
+    (root / "test_set/c/gone.jpg").symlink_to("nothing.jpg")
+    audit(root, root.parent / "whole", look_for_crops=False)
+    in_blocks.clear()
+    cut_short(root, after=12)
+    before = [*in_blocks]
+    assert len(before) < 14
+    in_blocks.clear()
+    run(root)
+    assert len(in_blocks) == 19 - len(before)
+    assert not set(in_blocks) & set(before)
+    assert contents(root.parent / "run") == contents(root.parent / "whole")
+    assert not (root.parent / "run/cache").exists()
+
+
+def test_a_photo_that_changed_after_a_kill_is_measured_again(root: Path, in_blocks: list[str]) -> None:
+    cut_short(root, after=18)
+    first, other = root / "test_set/a b/00.jpg", root / "train_set/c/05.jpg"
+    about, size = first.stat(), first.stat().st_size
+    first.write_bytes(other.read_bytes()[:size].ljust(size, b"\0"))  # as many bytes, of the same time
+    os.utime(first, ns=(about.st_atime_ns, about.st_mtime_ns))
+    other.unlink()
+    in_blocks.clear()
+    run(root)
+    assert "test_set/a b/00.jpg" in in_blocks
+    assert len(in_blocks) == 4 + 1  # its block, and the last one, which lacks a photo
+    audit(root, root.parent / "whole", look_for_crops=False)
+    assert contents(root.parent / "run") == contents(root.parent / "whole")
+
+
+@pytest.mark.parametrize("damage", ["a bit", "cut", "empty", "other lines"])
+def test_a_kept_block_that_is_not_whole_is_measured_again(
+    damage: str, root: Path, in_blocks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_short(root, after=18)
+    files = sorted((root.parent / "run/cache/audit").iterdir())
+    assert len(files) == 5
+    for file in files:
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= damage == "a bit"
+        file.write_bytes(data[: {"cut": -1, "empty": 0}.get(damage)])
+    if damage == "other lines":
+        monkeypatch.setattr(blocks, "_made_by", lambda: "by another version")
+    in_blocks.clear()
+    run(root)
+    assert len(in_blocks) == 18
+
+
+def test_without_a_place_for_blocks_an_audit_goes_on(root: Path, in_blocks: list[str]) -> None:
+    (root.parent / "run").mkdir()
+    (root.parent / "run/cache").touch()
+    assert len(run(root).rows) == len(in_blocks) == 18
+
+
+def test_many_photos_are_read_by_processes_to_the_same_numbers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*.jpg"))]
+    few, why = blocks.measure_all(root, paths, root / "kept", lambda items, *_: items)
+    monkeypatch.setattr(blocks, "MANY", 10)
+    many, reasons = blocks.measure_all(root, paths, root / "kept", lambda items, *_: items)
+    assert why == reasons == [""] * 18
+    assert list(few) == list(many)
+    for name, column in few.items():
+        np.testing.assert_array_equal(column, many[name])
+    assert {len(column) for column in few.values()} == {18}
+
+
+@pytest.mark.skipif(not with_ray.installed(), reason="Ray is not installed")
+def test_ray_reads_to_the_byte_what_this_machine_reads(root: Path) -> None:
+    (root / "test_set/c/bad.jpg").write_bytes(b"no photo")
+    (root / "test_set/c/gone.jpg").symlink_to("nothing.jpg")
+    run(root)
+    audit(root, root.parent / "ray", look_for_crops=False, engine="ray")
+    assert contents(root.parent / "ray") == contents(root.parent / "run")

@@ -4,31 +4,32 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from joblib import Parallel, delayed
 
-from spectraderm import artifacts, quality, shortcuts
-from spectraderm.data import copies, crops, findings, gallery, manifest, measure
+from spectraderm import artifacts, shortcuts
+from spectraderm.data import blocks, copies, crops, findings, gallery, manifest, measure, usable
+from spectraderm.data.blocks import Engine
+from spectraderm.data.copies import Copy
 from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.data.findings import leaked_test_photos
-from spectraderm.data.folders import Found, walk
 from spectraderm.data.folds import label_conflicts
 from spectraderm.data.manifest import Row
-from spectraderm.data.measure import Measured
-from spectraderm.errors import DatasetError
+from spectraderm.data.measure import Table
+from spectraderm.data.rows import flaws, rows
+from spectraderm.data.usable import Photos
 from spectraderm.preprocessing import decode
 from spectraderm.progress import Track, no_track
 from spectraderm.shortcuts import Shortcut
 
 __all__ = ["Audit", "audit", "leaked_test_photos"]
 
-MANY = 3000
-"""From so many photos on they are read by processes."""
 CROPS_UP_TO = 5000
 """Of more different photos than this, crops are looked for only where that is asked for."""
+BLOCKS = "audit"
+"""Folder in a run's cache folder where blocks of measurements are kept, until the audit is done."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,30 @@ class Audit:
     facts: dict[str, Any]
 
 
-def audit(root: Path, out: Path, track: Track = no_track, *, look_for_crops: bool | None = None) -> Audit:
+@dataclass(frozen=True)
+class _Groups:
+    """The group of every photo, `int64[n]`: by hash alone, and with patients and lesions; then both with crops, too."""
+
+    near: npt.NDArray[np.int64]
+    whole: npt.NDArray[np.int64]
+    copies: npt.NDArray[np.int64]
+    photos: npt.NDArray[np.int64]
+    looked_for_crops: bool
+
+
+def audit(
+    root: Path,
+    out: Path,
+    track: Track = no_track,
+    *,
+    look_for_crops: bool | None = None,
+    engine: Engine = "local",
+    address: str = "",
+) -> Audit:
     """Read every photo below `root`, find copies and flaws, and write what was found into `out`.
 
-    Written are `manifest.csv`, `measurements.npz`, `copies.csv`, `gallery.html` and, last, `audit.json`.
+    Written are `manifest.csv`, `measurements.npz`, `copies.csv`, `gallery.html` and, last, `audit.json`. An audit of
+    many photos that was killed goes on where it was when it is begun again.
 
     Args:
         root: the folder of photos; nothing in it is changed.
@@ -50,52 +71,46 @@ def audit(root: Path, out: Path, track: Track = no_track, *, look_for_crops: boo
         track: how progress is shown.
         look_for_crops: also find crops and zooms of photos, which hashes miss; takes most of the time. None: of up to
             `CROPS_UP_TO` different photos.
+        engine: what reads the photos: this machine's cores, or Ray.
+        address: of a Ray cluster whose machines all have `root`; empty starts one on this machine.
 
     Raises:
         DatasetError: there is nothing to train on: no folder, no classes, no readable photo in a class.
+        SpectraDermError: the engine died, or there is none.
     """
-    found = walk(root)
-    metadata = manifest.read_metadata(root, (path for path, _, _ in found.photos))
-    photos, unreadable = _measure(root, found, track)
-    measured = list(photos.values())
-    arrays = measure.arrays(measured)
-    hashes = np.stack([own.hashes for own in measured])
-    pairs = near_pairs(hashes)
-    near = photo_groups(len(photos), pairs)
-    keys = [_keys(metadata.get(path, {})) for path in photos]
-    whole = photo_groups(len(photos), pairs, keys)
-    if look_for_crops is None:
-        look_for_crops = int(near.max()) < CROPS_UP_TO
-    if look_for_crops:
-        pairs = np.concatenate([pairs, _crops(root, list(photos), near, track)])
-    rows = _rows(found, photos, photo_groups(len(photos), pairs), photo_groups(len(photos), pairs, keys), metadata)
-    telling = _shortcuts(rows, arrays)
-    flaws = [quality.flaws(own.quality, own.width, own.height) for own in measured]
-    seen = findings.Seen(rows, near, whole, flaws, telling, [entry["path"] for entry in unreadable], found)
-    result = Audit(rows, {**_facts(root, seen, unreadable), "looked_for_crops": look_for_crops})
-    twins = copies.pair(rows, hashes, near)
-    manifest.write(out / artifacts.MANIFEST, rows)
-    artifacts.write_arrays(out / artifacts.MEASUREMENTS, **arrays)
-    copies.write(out / artifacts.COPIES, twins)
-    gallery.write(out / artifacts.GALLERY, root, rows, twins)
-    artifacts.write_json(out / artifacts.AUDIT, result.facts)
+    kept = out / artifacts.CACHE / BLOCKS
+    photos = usable.read(root, kept, track, engine, address)
+    groups = _joined(root, photos, look_for_crops, track)
+    against = flaws(photos.columns)
+    manifested = rows(photos.usable, photos.columns, against, (groups.copies, groups.photos), photos.metadata)
+    arrays = measure.measurements(photos.columns)
+    telling = _shortcuts(manifested, arrays)
+    paths = [entry["path"] for entry in photos.unreadable]
+    seen = findings.Seen(manifested, groups.near, groups.whole, against, telling, paths, photos.found)
+    result = Audit(manifested, {**_facts(root, seen, photos.unreadable), "looked_for_crops": groups.looked_for_crops})
+    _write(out, root, result, arrays, copies.pair(manifested, photos.hashes, groups.near))
+    blocks.forget(kept)
     return result
 
 
-def _measure(root: Path, found: Found, track: Track) -> tuple[dict[str, Measured], list[dict[str, str]]]:
-    """The numbers of every photo that can be read, by path, and why each of the others can't."""
-    paths = [path for path, _, _ in found.photos]
-    # threads wait for each other between the parts that NumPy and Pillow do; processes take seconds to start
-    kind: Literal["threading", "loky"] = "loky" if len(paths) > MANY else "threading"
-    jobs = (delayed(measure.measure)(root, path) for path in paths)
-    read = Parallel(n_jobs=-1, backend=kind, return_as="generator")(jobs)
-    results = dict(zip(paths, track(read, "Reading photos", len(paths)), strict=True))
-    photos = {path: result for path, result in results.items() if isinstance(result, Measured)}
-    unreadable = [{"path": path, "reason": result} for path, result in results.items() if isinstance(result, str)]
-    for label in sorted({own for _, own, _ in found.photos} - {own for path, own, _ in found.photos if path in photos}):
-        first = next(path for path, own, _ in found.photos if own == label)
-        raise DatasetError(f"{root}: no photo of class {label!r} can be read", f"First: {results[first]}")
-    return photos, unreadable
+def _joined(root: Path, photos: Photos, look_for_crops: bool | None, track: Track) -> _Groups:
+    pairs, count = near_pairs(photos.hashes), len(photos.usable)
+    keys = [_keys(photos.metadata.get(path, {})) for path, _, _ in photos.usable]
+    near, whole = photo_groups(count, pairs), photo_groups(count, pairs, keys)
+    if look_for_crops is None:
+        look_for_crops = int(near.max()) < CROPS_UP_TO
+    if look_for_crops:
+        pairs = np.concatenate([pairs, _crops(root, [path for path, _, _ in photos.usable], near, track)])
+    return _Groups(near, whole, photo_groups(count, pairs), photo_groups(count, pairs, keys), look_for_crops)
+
+
+def _write(out: Path, root: Path, result: Audit, arrays: Table, twins: Sequence[Copy]) -> None:
+    """All files of an audit; that which says that there is one comes last."""
+    manifest.write(out / artifacts.MANIFEST, result.rows)
+    artifacts.write_arrays(out / artifacts.MEASUREMENTS, **arrays)
+    copies.write(out / artifacts.COPIES, twins)
+    gallery.write(out / artifacts.GALLERY, root, result.rows, twins)
+    artifacts.write_json(out / artifacts.AUDIT, result.facts)
 
 
 def _crops(root: Path, paths: Sequence[str], near: npt.NDArray[np.int64], track: Track) -> npt.NDArray[np.int64]:
@@ -104,37 +119,6 @@ def _crops(root: Path, paths: Sequence[str], near: npt.NDArray[np.int64], track:
 
 def _keys(metadata: dict[str, str]) -> list[tuple[str, str]]:
     return [(name, metadata[name]) for name in manifest.JOINING if name in metadata]
-
-
-def _rows(
-    found: Found,
-    photos: dict[str, Measured],
-    copy_groups: npt.NDArray[np.int64],
-    groups: npt.NDArray[np.int64],
-    metadata: dict[str, dict[str, str]],
-) -> list[Row]:
-    sides = {path: (label, split) for path, label, split in found.photos}
-    return [
-        Row(
-            path=path,
-            label=sides[path][0],
-            given_split=sides[path][1],
-            sha256=own.sha256,
-            format=own.format,
-            width=own.width,
-            height=own.height,
-            bytes=own.bytes,
-            photo_group=int(group),
-            metadata=metadata.get(path, {}),
-            copy_group=int(copy_group),
-            phash=own.phash,
-            jpeg_quality=own.jpeg_quality,
-            ita=own.ita,
-            skin_tone_estimate=own.skin_tone,
-            unusable=next((flaw.id for flaw in quality.flaws(own.quality, own.width, own.height) if flaw.unusable), ""),
-        )
-        for (path, own), copy_group, group in zip(photos.items(), copy_groups, groups, strict=True)
-    ]
 
 
 def _shortcuts(rows: Sequence[Row], arrays: dict[str, npt.NDArray[Any]]) -> list[Shortcut]:

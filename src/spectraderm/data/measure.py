@@ -1,5 +1,6 @@
-"""A photo file -> every number that the audit wants of it, decoded once; and `measurements.npz`."""
+"""A photo file -> every number that the audit wants of it, decoded once; many photos -> a table of them."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -17,6 +18,11 @@ from spectraderm.quality import Quality
 from spectraderm.reading import read_regular
 
 Floats = npt.NDArray[np.float32]
+Table = dict[str, npt.NDArray[np.generic]]
+"""Columns of n rows each, by name."""
+
+QUALITY = tuple(field.name for field in fields(Quality))
+_SHA256_BYTES = 32
 
 
 @dataclass(frozen=True)
@@ -35,16 +41,66 @@ class Measured:
     ita: float | None
     skin_tone: str
 
-    @property
-    def phash(self) -> str:
-        """The hash of the photo as it is, as 16 hexadecimal digits."""
-        return bytes(self.hashes[0]).hex()
-
 
 def measure(root: Path, path: str) -> Measured | str:
     """Read, decode and measure one photo; why it can't be read, where it can't."""
+    data = _read(root, path)
+    return data if isinstance(data, str) else _measured(data, path)
+
+
+def stamp(root: Path, path: str) -> str:
+    """All that `measure` depends on: the SHA-256 of the photo's bytes or, where they can't be read, why."""
+    data = _read(root, path)
+    return data if isinstance(data, str) else artifacts.sha256(data)
+
+
+def table(root: str, task: Sequence[Sequence[str]]) -> bytes | None:
+    """Measure some photos below `root`; None where nothing has changed since they were measured before.
+
+    Args:
+        root: the folder of photos.
+        task: the photos' paths, and their stamps of then: none of them, where that was never.
+
+    Returns:
+        A `Table` as bytes of `.npz`: `stamp` and `reason` (empty where a photo can be used) of every photo, and of
+        those that can be used `sha256` `uint8[n, 32]`, `hashes` `uint8[n, 8, 8]`, `quality` `float64[n, 11]`, each
+        shortcut feature `float32[n, d]`, and `format`, `width`, `height`, `bytes`, `jpeg_quality`, `ita` (NaN: none)
+        and `skin_tone`.
+    """
+    paths, stamps = task
+    if stamps and all(stamp(Path(root), path) == known for path, known in zip(paths, stamps, strict=True)):
+        return None
+    seen = [_stamped(Path(root), path) for path in paths]
+    columns: Table = {
+        "stamp": np.array([own for own, _ in seen]),
+        "reason": np.array([told if isinstance(told, str) else "" for _, told in seen]),
+    }
+    columns |= _columns([told for _, told in seen if isinstance(told, Measured)])
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, **columns)
+    return stream.getvalue()
+
+
+def measurements(columns: Table) -> Table:
+    """The content of `measurements.npz`, a row per photo in the manifest's order.
+
+    `hashes` is `uint8[n, 8, 8]` of `turned_hashes`; each shortcut feature, by its name, `float32[n, d]`; each value of
+    `Quality`, by its name after `quality_`, `float32[n]`.
+    """
+    result = {name: columns[name] for name in ("hashes", *shortcuts.NAMES)}
+    values = columns["quality"].astype(np.float32)
+    return result | {f"quality_{name}": values[:, i] for i, name in enumerate(QUALITY)}
+
+
+def _read(root: Path, path: str) -> bytes | str:
     try:
-        data = read_regular(root / path, MAX_BYTES)
+        return read_regular(root / path, MAX_BYTES)
+    except OSError as error:
+        return f"{path} can't be read ({error.strerror})"
+
+
+def _measured(data: bytes, path: str) -> Measured | str:
+    try:
         photo = decode(data, path)
     except (SpectraDermError, OSError) as error:
         return str(error)
@@ -65,13 +121,23 @@ def measure(root: Path, path: str) -> Measured | str:
     )
 
 
-def arrays(measured: Sequence[Measured]) -> dict[str, npt.NDArray[np.generic]]:
-    """The content of `measurements.npz`, a row per photo in the manifest's order.
+def _stamped(root: Path, path: str) -> tuple[str, Measured | str]:
+    data = _read(root, path)
+    return (data, data) if isinstance(data, str) else (artifacts.sha256(data), _measured(data, path))
 
-    `hashes` is `uint8[n, 8, 8]` of `turned_hashes`; each shortcut feature, by its name, `float32[n, d]`; each value of
-    `Quality`, by its name after `quality_`, `float32[n]`.
-    """
-    result: dict[str, npt.NDArray[np.generic]] = {"hashes": np.stack([own.hashes for own in measured])}
-    result |= {name: np.stack([own.features[name] for own in measured]) for name in shortcuts.NAMES}
-    values = np.array([astuple(own.quality) for own in measured], np.float32)
-    return result | {f"quality_{field.name}": values[:, i] for i, field in enumerate(fields(Quality))}
+
+def _columns(measured: Sequence[Measured]) -> Table:
+    """A row per photo; none of them where there is no photo, for then their widths are not known."""
+    if not measured:
+        return {}
+    columns: Table = {
+        "sha256": np.frombuffer(bytes.fromhex("".join(own.sha256 for own in measured)), np.uint8).reshape(
+            -1, _SHA256_BYTES
+        ),
+        "hashes": np.stack([own.hashes for own in measured]),
+        "quality": np.array([astuple(own.quality) for own in measured], np.float64),
+        "ita": np.array([np.nan if own.ita is None else own.ita for own in measured], np.float64),
+    }
+    columns |= {name: np.stack([own.features[name] for own in measured]) for name in shortcuts.NAMES}
+    plain = ("format", "width", "height", "bytes", "jpeg_quality", "skin_tone")
+    return columns | {name: np.array([getattr(own, name) for own in measured]) for name in plain}
