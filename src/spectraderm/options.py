@@ -38,6 +38,13 @@ class Format(StrEnum):
     csv = "csv"
 
 
+class Engine(StrEnum):
+    """What works through many photos."""
+
+    local = "local"
+    ray = "ray"
+
+
 class Device(StrEnum):
     """Where training runs."""
 
@@ -71,6 +78,12 @@ Int8 = Annotated[
     typer.Option(
         "--int8/--no-int8", help="Also make the network in 8-bit integers, and ship it where it is as accurate."
     ),
+]
+OnEngine = Annotated[
+    Engine, typer.Option("--engine", help="local: this process. ray: Ray, on this machine or a cluster.")
+]
+Address = Annotated[
+    str, typer.Option(help="Of a Ray cluster, as in auto or ray://head:10001; by default one is started.")
 ]
 Epochs = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 BatchSize = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]

@@ -1,50 +1,32 @@
 """What a person sees of a run on the terminal: progress, findings, scores. All of it on stderr; data is stdout's."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from spectraderm import artifacts
+from spectraderm.bars import console as _console
+from spectraderm.bars import progress, say
 from spectraderm.changes import CHANGES
 from spectraderm.data.split import Split
-from spectraderm.progress import T, Track
 
-_console = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def say(text: str) -> None:
-    """Print a line for people."""
-    _console.print(Text(text))
-
-
-@contextmanager
-def progress() -> Iterator[Track]:
-    """One view for all stages: a bar each, with the time left. Plain lines where there is no terminal."""
-    if not _console.is_terminal:
-        yield _lines
-        return
-    columns = (
-        TextColumn("{task.description:22}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=_console) as bars:
-
-        def track(items: Iterable[T], description: str, total: int) -> Iterable[T]:
-            return bars.track(items, total=total, description=description)
-
-        yield track
+__all__ = [
+    "progress",
+    "say",
+    "say_audit",
+    "say_calibration",
+    "say_comparison",
+    "say_export",
+    "say_outside",
+    "say_scores",
+    "say_split",
+    "say_stability",
+]
 
 
 def say_audit(run: Path) -> None:
@@ -250,8 +232,3 @@ def _score(metric: dict[str, Any]) -> str:
     if metric["low"] is None or metric["low"] == metric["high"]:
         return f"{100 * metric['value']:.1f}"
     return f"{100 * metric['value']:.1f} ({100 * metric['low']:.1f}–{100 * metric['high']:.1f})"
-
-
-def _lines(items: Iterable[T], description: str, total: int) -> Iterable[T]:
-    say(f"{description} ({total})")
-    return items

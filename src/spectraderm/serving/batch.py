@@ -3,9 +3,7 @@
 import csv
 import json
 import textwrap
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain, islice
 from typing import BinaryIO, Protocol, TextIO
 
@@ -14,13 +12,12 @@ from spectraderm.preprocessing import MAX_BYTES
 from spectraderm.serving.classifier import Classifier
 from spectraderm.serving.prediction import Prediction
 from spectraderm.serving.reasons import percent
+from spectraderm.serving.threads import in_order
 from spectraderm.serving.walking import STDIN, Found, find, found_by, walk
 
 __all__ = ["FEW", "STDIN", "CsvWriter", "JsonWriter", "TableWriter", "Writer", "find", "predict", "walk", "writer"]
 FEW = 32
 """So many photos are done before threads for many would have started."""
-_AHEAD = 4
-"""So many photos per thread are begun before the first of them is taken."""
 _FIELDS = (
     *("verdict", "reason", "label", "display_name", "probability"),
     *("prediction_set", "coverage", "novelty", "in_training"),
@@ -56,26 +53,17 @@ def predict(classifier: Classifier, names: Sequence[str], stdin: BinaryIO) -> It
 def _several(
     classifier: Classifier, threads: int, found: Iterator[Found], stdin: BinaryIO
 ) -> Iterator[tuple[str, Result]]:
-    waiting: deque[tuple[str, SpectraDermError | Future[Result]]] = deque()
-    pool = ThreadPoolExecutor(threads)
-    try:
+    def coming() -> Iterator[tuple[str, str | bytes | SpectraDermError]]:
         for path, error in found:
-            photo = stdin.read(MAX_BYTES + 1) if path == STDIN and not error else path
-            waiting.append((path, error or pool.submit(_answer, classifier, photo)))
-            if len(waiting) > _AHEAD * threads:
-                yield _next(waiting)
-        while waiting:
-            yield _next(waiting)
-    finally:  # also of who stops listening
-        pool.shutdown(wait=False, cancel_futures=True)
+            yield path, error or (stdin.read(MAX_BYTES + 1) if path == STDIN else path)
+
+    for (path, _), result in in_order(lambda one: _answer(classifier, one[1]), coming(), threads):
+        yield path, result
 
 
-def _next(waiting: deque[tuple[str, SpectraDermError | Future[Result]]]) -> tuple[str, Result]:
-    path, result = waiting.popleft()
-    return path, result.result() if isinstance(result, Future) else result
-
-
-def _answer(classifier: Classifier, photo: str | bytes) -> Result:
+def _answer(classifier: Classifier, photo: str | bytes | SpectraDermError) -> Result:
+    if isinstance(photo, SpectraDermError):
+        return photo
     try:
         return classifier.predict(photo)
     except SpectraDermError as error:

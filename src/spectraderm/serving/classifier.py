@@ -146,7 +146,14 @@ def load_model(
     Raises:
         ModelFolderError: no such folder, or it is incomplete, altered, or of a kind that is never opened.
     """
-    return Classifier(artifacts.read_model_folder(find_model(source)).in_precision(precision), threads)
+    return Classifier(read_model(source, precision), threads)
+
+
+def read_model(
+    source: str | os.PathLike[str] | None = None, precision: artifacts.Precision = "auto"
+) -> artifacts.ModelFolder:
+    """The files of a model, checked, as it answers in a precision; see `load_model`."""
+    return artifacts.read_model_folder(find_model(source)).in_precision(precision)
 
 
 def _heatmap(evidence: Floats) -> list[list[float]]:

@@ -16,18 +16,18 @@ PhotoLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
 """A path, a file's bytes, a Pillow image, or pixels `uint8[h, w]`, `uint8[h, w, 3]` (RGB) or `uint8[h, w, 4]`."""
 
 
-def open_photo(photo: PhotoLike, shortest_side: int = SHORTEST_SIDE) -> Image.Image:
+def open_photo(photo: PhotoLike, shortest_side: int = SHORTEST_SIDE, name: str = "photo") -> Image.Image:
     """Open a photo. Raises `UnreadablePhoto`, or `MissingExtra` for a HEIC photo without the `heic` extra.
 
     The image has no metadata, so that opening it again does not turn it again. A large JPEG comes scaled down, to no
-    less than `shortest_side`; see `decode`.
+    less than `shortest_side`; see `decode`. `name` is what errors call bytes.
     """
     if isinstance(photo, Image.Image):
         image = _from_pillow(photo)
     elif isinstance(photo, np.ndarray):
         image = to_rgb(_from_array(photo))
     elif isinstance(photo, bytes):
-        image = decode(photo, shortest_side=shortest_side).image
+        image = decode(photo, name, shortest_side).image
     else:
         image = decode(_read(Path(photo)), str(photo), shortest_side).image
     image.info = {}
