@@ -1,6 +1,8 @@
 # make demo          the whole way on painted photos, then the default model (DATA=folder: on your photos)
 # make test          the whole suite
 # make check         format, lint, types, import contracts, then the suite
+# make test-oldest   the suite with the oldest versions that pyproject.toml allows, in an environment of its own
+# make test-newest   the same with the newest
 # make browser       installs Chromium for the browser tests, which are skipped without (Debian, as root)
 # make bench           how fast it is beside other programs, as a table (DATA=folder); half an hour
 # make bench-peers     installs those programs, once, into an environment of their own (3 GB)
@@ -9,13 +11,14 @@
 # make bench-profile   where the time of one prediction goes
 PYTHON ?= python3
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
 BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 DEMO_OUT ?= spectraderm-demo
 VENV_PEERS ?= .venv-peers
 PEERS ?= $(VENV_PEERS)/bin/python
 
-.PHONY: demo test check lint browser bench bench-peers bench-accuracy bench-growth bench-profile clean
+.PHONY: demo test test-oldest test-newest check lint browser bench bench-peers bench-accuracy bench-growth bench-profile clean
 
 demo: $(VENV)/train.stamp
 	rm -rf $(DEMO_OUT)
@@ -23,6 +26,13 @@ demo: $(VENV)/train.stamp
 
 test: $(VENV)/dev.stamp
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+test-oldest:
+	$(MAKE) test VENV=.venv-oldest CONSTRAINTS=constraints-oldest.txt
+
+test-newest:
+	rm -rf .venv-newest
+	$(MAKE) test VENV=.venv-newest CONSTRAINTS=
 
 check: lint test
 
@@ -50,16 +60,18 @@ bench-profile: $(VENV)/train.stamp
 	$(BIN)/python benchmarks/profile_predict.py
 
 clean:
-	rm -rf $(VENV) $(VENV_PEERS) $(DEMO_OUT)
+	rm -rf $(VENV) .venv-oldest .venv-newest $(VENV_PEERS) $(DEMO_OUT)
 
-$(VENV)/train.stamp: pyproject.toml constraints.txt
+$(VENV)/train.stamp: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[train]"
+	echo '*' > $(VENV)/.gitignore
+	$(PIP) install --quiet $(CONSTRAINTS:%=--constraint %) --editable ".[train]"
 	touch $@
 
-$(VENV)/dev.stamp: pyproject.toml constraints.txt
+$(VENV)/dev.stamp: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) install --quiet --constraint constraints.txt --editable ".[dev]"
+	echo '*' > $(VENV)/.gitignore
+	$(PIP) install --quiet $(CONSTRAINTS:%=--constraint %) --editable ".[dev]"
 	touch $@
 
 $(VENV_PEERS)/peers.stamp: benchmarks/peers/requirements.txt
