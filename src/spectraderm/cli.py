@@ -12,15 +12,18 @@ from spectraderm.errors import MissingExtra, SpectraDermError
 from spectraderm.options import (
     DEFAULT_BACKBONE,
     DEFAULT_RECIPE,
+    Address,
     Backbone,
     BatchSize,
     Crops,
     Device,
+    Engine,
     Epochs,
     Folds,
     Int8,
     Log,
     Lr,
+    OnEngine,
     Patience,
     Photos,
     Protocol,
@@ -91,6 +94,8 @@ def audit(
         bool, typer.Option("--fix", help="Also write split.csv, as split --split cleaned does. Photos stay untouched.")
     ] = False,
     crops: Crops = None,
+    engine: OnEngine = Engine.local,
+    address: Address = "",
 ) -> None:
     """Read every photo; find copies, leaks, shortcuts and flaws. Exit code 3 where --fail-on was met."""
     pipeline, terminal = _stages()
@@ -98,7 +103,7 @@ def audit(
 
     wanted = findings.parse_fail_on(fail_on) if fail_on else []
     with terminal.progress() as track:
-        facts = pipeline.auditing.audit(photos, out, track, look_for_crops=crops).facts
+        facts = pipeline.audit(photos, out, track, look_for_crops=crops, engine=engine.value, address=address).facts
     terminal.say_audit(out)
     if fix:
         pipeline.split(out, Protocol.cleaned.value, 0, 0)

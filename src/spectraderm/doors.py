@@ -12,7 +12,7 @@ import typer
 
 from spectraderm.console import say, stdout
 from spectraderm.errors import MissingExtra, SpectraDermError
-from spectraderm.options import Format, Precision
+from spectraderm.options import Address, Engine, Format, OnEngine, Precision
 
 app = typer.Typer()
 pages = typer.Typer(no_args_is_help=True, help="Show a run's report, or two models beside each other, in a browser.")
@@ -48,9 +48,28 @@ def predict(
         Precision,
         typer.Option(help="auto: in 8-bit integers where the model has been measured in them, as all doors do."),
     ] = Precision.auto,
+    out: Annotated[
+        str,
+        typer.Option(
+            help="Folder or address (s3://...) for Parquet parts, for any number of photos; "
+            "the same command goes on where it was stopped. PHOTOS may also be manifests (.csv), "
+            "Parquet files and addresses then."
+        ),
+    ] = "",
+    engine: OnEngine = Engine.local,
+    address: Address = "",
+    workers: Annotated[int, typer.Option(min=0, help="With --out: threads, or Ray's workers. 0: one per core.")] = 0,
+    shard_size: Annotated[int, typer.Option(min=1, help="With --out: photos per part.")] = 512,
 ) -> None:
     """Classify photos. Exit code 1 where some could not be read; the others are done."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: its threads would wait beside the network's
+    if out:
+        if format:
+            raise SpectraDermError("--out writes Parquet", "Leave --format out")
+        _predict_into(out, photos, model, precision, (engine.value, address, workers), shard_size)
+        return
+    if engine != Engine.local or address or workers:
+        raise SpectraDermError("--engine, --address and --workers go with --out", "Give --out DIR")
     from spectraderm.serving import batch  # noqa: PLC0415
     from spectraderm.serving.classifier import load_model  # noqa: PLC0415
 
@@ -68,6 +87,26 @@ def predict(
         writer.close()
     if failed:
         say(f"{failed} of the photos could not be read")
+        raise typer.Exit(1)
+
+
+def _predict_into(
+    out: str, photos: list[str], model: str | None, precision: Precision, engine: tuple[str, str, int], shard_size: int
+) -> None:
+    try:
+        from spectraderm.serving.scale import job  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"what reads and writes Parquet ({error.name})", "scale") from error
+    from spectraderm.bars import progress  # noqa: PLC0415
+    from spectraderm.serving.classifier import read_model  # noqa: PLC0415
+
+    with progress() as track:
+        done = job.predict(read_model(model, precision.value), photos, out, job.Engine(*engine), shard_size, track)
+    told = done.summary
+    rate = f", {done.photos / done.seconds:.1f} photos a second" if done.photos else ", all of it before"
+    counts = f"{told['photos']} photos, {told['predicted']} predicted, {told['unreadable']} unreadable"
+    say(f"Done    {done.where}: {counts}{rate}")
+    if told["unreadable"]:
         raise typer.Exit(1)
 
 
@@ -165,6 +204,29 @@ def push(
     from spectraderm.serving.spaces.push import push_model  # noqa: PLC0415
 
     say(f"Pushed  {push_model(model, repo_id, private)}")
+
+
+@app.command()
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs and for bug reports.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Don't ask whether the Hub is there.")] = False,
+    training: Annotated[
+        bool, typer.Option("--training", help="Also import what training needs, torch among it: ten seconds.")
+    ] = False,
+) -> None:
+    """Say what works here, what will be used, and what is missing. Exit code 1 where predictions don't work."""
+    from spectraderm.doctor.examine import examine  # noqa: PLC0415
+    from spectraderm.doctor.fact import broken  # noqa: PLC0415
+    from spectraderm.doctor.showing import as_json, show  # noqa: PLC0415
+
+    facts = examine(offline, training)
+    with stdout() as stream:
+        if json:
+            stream.write(as_json(facts))
+        else:
+            show(facts, stream)
+    if broken(facts):
+        raise typer.Exit(1)
 
 
 @contextmanager
