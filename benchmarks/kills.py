@@ -66,8 +66,9 @@ def kill_often(world: World, name: str, unbroken: Unbroken, tries: int, seed: in
         died = kill(world, name, out, unbroken, (number, tries), draw)
         count.killed += died
         if died and number % 5 == 4:
-            count.twice += kill(world, name, out, unbroken, (draw.randrange(tries), tries), draw, again=True)
-        code, words = started_in(world, name, out, again=True).wait()
+            died = kill(world, name, out, unbroken, (draw.randrange(tries), tries), draw, again=True)
+            count.twice += died
+        code, words = started_in(world, name, out, again=True).wait() if died else (0, "")
         if code:
             count.refused += 1
             count.first = count.first or f" try {number}: {words}"

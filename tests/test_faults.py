@@ -1,6 +1,6 @@
 """Killed, out of space, without rights, damaged: each with its clear words, nothing lost, and gone on with to the byte.
 
-Few tries of each; `benchmarks/kills.py` and `benchmarks/faults.py` make many.
+Few tries of each; `benchmarks/kills.py` and `benchmarks/faults.py` make many, and of `export` and `predict`, too.
 """
 
 import errno
@@ -27,21 +27,21 @@ broken: Any = importlib.import_module("broken")
 faults: Any = importlib.import_module("faults")
 kills: Any = importlib.import_module("kills")
 
-TRIES = {"audit": 2, "train": 3, "calibrate": 4, "evaluate": 1, "export": 1, "predict": 4}
+TRIES = {"audit": 2, "train": 2, "calibrate": 6, "evaluate": 2}
 ON: dict[str, tuple[str, ...]] = {
-    "full_disk": ("audit", "train", "predict"),
-    "read_only": ("train", "evaluate"),
+    "full_disk": ("audit", "train", "calibrate"),
+    "read_only": ("calibrate",),
     "no_rights": ("audit", "calibrate"),
     "vanished_photo": ("train",),
     "damaged_file": tuple(TRIES),
     "damaged_state": ("train",),
-    "clock": ("train", "predict"),
-    "two_runs": ("calibrate", "predict"),
+    "clock": ("train", "calibrate"),
+    "two_runs": ("audit", "calibrate"),
 }
 """Which stages each fault is tried on; the benchmark tries all."""
 FEW: dict[str, dict[str, Any]] = {
     "full_disk": {"tries": 1},
-    "damaged_file": {"files": ("split.csv", "folds/final/logits.csv", "calibration.json")},
+    "damaged_file": {"files": ("split.csv", "folds/final/logits.csv")},
 }
 
 
@@ -62,7 +62,7 @@ def chain(world: Any) -> Any:  # noqa: ANN401
 def test_what_is_killed_and_run_again_leaves_the_same_bytes(name: str, world: Any, chain: Any) -> None:  # noqa: ANN401
     found = kills.kill_often(world, name, chain[name], TRIES[name], 1)
     assert (found.refused, found.differ) == (0, 0), found.first
-    assert found.killed >= found.tried / 2
+    assert found.killed >= found.tried // 2  # every other one dies at a write
 
 
 @pytest.mark.parametrize("name", ON)

@@ -149,7 +149,7 @@ def test_colour_profile_is_converted_to_srgb(mode: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "LA"])
-@pytest.mark.parametrize("profile", [b"no profile", swapped_profile()[:200]])
+@pytest.mark.parametrize("profile", [b"no profile", swapped_profile()[:200]], ids=["none", "cut"])
 def test_broken_colour_profile_is_ignored(mode: str, profile: bytes) -> None:
     data = encode(grey(90).convert(mode), "PNG", icc_profile=profile)
     assert decode(data).image.getpixel((5, 5)) == (90, 90, 90)

@@ -69,7 +69,7 @@ def photo_groups(
     holder: dict[Hashable, int] = {}
     for number, own in enumerate(keys):
         joined.extend(np.array([[holder.setdefault(key, number), number]]) for key in own)
-    edges = np.concatenate(joined)
+    edges = np.concatenate(joined).astype(np.int32)  # SciPy's oldest graphs take no others
     graph = coo_array((np.ones(len(edges), bool), (edges[:, 0], edges[:, 1])), shape=(count, count))
     _, component = connected_components(graph, directed=False)
     _, first, which = np.unique(component, return_index=True, return_inverse=True)
@@ -86,7 +86,7 @@ class _Forest:
     def join(self, pairs: npt.NDArray[np.int64]) -> None:
         if len(pairs) == 0:
             return
-        edges, count = np.concatenate([self.pairs, np.sort(pairs, axis=1)]), len(self.tree)
+        edges, count = np.concatenate([self.pairs, np.sort(pairs, axis=1)]).astype(np.int32), len(self.tree)
         graph = coo_array((np.ones(len(edges), np.int32), (edges[:, 0], edges[:, 1])), shape=(count, count))
         tree = minimum_spanning_tree(graph.tocsr()).tocoo()
         self.pairs = np.stack([tree.row, tree.col], axis=1).astype(np.int64)
