@@ -22,6 +22,7 @@ Table = dict[str, npt.NDArray[np.generic]]
 """Columns of n rows each, by name."""
 
 QUALITY = tuple(field.name for field in fields(Quality))
+_FEATURE = "shortcut_"
 _SHA256_BYTES = 32
 
 
@@ -64,7 +65,7 @@ def table(root: str, task: Sequence[Sequence[str]]) -> bytes | None:
     Returns:
         A `Table` as bytes of `.npz`: `stamp` and `reason` (empty where a photo can be used) of every photo, and of
         those that can be used `sha256` `uint8[n, 32]`, `hashes` `uint8[n, 8, 8]`, `quality` `float64[n, 11]`, each
-        shortcut feature `float32[n, d]`, and `format`, `width`, `height`, `bytes`, `jpeg_quality`, `ita` (NaN: none)
+        shortcut feature `float32[n, d]`, its name after `shortcut_`, and `format`, `width`, `height`, `bytes`, `jpeg_quality`, `ita` (NaN: none)
         and `skin_tone`.
     """
     paths, stamps = task
@@ -87,7 +88,7 @@ def measurements(columns: Table) -> Table:
     `hashes` is `uint8[n, 8, 8]` of `turned_hashes`; each shortcut feature, by its name, `float32[n, d]`; each value of
     `Quality`, by its name after `quality_`, `float32[n]`.
     """
-    result = {name: columns[name] for name in ("hashes", *shortcuts.NAMES)}
+    result = {"hashes": columns["hashes"], **{name: columns[_FEATURE + name] for name in shortcuts.NAMES}}
     values = columns["quality"].astype(np.float32)
     return result | {f"quality_{name}": values[:, i] for i, name in enumerate(QUALITY)}
 
@@ -138,6 +139,6 @@ def _columns(measured: Sequence[Measured]) -> Table:
         "quality": np.array([astuple(own.quality) for own in measured], np.float64),
         "ita": np.array([np.nan if own.ita is None else own.ita for own in measured], np.float64),
     }
-    columns |= {name: np.stack([own.features[name] for own in measured]) for name in shortcuts.NAMES}
+    columns |= {_FEATURE + name: np.stack([own.features[name] for own in measured]) for name in shortcuts.NAMES}
     plain = ("format", "width", "height", "bytes", "jpeg_quality", "skin_tone")
     return columns | {name: np.array([getattr(own, name) for own in measured]) for name in plain}
