@@ -12,7 +12,7 @@ from console import Done, call
 from handmade import LABELS, leaking_run, write_model
 from rich.console import Console
 
-from spectraderm import artifacts, terminal
+from spectraderm import artifacts, bars
 from spectraderm.evaluation import ledger
 from spectraderm.training import export
 
@@ -217,7 +217,7 @@ def test_an_untouched_run_is_reproduced_and_an_edited_number_is_named(evaluated:
 
 def test_a_folders_name_in_a_progress_bar_is_a_name_and_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
-    monkeypatch.setattr(terminal, "_console", Console(file=shown, force_terminal=True, width=120))
-    with terminal.progress() as track:
+    monkeypatch.setattr(bars, "console", Console(file=shown, force_terminal=True, width=120))
+    with bars.progress() as track:
         assert list(track([1, 2], "Predicting [/x]", 2)) == [1, 2]
     assert "Predicting [/x]" in shown.getvalue()
