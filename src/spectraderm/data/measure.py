@@ -65,8 +65,8 @@ def table(root: str, task: Sequence[Sequence[str]]) -> bytes | None:
     Returns:
         A `Table` as bytes of `.npz`: `stamp` and `reason` (empty where a photo can be used) of every photo, and of
         those that can be used `sha256` `uint8[n, 32]`, `hashes` `uint8[n, 8, 8]`, `quality` `float64[n, 11]`, each
-        shortcut feature `float32[n, d]`, its name after `shortcut_`, and `format`, `width`, `height`, `bytes`, `jpeg_quality`, `ita` (NaN: none)
-        and `skin_tone`.
+        shortcut feature `float32[n, d]`, its name after `shortcut_`, and `format`, `width`, `height`, `bytes`,
+        `jpeg_quality`, `ita` (NaN: none) and `skin_tone`.
     """
     paths, stamps = task
     if stamps and all(stamp(Path(root), path) == known for path, known in zip(paths, stamps, strict=True)):
