@@ -132,7 +132,6 @@ def _alone(out: Place) -> AbstractContextManager[None]:
     """Nobody else writes here meanwhile. Object stores have no locks; there, two write the same bytes twice."""
     if out.local is None:
         return nullcontext()
-    out.local.mkdir(parents=True, exist_ok=True)
     return locking.only_writer(out.local)
 
 

@@ -2,7 +2,6 @@
 
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from pyarrow import ArrowException, NativeFile, fs
 
-from spectraderm import artifacts
+from spectraderm import artifacts, writing
 from spectraderm.errors import SpectraDermError, UnreadablePhoto
 from spectraderm.preprocessing import MAX_BYTES
 from spectraderm.reading import read_regular
@@ -129,15 +128,8 @@ class Place:
             with self.filesystem.open_output_stream(self.path) as file:
                 yield file
             return
-        with tempfile.NamedTemporaryFile(dir=self.local.parent, prefix=f".{self.local.name}.", delete=False) as file:
-            try:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).replace(self.local)
-            except BaseException:
-                Path(file.name).unlink(missing_ok=True)
-                raise
+        with writing.being_written(self.local) as file:
+            yield file
 
     def delete(self) -> None:
         """Delete the file, if it is there."""
