@@ -113,11 +113,12 @@ def test_damaged_states_can_be_deleted_to_start_the_fold_again(
     kill: Kill, runs: dict[str, Path], tiny: Path, tmp_path: Path
 ) -> None:
     run = kill(tmp_path / "run", "finetune", "step", 20)
-    for name in (STATE, PREVIOUS):
-        (run / name).write_bytes((run / name).read_bytes()[:-8])
+    states = [path for path in (run / STATE, run / PREVIOUS) if path.exists()]  # one may be about to become the other
+    for path in states:
+        path.write_bytes(path.read_bytes()[:-8])
     with pytest.raises(RunFolderError, match=r"state\.safetensors can't be resumed from.*Delete it"):
         train_one(run, "finetune", tiny, resume=True)
-    for name in (STATE, PREVIOUS):
-        (run / name).unlink()
+    for path in states:
+        path.unlink()
     train_one(run, "finetune", tiny, resume=True)
     assert (run / LOGITS).read_bytes() == (runs["finetune"] / LOGITS).read_bytes()
