@@ -3,7 +3,6 @@
 The stages themselves know nothing of each other; they meet through the files of a run folder.
 """
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from spectraderm.locking import is_main, only_writer
 from spectraderm.progress import Track, no_track
 from spectraderm.scoring import Settings, calibrate, compare, evaluate, score, settings_of
 from spectraderm.serving.classifier import Prediction, load_model
-from spectraderm.training import config, export, fold, model, open_nsfw, state
+from spectraderm.training import config, export, model, open_nsfw
 from spectraderm.training import int8 as quantising
 from spectraderm.training import train as training
 
@@ -89,7 +88,7 @@ def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> d
             audit(photos, out, track, look_for_crops=options.crops)
             split(out, options.protocol, options.folds, options.seed)
         with stages.stage(out, "train"):
-            _train(out, recipe, backbone, options, track)
+            training.train(out, recipe, backbone, options.resume, options.device, options.log, track)
         calibrate(out)
         evaluation = evaluate(out, "run")
         export_model(out, int8=options.int8, track=track)
@@ -116,16 +115,9 @@ def train(run_folder: Path, options: Options, track: Track = no_track) -> None:
     recipe = config.load(options.recipe, options.changes)
     backbone = model.load_backbone(options.backbone)
     with stages.stage(run_folder, "train"):
-        _train(run_folder, recipe, backbone, options, track)
+        training.train(run_folder, recipe, backbone, options.resume, options.device, options.log, track)
         if is_main():
             write_curves(run_folder)
-
-
-def _train(run_folder: Path, recipe: config.Recipe, backbone: model.Backbone, options: Options, track: Track) -> None:
-    training.train(run_folder, recipe, backbone, options.resume, options.device, options.log, track)
-    for logits in run_folder.glob(f"folds/*/{artifacts.LOGITS}"):  # of a fold that was killed when it was done
-        state.forget(logits.parent)
-        shutil.rmtree(logits.parent / fold.HEAD, ignore_errors=True)
 
 
 def export_model(

@@ -39,7 +39,7 @@ def write_file(path: Path, data: bytes) -> None:
 @contextlib.contextmanager
 def being_written(path: Path) -> Iterator[BinaryIO]:
     """A file to write to, which gets its name when all is written; after an error it leaves none. See `write_file`."""
-    with _told(path):
+    with told(path):
         _make_folder(path.parent)
         handle, name = tempfile.mkstemp(_PARTIAL, f".{path.name[:100]}.", path.parent)
         temporary = Path(name)
@@ -62,7 +62,7 @@ def write_folder(target: Path, files: Mapping[str, bytes], write: Callable[[Path
 
     What is at `target` by then is deleted; whether it may be is for who calls this to check. Raises `WriteError`.
     """
-    with _told(target):
+    with told(target):
         _make_folder(target.parent)
         for left in target.parent.glob(f".*{_PARTIAL}"):
             if (found := _LEFT.fullmatch(left.name)) and found[1] == target.name:
@@ -181,7 +181,8 @@ def _make_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def told(path: Path) -> Iterator[None]:
+    """What the system says in it comes as `WriteError` of that file or folder."""
     try:
         yield
     except OSError as error:

@@ -6,7 +6,6 @@ checked when it is first asked for.
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spectraderm import artifacts
-from spectraderm.errors import RunFolderError, WriteError
+from spectraderm.errors import RunFolderError
 from spectraderm.preprocessing import Pixels
+from spectraderm.writing import told
 
 BLOCK = 512
 """Photos in a block: what a kill may cost, some seconds of decoding."""
@@ -56,7 +56,7 @@ class Blocks:
             self.pixels[row] = pixels
         else:  # through the file, for a memory map has no way to say that the disk is full but to kill the process
             assert self._pixels is not None
-            with self._told():
+            with told(self._path):
                 self._file.seek(self._pixels.offset + row * pixels.nbytes)
                 self._file.write(pixels.tobytes())
                 self._file.flush()
@@ -92,7 +92,7 @@ class Blocks:
         for block in map(int, self._sums):
             self._lacking[self._span(block)] = False
         if self._writes:
-            with self._told():
+            with told(self._path):
                 self._file = self._path.open("r+b")
 
     def _read(self) -> bool:
@@ -115,7 +115,7 @@ class Blocks:
         """Make the file, with nothing in it."""
         temporary = self._path.with_name(f".{self._path.name}")
         self._sums_path.unlink(missing_ok=True)
-        with self._told():
+        with told(self._path):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=self._shape).flush()
             temporary.replace(self._path)
@@ -142,10 +142,3 @@ class Blocks:
     def _write_sums(self) -> None:
         if self._writes:
             artifacts.write_json(self._sums_path, {"block": BLOCK, "sha256": self._sums})
-
-    @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise WriteError(self._path, error) from error

@@ -66,6 +66,8 @@ def train(
             artifacts.write_json(
                 run / artifacts.ENVIRONMENT, environment.facts(team, dtype_of(recipe.precision, team.device))
             )
+            for logits in run.glob(f"folds/*/{artifacts.LOGITS}"):  # of a fold that was killed when it was done
+                _tidy(logits.parent)
         todo = [one for one in split.folds if not (artifacts.fold_folder(run, one.name) / artifacts.LOGITS).is_file()]
         team.wait()
         if todo:
@@ -164,6 +166,11 @@ def _train_fold(
     evidence = trainer.evidence_of(network, answers.frozen, wrong)
     outputs.write_heatmaps(folder / artifacts.HEATMAPS, wrong, answers.logits, evidence)
     outputs.write_logits(folder / artifacts.LOGITS, rows, sides, labels, answers.logits)
+    _tidy(folder)
+
+
+def _tidy(folder: Path) -> None:
+    """Delete what only a fold that is under way needs."""
     state.forget(folder)
     shutil.rmtree(folder / HEAD, ignore_errors=True)
 

@@ -52,7 +52,7 @@ def _of(source: str, number: int) -> Iterator[Item]:
         yield from _of_parquet(place, number)
     elif is_url(source):
         yield from _of_address(place, number)
-    elif place.kind() == "folder" and (tables := _tables(place)) and not _has_photos(place):
+    elif place.kind() == "folder" and not _has_photos(place) and (tables := _tables(place)):
         for table in tables:
             yield from _of_parquet(place.at(table), number)
     else:
