@@ -13,7 +13,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from torch import nn
 from spectraderm.data.manifest import Row
 from spectraderm.preprocessing import Pixels, Preprocessing, decode
 from spectraderm.progress import no_track
+from spectraderm.threads import in_order
 from spectraderm.training import config, dataset, environment, fold, loop, model, processes, stepping
 from spectraderm.training.moving import Moving
 from spectraderm.training.optimising import copied, optimizer_of
@@ -89,8 +90,9 @@ class Training:
         rows = np.arange(BATCH)
         jobs = range(steps + 1)
         make: Callable[[int], list[stepping.Part]] = lambda step: batches.parts(rows, 1, step)  # noqa: E731
-        made: Iterable[list[stepping.Part]] = dataset.ahead(jobs, make) if self.way.ahead else map(make, jobs)
-        waited, parts = 0.0, iter(made)
+        ahead = in_order(make, jobs, 1, dataset.AHEAD)
+        parts: Iterator[list[stepping.Part]] = (made for _, made in ahead) if self.way.ahead else map(make, jobs)
+        waited = 0.0
         self.step(next(parts), BATCH, 1.0, 0)
         self._end()
         began = time.perf_counter()

@@ -16,6 +16,7 @@ from spectraderm.data.manifest import Row
 from spectraderm.errors import DatasetError, RunFolderError, WriteError
 from spectraderm.preprocessing import Pixels, Preprocessing, decode
 from spectraderm.progress import T, Track, no_track
+from spectraderm.threads import in_order
 from spectraderm.training import blocks, dataset
 
 SMALL = Preprocessing(size=32)
@@ -231,13 +232,13 @@ def test_things_are_made_ahead_in_order_and_what_fails_is_raised() -> None:
             raise ZeroDivisionError
         return -number
 
-    things = dataset.ahead(range(10), make)
-    assert next(things) == 0
-    assert len(made) <= 1 + dataset.AHEAD
-    assert [next(things) for _ in range(4)] == [-1, -2, -3, -4]
+    things = in_order(make, range(10), 1, 2)
+    assert next(things) == (0, 0)
+    assert len(made) <= 3
+    assert [next(things) for _ in range(4)] == [(1, -1), (2, -2), (3, -3), (4, -4)]
     with pytest.raises(ZeroDivisionError):
         next(things)
-    assert list(dataset.ahead([], make)) == []
+    assert list(in_order(make, [], 1)) == []
 
 
 def test_the_digest_says_photos_and_preprocessing() -> None:

@@ -128,11 +128,20 @@ def read_array(path: Path, remedy: str) -> npt.NDArray[Any]:
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
     """Read a JSON object. Raises `RunFolderError`, with `remedy`, where it is missing or not JSON."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        data = path.read_bytes()
+    except OSError as error:
         raise RunFolderError(f"{path} can't be read ({error})", remedy) from error
+    return json_object(data, str(path), remedy)
+
+
+def json_object(data: bytes, name: str, remedy: str) -> dict[str, Any]:
+    """The JSON object that a file called `name` holds. Raises `RunFolderError`, with `remedy`, where it holds none."""
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise RunFolderError(f"{name} can't be read ({error})", remedy) from error
     if not isinstance(content, dict):
-        raise RunFolderError(f"{path} is not a JSON object", remedy)
+        raise RunFolderError(f"{name} is not a JSON object", remedy)
     return content
 
 

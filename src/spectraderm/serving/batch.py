@@ -12,8 +12,8 @@ from spectraderm.preprocessing import MAX_BYTES
 from spectraderm.serving.classifier import Classifier
 from spectraderm.serving.prediction import Prediction
 from spectraderm.serving.reasons import percent
-from spectraderm.serving.threads import in_order
 from spectraderm.serving.walking import STDIN, Found, find, found_by, walk
+from spectraderm.threads import in_order
 
 __all__ = ["FEW", "STDIN", "CsvWriter", "JsonWriter", "TableWriter", "Writer", "find", "predict", "walk", "writer"]
 FEW = 32

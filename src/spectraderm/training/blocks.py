@@ -6,6 +6,7 @@ checked when it is first asked for.
 
 import contextlib
 import hashlib
+import math
 from pathlib import Path
 from typing import BinaryIO
 
@@ -15,7 +16,7 @@ import numpy.typing as npt
 from spectraderm import artifacts
 from spectraderm.errors import RunFolderError
 from spectraderm.preprocessing import Pixels
-from spectraderm.writing import told
+from spectraderm.writing import being_written, told
 
 BLOCK = 512
 """Photos in a block: what a kill may cost, some seconds of decoding."""
@@ -113,12 +114,11 @@ class Blocks:
 
     def _make(self) -> None:
         """Make the file, with nothing in it."""
-        temporary = self._path.with_name(f".{self._path.name}")
         self._sums_path.unlink(missing_ok=True)
-        with told(self._path):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            np.lib.format.open_memmap(temporary, mode="w+", dtype=np.uint8, shape=self._shape).flush()
-            temporary.replace(self._path)
+        described = {"descr": "|u1", "fortran_order": False, "shape": self._shape}
+        with being_written(self._path) as file:
+            np.lib.format.write_array_header_1_0(file, described)
+            file.truncate(file.tell() + math.prod(self._shape))
 
     def _check(self, block: int) -> None:
         """Compare a block, once, with its checksum: what differs lacks."""

@@ -1,12 +1,10 @@
 """Photos of a manifest -> arrays to train on; every photo is decoded once."""
 
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Lock
-from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +21,7 @@ from spectraderm.training.blocks import Blocks
 
 BATCH = 32
 AHEAD = 2
-"""Batches that are made while a network is at one."""
-A = TypeVar("A")
-B = TypeVar("B")
+"""Batches that a thread of its own makes while a network is at one."""
 Floats = npt.NDArray[np.float32]
 
 
@@ -103,18 +99,6 @@ def in_batches(
         parts = [network(torch.from_numpy(np.array(inputs[own]))).float().cpu().numpy() for own in asked]
     result: Floats = np.concatenate(parts)
     return result
-
-
-def ahead(items: Iterable[A], make: Callable[[A], B]) -> Iterator[B]:
-    """Make one thing of each item, some of them before they are asked for, in a thread of its own."""
-    coming: deque[Future[B]] = deque()
-    with ThreadPoolExecutor(1) as pool:
-        for item in items:
-            coming.append(pool.submit(make, item))
-            if len(coming) > AHEAD:
-                yield coming.popleft().result()
-        while coming:
-            yield coming.popleft().result()
 
 
 def epoch_order(groups: npt.NDArray[np.int64], by_photo: bool, seed: int, epoch: int) -> npt.NDArray[np.int64]:

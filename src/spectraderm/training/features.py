@@ -12,9 +12,10 @@ from torch import nn
 
 from spectraderm.preprocessing import Preprocessing
 from spectraderm.progress import Track
+from spectraderm.threads import in_order
 from spectraderm.training import looks
 from spectraderm.training.config import Recipe
-from spectraderm.training.dataset import Floats, Inputs, ahead
+from spectraderm.training.dataset import AHEAD, Floats, Inputs
 from spectraderm.training.frozen import Frozen, freeze
 from spectraderm.training.looks import Look
 from spectraderm.training.model import Backbone, Normalise, SkinResNet, build, feature_width
@@ -60,8 +61,8 @@ class Features:
             for one, (look, rows) in zip(asked, wanted, strict=True)
             for batch in one.batches(self.frozen.batch)
         ]
-        made = ahead(jobs, lambda job: (job[0], job[2], job[1].inputs(self.pixels[job[3]])))
-        for one, batch, inputs in self.track(made, title, len(jobs)) if jobs else ():
+        made = in_order(lambda job: job[1].inputs(self.pixels[job[3]]), jobs, 1, AHEAD)
+        for (one, _, batch, _), inputs in self.track(made, title, len(jobs)) if jobs else ():
             with torch.inference_mode():
                 seen = self.frozen.pooled(self.network, inputs).float().cpu().numpy()
             one.add(batch, seen)

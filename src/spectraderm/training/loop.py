@@ -20,8 +20,9 @@ from torch import nn
 from spectraderm import artifacts
 from spectraderm.errors import RecipeError, RunFolderError
 from spectraderm.progress import Track
+from spectraderm.threads import in_order
 from spectraderm.training.config import Recipe
-from spectraderm.training.dataset import Floats, ahead, epoch_order, in_batches
+from spectraderm.training.dataset import AHEAD, Floats, epoch_order, in_batches
 from spectraderm.training.moving import Moving
 from spectraderm.training.optimising import copied, optimizer_of, swap
 from spectraderm.training.processes import Team
@@ -150,7 +151,9 @@ class _Fitting:
             return batches_of.parts(job[1], epoch, job[0])
 
         jobs = list(enumerate(batches))[self.place.step :]
-        return map(make, jobs) if self.task.prepare is None else ahead(jobs, make)
+        if self.task.prepare is None:
+            return map(make, jobs)
+        return (parts for _, parts in in_order(make, jobs, 1, AHEAD))
 
     def _validated(self, loss_of: nn.Module) -> dict[str, float]:
         """Scores of the weights that would be kept, on the photos that validate: every process asks its share."""

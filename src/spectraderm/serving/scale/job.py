@@ -7,7 +7,6 @@ unreadable/       what could not be read, and why
 summary.json      counts and SHA-256 of all of it; written last
 """
 
-import json
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,7 +23,7 @@ from spectraderm.serving.scale.parts import Answered
 from spectraderm.serving.scale.place import Place, is_url, without_secrets
 from spectraderm.serving.scale.shard import PLAN, Worker
 from spectraderm.serving.scale.sources import Item, items
-from spectraderm.serving.threads import in_order
+from spectraderm.threads import in_order
 
 JOB, SUMMARY = "job.json", "summary.json"
 SHARD_SIZE = 512
@@ -161,11 +160,7 @@ def _missing(out: Place, shards: int) -> list[int]:
 
 
 def _json(place: Place) -> dict[str, Any]:
-    try:
-        content = json.loads(place.read(_MOST_BYTES))
-    except (ValueError, RecursionError) as error:
-        raise RunFolderError(f"{place.path} is damaged ({error})", _ANOTHER) from error
-    return content if isinstance(content, dict) else {}
+    return artifacts.json_object(place.read(_MOST_BYTES), place.path, _ANOTHER)
 
 
 def _finish(out: Place, sizes: Sequence[int], model: artifacts.ModelFolder) -> dict[str, Any]:
