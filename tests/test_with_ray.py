@@ -141,6 +141,7 @@ def test_every_task_is_answered_once_whatever_dies_and_a_dead_cluster_says_what_
 ) -> None:
     monkeypatch.setattr(with_ray, "_AT_ONCE", 20)
     asked: list[int] = []
+    others = set(psutil.Process().children(recursive=True))  # of other tests in this process
 
     def tasks() -> Iterator[tuple[str, object]]:
         yield "print", 1
@@ -161,9 +162,8 @@ def test_every_task_is_answered_once_whatever_dies_and_a_dead_cluster_says_what_
     made = {int(file.name.removeprefix("made-")) for file in tmp_path.glob("made-*")}
     assert {answer["by"][0] for answer in found.values()} <= made
     assert len(made) <= 3  # one in place of the dead one
-    others = ("resource_tracker", "forkserver")  # of other tests in this process
-    started = psutil.Process().children(recursive=True)
-    cluster = [one for one in started if not any(word in str(one.cmdline()) for word in others)]
+    started = set(psutil.Process().children(recursive=True)) - others
+    cluster = [one for one in started if "resource_tracker" not in str(one.cmdline())]  # which ends with this process
     raylet = next(one for one in cluster if one.name() == "raylet")
     folder = next(Path(word.partition("=")[2]) for word in raylet.cmdline() if word.startswith("--log_dir=")).parents[1]
     assert folder.name.startswith("sd-")
