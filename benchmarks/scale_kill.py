@@ -77,18 +77,25 @@ def one_try(command: list[str], out: Path, victim: str, moment: float, whole: sc
         ended = process.wait(300)
     counted.went_on += ended == 0
     counted.left += len(still(tree)) + len(list(out.parent.glob("sd-*")))
-    told = scale.watched(command, whole.engine, whole.photos, out) if ended else None
+    if ended:
+        scale.watched(command, whole.engine, whole.photos, out)
     answered = Counter(path for name in ("predictions", "unreadable") for path in paths(out / name))
     counted.lost += whole.photos - len(answered)
     counted.twice += sum(times > 1 for times in answered.values())
-    sums = told.sums if told else json.loads((out / "summary.json").read_text())["sha256"]
-    counted.differ += sum(sums.get(name) != digest for name, digest in whole.sums.items())
+    found = sums(out)
+    counted.differ += sum(found.get(name) != digest for name, digest in whole.sums.items())
     shutil.rmtree(out)
 
 
 def parts(out: Path) -> list[Path]:
     """Those that are whole."""
     return list((out / "predictions").glob("part-*.parquet"))
+
+
+def sums(out: Path) -> dict[str, str]:
+    """SHA-256 of every part, as the summary has it."""
+    found: dict[str, str] = json.loads((out / "summary.json").read_text())["sha256"]
+    return found
 
 
 def paths(folder: Path) -> Iterator[str]:

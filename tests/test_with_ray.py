@@ -188,9 +188,58 @@ def listening(processes: list[psutil.Process]) -> set[str]:
     return found
 
 
+def test_ray_client_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpectraDermError, match=r"ray://.*can't be used\. Run .* on a machine of the cluster"):
+        ray_process._join(tmp_path, "ray://127.0.0.1:10001", 0)
+
+
+class RayError(Exception):
+    """As Ray has it."""
+
+
+class RayTaskError(RayError):
+    """As Ray has it."""
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, errors: list[RayError | None]) -> list[list[int]]:
+    """Have Ray answer one task, then fail, as often as there are errors; which tasks it was given comes back."""
+    asked: list[list[int]] = []
+
+    def rows(window: list[tuple[int, str]], *_: object) -> Iterator[dict[str, int]]:
+        asked.append([number for number, _ in window])
+        for number in asked[-1]:
+            yield {"number": number}
+            if error := errors.pop(0) if errors else None:
+                raise error
+
+    failures = SimpleNamespace(RayError=RayError, RayTaskError=RayTaskError)
+    monkeypatch.setattr(ray_process, "_ray", lambda: SimpleNamespace(exceptions=failures))
+    monkeypatch.setattr(ray_process, "_rows", rows)
+    return asked
+
+
+TASKS = [(number, "") for number in range(4)]
+
+
+def test_where_a_machine_dies_what_is_left_is_handed_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = failing(monkeypatch, [None, RayError("gone"), RayError("gone")])
+    found = [row["number"] for row in ray_process._through(TASKS, None, 2, (0.0, 0.0))]
+    assert found == [0, 1, 2, 3]
+    assert asked == [[0, 1, 2, 3], [2, 3], [3]]
+
+
+@pytest.mark.parametrize(("error", "waits"), [(RayError("gone"), ()), (RayTaskError("a defect"), (0.0,))])
+def test_what_would_fail_again_is_raised(
+    error: RayError, waits: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = failing(monkeypatch, [error])
+    with pytest.raises(type(error)):
+        list(ray_process._through(TASKS, None, 2, waits))
+    assert len(asked) == 1
+
+
 @ray
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
-def test_a_cluster_that_is_not_there_is_named(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cluster_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_process, "_ray", lambda: SimpleNamespace(_private=None))
-    with pytest.raises(SpectraDermError, match=rf"no Ray cluster at {address} \(.*refused\)\. Start one"):
-        ray_process._join(tmp_path, address, 0)
+    with pytest.raises(SpectraDermError, match=r"no Ray cluster at 127.0.0.1:1 \(.*refused\)\. Start one"):
+        ray_process._join(tmp_path, "127.0.0.1:1", 0)

@@ -83,7 +83,7 @@ OnEngine = Annotated[
     Engine, typer.Option("--engine", help="local: this process. ray: Ray, on this machine or a cluster.")
 ]
 Address = Annotated[
-    str, typer.Option(help="Of a Ray cluster, as in auto or ray://head:10001; by default one is started.")
+    str, typer.Option(help="Of a Ray cluster: auto, or HOST:PORT of its head; by default one is started.")
 ]
 Epochs = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 BatchSize = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]

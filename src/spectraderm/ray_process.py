@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -28,6 +29,8 @@ Make = Callable[..., Callable[[Any], Any]]
 AGAIN = "Run the same command again: it goes on where it was"
 _TRIES_AGAIN = 3
 """So often is a task done again whose worker died: one that kills every worker must end."""
+_WAITS = (10.0, 20.0, 30.0)
+"""Seconds before what is left is handed out again where a machine of a cluster died: it takes Ray some to notice."""
 _STORE = 200 << 20
 """Bytes of a local cluster's object store; what does not fit goes into its temporary folder."""
 _SECONDS = 10
@@ -55,7 +58,7 @@ def run(
         connection.send(("ready", size))
         made = _ray().put((make, arguments))
         while window := connection.recv():
-            for row in _rows(window, made, size):
+            for row in _through(window, made, size, _WAITS if address else ()):
                 failed = row.pop("failed")
                 connection.send(("failed", *json.loads(failed)) if failed else ("done", *row.values()))
     except (EOFError, ConnectionError):
@@ -77,6 +80,9 @@ def _join(folder: Path, address: str, workers: int) -> int:
     if not address:
         os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=secrets.token_hex(32), RAY_worker_niceness="0")
         os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # workers find what is found here
+    if address.startswith("ray://"):  # Ray Data does not run through Ray Client
+        problem = "Ray Client (ray://) can't be used"
+        raise SpectraDermError(problem, "Run the command on a machine of the cluster, with --address auto")
     ray = _ray()
     with contextlib.suppress(AttributeError):
         ray._private.services.resolve_ip_for_localhost = str  # or 127.0.0.1 would become what other machines reach
@@ -158,6 +164,23 @@ def _end_children() -> None:
                 os.waitpid(pid, 0)
         if not pids:
             return
+
+
+def _through(
+    window: list[tuple[int, str]], made: object, size: int, waits: tuple[float, ...]
+) -> Iterator[dict[str, Any]]:
+    """Rows as `_rows` has them, each task's once, also where a machine dies and Ray can't ask the workers it had."""
+    failures, left = _ray().exceptions, dict(window)
+    for wait in (*waits, None):
+        try:
+            for row in _rows(list(left.items()), made, size):
+                left.pop(row["number"])
+                yield row
+            return
+        except failures.RayError as error:
+            if wait is None or isinstance(error, failures.RayTaskError):
+                raise
+            time.sleep(wait)
 
 
 def _rows(window: list[tuple[int, str]], made: object, size: int) -> Iterator[dict[str, Any]]:

@@ -44,7 +44,7 @@ def spread(
         make: called once per worker; what it returns is called with a task at a time. Importable on every machine.
         arguments: of `make`; however large, they go to each machine once.
         tasks: made of what JSON has. At most a thousand per worker are held at once.
-        address: of a cluster, as `auto`, `HOST:PORT` or `ray://HOST:PORT`; without, one on this machine's cores is
+        address: of a cluster, as `auto` or `HOST:PORT`; without, one on this machine's cores is
             started, which only this user's programs on this machine may ask, and ended.
         workers: how many; 0 is one per core.
 
