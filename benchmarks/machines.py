@@ -102,7 +102,7 @@ def node(*options: str) -> psutil.Process:
 
 def raylets() -> list[psutil.Process]:
     """All that run here."""
-    return [one for one in psutil.process_iter() if one.name() == "raylet"]
+    return [one for one in psutil.process_iter(["name"]) if one.info["name"] == "raylet"]
 
 
 if __name__ == "__main__":
