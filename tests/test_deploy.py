@@ -327,9 +327,14 @@ def test_the_container_has_few_rights_and_copies_what_is_there(shared: Path) -> 
     assert all((folder / name).exists() for name in copied)
 
 
-@pytest.mark.skipif(not shutil.which("hadolint"), reason="hadolint is not installed")
+HADOLINT = shutil.which(
+    "hadolint", path=os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+)
+
+
+@pytest.mark.skipif(not HADOLINT, reason="hadolint is not installed")
 def test_hadolint_finds_nothing(shared: Path) -> None:
-    command = ["hadolint", str(shared / "docker" / "Dockerfile")]
+    command = [str(HADOLINT), str(shared / "docker" / "Dockerfile")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
