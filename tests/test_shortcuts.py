@@ -118,6 +118,17 @@ def test_the_value_and_its_interval_match_a_plain_bootstrap(monkeypatch: pytest.
     assert (found.low, found.high) == pytest.approx(expected, abs=0.015)
 
 
+@pytest.mark.parametrize(("right", "expected"), [(True, (0.6306, 1)), (False, (0, 0.3694))])
+def test_of_a_few_photos_all_right_or_all_wrong_is_no_certainty(
+    right: bool, expected: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    labels, groups = photos(4, 4, copies=3)
+    told = labels if right else 1 - labels
+    monkeypatch.setattr(shortcuts, "guess", lambda *given: np.eye(2)[given[0][given[3], 0].astype(int)])
+    (found,) = measure({"format": column(told)}, labels, groups)
+    assert (found.low, found.high) == pytest.approx(expected, abs=1e-4)  # of 8, by Clopper & Pearson
+
+
 def test_labels_may_be_any_numbers_and_the_same_seed_gives_the_same() -> None:
     labels, groups = photos(20, 20, copies=2)
     features = {"format": column(labels), "border": noise(len(labels))}

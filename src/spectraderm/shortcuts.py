@@ -169,6 +169,11 @@ def _shortcut(
     hits, there, named = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
     away = (hits >= GIVEN_AWAY * there) & (hits >= GIVEN_AWAY * named)
     low, high = np.percentile(_resampled(labels, labels == guesses, groups, weights, seed), (2.5, 97.5))
+    far = 0.025 ** (1 / len(np.unique(groups)))  # all resamples are alike (Clopper & Pearson 1934)
+    if (labels == guesses).all():
+        low = far
+    if (labels != guesses).all():
+        high = 1 - far
     value = float((hits / there).mean())
     return Shortcut(name, value, float(low), float(high), 1 / len(classes), tuple(classes[away].tolist()))
 
