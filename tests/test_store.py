@@ -106,3 +106,12 @@ def test_where_nothing_can_be_kept_nothing_is_said(tmp_path: Path, monkeypatch: 
     assert store.shared_folder() == tmp_path / "folder/features"
     monkeypatch.setattr(os, "access", lambda *_: False)  # tests may run as root, who may write anywhere
     assert store.shared_folder() is None
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPECTRADERM_CACHE", str(tmp_path))
+    left = tmp_path / "features/some/.1.features.abcd1234.partial"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half of them")
+    assert store.shared_folder()
+    assert not left.exists()

@@ -16,7 +16,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm import artifacts
+from spectraderm import artifacts, writing
 from spectraderm.remembering import cache_folder
 from spectraderm.training.dataset import Floats
 
@@ -25,7 +25,10 @@ Names = npt.NDArray[np.uint8]
 
 
 def shared_folder() -> Path | None:
-    """The user's folder for features of all runs, or None where nothing can be written to it."""
+    """The user's folder for features of all runs, or None where nothing can be written to it.
+
+    What killed processes left half-written in it is removed.
+    """
     above = cache_folder()
     if above is None:
         return None
@@ -34,7 +37,10 @@ def shared_folder() -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError:
         return None
-    return folder if os.access(folder, os.R_OK | os.W_OK | os.X_OK) else None
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        return None
+    writing.sweep(folder)
+    return folder
 
 
 @dataclass(frozen=True)
