@@ -14,6 +14,7 @@ from PIL import Image
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 
+from spectraderm.binomial import least_share
 from spectraderm.preprocessing import FORMATS
 
 NAMES = (
@@ -169,7 +170,7 @@ def _shortcut(
     hits, there, named = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
     away = (hits >= GIVEN_AWAY * there) & (hits >= GIVEN_AWAY * named)
     low, high = np.percentile(_resampled(labels, labels == guesses, groups, weights, seed), (2.5, 97.5))
-    far = 0.025 ** (1 / len(np.unique(groups)))  # all resamples are alike (Clopper & Pearson 1934)
+    far = least_share(len(np.unique(groups)))
     if (labels == guesses).all():
         low = far
     if (labels != guesses).all():

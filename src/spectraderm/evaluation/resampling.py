@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from spectraderm.binomial import least_share
 from spectraderm.evaluation.scored import Booleans, Integers, Reals
 
 RESAMPLES = 1000
@@ -66,10 +67,10 @@ def interval(values: Reals) -> Interval:
 def share(values: Reals, groups: int) -> Interval:
     """The same for a share of so many groups, between 0 and 1.
 
-    At 0 or 1 all resamples are alike, and the far bound is the binomial one (Clopper & Pearson 1934).
+    At 0 or 1 all resamples are alike, and the far bound is the binomial one.
     """
     result = interval(np.clip(values, 0, 1))
-    far = 0.025 ** (1 / max(groups, 1))
+    far = least_share(groups)
     if result["value"] is not None and np.isclose(result["value"], 1, rtol=0, atol=1e-12):
         return {"value": 1.0, "low": far, "high": 1.0}
     if result["value"] is not None and np.isclose(result["value"], 0, rtol=0, atol=1e-12):

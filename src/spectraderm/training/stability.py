@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spectraderm import artifacts
+from spectraderm.binomial import least_share
 from spectraderm.changes import CHANGES, QUALITY, SIDE
 from spectraderm.data import manifest
 from spectraderm.data.manifest import Row
@@ -108,11 +109,11 @@ def _interval(values: Reals, least: float) -> Interval:
     """The mean of `float[groups]` between `least` and 1, and its bounds.
 
     Where all groups are alike, so are all resamples: then the bounds are those if the largest share of unlike groups
-    that may have gone unseen (Clopper & Pearson 1934) lay at either end.
+    that may have gone unseen lay at either end.
     """
     value = float(values.mean())
     if np.ptp(values) == 0:
-        unseen = 1 - 0.025 ** (1 / len(values))
+        unseen = 1 - least_share(len(values))
         return {"value": value, "low": value + unseen * (least - value), "high": value + unseen * (1 - value)}
     random = np.random.default_rng(0)
     means = [values[random.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
