@@ -22,19 +22,21 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from spectraderm import artifacts
+from spectraderm.core import artifacts
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
-from spectraderm.evaluation import resampling
-from spectraderm.hashing import MAX_DISTANCE, from_hex, nearest, turned_hashes
-from spectraderm.preprocessing import Pixels
-from spectraderm.serving.batch import find
-from spectraderm.serving.opening import open_photo
-from spectraderm.training import config, discriminant, model
+from spectraderm.evaluation import bootstrap as resampling
+from spectraderm.images.opening import open_photo
+from spectraderm.images.perceptual_hash import MAX_DISTANCE, from_hex, nearest, turned_hashes
+from spectraderm.images.preprocessing import Pixels
+from spectraderm.inference.batch import find
+from spectraderm.training import lda as discriminant
+from spectraderm.training import network as model
+from spectraderm.training import recipe as config
+from spectraderm.training.augmentation import View, changed_copy
 from spectraderm.training.dataset import Floats, epoch_order, in_batches, read_photo
 from spectraderm.training.fold import KINDS
-from spectraderm.training.model import Normalise, SkinResNet
-from spectraderm.training.views import View, changed_copy
+from spectraderm.training.network import Normalise, SkinResNet
 
 SEED = 0
 Integers = npt.NDArray[np.int64]

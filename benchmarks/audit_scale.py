@@ -26,7 +26,7 @@ from PIL import Image
 
 CLASSES, COPIES, TESTED, WORKERS = ("a", "b", "c"), 10, 5, 2  # every 10th photo is a copy, every 5th is a test photo
 SIDE = 96
-_START = "from spectraderm.cli import main; main()"
+_START = "from spectraderm.cli.commands import main; main()"
 
 
 @dataclass(frozen=True)

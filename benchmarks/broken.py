@@ -17,9 +17,10 @@ from forking import Child, forked
 from PIL import Image
 from transformers import ResNetConfig, ResNetModel
 
-from spectraderm import artifacts, checksums, pipeline
-from spectraderm.serving.classifier import read_model
-from spectraderm.serving.scale import job
+from spectraderm import pipeline
+from spectraderm.core import artifacts, checksums
+from spectraderm.inference.bulk import job
+from spectraderm.inference.classifier import read_model
 
 CHANGES: dict[str, Any] = {
     "image_size": 64,
@@ -85,14 +86,14 @@ def _write_backbone(folder: Path) -> None:
 def options(world: World, resume: bool = False) -> pipeline.Options:
     """Of all stages."""
     return pipeline.Options(
-        "finetune", str(world.backbone), "as-given", 1, 0, resume, "cpu", None, CHANGES, crops=False
+        "finetune", str(world.backbone), "original", 1, 0, resume, "cpu", None, CHANGES, crops=False
     )
 
 
 def audit_and_split(world: World, run: Path) -> None:
     """Both, for the second one takes no time."""
     pipeline.audit(world.photos, run, look_for_crops=False)
-    pipeline.split(run, "as-given", 1, 0)
+    pipeline.split(run, "original", 1, 0)
 
 
 def predict(world: World, run: Path) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from spectraderm.data.demo import paint_photo
+from spectraderm.data.synthetic import paint_photo
 
 PLAIN = """
 import sys, uvicorn, spectraderm
@@ -31,7 +31,9 @@ def ready():
     return {}
 uvicorn.run(app, port=int(sys.argv[1]), log_level="critical")
 """
-OURS = "import sys; from spectraderm.cli import main; sys.argv[0:1] = ['spectraderm', 'serve', '--port']; main()"
+OURS = (
+    "import sys; from spectraderm.cli.commands import main; sys.argv[0:1] = ['spectraderm', 'serve', '--port']; main()"
+)
 
 
 @dataclass

@@ -21,11 +21,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from spectraderm.core.parallel import in_order
+from spectraderm.core.progress import no_track
 from spectraderm.data.manifest import Row
-from spectraderm.preprocessing import Pixels, Preprocessing, decode
-from spectraderm.progress import no_track
-from spectraderm.threads import in_order
-from spectraderm.training import config, dataset, environment, fold, loop, model, processes, stepping
+from spectraderm.images.preprocessing import Pixels, Preprocessing, decode
+from spectraderm.training import dataset, environment, fold, loop, stepping
+from spectraderm.training import distributed as processes
+from spectraderm.training import network as model
+from spectraderm.training import recipe as config
 from spectraderm.training.moving import Moving
 from spectraderm.training.optimising import copied, optimizer_of
 

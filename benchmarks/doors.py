@@ -21,9 +21,9 @@ from clients import OURS, running
 from playwright.sync_api import Browser
 
 from spectraderm import load_model
-from spectraderm.serving.batch import find
-from spectraderm.serving.finding import find_model
-from spectraderm.serving.reasons import percent
+from spectraderm.inference.batch import find
+from spectraderm.inference.finding import find_model
+from spectraderm.inference.reasons import percent
 from spectraderm.serving.spaces.site import build_site
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
@@ -32,7 +32,7 @@ import browser_site
 
 Said = dict[str, Any]
 PORT = 8400
-_CLI = "from spectraderm.cli import main; main()"
+_CLI = "from spectraderm.cli.commands import main; main()"
 _READ = """card => ({
   verdict: card.className.split(' ')[1],
   title: card.querySelector('h2').innerText,

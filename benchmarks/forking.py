@@ -18,14 +18,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from spectraderm import shortcuts
-from spectraderm.artifacts import sha256
-from spectraderm.errors import SpectraDermError, of_system
+from spectraderm.core.artifacts import sha256
+from spectraderm.core.errors import SpectraDermError, of_system
+from spectraderm.core.files import write_file
+from spectraderm.data import shortcuts
 from spectraderm.evaluation import ledger
-from spectraderm.preprocessing import Preprocessing
-from spectraderm.training import export, graph, quantise, state
-from spectraderm.training.model import SkinResNet
-from spectraderm.writing import write_file
+from spectraderm.images.preprocessing import Preprocessing
+from spectraderm.training import checkpoint as state
+from spectraderm.training import export, graph
+from spectraderm.training import quantize as quantise
+from spectraderm.training.network import SkinResNet
 
 _WRITES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "shutil.rmtree"}
 _LIMIT = 300

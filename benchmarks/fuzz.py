@@ -28,9 +28,9 @@ from conftest import encode, paint
 from hostile import heic
 from measured import forked
 
-from spectraderm.engine import Engine
-from spectraderm.errors import SpectraDermError
-from spectraderm.preprocessing import decode
+from spectraderm.core.errors import SpectraDermError
+from spectraderm.images.preprocessing import decode
+from spectraderm.inference.engine import Engine
 
 AT_ONCE, LIMIT = 250, 120
 """Inputs per child, and the seconds it gets."""

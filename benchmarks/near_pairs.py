@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spectraderm.data.duplicates import near_pairs, photo_groups
-from spectraderm.hashing import MAX_DISTANCE
+from spectraderm.images.perceptual_hash import MAX_DISTANCE
 
 APART, BITS, CHUNK = 10, 64, 20_000
 SEARCHES = ("near_pairs", "IndexBinaryMultiHash", "IndexBinaryFlat")

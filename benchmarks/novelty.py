@@ -26,19 +26,19 @@ from safetensors.numpy import load_file
 from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.linear_model import LogisticRegression
 
-from spectraderm import artifacts
-from spectraderm.calibration import novelty, softmax
-from spectraderm.data.demo import paint_photo
-from spectraderm.engine import Engine
-from spectraderm.errors import RunFolderError, SpectraDermError
+from spectraderm.core import artifacts
+from spectraderm.core.errors import RunFolderError, SpectraDermError
+from spectraderm.data.synthetic import paint_photo
 from spectraderm.evaluation import outputs
 from spectraderm.evaluation.calibrate import crossing
 from spectraderm.evaluation.compare import detection
 from spectraderm.evaluation.outputs import Outputs
-from spectraderm.preprocessing import Preprocessing
-from spectraderm.serving.batch import find
-from spectraderm.serving.finding import find_model
-from spectraderm.serving.opening import open_photo
+from spectraderm.images.opening import open_photo
+from spectraderm.images.preprocessing import Preprocessing
+from spectraderm.inference.batch import find
+from spectraderm.inference.calibration import novelty, softmax
+from spectraderm.inference.engine import Engine
+from spectraderm.inference.finding import find_model
 
 Reals = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -156,7 +156,7 @@ def read_run(folder: Path) -> Run:
     """Read a run folder. Raises `RunFolderError` where it is not by photo, or its backbone was trained."""
     config = artifacts.read_json(folder / artifacts.CONFIG, "Run `spectraderm train RUN` first")
     folds = crossing(config["protocol"], outputs.read(folder, config))
-    if config["protocol"] != "by-photo" or len(folds) < 2 or config["recipe"]["train_backbone"]:
+    if config["protocol"] != "grouped" or len(folds) < 2 or config["recipe"]["train_backbone"]:
         raise RunFolderError(f"{folder} is not by photo in k folds with a frozen backbone", "Give another run")
     features = artifacts.read_array(folder / artifacts.FEATURES, "Train again").astype(np.float64)
     return Run(folder, folds, features, config["labels"])

@@ -13,7 +13,7 @@ import sides
 from PIL import Image
 
 import spectraderm
-from spectraderm.data.demo import paint, paint_photo
+from spectraderm.data.synthetic import paint, paint_photo
 
 LABEL = "FU-ringworm"
 DEFAULT, FULL, THIN = "default model", "full ResNet-50", "open-nsfw-thin"
@@ -104,7 +104,7 @@ class Bench:
         if not (run / "split.csv").is_file():
             shutil.rmtree(run, ignore_errors=True)
             sides.ours("audit", self.data, "--out", run, "--no-crops")
-            sides.ours("split", run, "--split", "as-given", "--folds", 1)
+            sides.ours("split", run, "--split", "original", "--folds", 1)
         return run
 
     def backbone(self, name: str) -> str:
@@ -112,7 +112,7 @@ class Bench:
         return str(self.weights) if name == FULL or self.smoke else THIN
 
     def model(self, name: str) -> Path:
-        """A model folder of the recipe `mission` on a backbone."""
+        """A model folder of the recipe `notebook` on a backbone."""
         run = self.work / name.replace(" ", "-")
         if not (run / "model").is_dir():
             shutil.rmtree(run, ignore_errors=True)
@@ -123,9 +123,9 @@ class Bench:
 
 
 def train(run: Path, backbone: str, cache: Path, epochs: int | None = None) -> list[sides.Watched]:
-    """The recipe `mission` in a split run folder, to its accuracy on the test photos."""
+    """The recipe `notebook` in a split run folder, to its accuracy on the test photos."""
     some = ("--epochs", epochs) if epochs else ()
-    command = ("train", run, "--recipe", "mission", "--backbone", backbone, "--device", "cpu", *some)
+    command = ("train", run, "--recipe", "notebook", "--backbone", backbone, "--device", "cpu", *some)
     return [sides.ours(*command, cache=cache), sides.ours("calibrate", run), sides.ours("evaluate", run)]
 
 

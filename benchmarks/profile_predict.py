@@ -24,10 +24,10 @@ import sides
 from prepared import painted
 
 import spectraderm
-from spectraderm import hashing
-from spectraderm.engine import Engine
-from spectraderm.preprocessing import Preprocessing
-from spectraderm.serving import classifier
+from spectraderm.images import perceptual_hash as hashing
+from spectraderm.images.preprocessing import Preprocessing
+from spectraderm.inference import classifier
+from spectraderm.inference.engine import Engine
 
 STAGES = (
     ("read and decode", classifier, "open_photo"),
@@ -41,7 +41,7 @@ STAGES = (
 STARTS = {
     "Python alone": "",
     "import spectraderm": "import spectraderm",
-    "import the classifier": "import spectraderm.serving.classifier",
+    "import the classifier": "import spectraderm.inference.classifier",
     "load the model": "import spectraderm; spectraderm.load_model({model})",
     "and ask it once": "import spectraderm; spectraderm.load_model({model}).predict({photo!r})",
 }

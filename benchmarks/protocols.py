@@ -10,8 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from spectraderm import artifacts, pipeline, terminal
-from spectraderm.errors import SpectraDermError
+from spectraderm import pipeline
+from spectraderm.cli import tables as terminal
+from spectraderm.core import artifacts
+from spectraderm.core.errors import SpectraDermError
 from spectraderm.pipeline import Options
 
 DRAWS = 10
@@ -26,12 +28,12 @@ def main() -> None:
     parser.add_argument("--skip-finetune", action="store_true")
     arguments = parser.parse_args()
     plans = {
-        "mission-as-given": Options("mission", arguments.backbone, "as-given", DRAWS),
-        "mission-by-photo": Options("mission", arguments.backbone, "by-photo"),
-        "finetune-by-photo": Options("finetune", arguments.backbone, "by-photo"),
+        "notebook-original": Options("notebook", arguments.backbone, "original", DRAWS),
+        "notebook-grouped": Options("notebook", arguments.backbone, "grouped"),
+        "finetune-grouped": Options("finetune", arguments.backbone, "grouped"),
     }
     if arguments.skip_finetune:
-        del plans["finetune-by-photo"]
+        del plans["finetune-grouped"]
     runs = [arguments.out / name for name in plans]
     with terminal.progress() as track:
         for run, options in zip(runs, plans.values(), strict=True):

@@ -28,7 +28,7 @@ from pathlib import Path
 import growth
 import psutil
 
-_START = "from spectraderm.cli import main; main()"
+_START = "from spectraderm.cli.commands import main; main()"
 _RATE = re.compile(r"([\d.]+) photos a second")
 _EVERY = 2  # to read page tables takes the time of photos
 HEADER = ("engine", "photos", "photos/s", "seconds", "start s", "end s", "peak MB", "processes", "B/photo", "parts")

@@ -14,7 +14,7 @@ from typing import Any
 HERE = Path(__file__).parent
 PEERS = Path(".venv-peers/bin/python")
 WANTED = "not measured: make bench-peers"
-_OURS = "from spectraderm.cli import main; main()"
+_OURS = "from spectraderm.cli.commands import main; main()"
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from urllib.request import urlopen
 import numpy as np
 from playwright.sync_api import Browser, sync_playwright
 
-from spectraderm.data.demo import paint_photo
-from spectraderm.serving.about import WORDS
-from spectraderm.serving.classifier import load_model
+from spectraderm.data.synthetic import paint_photo
+from spectraderm.inference.classifier import load_model
+from spectraderm.serving.content import WORDS
 from spectraderm.serving.spaces.deploy import deploy
 from spectraderm.serving.spaces.folder import read_space
 

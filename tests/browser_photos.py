@@ -7,7 +7,7 @@ from conftest import MADE_BY, encode
 from PIL import Image, ImageFilter
 from PIL.PngImagePlugin import PngInfo
 
-from spectraderm.data.demo import paint_photo
+from spectraderm.data.synthetic import paint_photo
 
 _LABELS = (
     "BA- cellulitis",

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from spectraderm.errors import MissingExtra
+from spectraderm.core.errors import MissingExtra
 from spectraderm.serving.spaces.bundling import SOURCES, BundlingError
 from spectraderm.serving.spaces.site import build_site
 

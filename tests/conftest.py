@@ -122,7 +122,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def _few_trees() -> None:
     """Forests of shortcuts are small in all tests: most of them audit, and none of these asks how well trees guess."""
-    from spectraderm import shortcuts
+    from spectraderm.data import shortcuts
 
     shortcuts._TREES = 5
 

@@ -9,9 +9,9 @@ from contextlib import redirect_stderr, redirect_stdout
 from typing import IO, NamedTuple
 from unittest import mock
 
-from spectraderm import cli
+from spectraderm.cli import commands as cli
 
-START = ["env", "-u", "PYTHONUNBUFFERED", sys.executable, "-c", "from spectraderm.cli import main; main()"]
+START = ["env", "-u", "PYTHONUNBUFFERED", sys.executable, "-c", "from spectraderm.cli.commands import main; main()"]
 
 
 class Done(NamedTuple):

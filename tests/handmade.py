@@ -10,12 +10,12 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from spectraderm import artifacts
-from spectraderm.calibration import Calibration
+from spectraderm.core import artifacts
 from spectraderm.data import manifest
 from spectraderm.data.manifest import Row, display_name
-from spectraderm.preprocessing import Preprocessing
-from spectraderm.training import config as recipes
+from spectraderm.images.preprocessing import Preprocessing
+from spectraderm.inference.calibration import Calibration
+from spectraderm.training import recipe as recipes
 
 LABELS = ("BA- a", "b-c", "d")
 
@@ -61,7 +61,7 @@ def write_run(
     artifacts.write_json(
         run / artifacts.CONFIG,
         {
-            "recipe": recipes.load("mission").model_dump(),
+            "recipe": recipes.load("notebook").model_dump(),
             "backbone": "some-resnet@1",
             "backbone_name": "some/resnet",
             "backbone_license": "MIT",
@@ -141,7 +141,7 @@ def leaking_run(run: Path, root: Path | None = None) -> Path:
     ]
     leakage = {"test_photos": 3, "test_photos_with_copy_in_train": 1, "share": 1 / 3}
     audit = {"leakage": leakage} | ({"root": str(root)} if root else {})
-    return write_run(run, {"final": rows}, "as-given", audit=audit)
+    return write_run(run, {"final": rows}, "original", audit=audit)
 
 
 def graph(classes: int = 3, size: int = 56, change: Callable[[ModelProto], None] | None = None) -> bytes:

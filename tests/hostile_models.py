@@ -18,9 +18,9 @@ from handmade import calibration, graph, model_files, write_model
 from hostile_graphs import GRAPHS
 
 import spectraderm
-from spectraderm import artifacts
-from spectraderm.engine import Engine
-from spectraderm.errors import ModelFolderError
+from spectraderm.core import artifacts
+from spectraderm.core.errors import ModelFolderError
+from spectraderm.inference.engine import Engine
 
 _PHOTO = paint(1, (160, 130))
 _SIGNED = (artifacts.MODEL_CONFIG, artifacts.PREPROCESSOR, artifacts.ONNX, artifacts.NOVELTY, artifacts.HASHES)

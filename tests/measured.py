@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import spectraderm
-from spectraderm.errors import SpectraDermError
+from spectraderm.core.errors import SpectraDermError
 
 LIMIT = 20.0
 """Seconds after which a child is killed."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from handmade import LABELS, Said, write_run
 
-from spectraderm import artifacts
+from spectraderm.core import artifacts
 from spectraderm.evaluation.evaluate import evaluate
 from spectraderm.evaluation.report import write_report
 
@@ -61,7 +61,7 @@ def report(run: Path) -> Page:
     return read(run)
 
 
-def clean_run(run: Path, protocol: str = "cleaned", groups: int = 4, **options: object) -> Path:
+def clean_run(run: Path, protocol: str = "deduplicated", groups: int = 4, **options: object) -> Path:
     rows = []
     for number in range(3 * groups):
         split = ("train", "val", "test")[number % 3]
@@ -82,8 +82,8 @@ def given_and_by_photo(run: Path) -> Path:
         Said(path, 0 if path == "b-c11" else group, split, label, label)
         for (path, group, label), split in zip(facts, ["train", "val", *["train"] * 20, "test", "test"], strict=True)
     ]
-    folds = {"final": fold(2), "fold-1": fold(0), "fold-2": fold(1), artifacts.AS_GIVEN: given}
-    return write_run(run, folds, "by-photo", (a, b))
+    folds = {"final": fold(2), "fold-1": fold(0), "fold-2": fold(1), artifacts.ORIGINAL: given}
+    return write_run(run, folds, "grouped", (a, b))
 
 
 def outside(run: Path, name: str, **found: object) -> None:

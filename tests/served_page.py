@@ -15,8 +15,8 @@ from fastapi import FastAPI
 from handmade import calibration, write_model
 
 from spectraderm import load_model
-from spectraderm.serving.about import about
-from spectraderm.serving.classifier import Classifier, Prediction
+from spectraderm.inference.classifier import Classifier, Prediction
+from spectraderm.serving.content import about
 from spectraderm.serving.page.mount import mount_compare, mount_page
 
 LABELS = ("VI-shingles", "FU-ringworm", "other")

@@ -80,7 +80,7 @@ def test_all_comparisons_run_without_peers_and_print_a_table(
     assert sum(sides.WANTED in row[2] for row in rows) == sum("Keras" in row[1] or "pipeline" in row[1] for row in rows)
     trained = [command for command in inside if "train" in command]
     assert len(trained) == 2  # cold; warm
-    assert all("mission" in command for command in trained)
+    assert all("notebook" in command for command in trained)
 
 
 def test_growth_answers_once_for_every_photo(

@@ -11,11 +11,12 @@ import pytest
 from console import Done, call
 from PIL import Image
 
-from spectraderm import artifacts, shortcuts
-from spectraderm.data import demo as painting
+from spectraderm.core import artifacts
+from spectraderm.core.errors import DatasetError
+from spectraderm.data import shortcuts
+from spectraderm.data import synthetic as painting
 from spectraderm.data.audit import Audit, audit, leaked_test_photos
-from spectraderm.data.demo import Planted, paint, paint_nonsense, paint_photo
-from spectraderm.errors import DatasetError
+from spectraderm.data.synthetic import Planted, paint, paint_nonsense, paint_photo
 
 
 @pytest.fixture(scope="module")

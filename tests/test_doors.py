@@ -12,8 +12,8 @@ from handmade import write_model
 from PIL import Image
 
 import spectraderm
-from spectraderm.data.demo import paint_photo
-from spectraderm.serving.opening import open_photo
+from spectraderm.data.synthetic import paint_photo
+from spectraderm.images.opening import open_photo
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def cli(*arguments: str, stdin: bytes = b"", code: int = 0) -> tuple[str, str]:
     """What `predict` prints to stdout and stderr."""
-    command = [sys.executable, "-c", "from spectraderm.cli import main; main()", "predict", *arguments]
+    command = [sys.executable, "-c", "from spectraderm.cli.commands import main; main()", "predict", *arguments]
     done = subprocess.run(command, input=stdin, capture_output=True, check=False)
     assert done.returncode == code, done.stderr
     return done.stdout.decode(), done.stderr.decode()

@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 from console import call
 
-from spectraderm import artifacts, checksums, console, stages
-from spectraderm.errors import RunFolderError, WriteError
+from spectraderm.cli import console
+from spectraderm.core import artifacts, checksums, stages
+from spectraderm.core.errors import RunFolderError, WriteError
 from spectraderm.evaluation import ledger
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))

@@ -3,15 +3,15 @@ from pathlib import Path
 
 from tinynet import Exported
 
-from spectraderm import artifacts
-from spectraderm.outside import evaluate_outside
+from spectraderm.core import artifacts
+from spectraderm.evaluation.external import evaluate_outside
 
 
 def test_a_runs_own_test_photos_are_not_photos_from_elsewhere(
     exports: dict[str, Exported], photos: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
-    shutil.copytree(exports["mission"].run, run)
+    shutil.copytree(exports["notebook"].run, run)
     result = evaluate_outside(run / artifacts.MODEL, photos / "test")
     assert result["in_training"] == 0
     assert result["of_the_run"] == result["n_photos"] == 9

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from tinynet import RECIPES
 
-from spectraderm import artifacts, pipeline, shortcuts
-from spectraderm.checksums import CHECKSUMS
+from spectraderm import pipeline
+from spectraderm.core import artifacts
+from spectraderm.core.checksums import CHECKSUMS
+from spectraderm.core.errors import BackboneError, DatasetError, RecipeError, RunFolderError
+from spectraderm.core.progress import T
+from spectraderm.data import shortcuts
 from spectraderm.data.split import Protocol
-from spectraderm.errors import BackboneError, DatasetError, RecipeError, RunFolderError
 from spectraderm.pipeline import Options
-from spectraderm.progress import T
 from spectraderm.training import export
 
 RUN_FILES = {
@@ -53,10 +55,10 @@ class Shown:
 
 def options(tiny: Path, protocol: Protocol, folds: int = 0, **changes: Any) -> Options:  # noqa: ANN401
     settings: dict[str, Any] = {
-        "recipe": "mission",
+        "recipe": "notebook",
         "backbone": str(tiny),
         "device": "cpu",
-        "changes": RECIPES["mission"],
+        "changes": RECIPES["notebook"],
         "crops": False,
     }
     return Options(protocol=protocol, folds=folds, **settings | changes)
@@ -71,17 +73,17 @@ def quick() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def as_given(photos: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Shown]:
-    out, shown = tmp_path_factory.mktemp("as-given") / "run", Shown()
-    return out, pipeline.run(photos, out, options(tiny, "as-given", crops=None), shown), shown
+def original(photos: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Shown]:
+    out, shown = tmp_path_factory.mktemp("original") / "run", Shown()
+    return out, pipeline.run(photos, out, options(tiny, "original", crops=None), shown), shown
 
 
 def content(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_as_given_a_folder_becomes_a_run_folder(as_given: tuple[Path, dict[str, Any], Shown]) -> None:
-    out, evaluation, _ = as_given
+def test_as_given_a_folder_becomes_a_run_folder(original: tuple[Path, dict[str, Any], Shown]) -> None:
+    out, evaluation, _ = original
     assert set(content(out)) >= RUN_FILES | {f"folds/final/{name}" for name in FOLD_FILES}
     assert artifacts.read_json(out / "evaluation.json", "") == evaluation
     counts = {name: scores["n_photos"] for name, scores in evaluation["splits"].items()}
@@ -90,8 +92,8 @@ def test_as_given_a_folder_becomes_a_run_folder(as_given: tuple[Path, dict[str, 
     assert artifacts.read_model_folder(out / "model").facts["labels"] == ["A- a", "b", "c"]
 
 
-def test_every_stage_shows_how_far_it_is(as_given: tuple[Path, dict[str, Any], Shown]) -> None:
-    done = as_given[2].done
+def test_every_stage_shows_how_far_it_is(original: tuple[Path, dict[str, Any], Shown]) -> None:
+    done = original[2].done
     looked = ["Reading photos", "Embedding photos", "Looking for crops"]
     stages = [*looked, "final", "Quantising", "Measuring parity", "Measuring stability"]
     assert [name for name in done if name != "Computing features"] == stages  # which another run may have
@@ -101,31 +103,31 @@ def test_every_stage_shows_how_far_it_is(as_given: tuple[Path, dict[str, Any], S
 
 
 def test_by_photo_every_photo_is_tested_once(photos: Path, tiny: Path, tmp_path: Path) -> None:
-    quick_recipe = RECIPES["mission"] | {"epochs": 3}
-    evaluation = pipeline.run(photos, tmp_path / "run", options(tiny, "by-photo", 3, changes=quick_recipe))
+    quick_recipe = RECIPES["notebook"] | {"epochs": 3}
+    evaluation = pipeline.run(photos, tmp_path / "run", options(tiny, "grouped", 3, changes=quick_recipe))
     assert evaluation["splits"]["test"]["n_photos"] == 36
     assert evaluation["folds"] == 3
-    folds = ("final", "fold-1", "fold-2", "fold-3", "as-given")
+    folds = ("final", "fold-1", "fold-2", "fold-3", "original")
     expected = RUN_FILES | {f"folds/{fold}/{name}" for fold in folds for name in FOLD_FILES}
     assert set(content(tmp_path / "run")) >= expected
 
 
 def test_a_second_run_is_refused_before_anything_is_read(
-    as_given: tuple[Path, dict[str, Any], Shown], tmp_path: Path
+    original: tuple[Path, dict[str, Any], Shown], tmp_path: Path
 ) -> None:
-    out, before = as_given[0], content(as_given[0])
+    out, before = original[0], content(original[0])
     with pytest.raises(RunFolderError, match=r"was trained in before.*--resume"):
         pipeline.run(tmp_path / "no photos", out, Options(recipe="none", backbone="./none"))
     assert content(out) == before
 
 
 def test_resuming_what_is_done_changes_nothing_but_how_often_the_test_was_used(
-    as_given: tuple[Path, dict[str, Any], Shown], photos: Path, tiny: Path, tmp_path: Path
+    original: tuple[Path, dict[str, Any], Shown], photos: Path, tiny: Path, tmp_path: Path
 ) -> None:
-    out = Path(shutil.copytree(as_given[0], tmp_path / "run"))
+    out = Path(shutil.copytree(original[0], tmp_path / "run"))
     shown = Shown()
-    assert pipeline.run(photos, out, options(tiny, "as-given", resume=True), shown) == as_given[1]
-    before, after = content(as_given[0]), content(out)
+    assert pipeline.run(photos, out, options(tiny, "original", resume=True), shown) == original[1]
+    before, after = content(original[0]), content(out)
     assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} == {
         *(artifacts.LEDGER, artifacts.REPORT, artifacts.CARD, CHECKSUMS),
         *(f"model/{name}" for name in (artifacts.CARD, artifacts.FACTS)),  # the latter for the card's checksum
@@ -144,47 +146,47 @@ def test_resuming_what_is_done_changes_nothing_but_how_often_the_test_was_used(
     ("changes", "why"),
     [
         ({"seed": 1}, "split in another way"),
-        ({"protocol": "by-photo"}, "split in another way"),
+        ({"protocol": "grouped"}, "split in another way"),
         ({"folds": 2}, "split in another way"),
-        ({"changes": {**RECIPES["mission"], "epochs": 3}}, "another recipe"),
+        ({"changes": {**RECIPES["notebook"], "epochs": 3}}, "another recipe"),
     ],
 )
 def test_resuming_with_other_settings_is_refused_and_changes_nothing(
-    changes: dict[str, Any], why: str, as_given: tuple[Path, dict[str, Any], Shown], photos: Path, tiny: Path
+    changes: dict[str, Any], why: str, original: tuple[Path, dict[str, Any], Shown], photos: Path, tiny: Path
 ) -> None:
-    out, before = as_given[0], content(as_given[0])
+    out, before = original[0], content(original[0])
     with pytest.raises(RunFolderError, match=why):
-        pipeline.run(photos, out, replace(options(tiny, "as-given", resume=True), **changes))
+        pipeline.run(photos, out, replace(options(tiny, "original", resume=True), **changes))
     assert content(out) == before
 
 
 def test_resuming_with_other_photos_is_refused(
-    as_given: tuple[Path, dict[str, Any], Shown], photos: Path, tiny: Path, tmp_path: Path
+    original: tuple[Path, dict[str, Any], Shown], photos: Path, tiny: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(photos, tmp_path / "photos")
     with pytest.raises(RunFolderError, match="made from other photos"):
-        pipeline.run(tmp_path / "photos", as_given[0], options(tiny, "as-given", resume=True))
+        pipeline.run(tmp_path / "photos", original[0], options(tiny, "original", resume=True))
 
 
 def test_what_can_fail_early_fails_before_anything_is_written(photos: Path, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(RecipeError):
-        pipeline.run(photos, out, options(tiny, "as-given", changes={"epochs": 0}))
+        pipeline.run(photos, out, options(tiny, "original", changes={"epochs": 0}))
     with pytest.raises(BackboneError):
-        pipeline.run(photos, out, options(tmp_path / "no backbone", "as-given"))
+        pipeline.run(photos, out, options(tmp_path / "no backbone", "original"))
     with pytest.raises(DatasetError):
-        pipeline.run(tmp_path / "no photos", out, options(tiny, "as-given"))
+        pipeline.run(tmp_path / "no photos", out, options(tiny, "original"))
     assert not out.exists()
 
 
 def test_a_run_that_stopped_early_resumes_to_the_same_files(
-    as_given: tuple[Path, dict[str, Any], Shown],
+    original: tuple[Path, dict[str, Any], Shown],
     photos: Path,
     tiny: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    graph = (as_given[0] / "model/onnx/model.onnx").read_bytes()
+    graph = (original[0] / "model/onnx/model.onnx").read_bytes()
     monkeypatch.setattr(export, "to_onnx", lambda *_: graph)  # parity is measured with it
 
     def stop(items: Iterable[T], description: str, total: int) -> Iterable[T]:
@@ -194,11 +196,11 @@ def test_a_run_that_stopped_early_resumes_to_the_same_files(
             yield item
 
     with pytest.raises(KeyboardInterrupt):
-        pipeline.run(photos, tmp_path / "run", options(tiny, "as-given"), stop)
-    pipeline.run(photos, tmp_path / "run", options(tiny, "as-given", resume=True))
+        pipeline.run(photos, tmp_path / "run", options(tiny, "original"), stop)
+    pipeline.run(photos, tmp_path / "run", options(tiny, "original", resume=True))
     same = ("folds/final/logits.csv", "evaluation.json", "model/model.safetensors", "README.md", "split.csv")
     same_too = ("calibration.json", "novelty.npy", "model/training_photos.npy")
-    ours, theirs = content(tmp_path / "run"), content(as_given[0])
+    ours, theirs = content(tmp_path / "run"), content(original[0])
     assert [name for name in same + same_too if ours[name] != theirs[name]] == []
 
 
@@ -210,19 +212,19 @@ def test_a_demo_does_not_paint_over_what_is_there(tmp_path: Path) -> None:
 
 
 def test_what_can_not_be_scored_is_not_noted_as_scored(
-    as_given: tuple[Path, dict[str, Any], Shown], tmp_path: Path
+    original: tuple[Path, dict[str, Any], Shown], tmp_path: Path
 ) -> None:
-    out = Path(shutil.copytree(as_given[0], tmp_path / "run"))
+    out = Path(shutil.copytree(original[0], tmp_path / "run"))
     (out / artifacts.CALIBRATION).unlink()
     with pytest.raises(RunFolderError, match="spectraderm calibrate RUN"):
         pipeline.evaluate(out)
-    assert content(out)[artifacts.LEDGER] == content(as_given[0])[artifacts.LEDGER]
+    assert content(out)[artifacts.LEDGER] == content(original[0])[artifacts.LEDGER]
 
 
 def test_a_calibrations_settings_stay_when_a_run_is_scored_again(
-    as_given: tuple[Path, dict[str, Any], Shown], tmp_path: Path
+    original: tuple[Path, dict[str, Any], Shown], tmp_path: Path
 ) -> None:
-    out = Path(shutil.copytree(as_given[0], tmp_path / "run"))
+    out = Path(shutil.copytree(original[0], tmp_path / "run"))
     asked = pipeline.Settings(0.6, "raps", per_class=True, promised_accuracy=0.8)
     pipeline.calibrate(out, asked)
     assert pipeline.settings_of(out) == asked

@@ -12,8 +12,8 @@ import pytest
 from tinynet import prepare, train_one
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from spectraderm.errors import RunFolderError
-from spectraderm.training import state
+from spectraderm.core.errors import RunFolderError
+from spectraderm.training import checkpoint as state
 
 FOLD = Path("folds/final")
 LOGITS, STATE, HISTORY = FOLD / "logits.csv", FOLD / "state.safetensors", FOLD / "history.csv"
@@ -67,8 +67,8 @@ def kill(photos: Path, tiny: Path) -> Kill:
 @pytest.mark.parametrize(
     ("recipe", "event", "count", "epochs"),
     [
-        ("mission", "step", 11, 3),  # in epoch 4
-        ("mission", "state", 7, 1),  # at step 2 of 3 in epoch 2; an epoch's end has a state of its own
+        ("notebook", "step", 11, 3),  # in epoch 4
+        ("notebook", "state", 7, 1),  # at step 2 of 3 in epoch 2; an epoch's end has a state of its own
         ("finetune", "step", 5, 0),  # in the head's epoch 2
         ("finetune", "step", 14, 0),  # the head is done, all layers are in epoch 1
         ("finetune", "step", 20, 2),  # in epoch 3
@@ -104,9 +104,9 @@ def test_resuming_does_not_start_again(kill: Kill, tiny: Path, tmp_path: Path) -
 
 
 def test_a_killed_training_is_not_gone_on_with_unasked(kill: Kill, tiny: Path, tmp_path: Path) -> None:
-    run = kill(tmp_path / "run", "mission", "step", 11)
+    run = kill(tmp_path / "run", "notebook", "step", 11)
     with pytest.raises(RunFolderError, match=r"was trained in before.*--resume"):
-        train_one(run, "mission", tiny)
+        train_one(run, "notebook", tiny)
 
 
 def test_damaged_states_can_be_deleted_to_start_the_fold_again(

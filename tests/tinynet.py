@@ -12,13 +12,15 @@ from transformers import ResNetConfig, ResNetModel
 
 from spectraderm import pipeline
 from spectraderm.data.audit import audit
-from spectraderm.preprocessing import Pixels
-from spectraderm.training import config, export, model, train
+from spectraderm.images.preprocessing import Pixels
+from spectraderm.training import export, train
+from spectraderm.training import network as model
+from spectraderm.training import recipe as config
 from spectraderm.training.dataset import Floats, in_batches
-from spectraderm.training.model import Normalise, SkinResNet
+from spectraderm.training.network import Normalise, SkinResNet
 
 RECIPES: dict[str, dict[str, Any]] = {
-    "mission": {"image_size": 64, "epochs": 20, "batch_size": 8, "learning_rate": 0.02},
+    "notebook": {"image_size": 64, "epochs": 20, "batch_size": 8, "learning_rate": 0.02},
     "discriminant": {"image_size": 64},
     "finetune": {
         "image_size": 64,
@@ -55,7 +57,7 @@ def write_tiny(folder: Path, seed: int = 0, pool_padding: str = "both") -> Path:
 def prepare(run: Path, photos: Path, folds: int = 1, seed: int = 0) -> Path:
     """A run folder that can be trained in; more folds than one are cut by photo."""
     audit(photos, run, look_for_crops=False)
-    pipeline.split(run, "as-given" if folds == 1 else "by-photo", folds, seed)
+    pipeline.split(run, "original" if folds == 1 else "grouped", folds, seed)
     return run
 
 

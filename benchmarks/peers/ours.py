@@ -36,7 +36,7 @@ def main() -> None:
 
 def predict(given: argparse.Namespace) -> dict[str, Any]:
     """Photos below a folder, one by one, then as `spectraderm predict` does many."""
-    from spectraderm.serving import batch  # noqa: PLC0415
+    from spectraderm.inference import batch  # noqa: PLC0415
 
     model, paths = spectraderm.load_model(given.model), batch.find(str(given.what))
     model.predict(paths[0])
@@ -58,7 +58,7 @@ def large(given: argparse.Namespace) -> dict[str, Any]:
 
 def latency(given: argparse.Namespace) -> dict[str, Any]:
     """The network alone, and all of a prediction."""
-    from spectraderm.engine import Engine  # noqa: PLC0415
+    from spectraderm.inference.engine import Engine  # noqa: PLC0415
 
     model = spectraderm.load_model(given.model)
     engine = Engine(given.onnx.read_bytes()) if given.onnx else model.engine

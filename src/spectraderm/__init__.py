@@ -12,8 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from spectraderm.errors import SpectraDermError
-    from spectraderm.serving.classifier import Classifier, Prediction, load_model
+    from spectraderm.core.errors import SpectraDermError
+    from spectraderm.inference.classifier import Classifier, Prediction, load_model
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 """Or ONNX Runtime reports to its makers from its import on, and leaves a number of this user in ~/.cache."""
@@ -21,10 +21,10 @@ os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 __all__ = ["Classifier", "Prediction", "SpectraDermError", "load_model"]
 
 _HOMES = {
-    "Classifier": "spectraderm.serving.classifier",
-    "Prediction": "spectraderm.serving.classifier",
-    "load_model": "spectraderm.serving.classifier",
-    "SpectraDermError": "spectraderm.errors",
+    "Classifier": "spectraderm.inference.classifier",
+    "Prediction": "spectraderm.inference.classifier",
+    "load_model": "spectraderm.inference.classifier",
+    "SpectraDermError": "spectraderm.core.errors",
 }
 
 

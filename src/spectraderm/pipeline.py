@@ -7,25 +7,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spectraderm import artifacts, stages
-from spectraderm.calibration import softmax
+from spectraderm.core import artifacts, stages
+from spectraderm.core.errors import DatasetError, RunFolderError
+from spectraderm.core.locks import is_main, only_writer
+from spectraderm.core.progress import Track, no_track
 from spectraderm.data import audit as auditing
-from spectraderm.data import demo as painting
 from spectraderm.data import manifest
 from spectraderm.data import split as splitting
+from spectraderm.data import synthetic as painting
 from spectraderm.data.split import Protocol
-from spectraderm.errors import DatasetError, RunFolderError
 from spectraderm.evaluation import calibrate as calibration
 from spectraderm.evaluation import outputs
 from spectraderm.evaluation.compare import compare as compare_scored
 from spectraderm.evaluation.figures import write_curves
 from spectraderm.evaluation.scored import Scored
-from spectraderm.locking import is_main, only_writer
-from spectraderm.progress import Track, no_track
+from spectraderm.inference.calibration import softmax
+from spectraderm.inference.classifier import Prediction, load_model
 from spectraderm.scoring import Settings, calibrate, compare, evaluate, score, settings_of
-from spectraderm.serving.classifier import Prediction, load_model
-from spectraderm.training import config, export, model, open_nsfw
+from spectraderm.training import export, open_nsfw
 from spectraderm.training import int8 as quantising
+from spectraderm.training import network as model
+from spectraderm.training import recipe as config
 from spectraderm.training import train as training
 
 __all__ = [
@@ -43,7 +45,7 @@ __all__ = [
     "train",
 ]
 
-BY_PHOTO_FOLDS = 5
+GROUPED_FOLDS = 5
 INT8_LOSS = 0.005
 """Accuracy by photo group that a network in 8-bit integers may cost, to be shipped."""
 DEMO_FOLDS, DEMO_SHOWN = 3, 3
@@ -58,7 +60,7 @@ class Options:
 
     recipe: str = "discriminant"
     backbone: str = model.DEFAULT_BACKBONE
-    protocol: Protocol = "by-photo"
+    protocol: Protocol = "grouped"
     folds: int = 0
     seed: int = 0
     resume: bool = False
@@ -224,7 +226,7 @@ Next
 
 
 def _make_split(rows: list[manifest.Row], protocol: Protocol, folds: int, seed: int) -> splitting.Split:
-    return splitting.make(rows, protocol, folds or (BY_PHOTO_FOLDS if protocol == "by-photo" else 1), seed)
+    return splitting.make(rows, protocol, folds or (GROUPED_FOLDS if protocol == "grouped" else 1), seed)
 
 
 def _check_same(photos: Path, run_folder: Path, options: Options) -> None:

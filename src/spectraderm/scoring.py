@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from spectraderm import artifacts, stages
-from spectraderm.errors import RunFolderError
+from spectraderm.core import artifacts, stages
+from spectraderm.core.errors import RunFolderError
 from spectraderm.evaluation import calibrate as calibration
 from spectraderm.evaluation import evaluate as evaluation
 from spectraderm.evaluation import ledger, outputs

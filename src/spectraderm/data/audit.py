@@ -9,20 +9,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm import artifacts, shortcuts
-from spectraderm.data import blocks, copies, crops, findings, gallery, manifest, measure, usable
-from spectraderm.data.blocks import Engine
+from spectraderm.core import artifacts
+from spectraderm.core.progress import Track, no_track
+from spectraderm.data import copies, crops, findings, gallery, manifest, shortcuts, usable
+from spectraderm.data import measure_cache as blocks
+from spectraderm.data import measurements as measure
 from spectraderm.data.copies import Copy
 from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.data.findings import leaked_test_photos
-from spectraderm.data.folds import label_conflicts
 from spectraderm.data.manifest import Row
-from spectraderm.data.measure import Table
+from spectraderm.data.measure_cache import Engine
+from spectraderm.data.measurements import Table
+from spectraderm.data.protocols import label_conflicts
 from spectraderm.data.rows import flaws, rows
+from spectraderm.data.shortcuts import Shortcut
 from spectraderm.data.usable import Photos
-from spectraderm.preprocessing import decode
-from spectraderm.progress import Track, no_track
-from spectraderm.shortcuts import Shortcut
+from spectraderm.images.preprocessing import decode
 
 __all__ = ["Audit", "audit", "leaked_test_photos"]
 

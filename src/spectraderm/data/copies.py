@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm import artifacts
+from spectraderm.core import artifacts
 from spectraderm.data.manifest import Row
 
 Kind = Literal["exact", "near", "crop"]

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from spectraderm import artifacts
-from spectraderm.choices import ONNXRUNTIME
+from spectraderm.core import artifacts
+from spectraderm.core.progress import Track, no_track
 from spectraderm.data.keypoints import agree, describe, grey, placement
-from spectraderm.engine import Engine
-from spectraderm.preprocessing import Preprocessing
-from spectraderm.progress import Track, no_track
+from spectraderm.images.preprocessing import Preprocessing
+from spectraderm.inference.engine import Engine
+from spectraderm.inference.runtimes import ONNXRUNTIME
 
 NEIGHBOURS = 10
 """How many neighbours of a photo are looked at."""

@@ -1,6 +1,6 @@
 """Which files show the same photo: perceptual hashes over the eight turns and flips, searched in tables.
 
-Knows nothing of folders or labels; the hashes are those of `spectraderm.hashing`.
+Knows nothing of folders or labels; the hashes are those of `spectraderm.images.perceptual_hash`.
 """
 
 from collections.abc import Hashable, Sequence
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-from spectraderm.hashing import MAX_DISTANCE
+from spectraderm.images.perceptual_hash import MAX_DISTANCE
 
 _PARTS = MAX_DISTANCE + 3
 _BLOCK = 1 << 20

@@ -8,14 +8,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm import shortcuts
+from spectraderm.core.errors import SpectraDermError
+from spectraderm.data import shortcuts
 from spectraderm.data.copies import KINDS, RANKS, within_splits
 from spectraderm.data.folders import Found
-from spectraderm.data.folds import label_conflicts
 from spectraderm.data.manifest import Row
-from spectraderm.errors import SpectraDermError
-from spectraderm.quality import Flaw
-from spectraderm.shortcuts import Shortcut
+from spectraderm.data.protocols import label_conflicts
+from spectraderm.data.shortcuts import Shortcut
+from spectraderm.images.quality import Flaw
 
 Severity = Literal["high", "medium", "low"]
 SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low")
@@ -108,7 +108,7 @@ def _finding(name: str, severity: Severity, examples: Sequence[str], remedy: str
 def _leaks(seen: Seen) -> Iterable[Finding]:
     crossing = _crossing(seen.rows, seen.whole.tolist())
     by_crop = [path for path in _crossing(seen.rows, [row.photo_group for row in seen.rows]) if path not in crossing]
-    yield _finding("leakage", "high", list(crossing), "Copies cross: use `--split by-photo`")
+    yield _finding("leakage", "high", list(crossing), "Copies cross: use `--split grouped`")
     yield _finding("leakage_by_crop", "high", by_crop, "Crops or turns by some degrees cross, too: the same remedy")
     tested = Counter(row.label for row in seen.rows if row.given_split == "test")
     leaked = Counter(row.label for row in leaked_test_photos(seen.rows))

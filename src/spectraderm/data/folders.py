@@ -4,8 +4,8 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spectraderm.errors import DatasetError
-from spectraderm.preprocessing import HEIC_SUFFIXES, SUFFIXES
+from spectraderm.core.errors import DatasetError
+from spectraderm.images.preprocessing import HEIC_SUFFIXES, SUFFIXES
 
 SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training", "train_set"), "train"),

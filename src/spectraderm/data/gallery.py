@@ -11,12 +11,12 @@ from pathlib import Path
 
 import jinja2
 
-from spectraderm import artifacts
+from spectraderm.core import artifacts
+from spectraderm.core.errors import SpectraDermError
 from spectraderm.data.copies import KINDS, Copy
 from spectraderm.data.findings import leaked_test_photos
 from spectraderm.data.manifest import Row, display_name
-from spectraderm.errors import SpectraDermError
-from spectraderm.thumbnails import data_url
+from spectraderm.images.thumbnails import data_url
 
 SHOWN = {"leaks": 200, "conflicts": 50, "within": 50}
 """How many pairs of each section are shown at most; the others are counted."""

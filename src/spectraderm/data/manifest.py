@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from spectraderm import artifacts
-from spectraderm.errors import DatasetError, RunFolderError
+from spectraderm.core import artifacts
+from spectraderm.core.errors import DatasetError, RunFolderError
 
 JOINING = ("patient", "lesion", "group")
 """Columns of `metadata.csv` that join photos into one photo group; all others only describe them."""

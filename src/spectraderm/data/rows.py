@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm import quality
 from spectraderm.data.manifest import Row
-from spectraderm.data.measure import Table
-from spectraderm.quality import Flaw, Quality
+from spectraderm.data.measurements import Table
+from spectraderm.images import quality
+from spectraderm.images.quality import Flaw, Quality
 
 _PLAIN = ("format", "width", "height", "bytes", "jpeg_quality", "ita", "skin_tone")
 

@@ -1,8 +1,8 @@
 """Manifest -> which photo is trained, validated, calibrated and tested on, in every fold; and the proof that it holds.
 
-Three protocols. `by-photo`: stratified by class, no photo group ever crosses. `as-given`: the folders as they came,
-validation cut at random from the training photos of each class, as most tutorials do, copies and all. `cleaned`: the
-given test folder against training folders without copies of it.
+Three protocols. `grouped`: stratified by class, no photo group ever crosses. `original`: the folders as they came,
+validation cut at random from the training photos of each class, as most tutorials do, copies and all. `deduplicated`:
+the given test folder against training folders without copies of it.
 """
 
 from collections import Counter, defaultdict
@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from spectraderm import artifacts
-from spectraderm.data import folds as making
-from spectraderm.data.folds import EXCLUDED, SPLITS, Fold
+from spectraderm.core import artifacts
+from spectraderm.core.errors import SplitError
+from spectraderm.data import protocols as making
 from spectraderm.data.manifest import Row
-from spectraderm.errors import SplitError
+from spectraderm.data.protocols import EXCLUDED, SPLITS, Fold
 
 __all__ = ["COLUMNS", "EXCLUDED", "SPLITS", "Fold", "Protocol", "Split", "check", "make", "read", "write"]
 
-Protocol = Literal["by-photo", "as-given", "cleaned"]
+Protocol = Literal["grouped", "original", "deduplicated"]
 COLUMNS = ("protocol", "fold", "seed", "path", "photo_group", "split")
 
 
@@ -36,29 +36,29 @@ def make(rows: Sequence[Row], protocol: Protocol, folds: int, seed: int) -> Spli
 
     Args:
         rows: the manifest.
-        protocol: `by-photo`, `as-given` or `cleaned`.
-        folds: `by-photo`: 1 holds out a test set, k >= 2 tests every photo once in k folds and adds a final
-            model on all photos. `as-given`: how many random draws of the validation set, seeds counting up.
-            `cleaned`: 1.
+        protocol: `grouped`, `original` or `deduplicated`.
+        folds: `grouped`: 1 holds out a test set, k >= 2 tests every photo once in k folds and adds a final
+            model on all photos. `original`: how many random draws of the validation set, seeds counting up.
+            `deduplicated`: 1.
         seed: of the shuffling and, per fold, of the training.
 
     Returns:
         The folds, `final` first. By photo, where the given folders can be trained and tested on, the last one is
-        `as-given`, the very fold that `as-given` makes of this seed: the score that the folders would have given.
+        `original`, the very fold that `original` makes of this seed: the score that the folders would have given.
 
     Raises:
         SplitError: a class has too few photo groups, or the folders have no test split to keep.
     """
-    if folds < 1 or (protocol == "cleaned" and folds > 1):
+    if folds < 1 or (protocol == "deduplicated" and folds > 1):
         raise SplitError(f"{folds} folds can't be made", "Give 1" if folds > 1 else "Give 1 or more")
     if seed < 0:
         raise SplitError(f"{seed} is no seed", "Give 0 or more")
-    if protocol == "as-given":
-        made = making.as_given(rows, folds, seed)
-    elif protocol == "cleaned":
-        made = [making.cleaned(rows, seed)]
+    if protocol == "original":
+        made = making.original(rows, folds, seed)
+    elif protocol == "deduplicated":
+        made = [making.deduplicated(rows, seed)]
     else:
-        made = making.by_photo(rows, folds, seed) + _beside(rows, seed)
+        made = making.grouped(rows, folds, seed) + _beside(rows, seed)
     split = Split(protocol, made)
     check(rows, split)
     return split
@@ -73,17 +73,17 @@ def check(rows: Sequence[Row], split: Split) -> None:
             photo is excluded that need not be; or the folds by photo do not test every photo exactly once.
     """
     by_path = {row.path: row for row in rows}
-    measuring = [fold for fold in split.folds if fold.name not in (artifacts.FINAL, artifacts.AS_GIVEN)]
-    many = split.protocol == "by-photo" and len(measuring) > 0
+    measuring = [fold for fold in split.folds if fold.name not in (artifacts.FINAL, artifacts.ORIGINAL)]
+    many = split.protocol == "grouped" and len(measuring) > 0
     for fold in split.folds:
-        given = split.protocol == "as-given" or fold.name == artifacts.AS_GIVEN
+        given = split.protocol == "original" or fold.name == artifacts.ORIGINAL
         needed = ("train", "val", "test") if given else SPLITS[:2] if many else SPLITS
-        _check_sides(fold, by_path, needed, (*SPLITS, EXCLUDED) if split.protocol == "cleaned" else SPLITS)
+        _check_sides(fold, by_path, needed, (*SPLITS, EXCLUDED) if split.protocol == "deduplicated" else SPLITS)
         if not given:
             _check_groups(fold, by_path)
-        if given or split.protocol == "cleaned":
+        if given or split.protocol == "deduplicated":
             _check_test_folder(fold, by_path)
-        if split.protocol == "cleaned":
+        if split.protocol == "deduplicated":
             _check_excluded(fold, by_path)
     tested = Counter(path for fold in measuring for path, side in fold.splits.items() if side == "test")
     if many and tested != Counter(dict.fromkeys(by_path, 1)):
@@ -127,8 +127,8 @@ def _beside(rows: Sequence[Row], seed: int) -> list[Fold]:
     if any({row.label for row in rows if row.given_split == side} != labels for side in ("train", "test")):
         return []
     try:
-        fold = Fold(artifacts.AS_GIVEN, seed, making.as_given(rows, 1, seed)[0].splits)
-        check(rows, Split("as-given", [fold]))
+        fold = Fold(artifacts.ORIGINAL, seed, making.original(rows, 1, seed)[0].splits)
+        check(rows, Split("original", [fold]))
     except SplitError:  # one training photo, or a validation folder without some class
         return []
     return [fold]

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from spectraderm.core.errors import DatasetError
+from spectraderm.core.progress import Track
 from spectraderm.data import manifest
-from spectraderm.data.blocks import Engine, measure_all
 from spectraderm.data.folders import Found, walk
-from spectraderm.data.measure import Table
-from spectraderm.errors import DatasetError
-from spectraderm.progress import Track
+from spectraderm.data.measure_cache import Engine, measure_all
+from spectraderm.data.measurements import Table
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,14 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm import artifacts, shortcuts
-from spectraderm.errors import RunFolderError
+from spectraderm.core import artifacts
+from spectraderm.core.errors import RunFolderError
+from spectraderm.data import shortcuts
+from spectraderm.evaluation.bootstrap import interval, resample, weights
 from spectraderm.evaluation.counting import measure
 from spectraderm.evaluation.outputs import Outputs
-from spectraderm.evaluation.resampling import interval, resample, weights
 from spectraderm.evaluation.scored import Integers, Scored
-from spectraderm.hashing import nearest_of
+from spectraderm.images.perceptual_hash import nearest_of
 
 NAMES = ("majority_class", "hash_look_up", "metadata", "pixels_8x8")
 _AUDIT_AGAIN = "Run `spectraderm audit` again, into a new run folder"

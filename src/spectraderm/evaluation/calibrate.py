@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from spectraderm import artifacts
-from spectraderm.calibration import Calibration, Judgement
-from spectraderm.errors import RunFolderError
+from spectraderm.core import artifacts
+from spectraderm.core.errors import RunFolderError
 from spectraderm.evaluation import outputs
 from spectraderm.evaluation.fitting import NOVELTY_KEPT, PROMISE_FAILS_AT, Settings, fit
 from spectraderm.evaluation.outputs import Outputs
+from spectraderm.inference.calibration import Calibration, Judgement
 
 __all__ = ["Held", "Settings", "calibrate", "crossing", "held_out", "judge", "settings_of"]
 
@@ -87,8 +87,8 @@ def held_out(crossed: Sequence[Outputs]) -> Held:
 
 def crossing(protocol: str, folds: Sequence[Outputs]) -> list[Outputs]:
     """The folds whose test photos are the score: the k folds by photo, or else the final one alone."""
-    measuring = [fold for fold in folds[1:] if fold.fold != artifacts.AS_GIVEN]
-    return measuring if protocol == "by-photo" and measuring else list(folds[:1])
+    measuring = [fold for fold in folds[1:] if fold.fold != artifacts.ORIGINAL]
+    return measuring if protocol == "grouped" and measuring else list(folds[:1])
 
 
 def judge(crossed: Sequence[Outputs], settings: Settings) -> Judgement:

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from spectraderm.evaluation.probability import BINS
-from spectraderm.evaluation.resampling import weights
+from spectraderm.evaluation.bootstrap import weights
+from spectraderm.evaluation.calibration_metrics import BINS
 from spectraderm.evaluation.scored import Scored
 
 _DRAWS = 400

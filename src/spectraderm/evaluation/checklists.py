@@ -1,7 +1,7 @@
 """Two reporting checklists, paraphrased, answered from a run; what a run can't know is said to be not known."""
 
-from spectraderm.evaluation.story import Facts
-from spectraderm.evaluation.words import DASH, percent, plain, score, times
+from spectraderm.evaluation.formatting import DASH, percent, plain, score, times
+from spectraderm.evaluation.summary import Facts
 
 UNKNOWN = "not known"
 _FLAWS = ("too_small", "too_dark", "blown_out", "blank", "blurred", "not_a_photo", "extreme_aspect", "unreadable")
@@ -117,7 +117,7 @@ def _conflicts(facts: Facts) -> str:
 
 def _partition(facts: Facts) -> str:
     folds = facts["evaluation"]["folds"]
-    if facts["evaluation"]["protocol"] == "as-given":
+    if facts["evaluation"]["protocol"] == "original":
         return "the folders as they came"
     people = "no patient on two sides" if facts["patients"] else "patients not known"
     return f"by photo group{f', {folds} folds' if folds > 1 else ''}; {people}"

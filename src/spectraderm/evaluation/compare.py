@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from spectraderm.errors import SpectraDermError
+from spectraderm.core.errors import SpectraDermError
 from spectraderm.evaluation import metrics
+from spectraderm.evaluation.bootstrap import MIN_GROUPS, interval, resample, rows_at_once, share, weights
 from spectraderm.evaluation.ranking import auroc
-from spectraderm.evaluation.resampling import MIN_GROUPS, interval, resample, rows_at_once, share, weights
 from spectraderm.evaluation.scored import Integers, Reals, Scored
 
 COMPARED = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "auroc")

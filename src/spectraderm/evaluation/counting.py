@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import sparse
 
-from spectraderm.evaluation.resampling import Measure
+from spectraderm.evaluation.bootstrap import Measure
 from spectraderm.evaluation.scored import Reals, Scored
 
 

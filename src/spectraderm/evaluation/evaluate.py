@@ -7,25 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from spectraderm import artifacts
-from spectraderm.calibration import VERDICTS, Judgement, softmax
-from spectraderm.evaluation import calibrate, metrics, outputs, probability, ranking, subgroups
+from spectraderm.core import artifacts
+from spectraderm.evaluation import calibrate, metrics, outputs, ranking, subgroups
+from spectraderm.evaluation import calibration_metrics as probability
 from spectraderm.evaluation.baselines import read_measurements
+from spectraderm.evaluation.bootstrap import rate
 from spectraderm.evaluation.calibrate import Settings, settings_of
 from spectraderm.evaluation.compare import detection
 from spectraderm.evaluation.fitting import group_weights, set_variants
 from spectraderm.evaluation.outputs import Outputs
 from spectraderm.evaluation.protocols import side_by_side
-from spectraderm.evaluation.resampling import rate
 from spectraderm.evaluation.scored import Integers, Reals, Scored
 from spectraderm.evaluation.sets import set_scores
+from spectraderm.inference.calibration import VERDICTS, Judgement, softmax
 
 __all__ = ["PROTOCOLS", "evaluate", "novelty_detection", "refusals", "settings_of"]
 
 PROTOCOLS = {
-    "as-given": "the folders as they came, validation cut at random",
-    "by-photo": "by photo: no photo group on two sides",
-    "cleaned": "the folders as they came, less the copies: no photo group on two sides",
+    "original": "the folders as they came, validation cut at random",
+    "grouped": "by photo: no photo group on two sides",
+    "deduplicated": "the folders as they came, less the copies: no photo group on two sides",
 }
 _OF_SPLITS = ("accuracy", "group_accuracy", "balanced_accuracy", "macro_f1")
 
@@ -62,7 +63,7 @@ def evaluate(run: Path) -> dict[str, Any]:
         "refusals": refusals(scored, judged.verdicts),
         "subgroups": subgroups.subgroups(tested, scored, judged),
     }
-    draws = folds if config["protocol"] == "as-given" else crossed
+    draws = folds if config["protocol"] == "original" else crossed
     if len(draws) > 1:
         result["over_folds"] = _over_folds(draws)
     artifacts.write_json(run / artifacts.EVALUATION, result)
@@ -102,7 +103,7 @@ def _about(config: Mapping[str, Any], folds: Sequence[Outputs], crossed: Sequenc
     return {
         "protocol": config["protocol"],
         "folds": len(crossed),
-        "folds_asked": len(folds) if config["protocol"] == "as-given" else len(crossed),
+        "folds_asked": len(folds) if config["protocol"] == "original" else len(crossed),
         "seed": folds[0].seed,
         "recipe": config["recipe"]["name"],
         "backbone": config["backbone"],

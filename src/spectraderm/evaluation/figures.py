@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 
-from spectraderm import artifacts
+from spectraderm.core import artifacts
 
 mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "0"})
 mpl.rcParams["text.parse_math"] = False  # a dollar in a class name is a dollar

@@ -7,10 +7,10 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.stats import binom
 
-from spectraderm.calibration import Calibration, SetMethod, prediction_sets, softmax, strangeness
-from spectraderm.errors import SpectraDermError
+from spectraderm.core.errors import SpectraDermError
 from spectraderm.evaluation.outputs import Outputs
 from spectraderm.evaluation.scored import Booleans, Integers, Reals
+from spectraderm.inference.calibration import Calibration, SetMethod, prediction_sets, softmax, strangeness
 
 NOVELTY_KEPT = 0.95
 """Share of the held-out photos, each photo group counted once, that the novelty threshold lets pass."""

@@ -4,8 +4,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from spectraderm import artifacts
-from spectraderm.errors import RunFolderError
+from spectraderm.core import artifacts
+from spectraderm.core.errors import RunFolderError
 
 COLUMNS = ("when", "what", "with", "logits_sha256")
 _REMEDY = "Delete it only if it is not this run's"

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
-from spectraderm.evaluation import counting, probability, ranking
-from spectraderm.evaluation.resampling import Interval, Measure, interval, resample, share, weights
+from spectraderm.evaluation import calibration_metrics as probability
+from spectraderm.evaluation import counting, ranking
+from spectraderm.evaluation.bootstrap import Interval, Measure, interval, resample, share, weights
 from spectraderm.evaluation.scored import Integers, Reals, Scored
 
 METRICS = (

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm import artifacts
-from spectraderm.calibration import novelty
-from spectraderm.errors import RunFolderError
+from spectraderm.core import artifacts
+from spectraderm.core.errors import RunFolderError
 from spectraderm.evaluation.scored import Booleans, Integers, Reals
+from spectraderm.inference.calibration import novelty
 
 _TRAIN_AGAIN = "Run `spectraderm train RUN --resume`"
 

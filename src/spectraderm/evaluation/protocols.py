@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm import artifacts
-from spectraderm.calibration import softmax
+from spectraderm.core import artifacts
 from spectraderm.evaluation import metrics
 from spectraderm.evaluation.baselines import baselines
 from spectraderm.evaluation.outputs import Outputs
 from spectraderm.evaluation.scored import Scored
+from spectraderm.inference.calibration import softmax
 
 TITLES = {
-    "as-given": "the folders as they came",
+    "original": "the folders as they came",
     "without-copies": "of these, test photos that are no copies",
-    "by-photo": "by photo: no copy crosses",
-    "cleaned": "the folders less the copies: no copy crosses",
+    "grouped": "by photo: no copy crosses",
+    "deduplicated": "the folders less the copies: no copy crosses",
 }
 SHOWN = ("n_photos", "n_groups", "accuracy", "group_accuracy", "balanced_accuracy", "macro_f1")
 
@@ -46,9 +46,9 @@ def side_by_side(
         crossed: those whose test photos are the run's score.
         measured: what the audit measured of every photo.
     """
-    given = crossed if protocol == "as-given" else [fold for fold in folds if fold.fold == artifacts.AS_GIVEN]
+    given = crossed if protocol == "original" else [fold for fold in folds if fold.fold == artifacts.ORIGINAL]
     ways = _given_ways(given) if given else []
-    if protocol != "as-given":
+    if protocol != "original":
         ways.append(_Way(protocol, crossed, np.ones(sum(len(f.of("test")) for f in crossed), bool), 0))
     rows = [_row(way, measured, folds[0].seed) for way in ways] + _outside(run)
     clean = [row for row in rows if not row["leaked"]]
@@ -64,7 +64,7 @@ def _given_ways(given: list[Outputs]) -> list[_Way]:
     test = fold.of("test")
     seen = fold.groups[np.isin(fold.splits, ("train", "val"))]
     clean = ~np.isin(test.groups, seen)
-    ways = [_Way("as-given", given, np.ones(len(test), bool), int((~clean).sum()))]
+    ways = [_Way("original", given, np.ones(len(test), bool), int((~clean).sum()))]
     return [*ways, _Way("without-copies", given, clean, 0)] if 0 < clean.sum() < len(test) else ways
 
 
@@ -88,7 +88,7 @@ def _row(way: _Way, measured: Mapping[str, Any], seed: int) -> dict[str, Any]:
 
 
 def _words(name: str, leaked: int, photos: int) -> str:
-    if name == "as-given":
+    if name == "original":
         if leaked:
             return f"Do not believe it: {leaked} of {photos} test photos are copies of photos it learned from."
         return "No copies were found: believe it for photos of the same collection."

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from spectraderm.evaluation.bootstrap import Measure
 from spectraderm.evaluation.counting import average
-from spectraderm.evaluation.resampling import Measure
 from spectraderm.evaluation.scored import Booleans, Integers, Reals, Scored
 
 COVERAGES = (80, 90, 100)

@@ -7,12 +7,14 @@ from typing import Any
 
 import jinja2
 
-from spectraderm import artifacts
-from spectraderm.evaluation import calibrate, figures, outputs, pictures, words
-from spectraderm.evaluation.card import write_card
+from spectraderm.core import artifacts
+from spectraderm.evaluation import calibrate, figures, outputs
+from spectraderm.evaluation import examples as pictures
+from spectraderm.evaluation import formatting as words
 from spectraderm.evaluation.chance import error_by_chance
+from spectraderm.evaluation.model_card import write_card
 from spectraderm.evaluation.scored import Scored
-from spectraderm.evaluation.story import Facts, tell
+from spectraderm.evaluation.summary import Facts, tell
 
 CONFUSION_CSV, CONFUSION_PNG = "confusion_matrix.csv", "confusion_matrix.png"
 
@@ -57,7 +59,7 @@ def _drawn(run: Path, evaluation: Facts) -> Facts:
     calibration, predicted = evaluation["calibration"], evaluation["refusals"]["predicted"]
     right = (predicted["accuracy"] or {}).get("value")
     risk = None if right is None else 1 - right
-    folds = {fold: rows for fold, rows in figures.histories(run).items() if fold != artifacts.AS_GIVEN}
+    folds = {fold: rows for fold, rows in figures.histories(run).items() if fold != artifacts.ORIGINAL}
     curves = {what: _png(figures.learning(folds, what)) for what in ("accuracy", "loss")} if folds else {}
     return {
         "curves": curves,

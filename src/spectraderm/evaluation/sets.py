@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from spectraderm.evaluation.resampling import Interval, interval, mean, resample, share, weights
+from spectraderm.evaluation.bootstrap import Interval, interval, mean, resample, share, weights
 from spectraderm.evaluation.scored import Booleans, Integers, Reals
 
 

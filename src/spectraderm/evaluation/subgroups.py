@@ -6,11 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm.calibration import Judgement
 from spectraderm.evaluation import metrics
+from spectraderm.evaluation.bootstrap import MIN_GROUPS, rate
 from spectraderm.evaluation.fitting import group_weights
-from spectraderm.evaluation.resampling import MIN_GROUPS, rate
 from spectraderm.evaluation.scored import Scored
+from spectraderm.inference.calibration import Judgement
 
 SKIN_TONE = "skin_tone_estimate"
 UNKNOWN = "not known"

@@ -13,10 +13,10 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm import artifacts
-from spectraderm.errors import RunFolderError
-from spectraderm.preprocessing import Pixels
-from spectraderm.writing import being_written, told
+from spectraderm.core import artifacts
+from spectraderm.core.errors import RunFolderError
+from spectraderm.core.files import being_written, told
+from spectraderm.images.preprocessing import Pixels
 
 BLOCK = 512
 """Photos in a block: what a kill may cost, some seconds of decoding."""

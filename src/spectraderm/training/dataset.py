@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from spectraderm.artifacts import sha256
+from spectraderm.core.artifacts import sha256
+from spectraderm.core.errors import DatasetError
+from spectraderm.core.progress import Track
 from spectraderm.data.manifest import Row
-from spectraderm.errors import DatasetError
-from spectraderm.preprocessing import Pixels, Preprocessing, decode
-from spectraderm.progress import Track
+from spectraderm.images.preprocessing import Pixels, Preprocessing, decode
 from spectraderm.training.blocks import Blocks
 
 BATCH = 32
@@ -101,11 +101,11 @@ def in_batches(
     return result
 
 
-def epoch_order(groups: npt.NDArray[np.int64], by_photo: bool, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+def epoch_order(groups: npt.NDArray[np.int64], grouped: bool, seed: int, epoch: int) -> npt.NDArray[np.int64]:
     """The order in which an epoch shows its photos: every one, or one at random of every photo group."""
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(groups))
-    if by_photo:
+    if grouped:
         _, first = np.unique(groups[order], return_index=True)
         order = order[np.sort(first)]
     return order.astype(np.int64)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from spectraderm.training.processes import Team
+from spectraderm.training.distributed import Team
 
 _PACKAGES = ("spectraderm", "torch", "transformers", "accelerate", "kornia", "numpy", "pillow", "scikit-learn")
 

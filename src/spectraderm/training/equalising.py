@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spectraderm.training.model import SkinResNet
+from spectraderm.training.network import SkinResNet
 
 _SMALLEST = 1 / 16  # of the largest channel; below it a channel is not made larger
 

@@ -9,21 +9,21 @@ import numpy as np
 import numpy.typing as npt
 from safetensors.torch import save
 
-from spectraderm import artifacts
-from spectraderm.calibration import Calibration
-from spectraderm.choices import ONNXRUNTIME
+from spectraderm.core import artifacts
+from spectraderm.core.errors import ParityError, RunFolderError
+from spectraderm.core.progress import Track, no_track
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.data.manifest import Row
-from spectraderm.engine import Engine, Floats
-from spectraderm.errors import ParityError, RunFolderError
-from spectraderm.hashing import from_hex
-from spectraderm.preprocessing import Pixels, Preprocessing
-from spectraderm.progress import Track, no_track
+from spectraderm.images.perceptual_hash import from_hex
+from spectraderm.images.preprocessing import Pixels, Preprocessing
+from spectraderm.inference.calibration import Calibration
+from spectraderm.inference.engine import Engine, Floats
+from spectraderm.inference.runtimes import ONNXRUNTIME
 from spectraderm.training.dataset import read_photo
 from spectraderm.training.graph import to_onnx
-from spectraderm.training.model import Backbone, SkinResNet
-from spectraderm.training.stability import measure_stability, to_markdown
+from spectraderm.training.network import Backbone, SkinResNet
+from spectraderm.training.robustness import measure_stability, to_markdown
 from spectraderm.training.train import read_config, restore
 
 PARITY = 1e-3

@@ -10,17 +10,17 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from spectraderm.preprocessing import Preprocessing
-from spectraderm.progress import Track
-from spectraderm.threads import in_order
+from spectraderm.core.parallel import in_order
+from spectraderm.core.progress import Track
+from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.training import looks
-from spectraderm.training.config import Recipe
+from spectraderm.training.augmentation import Copy, View
 from spectraderm.training.dataset import AHEAD, Floats, Inputs
-from spectraderm.training.frozen import Frozen, freeze
+from spectraderm.training.feature_cache import Store
+from spectraderm.training.frozen_backbone import Frozen, freeze
 from spectraderm.training.looks import Look
-from spectraderm.training.model import Backbone, Normalise, SkinResNet, build, feature_width
-from spectraderm.training.store import Store
-from spectraderm.training.views import Copy, View
+from spectraderm.training.network import Backbone, Normalise, SkinResNet, build, feature_width
+from spectraderm.training.recipe import Recipe
 
 Rows = npt.NDArray[np.int64]
 _FILE = 256

@@ -10,19 +10,20 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from spectraderm import artifacts
-from spectraderm.preprocessing import Preprocessing
-from spectraderm.progress import Track, no_track
-from spectraderm.training import discriminant, loop
-from spectraderm.training.config import Recipe
+from spectraderm.core import artifacts
+from spectraderm.core.progress import Track, no_track
+from spectraderm.images.preprocessing import Preprocessing
+from spectraderm.training import lda as discriminant
+from spectraderm.training import loop
+from spectraderm.training.augmentation import COPIES
+from spectraderm.training.checkpoint import saved
 from spectraderm.training.dataset import Floats, Inputs, epoch_order, in_batches
+from spectraderm.training.distributed import Team
 from spectraderm.training.features import Features
-from spectraderm.training.frozen import Frozen, freeze
-from spectraderm.training.model import Augment, Normalise, SkinResNet
+from spectraderm.training.frozen_backbone import Frozen, freeze
+from spectraderm.training.network import Augment, Normalise, SkinResNet
 from spectraderm.training.optimising import dtype_of
-from spectraderm.training.processes import Team
-from spectraderm.training.state import saved
-from spectraderm.training.views import COPIES
+from spectraderm.training.recipe import Recipe
 from spectraderm.training.weights import save_weights
 
 KINDS = tuple((copy, coarse) for coarse in (False, True) for copy in COPIES)

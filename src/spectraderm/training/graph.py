@@ -9,10 +9,10 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from spectraderm.engine import INPUT, OUTPUTS
-from spectraderm.preprocessing import Preprocessing
-from spectraderm.training.model import Normalise, SkinResNet
-from spectraderm.training.views import seen_as
+from spectraderm.images.preprocessing import Preprocessing
+from spectraderm.inference.engine import INPUT, OUTPUTS
+from spectraderm.training.augmentation import seen_as
+from spectraderm.training.network import Normalise, SkinResNet
 
 
 class Deployable(nn.Module):
@@ -24,7 +24,7 @@ class Deployable(nn.Module):
         self.normalise = Normalise(preprocessing)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pixels `uint8[n, s, s, 3]` -> see `spectraderm.engine.Answer`."""
+        """Pixels `uint8[n, s, s, 3]` -> see `spectraderm.inference.engine.Answer`."""
         photos = self.normalise(pixels)
         maps = self.network.feature_maps(seen_as(photos, self.network.views))
         features = self.network.averaged(maps, photos.shape[0])

@@ -15,18 +15,18 @@ import onnx
 import torch
 from onnx import helper, numpy_helper
 
-from spectraderm import artifacts
-from spectraderm.choices import ONNXRUNTIME
+from spectraderm.core import artifacts
+from spectraderm.core.errors import ParityError
+from spectraderm.core.progress import Track, no_track
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
-from spectraderm.engine import OUTPUTS, Engine
-from spectraderm.errors import ParityError
-from spectraderm.progress import Track, no_track
+from spectraderm.inference.engine import OUTPUTS, Engine
+from spectraderm.inference.runtimes import ONNXRUNTIME
 from spectraderm.training import outputs
-from spectraderm.training.config import Recipe
 from spectraderm.training.dataset import Decoded, Floats
-from spectraderm.training.model import Backbone, SkinResNet
-from spectraderm.training.quantise import PHOTOS, to_int8
+from spectraderm.training.network import Backbone, SkinResNet
+from spectraderm.training.quantize import PHOTOS, to_int8
+from spectraderm.training.recipe import Recipe
 from spectraderm.training.train import read_config, restore
 
 _TOGETHER, _CHECKED = 64, 8  # photos

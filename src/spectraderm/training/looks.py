@@ -10,14 +10,20 @@ import PIL
 import torch
 from torch import Tensor
 
-from spectraderm.artifacts import sha256
-from spectraderm.preprocessing import Pixels
-from spectraderm.training.model import Normalise
-from spectraderm.training.views import Copy, View, changed_copy, seen_as
+from spectraderm.core.artifacts import sha256
+from spectraderm.images.preprocessing import Pixels
+from spectraderm.training.augmentation import Copy, View, changed_copy, seen_as
+from spectraderm.training.network import Normalise
 
 _PLAIN = ("whole", "mirrored")
 """Views and copies that are the same to the bit."""
-_SOURCES = ("headers.py", "upright.py", "preprocessing.py", "training/views.py", "training/model.py")
+_SOURCES = (
+    "images/headers.py",
+    "images/rgb.py",
+    "images/preprocessing.py",
+    "training/augmentation.py",
+    "training/network.py",
+)
 
 
 @dataclass(frozen=True)

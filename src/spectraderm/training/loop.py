@@ -17,16 +17,16 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from spectraderm import artifacts
-from spectraderm.errors import RecipeError, RunFolderError
-from spectraderm.progress import Track
-from spectraderm.threads import in_order
-from spectraderm.training.config import Recipe
+from spectraderm.core import artifacts
+from spectraderm.core.errors import RecipeError, RunFolderError
+from spectraderm.core.parallel import in_order
+from spectraderm.core.progress import Track
+from spectraderm.training.checkpoint import Keeper, Place
 from spectraderm.training.dataset import AHEAD, Floats, epoch_order, in_batches
+from spectraderm.training.distributed import Team
 from spectraderm.training.moving import Moving
 from spectraderm.training.optimising import copied, optimizer_of, swap
-from spectraderm.training.processes import Team
-from spectraderm.training.state import Keeper, Place
+from spectraderm.training.recipe import Recipe
 from spectraderm.training.stepping import Batches, Integers, Part, Photos, Stepper, Task
 
 __all__ = ["HISTORY_COLUMNS", "Integers", "Photos", "Report", "Task", "balanced_accuracy", "fit", "scores"]
@@ -119,8 +119,8 @@ class _Fitting:
         """Train the rest of an epoch, validate, and close it."""
         place, began = self.place, time.perf_counter() - self.place.seconds
         photos, epoch = self.task.photos, place.epoch
-        by_photo = self.recipe.weighting == "photo"
-        order = photos.train[epoch_order(photos.groups[photos.train], by_photo, self.seed, epoch)]
+        grouped = self.recipe.weighting == "photo"
+        order = photos.train[epoch_order(photos.groups[photos.train], grouped, self.seed, epoch)]
         batches = [order[i : i + self.recipe.batch_size] for i in range(0, len(order), self.recipe.batch_size)]
         for rows, parts in zip(batches[place.step :], self._made(batches, epoch), strict=True):
             done = epoch - 1 + place.step / len(batches)

@@ -19,7 +19,7 @@ import torch
 from onnx import numpy_helper
 from transformers import ResNetConfig, ResNetModel
 
-from spectraderm.errors import BackboneError, MissingExtra
+from spectraderm.core.errors import BackboneError, MissingExtra
 
 NAME = "open-nsfw-thin"
 MEAN = (123 / 255, 117 / 255, 104 / 255)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spectraderm.training.config import Precision, Recipe
+from spectraderm.training.recipe import Precision, Recipe
 
 
 def optimizer_of(parameters: list[dict[str, Any]], recipe: Recipe) -> torch.optim.Optimizer:

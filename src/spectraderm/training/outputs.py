@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm import artifacts
-from spectraderm.calibration import softmax
+from spectraderm.core import artifacts
 from spectraderm.data.manifest import Row
+from spectraderm.inference.calibration import softmax
 from spectraderm.training.dataset import Floats
 
 HEATMAPS_KEPT = 48

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spectraderm.training.model import SkinResNet
+from spectraderm.training.network import SkinResNet
 
 LEVELS = 64
 """The largest weight of a channel, in steps of its grid. Processors without VNNI add products of 8 bits in pairs in 16

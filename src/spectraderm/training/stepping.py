@@ -12,11 +12,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from spectraderm.training.config import Recipe
 from spectraderm.training.dataset import Inputs
+from spectraderm.training.distributed import Team
 from spectraderm.training.moving import Moving
 from spectraderm.training.optimising import move_average, rate_at
-from spectraderm.training.processes import Team
+from spectraderm.training.recipe import Recipe
 
 Integers = npt.NDArray[np.int64]
 

@@ -9,19 +9,22 @@ import numpy as np
 import torch
 from torch import nn
 
-from spectraderm import artifacts
+from spectraderm.core import artifacts
+from spectraderm.core.errors import RunFolderError
+from spectraderm.core.progress import Track, no_track
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
-from spectraderm.errors import RunFolderError
-from spectraderm.preprocessing import Preprocessing
-from spectraderm.progress import Track, no_track
-from spectraderm.training import dataset, environment, outputs, processes, state, store
-from spectraderm.training.config import Recipe
+from spectraderm.images.preprocessing import Preprocessing
+from spectraderm.training import checkpoint as state
+from spectraderm.training import dataset, environment, outputs
+from spectraderm.training import distributed as processes
+from spectraderm.training import feature_cache as store
+from spectraderm.training.distributed import Team
 from spectraderm.training.features import of_backbone
 from spectraderm.training.fold import HEAD, KINDS, Trainer, copied_rows
-from spectraderm.training.model import Backbone, Normalise, SkinResNet, build
+from spectraderm.training.network import Backbone, Normalise, SkinResNet, build
 from spectraderm.training.optimising import dtype_of
-from spectraderm.training.processes import Team
+from spectraderm.training.recipe import Recipe
 from spectraderm.training.weights import load_weights
 
 

@@ -6,8 +6,8 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import nn
 
-from spectraderm import artifacts
-from spectraderm.errors import RunFolderError
+from spectraderm.core import artifacts
+from spectraderm.core.errors import RunFolderError
 
 
 def save_weights(path: Path, module: nn.Module) -> None:

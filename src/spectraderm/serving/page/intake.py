@@ -7,8 +7,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Message, Receive
 
-from spectraderm.serving.http import uploads
-from spectraderm.serving.http.refusals import Malformed, Refusal, TooBusy, TooLarge, headers_of
+from spectraderm.serving import uploads
+from spectraderm.serving.refusals import Malformed, Refusal, TooBusy, TooLarge, headers_of
 
 KEPT_SECONDS = 60.0
 """A photo that nobody asks about is forgotten after so long."""

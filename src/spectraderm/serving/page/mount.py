@@ -16,14 +16,14 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from spectraderm.errors import SpectraDermError
-from spectraderm.serving.about import WORDS, About
-from spectraderm.serving.http.refusals import told
+from spectraderm.core.errors import SpectraDermError
+from spectraderm.inference.prediction import Prediction
+from spectraderm.serving.content import WORDS, About
 from spectraderm.serving.page import view
 from spectraderm.serving.page.gate import Gate
 from spectraderm.serving.page.intake import Uploads
 from spectraderm.serving.page.overlay import picture
-from spectraderm.serving.prediction import Prediction
+from spectraderm.serving.refusals import told
 
 
 def _quiet() -> Path:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from spectraderm.preprocessing import Preprocessing, decode
-from spectraderm.thumbnails import data_url
+from spectraderm.images.preprocessing import Preprocessing, decode
+from spectraderm.images.thumbnails import data_url
 
 _SIDE = 720
 _HEAT_SIDE = 192

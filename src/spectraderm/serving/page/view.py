@@ -7,12 +7,12 @@ from importlib import resources
 
 import jinja2
 
-from spectraderm.errors import SpectraDermError
-from spectraderm.serving.about import WORDS, About, condition
-from spectraderm.serving.http.refusals import Refusal, status_of, told
+from spectraderm.core.errors import SpectraDermError
+from spectraderm.inference.prediction import Prediction
+from spectraderm.inference.reasons import percent
+from spectraderm.serving.content import WORDS, About, condition
 from spectraderm.serving.page.overlay import Picture
-from spectraderm.serving.prediction import Prediction
-from spectraderm.serving.reasons import percent
+from spectraderm.serving.refusals import Refusal, status_of, told
 
 _TEMPLATES = jinja2.Environment(
     loader=jinja2.PackageLoader("spectraderm.serving.page"),

@@ -12,8 +12,8 @@ import tempfile
 from importlib import resources
 from pathlib import Path
 
-from spectraderm.artifacts import sha256
-from spectraderm.errors import MissingExtra, SpectraDermError
+from spectraderm.core.artifacts import sha256
+from spectraderm.core.errors import MissingExtra, SpectraDermError
 
 SOURCES = Path(str(resources.files("spectraderm.serving.spaces") / "browser"))
 _LOCK = ("package.json", "package-lock.json")

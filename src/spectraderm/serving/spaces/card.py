@@ -9,7 +9,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
-from spectraderm.serving.about import WORDS
+from spectraderm.serving.content import WORDS
 
 PORT = 7860
 """Where Spaces listen."""

@@ -6,11 +6,11 @@ from pathlib import Path
 from string import Template
 from typing import Literal, get_args
 
-from spectraderm import artifacts
-from spectraderm.artifacts import ModelFolder
-from spectraderm.errors import SpectraDermError
-from spectraderm.serving import learned
-from spectraderm.serving.finding import find_model
+from spectraderm.core import artifacts
+from spectraderm.core.artifacts import ModelFolder
+from spectraderm.core.errors import SpectraDermError
+from spectraderm.inference import learned
+from spectraderm.inference.finding import find_model
 from spectraderm.serving.spaces import requirements
 from spectraderm.serving.spaces.card import PORT, PYTHON, Subject, readme
 from spectraderm.serving.spaces.folder import Space, check_free, write_space

@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from spectraderm import artifacts
-from spectraderm.errors import SpectraDermError
+from spectraderm.core import artifacts
+from spectraderm.core.errors import SpectraDermError
 
 MANIFEST = "space.json"
 """Says which files belong to a Space, with their SHA-256."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spectraderm import artifacts
-from spectraderm.errors import MissingExtra, SpectraDermError
+from spectraderm.core import artifacts
+from spectraderm.core.errors import MissingExtra, SpectraDermError
 from spectraderm.serving.spaces.folder import MANIFEST, read_space
 
 _STARTERS = {".gitattributes", "README.md", "index.html", "style.css"}

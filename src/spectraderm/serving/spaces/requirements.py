@@ -7,7 +7,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from spectraderm.errors import MissingExtra, SpectraDermError
+from spectraderm.core.errors import MissingExtra, SpectraDermError
 
 EXTRAS = ("serve", "page")
 _SELF = "spectraderm"

@@ -10,12 +10,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from spectraderm import artifacts
-from spectraderm.errors import SpectraDermError
-from spectraderm.preprocessing import MAX_BYTES
-from spectraderm.serving import learned
-from spectraderm.serving.about import WORDS, condition
-from spectraderm.serving.classifier import Classifier
+from spectraderm.core import artifacts
+from spectraderm.core.errors import SpectraDermError
+from spectraderm.images.preprocessing import MAX_BYTES
+from spectraderm.inference import learned
+from spectraderm.inference.classifier import Classifier
+from spectraderm.serving.content import WORDS, condition
 from spectraderm.serving.spaces.bundling import SOURCES, bundled
 
 _EXAMPLES = Path(str(resources.files("spectraderm.serving.page") / "examples"))

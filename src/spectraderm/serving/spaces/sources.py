@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 from importlib import metadata, resources
 from pathlib import Path
 
-from spectraderm.errors import SpectraDermError
+from spectraderm.core.errors import SpectraDermError
 
-ROOTS = ("spectraderm.serving.http.server", "spectraderm.serving.page.mount")
+ROOTS = ("spectraderm.serving.server", "spectraderm.serving.page.mount")
 _ELSEWHERE = {"browser", "spaces", "node_modules", "__pycache__"}
 """Folders of `serving/` that only other doors need."""
 _CODE = {".py", ".pyc", ".pyi"}

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from spectraderm.serving.http.server import ServeOptions, serve
+from spectraderm.serving.server import ServeOptions, serve
 
 if __name__ == "__main__":  # its engine processes import this file, too
     serve(

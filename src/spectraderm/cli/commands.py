@@ -1,0 +1,282 @@
+"""Parse, call one function, print. The only place that exits; data goes to stdout, everything else to stderr."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from spectraderm.cli import console
+from spectraderm.cli import inference_commands as doors
+from spectraderm.cli.console import say, stdout
+from spectraderm.cli.options import (
+    DEFAULT_BACKBONE,
+    DEFAULT_RECIPE,
+    Address,
+    Backbone,
+    BatchSize,
+    Crops,
+    Device,
+    Engine,
+    Epochs,
+    Folds,
+    Int8,
+    Log,
+    Lr,
+    OnEngine,
+    Patience,
+    Photos,
+    Protocol,
+    Recipe,
+    Resume,
+    Run,
+    Seed,
+    Sets,
+    Split,
+    recipe_changes,
+)
+from spectraderm.core.errors import MissingExtra, SpectraDermError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A folder of skin photos in, a classifier out that says how far it can be believed. Not a medical device.",
+)
+
+
+@app.command()
+def run(
+    photos: Photos,
+    out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/<photos>-<recipe>-<split>.")] = None,
+    recipe: Recipe = DEFAULT_RECIPE,
+    backbone: Backbone = DEFAULT_BACKBONE,
+    split: Split = Protocol.grouped,
+    folds: Folds = 0,
+    seed: Seed = 0,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: Lr = None,
+    patience: Patience = None,
+    device: Device = Device.auto,
+    resume: Resume = False,
+    log: Log = None,
+    crops: Crops = None,
+    int8: Int8 = True,
+) -> None:
+    """All of it: audit, split, train, calibrate, evaluate, export. What most people want."""
+    pipeline, terminal = _stages()
+    out = out or Path("runs") / f"{photos.resolve().name}-{Path(recipe).stem}-{split.value}"
+    changes = recipe_changes(epochs, batch_size, lr, patience)
+    options = pipeline.Options(
+        recipe, backbone, split.value, folds, seed, resume, device.value, log, changes, crops, int8
+    )
+    with terminal.progress() as track:
+        evaluation = pipeline.run(photos, out, options, track)
+    terminal.say_audit(out)
+    terminal.say_scores([out], [evaluation])
+    terminal.say_stability(out / "model")
+    say(f"Report  {out / 'report.html'}\nModel   {out / 'model'}")
+    say(f"Next    spectraderm predict PHOTO --model {out / 'model'}")
+
+
+@app.command()
+def audit(
+    photos: Photos,
+    out: Annotated[Path, typer.Option(help="Run folder to write manifest, findings, copies and gallery into.")],
+    fail_on: Annotated[
+        str,
+        typer.Option(
+            help="Exit with code 3 where one of these was found: ids of findings, as in leakage,"
+            "label_conflict, or high, medium, low for that severity and worse."
+        ),
+    ] = "",
+    fix: Annotated[
+        bool,
+        typer.Option("--fix", help="Also write split.csv, as split --split deduplicated does. Photos stay untouched."),
+    ] = False,
+    crops: Crops = None,
+    engine: OnEngine = Engine.local,
+    address: Address = "",
+) -> None:
+    """Read every photo; find copies, leaks, shortcuts and flaws. Exit code 3 where --fail-on was met."""
+    pipeline, terminal = _stages()
+    from spectraderm.data import findings  # noqa: PLC0415
+
+    wanted = findings.parse_fail_on(fail_on) if fail_on else []
+    with terminal.progress() as track:
+        facts = pipeline.audit(photos, out, track, look_for_crops=crops, engine=engine.value, address=address).facts
+    terminal.say_audit(out)
+    if fix:
+        pipeline.split(out, Protocol.deduplicated.value, 0, 0)
+    say(f"Copies  {out / 'gallery.html'}\nNext    spectraderm {'train' if fix else 'split'} {out}")
+    met = findings.failing(facts["findings"], wanted)
+    if met:
+        say(f"failed: {', '.join(met)}")
+        raise typer.Exit(3)
+
+
+@app.command()
+def split(run: Run, split: Split = Protocol.grouped, folds: Folds = 0, seed: Seed = 0) -> None:
+    """Split an audited run folder, and prove that the split holds."""
+    pipeline, terminal = _stages()
+    terminal.say_split(pipeline.split(run, split.value, folds, seed))
+    say(f"Next    spectraderm train {run}")
+
+
+@app.command()
+def train(
+    run: Run,
+    recipe: Recipe = DEFAULT_RECIPE,
+    backbone: Backbone = DEFAULT_BACKBONE,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: Lr = None,
+    patience: Patience = None,
+    device: Device = Device.auto,
+    resume: Resume = False,
+    log: Log = None,
+) -> None:
+    """Train every fold of a split run folder."""
+    pipeline, terminal = _stages()
+    changes = recipe_changes(epochs, batch_size, lr, patience)
+    options = pipeline.Options(recipe, backbone, resume=resume, device=device.value, log=log, changes=changes)
+    with terminal.progress() as track:
+        pipeline.train(run, options, track)
+    say(f"Next    spectraderm calibrate {run}")
+
+
+@app.command()
+def calibrate(
+    run: Run,
+    coverage: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of prediction sets.")] = 0.9,
+    conformal: Annotated[Sets, typer.Option(help="How sets are made: lac (smallest) or raps.")] = Sets.lac,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Hold the coverage in every class: larger sets.")
+    ] = False,
+    accuracy: Annotated[
+        float, typer.Option(min=0.5, max=0.999, help="Promised among photos whose verdict is `predicted`.")
+    ] = 0.95,
+) -> None:
+    """Find temperature, prediction sets, and the thresholds of "I don't know", on photos held out of training."""
+    scoring, terminal = _stages("scoring")
+    found = scoring.calibrate(run, scoring.Settings(coverage, conformal.value, per_class, accuracy))
+    terminal.say_calibration(found)
+    say(f"Next    spectraderm evaluate {run}")
+
+
+@app.command()
+def evaluate(
+    targets: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...|MODEL PHOTOS", help="Run folders; or a model folder (or `default`) and photos."),
+    ],
+    label_map: Annotated[
+        Path | None,
+        typer.Option("--label-map", help="CSV folder,label: which class each folder of PHOTOS is; empty: none."),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="With MODEL PHOTOS: also write the result as JSON.")] = None,
+) -> None:
+    """Score run folders side by side and write their reports; or a model on photos that it was not made from."""
+    scoring, terminal = _stages("scoring")
+    if targets[0] == Path("default") or (targets[0] / "spectraderm.json").is_file():
+        if len(targets) != 2:
+            raise SpectraDermError("a model is evaluated on one folder of photos", "Give MODEL PHOTOS")
+        from spectraderm.evaluation.external import evaluate_outside  # noqa: PLC0415
+
+        model = None if targets[0] == Path("default") else targets[0]
+        with terminal.progress() as track:
+            result = evaluate_outside(model, targets[1], label_map, out, track)
+        terminal.say_outside(result)
+        return
+    if label_map or out:
+        raise SpectraDermError("--label-map and --out go with MODEL PHOTOS", "Leave them out for run folders")
+    others = [", ".join(sorted(str(other) for other in targets if other != run)) for run in targets]
+    evaluations = [scoring.evaluate(run, beside=beside) for run, beside in zip(targets, others, strict=True)]
+    terminal.say_scores(targets, evaluations)
+    say("\n".join(f"Report  {run / 'report.html'}" for run in targets) + f"\nNext    spectraderm export {targets[0]}")
+
+
+@app.command()
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="Run folder.")],
+    run_b: Annotated[Path, typer.Argument(help="Another, tested on the same photos.")],
+) -> None:
+    """Which of two runs is better, photo by photo, and whether that is more than noise."""
+    scoring, terminal = _stages("scoring")
+    terminal.say_comparison(run_a, run_b, scoring.compare(run_a, run_b))
+
+
+@app.command()
+def reproduce(
+    run: Run,
+    photos: Annotated[Path | None, typer.Option(help="Where the photos are now; by default where they were.")] = None,
+) -> None:
+    """Train and score a run again from its manifest; exit code 3 where a published number differs."""
+    _, terminal = _stages()
+    from spectraderm.cli.reproduce import reproduce as again  # noqa: PLC0415
+
+    with terminal.progress() as track:
+        lines = again(run, photos, track)
+    for line in lines:
+        say(line)
+    say(f"{len(lines)} values differ" if lines else "Every published number came out the same")
+    if lines:
+        raise typer.Exit(3)
+
+
+@app.command()
+def export(
+    run: Run,
+    out: Annotated[Path | None, typer.Option(help="Model folder; by default RUN/model.")] = None,
+    half: Annotated[bool, typer.Option("--half", help="Store ONNX weights as 16-bit floats.")] = False,
+    onnx_only: Annotated[bool, typer.Option("--onnx-only", help="Leave model.safetensors out.")] = False,
+    notes: Annotated[Path | None, typer.Option(help="Markdown file to put at the end of the model card.")] = None,
+    int8: Int8 = True,
+) -> None:
+    """Write the model folder, after measuring that it gives training's logits."""
+    pipeline, terminal = _stages()
+    with terminal.progress() as track:
+        measured = pipeline.export_model(run, out, half, onnx_only, notes, int8, track)
+    terminal.say_export(measured)
+    terminal.say_stability(out or run / "model")
+    say(f"Model   {out or run / 'model'}")
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder to paint and work in.")] = Path("spectraderm-demo"),
+    data: Annotated[Path | None, typer.Option(help="A folder of your own photos instead of painted ones.")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Paint a small flawed data set, run the whole way on it, and classify photos. Needs no network and no data."""
+    from spectraderm.inference import batch  # noqa: PLC0415
+    from spectraderm.inference.classifier import load_model  # noqa: PLC0415
+
+    pipeline, terminal = _stages()
+    with terminal.progress() as track:
+        result = pipeline.demo(out, data, seed, track)
+    terminal.say_audit(result.run)
+    terminal.say_scores([result.run], [result.evaluation])
+    with stdout() as stream:
+        table = batch.TableWriter(stream, load_model(result.run / "model"), top_k=2)
+        for path, prediction in result.predictions.items():
+            table.write(path, prediction)
+        table.close()
+    say(result.story)
+
+
+app.add_typer(doors.app)
+
+
+def main() -> None:
+    """The console script."""
+    console.run(app)
+
+
+def _stages(name: str = "pipeline") -> tuple[Any, Any]:
+    """The pipeline, or its `scoring`, and how its work is shown; only for commands that need the `train` extra."""
+    try:
+        return import_module(f"spectraderm.{name}"), import_module("spectraderm.cli.tables")
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"what audits and trains ({error.name})", "train") from error

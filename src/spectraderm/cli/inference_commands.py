@@ -1,0 +1,243 @@
+"""The commands that open a door to a trained model: on the terminal, over HTTP, as a page, as a Space."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from spectraderm.cli.console import say, stdout
+from spectraderm.cli.options import Address, Engine, Format, OnEngine, Precision
+from spectraderm.core.errors import MissingExtra, SpectraDermError
+
+app = typer.Typer()
+pages = typer.Typer(no_args_is_help=True, help="Show a run's report, or two models beside each other, in a browser.")
+app.add_typer(pages, name="page")
+
+
+class Target(StrEnum):
+    """What kind of Space is made."""
+
+    gradio = "gradio"
+    static = "static"
+    docker = "docker"
+
+
+Model = Annotated[str, typer.Argument(help="Model folder, Hub id, or `default` for the one that comes along.")]
+Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one of this machine.")]
+Port = Annotated[int, typer.Option(min=0, max=65535)]
+Repo = Annotated[str, typer.Option(help="OWNER/NAME on the Hugging Face Hub.")]
+Private = Annotated[bool, typer.Option("--private", help="Make it visible to its owner only.")]
+
+
+@app.command()
+def predict(
+    photos: Annotated[list[str], typer.Argument(help="Files, folders, globs, or - for a photo on stdin.")],
+    model: Annotated[
+        str | None, typer.Option(help="Model folder or Hub id; by default the one that comes along.")
+    ] = None,
+    format: Annotated[  # noqa: A002
+        Format | None, typer.Option(help="By default a table on a terminal, jsonl into a pipe.")
+    ] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Classes to show per photo, in the table.")] = 3,
+    precision: Annotated[
+        Precision,
+        typer.Option(help="auto: in 8-bit integers where the model has been measured in them, as all doors do."),
+    ] = Precision.auto,
+    out: Annotated[
+        str,
+        typer.Option(
+            help="Folder or address (s3://...) for Parquet parts, for any number of photos; "
+            "the same command goes on where it was stopped. PHOTOS may also be manifests (.csv), "
+            "Parquet files and addresses then."
+        ),
+    ] = "",
+    engine: OnEngine = Engine.local,
+    address: Address = "",
+    workers: Annotated[int, typer.Option(min=0, help="With --out: threads, or Ray's workers. 0: one per core.")] = 0,
+    shard_size: Annotated[int, typer.Option(min=1, help="With --out: photos per part.")] = 512,
+) -> None:
+    """Classify photos. Exit code 1 where some could not be read; the others are done."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: its threads would wait beside the network's
+    if out:
+        if format:
+            raise SpectraDermError("--out writes Parquet", "Leave --format out")
+        _predict_into(out, photos, model, precision, (engine.value, address, workers), shard_size)
+        return
+    if engine != Engine.local or address or workers:
+        raise SpectraDermError("--engine, --address and --workers go with --out", "Give --out DIR")
+    from spectraderm.inference import batch  # noqa: PLC0415
+    from spectraderm.inference.classifier import load_model  # noqa: PLC0415
+
+    classifier = load_model(model, precision=precision.value)
+    failed = 0
+    with stdout() as stream:
+        chosen = format or (Format.table if stream.isatty() else Format.jsonl)
+        writer = batch.writer(chosen.value, stream, classifier, top_k)
+        for path, result in batch.predict(classifier, photos, sys.stdin.buffer):
+            if isinstance(result, SpectraDermError):
+                failed += 1
+                say(f"error: {result}")
+            else:
+                writer.write(path, result)
+        writer.close()
+    if failed:
+        say(f"{failed} of the photos could not be read")
+        raise typer.Exit(1)
+
+
+def _predict_into(
+    out: str, photos: list[str], model: str | None, precision: Precision, engine: tuple[str, str, int], shard_size: int
+) -> None:
+    try:
+        from spectraderm.inference.bulk import job  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"what reads and writes Parquet ({error.name})", "scale") from error
+    from spectraderm.core.bars import progress  # noqa: PLC0415
+    from spectraderm.inference.classifier import read_model  # noqa: PLC0415
+
+    with progress() as track:
+        done = job.predict(read_model(model, precision.value), photos, out, job.Engine(*engine), shard_size, track)
+    told = done.summary
+    rate = f", {done.photos / done.seconds:.1f} photos a second" if done.photos else ", all of it before"
+    counts = f"{told['photos']} photos, {told['predicted']} predicted, {told['unreadable']} unreadable"
+    say(f"Done    {done.where}: {counts}{rate}")
+    if told["unreadable"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def serve(
+    model: Model = "default",
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    workers: Annotated[int, typer.Option(min=0, help="Processes that classify; 0: one per core.")] = 0,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Waiting photos that one process takes at a time, to look at one by one.")
+    ] = 1,
+    queue: Annotated[int, typer.Option(min=0, help="Photos that may wait; past it 429. 0: 16 per process.")] = 0,
+    max_mb: Annotated[int, typer.Option(min=1, max=100, help="Size of a request, in MB.")] = 16,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time that one photo may take.")] = 10,
+    grace: Annotated[int, typer.Option(min=0, help="Seconds to finish what was begun when told to stop.")] = 20,
+    api_key: Annotated[
+        str, typer.Option(envvar="SPECTRADERM_API_KEY", help="Asked of every request but /health and /ready.")
+    ] = "",
+    cors: Annotated[list[str] | None, typer.Option(help="Origin whose pages may ask; may be repeated.")] = None,
+    page: Annotated[bool, typer.Option("--page/--no-page", help="Also serve the web page, at /.")] = True,
+) -> None:
+    """Answer over HTTP: POST /predict, and a web page at /. Stores nothing."""
+    with _installed():
+        from spectraderm.serving.server import ServeOptions, serve  # noqa: PLC0415
+    options = ServeOptions(
+        model=_source(model),
+        host=host,
+        port=port,
+        workers=workers,
+        batch=batch,
+        queue=queue,
+        max_mb=max_mb,
+        seconds=seconds,
+        grace=grace,
+        api_key=api_key,
+        cors=tuple(cors or ()),
+        page=page,
+    )
+    serve(options)
+
+
+@pages.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="Run folder.")], host: Host = "127.0.0.1", port: Port = 8000
+) -> None:
+    """Serve the report of a run, its photos among it."""
+    with _installed():
+        from spectraderm.serving.showing import serve_report  # noqa: PLC0415
+    serve_report(run, host, port)
+
+
+@pages.command()
+def compare(
+    model_a: Model,
+    model_b: Model,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+) -> None:
+    """Show what two models say of one photo."""
+    with _installed():
+        from spectraderm.serving.showing import serve_comparison  # noqa: PLC0415
+    serve_comparison([_source(model_a), _source(model_b)], host, port)
+
+
+@app.command()
+def deploy(
+    model: Model,
+    target: Annotated[Target, typer.Option(help="gradio: a server. static: in the visitor's browser. docker: both.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    title: Annotated[str, typer.Option(help="Of the Space.")] = "SpectraDerm",
+    upload: Annotated[bool, typer.Option("--push", help="Also upload it, as --repo-id.")] = False,
+    repo_id: Repo = "",
+    private: Private = False,
+) -> None:
+    """Write a complete Hugging Face Space folder; upload it only if told to."""
+    from spectraderm.serving.spaces.deploy import deploy as write  # noqa: PLC0415
+    from spectraderm.serving.spaces.push import push_space  # noqa: PLC0415
+
+    if upload != bool(repo_id):
+        raise SpectraDermError("--push and --repo-id go together", "Give both, or neither")
+    write(_source(model), target.value, out, title)
+    say(f"Space   {out}")
+    if upload:
+        say(f"Pushed  {push_space(out, repo_id, target.value, private)}")
+
+
+@app.command()
+def push(
+    model: Annotated[Path, typer.Argument(help="Model folder.")],
+    repo_id: Repo,
+    private: Private = False,
+) -> None:
+    """Upload a model folder to the Hugging Face Hub, whole and in one commit."""
+    from spectraderm.serving.spaces.push import push_model  # noqa: PLC0415
+
+    say(f"Pushed  {push_model(model, repo_id, private)}")
+
+
+@app.command()
+def doctor(
+    json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs and for bug reports.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Don't ask whether the Hub is there.")] = False,
+    training: Annotated[
+        bool, typer.Option("--training", help="Also import what training needs, torch among it: ten seconds.")
+    ] = False,
+) -> None:
+    """Say what works here, what will be used, and what is missing. Exit code 1 where predictions don't work."""
+    from spectraderm.cli.doctor.examine import examine  # noqa: PLC0415
+    from spectraderm.cli.doctor.fact import broken  # noqa: PLC0415
+    from spectraderm.cli.doctor.showing import as_json, show  # noqa: PLC0415
+
+    facts = examine(offline, training)
+    with stdout() as stream:
+        if json:
+            stream.write(as_json(facts))
+        else:
+            show(facts, stream)
+    if broken(facts):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _installed() -> Iterator[None]:
+    """Says which extra is missing where the server can't be imported."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtra(f"the server ({error.name})", "serve") from error
+
+
+def _source(model: str) -> str | None:
+    """What `load_model` calls it. A folder of that name comes first."""
+    return None if model == "default" and not os.path.exists(model) else model  # noqa: PTH110

@@ -1,0 +1,101 @@
+"""What the options of the command line are called, and what they mean."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+class Protocol(StrEnum):
+    """How photos are split."""
+
+    grouped = "grouped"
+    original = "original"
+    deduplicated = "deduplicated"
+
+
+class Sets(StrEnum):
+    """How prediction sets are made."""
+
+    lac = "lac"
+    raps = "raps"
+
+
+class Precision(StrEnum):
+    """What a network computes in."""
+
+    auto = "auto"
+    int8 = "int8"
+    float = "float"
+
+
+class Format(StrEnum):
+    """How predictions are printed."""
+
+    table = "table"
+    jsonl = "jsonl"
+    csv = "csv"
+
+
+class Engine(StrEnum):
+    """What works through many photos."""
+
+    local = "local"
+    ray = "ray"
+
+
+class Device(StrEnum):
+    """Where training runs."""
+
+    auto = "auto"
+    cpu = "cpu"
+
+
+Photos = Annotated[Path, typer.Argument(help="Folder of <split>/<class>/* or <class>/*.")]
+Run = Annotated[Path, typer.Argument(help="Run folder.")]
+Split = Annotated[
+    Protocol,
+    typer.Option(help="grouped: copies never cross. original: the folders as they came, copies and all. "
+                      "deduplicated: the given test folder, training folders without copies of it."),
+]  # fmt: skip
+Folds = Annotated[
+    int,
+    typer.Option(help="grouped: k folds, or 1 for one held-out test set. original: random draws of validation. "
+                      "0: 5 by photo, else 1."),
+]  # fmt: skip
+Seed = Annotated[int, typer.Option(help="Of everything random.")]
+Recipe = Annotated[str, typer.Option(help="discriminant, notebook, finetune, or a TOML file.")]
+Backbone = Annotated[str, typer.Option(help="Hub id, local folder in Hub layout, or open-nsfw-thin (offline).")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")]
+Log = Annotated[str | None, typer.Option(help="Also log to tensorboard or mlflow, into RUN/log.")]
+Crops = Annotated[
+    bool | None,
+    typer.Option("--crops/--no-crops", help="Look for crops and zooms of photos: slow. By default up to 5,000 photos."),
+]
+Int8 = Annotated[
+    bool,
+    typer.Option(
+        "--int8/--no-int8", help="Also make the network in 8-bit integers, and ship it where it is as accurate."
+    ),
+]
+OnEngine = Annotated[
+    Engine, typer.Option("--engine", help="local: this process. ray: Ray, on this machine or a cluster.")
+]
+Address = Annotated[
+    str, typer.Option(help="Of a Ray cluster: auto, or HOST:PORT of its head; by default one is started.")
+]
+Epochs = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
+BatchSize = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
+Lr = Annotated[float | None, typer.Option(help="Learning rate of the head, instead of the recipe's.")]
+Patience = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
+DEFAULT_BACKBONE = "microsoft/resnet-50"
+DEFAULT_RECIPE = "discriminant"
+
+
+def recipe_changes(
+    epochs: int | None, batch_size: int | None, lr: float | None, patience: int | None
+) -> dict[str, Any]:
+    """The settings of a recipe that were given."""
+    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": lr, "patience": patience}
+    return {name: value for name, value in given.items() if value is not None}

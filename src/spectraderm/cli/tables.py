@@ -1,0 +1,234 @@
+"""What a person sees of a run on the terminal: progress, findings, scores. All of it on stderr; data is stdout's."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from spectraderm.core import artifacts
+from spectraderm.core.bars import console as _console
+from spectraderm.core.bars import progress, say
+from spectraderm.data.split import Split
+from spectraderm.images.perturbations import CHANGES
+
+__all__ = [
+    "progress",
+    "say",
+    "say_audit",
+    "say_calibration",
+    "say_comparison",
+    "say_export",
+    "say_outside",
+    "say_scores",
+    "say_split",
+    "say_stability",
+]
+
+
+def say_audit(run: Path) -> None:
+    """What an audit found, worst first."""
+    facts = artifacts.read_json(run / artifacts.AUDIT, "Run `spectraderm audit` first")
+    say(f"\n{facts['photos']} photos of {len(facts['classes'])} classes, {facts['photo_groups']} photo groups")
+    leakage = facts["leakage"]
+    if leakage["test_photos_with_copy_in_train"]:
+        say(
+            f"LEAK  {leakage['test_photos_with_copy_in_train']} of {leakage['test_photos']} test photos "
+            f"({100 * leakage['share']:.1f} %) are copies of training photos"
+        )
+    if leakage["test_photos_with_crop_in_train"]:
+        say(
+            f"LEAK  {leakage['test_photos_with_crop_in_train']} more are crops or slight turns of training photos: "
+            f"{100 * leakage['share_with_crops']:.1f} % in all"
+        )
+    conflicts = facts["label_conflicts"] + facts["label_conflicts_by_crop"]
+    if conflicts:
+        by_crop = facts["label_conflicts_by_crop"]
+        told = f", {by_crop} of them told by a crop" if by_crop else ""
+        say(f"LABEL {conflicts} photo{'s' if conflicts > 1 else ''} filed under more than one class{told}")
+    if facts.get("shortcuts"):
+        _say_shortcuts(facts["shortcuts"], {label: own["display_name"] for label, own in facts["classes"].items()})
+    table = Table("finding", "severity", "count", "what to do", box=None, pad_edge=False)
+    for finding in facts["findings"]:
+        if not finding["id"].startswith("shortcut_"):  # in the other table
+            cells = (finding["id"].replace("_", " "), finding["severity"], str(finding["count"]), finding["remedy"])
+            table.add_row(*(Text(cell) for cell in cells))
+    if table.row_count:
+        _console.print(table, soft_wrap=False)
+
+
+def _say_shortcuts(shortcuts: Sequence[dict[str, Any]], display: dict[str, str]) -> None:
+    """What tells the class without the disease, the best first; each is a way for a model to be right for no reason."""
+    table = Table("shortcut", "balanced accuracy", "gives away", box=None, pad_edge=False)
+    table.title, table.title_justify = f"Told without the disease; chance {100 * shortcuts[0]['chance']:.1f} %", "left"
+    for own in sorted(shortcuts, key=lambda own: -own["low"]):
+        score = f"{100 * own['balanced_accuracy']:.1f} ({100 * own['low']:.1f}–{100 * own['high']:.1f})"
+        classes = ", ".join(display[label] for label in own["gives_away"])
+        table.add_row(*(Text(cell) for cell in (own["name"].replace("_", " "), score, classes)))
+    _console.print(table, soft_wrap=False)
+
+
+def say_split(made: Split) -> None:
+    """How many trainings a split asks for; of a single one, how many files are on each side."""
+    count = f"{len(made.folds)} training{'s' if len(made.folds) > 1 else ''}"
+    sides = Counter(made.folds[0].splits.values()) if len(made.folds) == 1 else {}
+    say(f"{made.protocol}: {', '.join([count, *(f'{side} {files}' for side, files in sorted(sides.items()))])}")
+
+
+def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> None:
+    """Every protocol of one or several runs beside what needs no model, and which number to believe."""
+    for run, evaluation in zip(runs, evaluations, strict=True):
+        table = Table("tested on", "accuracy", "each group once", "balanced", box=None, pad_edge=False)
+        say("")
+        table.title = f"{escape(run.name)}: {escape(evaluation['recipe'])}; in %, 95 % intervals over photo groups"
+        table.title_justify = "left"
+        for row in evaluation["protocols"]:
+            _add_protocol(table, row)
+        _console.print(table, soft_wrap=False)
+        for row in evaluation["protocols"]:
+            counts = f"{row['n_photos']} files, {row['n_groups']} photo groups"
+            say(f"{'>' if row['believe'] else ' '} {_short(row['name'])} ({counts}): {row['words']}")
+        _say_trust(evaluation)
+        for what, over in evaluation.get("over_folds", {}).items():
+            kind = "draws" if evaluation["protocol"] == "original" else "folds"
+            say(
+                f"{what.replace('_', ' ')} over {over['n']} {kind}: mean {100 * over['mean']:.2f} %, "
+                f"range {100 * over['low']:.2f} to {100 * over['high']:.2f} %"
+            )
+
+
+def _add_protocol(table: Table, row: dict[str, Any]) -> None:
+    style = "bold" if row["believe"] else "dim" if row["leaked"] else ""
+    cells = [_score(row[metric]) for metric in ("accuracy", "group_accuracy", "balanced_accuracy")]
+    name = f"{'> ' if row['believe'] else '  '}{_short(row['name'])}"
+    table.add_row(Text(name, no_wrap=True), *cells, style=style)
+    for baseline, scores in row.get("baselines", {}).items():
+        values = [
+            f"{100 * scores[metric]['value']:.1f}" for metric in ("accuracy", "group_accuracy", "balanced_accuracy")
+        ]
+        table.add_row(f"    {baseline.replace('_', ' ')}", *values, style="dim")
+
+
+def _short(protocol: str) -> str:
+    """A protocol's name that fits into a column."""
+    names = {"original": "folders as given", "without-copies": "less the copies", "grouped": "by photo"}
+    return names.get(protocol, protocol.removeprefix("outside:"))
+
+
+def _say_trust(evaluation: dict[str, Any]) -> None:
+    """Calibration and verdicts, in two lines."""
+    calibration, test = evaluation["calibration"], evaluation["splits"]["test"]
+    shipped = calibration["sets"][calibration["shipped"]]["by_group"]
+    say(
+        f"Calibration: ECE {_score(test['ece'])} (before: {_score(calibration['ece_before'])}); sets at "
+        f"{100 * calibration['coverage']:.0f} % hold the truth {_score(shipped['coverage'])}, "
+        f"{shipped['mean_size']['value']:.2f} classes on average"
+    )
+    told = []
+    for name, own in evaluation["refusals"].items():
+        right = f", right {100 * own['accuracy']['value']:.1f}" if own["accuracy"] else ""
+        told.append(f"{name.replace('_', ' ')} {100 * own['value']:.1f}{right}")
+    say(f"Verdicts: {'; '.join(told)}")
+
+
+def say_calibration(found: dict[str, Any]) -> None:
+    """The settings that were found, and on what."""
+    say(
+        f"Temperature {found['temperature']:.2f}, found on {found['n_photos']} photos of {found['n_groups']} photo "
+        f"groups ({found['fitted_on'].replace('_', ' ')})"
+    )
+    never = "never: too few photos to promise it, or too often wrong"
+    sure = f"from a probability of {100 * found['sure_at']:.1f} %" if found["sure_at"] <= 1 else never
+    say(f"`predicted` {sure}; promised {100 * found['promised_accuracy']:g} % right")
+    kept = f"{100 * found['novelty_kept']:.0f} % of these photos lie below it"
+    say(f"`out_of_scope` above a novelty of {found['novelty_threshold']:.3f}: {kept}")
+
+
+def say_export(measured: dict[str, Any]) -> None:
+    """How near the exported model comes to training's logits, and the quantised one to it."""
+    parity, int8 = measured["parity"], measured["int8"]
+    say(
+        f"Parity on {parity['photos']} photos: largest difference of a logit {parity['max_logit_difference']:.2g} "
+        f"(bound {parity['bound']:g}), changed first guesses {parity['changed_top1']}"
+    )
+    if int8:
+        points = {name: _points(value) for name, value in int8["accuracy_difference"].items()}
+        say(
+            f"In 8-bit integers, on {int8['photos']} held-out photos: accuracy {points['value']} points "
+            f"({points['low']} to {points['high']}), changed first guesses {100 * int8['changed_top1']:.1f} %; "
+            + ("shipped" if int8["shipped"] else "not shipped, for it costs too much")
+        )
+
+
+def _points(value: float | None) -> str:
+    return "?" if value is None else f"{100 * value:+.2f}"
+
+
+def say_stability(model: Path) -> None:
+    """How often a model folder's model says something else of held-out photos that were changed."""
+    stability = artifacts.read_json(model / artifacts.FACTS, "Run `spectraderm export` first")["stability"]
+    told = [f"{name} {100 * stability[name]['changed']['value']:.1f} %" for name in CHANGES if name in stability]
+    if told:
+        say(f"Stability on {stability['photos']} held-out photos: first guess changes: {', '.join(told)}")
+
+
+def say_outside(result: dict[str, Any]) -> None:
+    """What a model made of another folder."""
+    counts = f"{result['n_photos']} photos, {result['n_groups']} photo groups"
+    say(f"\n{result['name']}: {counts}, model {result['model_id']}")
+    if result["in_training"]:
+        share = 100 * result["in_training"] / result["n_photos"]
+        trained = f"{result['in_training']} of them, or on copies of them ({share:.1f} %)"
+        say(f"CONTAMINATED  the model was trained on {trained}; they are left out below")
+    else:
+        say("It was trained on none of them, nor on copies of them")
+    if result["unreadable"]:
+        say(f"{len(result['unreadable'])} could not be read; first: {result['unreadable'][0]}")
+    if "scores" in result:
+        named = ("accuracy", "group_accuracy", "balanced_accuracy", "ece")
+        say("; ".join(f"{name.replace('_', ' ')} {_score(result['scores'][name])}" for name in named))
+        for name, own in result["refusals"].items():
+            right = f", right {_score(own['accuracy'])}" if own["accuracy"] else ""
+            say(f"  {name.replace('_', ' ')} {_score(own)}{right}")
+    if "strangers" in result:
+        own = result["strangers"]
+        say(f"Of none of its classes: refused {_score(own['refused'])}, refused or unsure {_score(own['flagged'])}")
+    if "of_the_run" in result and "novelty_detection" not in result:
+        say(f"Not kept as photos from elsewhere: {result['of_the_run']} of them are photos of the run itself")
+    if "novelty_detection" in result:
+        auroc = _score(result["novelty_detection"]["auroc"])
+        say(f"Novelty tells them from the run's own photos with an AUROC of {auroc}")
+
+
+def say_comparison(run_a: Path, run_b: Path, found: dict[str, Any]) -> None:
+    """Differences with their intervals, and in a sentence what they mean."""
+    names = {"a": run_a.name, "b": run_b.name, "neither": "neither: noise"}
+    heads = (escape(names["a"]), escape(names["b"]))
+    table = Table("", *heads, "difference (95 %)", "better", box=None, pad_edge=False)
+    for metric in ("accuracy", "group_accuracy", "balanced_accuracy", "macro_f1", "auroc", "log_loss", "brier", "ece"):
+        own = found[metric]
+        if own["difference"] is None:
+            continue
+        scale, digits = (1, 3) if metric == "log_loss" else (100, 1)
+        a, b, difference, low, high = (scale * own[key] for key in ("a", "b", "difference", "low", "high"))
+        shown = f"{difference:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
+        cells = (metric.replace("_", " "), f"{a:.{digits}f}", f"{b:.{digits}f}", shown, names[own["better"]])
+        table.add_row(*(Text(cell) for cell in cells))
+    _console.print(table, soft_wrap=False)
+    right = found["right"]
+    say(
+        f"{found['n_photos']} photos, {found['n_groups']} photo groups. Only {run_a.name} is right on "
+        f"{right['only_a']}, only {run_b.name} on {right['only_b']}; sign test over groups p = {right['p_value']:.3f}"
+    )
+    say("Both ledgers note it: photos that were used to choose a model flatter the one chosen.")
+
+
+def _score(metric: dict[str, Any]) -> str:
+    if metric["value"] is None:
+        return "–"
+    if metric["low"] is None or metric["low"] == metric["high"]:
+        return f"{100 * metric['value']:.1f}"
+    return f"{100 * metric['value']:.1f} ({100 * metric['low']:.1f}–{100 * metric['high']:.1f})"

@@ -1,0 +1,1 @@
+"""What everything else stands on: errors, files, locks, the run folder, progress. Knows nothing of photos."""

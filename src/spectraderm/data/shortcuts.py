@@ -1,0 +1,194 @@
+"""How well the things that are not the disease tell the class: the file, the colour cast, the background.
+
+A model that finds a class by these scores well here and fails elsewhere (Geirhos et al. 2020, "Shortcut learning in
+deep neural networks"). Knows nothing of folders or models; what is said here of a data set is measured across photos.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.model_selection import StratifiedGroupKFold
+
+from spectraderm.core.binomial import least_share
+from spectraderm.images.preprocessing import FORMATS
+
+NAMES = (
+    "file_size",
+    "format",
+    "dimensions",
+    "jpeg_quality",
+    "metadata",
+    "mean_colour",
+    "border",
+    "pixels_8x8",
+)
+MAX_GROUPS = 5_000
+"""Of more photo groups, so many are drawn."""
+GIVEN_AWAY = 0.9
+"""The recall and the precision from which a class is given away."""
+
+Features = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+Reals = npt.NDArray[np.float64]
+
+_TREES = 100
+_RESAMPLES = 1000
+_FRAME = 40  # pixels a side, of which 4 are the outer tenth
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """How well one thing tells the class, out of fold, each photo group counting once.
+
+    Attributes:
+        name: one of `NAMES`.
+        balanced_accuracy: mean recall over the classes; `low` and `high` bound its 95 % interval.
+        chance: what guessing gives: one over the number of classes.
+        gives_away: labels that this alone finds with a recall and a precision of `GIVEN_AWAY` or more.
+    """
+
+    name: str
+    balanced_accuracy: float
+    low: float
+    high: float
+    chance: float
+    gives_away: tuple[int, ...]
+
+
+def glimpse(image: Image.Image) -> dict[str, Features]:
+    """What an upright RGB photo shows at a glance, in 0..255.
+
+    `mean_colour` [3]; `border` [24], mean and deviation of the colours in the outer tenth at the top, bottom, left and
+    right; `pixels_8x8` [192], the photo in 8 x 8 pixels.
+    """
+    frame = np.asarray(image.resize((_FRAME, _FRAME), Image.Resampling.BOX, reducing_gap=2.0), np.float32)
+    width = _FRAME // 10
+    sides = [frame[:width], frame[-width:], frame[:, :width], frame[:, -width:]]
+    return {
+        "mean_colour": frame.mean((0, 1)),
+        "border": np.concatenate([part for side in sides for part in (side.mean((0, 1)), side.std((0, 1)))]),
+        "pixels_8x8": frame.reshape(8, _FRAME // 8, 8, _FRAME // 8, 3).mean((1, 3)).ravel(),
+    }
+
+
+def file_facts(size: int, kind: str, width: int, height: int, jpeg_quality: int) -> dict[str, Features]:
+    """What is known of a photo without looking at it: of `size` bytes, `kind` being its format."""
+    facts = {
+        "file_size": (size,),
+        "format": [kind == name for name in FORMATS],
+        "dimensions": (width, height, width * height, width / height),
+        "jpeg_quality": (jpeg_quality,),
+    }
+    parts = {name: np.array(values, np.float32) for name, values in facts.items()}
+    return parts | {"metadata": np.concatenate(list(parts.values()))}
+
+
+def measure(
+    features: Mapping[str, Features], labels: Integers, groups: Integers, seed: int = 0, folds: int = 5
+) -> list[Shortcut]:
+    """Guess the class from each of the features, cross-validated over photo groups.
+
+    Classes of a single photo group can't be measured and are left out; with fewer than two others there is nothing to
+    tell apart, and the list is empty.
+
+    Args:
+        features: by name `float32[n, d]`, as `glimpse` and `file_facts` give them, one row per file.
+        labels: `int64[n]`.
+        groups: `int64[n]`, which files show the same photo.
+        seed: draws the folds, the trees and the resamples.
+        folds: how many at most.
+    """
+    rows = _measurable(labels, groups, seed)
+    classes, known = np.unique(labels[rows], return_inverse=True)
+    if len(classes) < 2:
+        return []
+    of_group = np.unique(groups[rows], return_inverse=True)[1]
+    weights: Reals = 1 / np.bincount(of_group)[of_group]
+    parts = list(_folds(known, of_group, seed, folds))
+    found = []
+    for name, values in features.items():
+        guesses = np.empty_like(known)
+        for train, test in parts:
+            chances = guess(values[rows], known, train, test, seed, weights)
+            guesses[test] = chances.argmax(1)
+        found.append(_shortcut(name, classes, known, guesses, of_group, weights, seed))
+    return found
+
+
+def guess(
+    features: Features,
+    labels: Integers,
+    train: Integers,
+    test: Integers,
+    seed: int = 0,
+    weights: Reals | None = None,
+) -> Reals:
+    """Probabilities `float64[m, classes]` of the rows `test`, learnt from the rows `train`, every class counting alike.
+
+    Extremely randomised trees (Geurts et al. 2006): quick, and no feature needs scaling. `classes` is the largest label
+    plus one; those without a training photo get 0.
+    """
+    weight = np.ones(len(train)) if weights is None else weights[train]
+    weight = weight / np.bincount(labels[train], weight)[labels[train]]
+    forest = ExtraTreesClassifier(_TREES, min_samples_leaf=3, random_state=seed, n_jobs=1)
+    forest.fit(features[train], labels[train], weight)
+    probabilities = np.zeros((len(test), int(labels.max()) + 1))
+    if len(test):
+        probabilities[:, forest.classes_] = forest.predict_proba(features[test])
+    return probabilities
+
+
+def _measurable(labels: Integers, groups: Integers, seed: int) -> Integers:
+    """The rows to measure on: of at most `MAX_GROUPS` photo groups, in classes of two groups or more."""
+    unique = np.unique(groups)
+    if len(unique) > MAX_GROUPS:
+        unique = np.random.default_rng(seed).choice(unique, MAX_GROUPS, replace=False)
+    rows = np.flatnonzero(np.isin(groups, unique))
+    pairs = np.unique(np.stack([labels[rows], groups[rows]]), axis=1)
+    classes, count = np.unique(pairs[0], return_counts=True)
+    return rows[np.isin(labels[rows], classes[count > 1])]
+
+
+def _folds(labels: Integers, groups: Integers, seed: int, folds: int) -> Iterator[tuple[Integers, Integers]]:
+    count = min(folds, int(groups.max()) + 1, int(np.bincount(labels).max()))
+    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # some folds then test without that class
+        yield from splitter.split(labels, labels, groups)
+
+
+def _shortcut(
+    name: str, classes: Integers, labels: Integers, guesses: Integers, groups: Integers, weights: Reals, seed: int
+) -> Shortcut:
+    matrix = np.zeros((len(classes), len(classes)))
+    np.add.at(matrix, (labels, guesses), weights)
+    hits, there, named = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
+    away = (hits >= GIVEN_AWAY * there) & (hits >= GIVEN_AWAY * named)
+    low, high = np.percentile(_resampled(labels, labels == guesses, groups, weights, seed), (2.5, 97.5))
+    far = least_share(len(np.unique(groups)))
+    if (labels == guesses).all():
+        low = far
+    if (labels != guesses).all():
+        high = 1 - far
+    value = float((hits / there).mean())
+    return Shortcut(name, value, float(low), float(high), 1 / len(classes), tuple(classes[away].tolist()))
+
+
+def _resampled(labels: Integers, hit: npt.NDArray[np.bool_], groups: Integers, weights: Reals, seed: int) -> Reals:
+    """Balanced accuracies of photo groups drawn with replacement (Efron & Tibshirani 1993)."""
+    random, count = np.random.default_rng(seed), int(groups.max()) + 1
+    there = np.zeros((count, int(labels.max()) + 1))
+    np.add.at(there, (groups, labels), weights)
+    right = np.zeros_like(there)
+    np.add.at(right, (groups, labels), weights * hit)
+    values = np.empty(_RESAMPLES)
+    for number in range(_RESAMPLES):
+        drawn = np.bincount(random.integers(count, size=count), minlength=count)
+        held = drawn @ there
+        values[number] = ((drawn @ right)[held > 0] / held[held > 0]).mean()
+    return values

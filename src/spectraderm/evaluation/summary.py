@@ -1,0 +1,148 @@
+"""An evaluated run -> what the report and the card both tell of it, still as numbers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from spectraderm.core import artifacts
+from spectraderm.evaluation import formatting as words
+from spectraderm.evaluation import ledger
+from spectraderm.evaluation.bootstrap import MIN_GROUPS
+from spectraderm.inference.calibration import VERDICTS
+
+Facts = dict[str, Any]
+
+_FITTED_ON = {
+    "out_of_fold": "the other folds",
+    "calibration": "the calibration photos",
+    "val": "the validation photos",
+}
+
+
+def tell(run: Path, evaluation: Facts) -> Facts:
+    """Everything that the templates ask for and that needs no photos.
+
+    Raises:
+        RunFolderError: a file of the run lacks or is damaged.
+    """
+    config = artifacts.read_json(run / artifacts.CONFIG, "Run `spectraderm train RUN` first")
+    audit = artifacts.read_json(run / artifacts.AUDIT, "Run `spectraderm audit PHOTOS --out RUN` first")
+    environment = artifacts.read_json(run / artifacts.ENVIRONMENT, "Run `spectraderm train RUN` first")
+    calibration = artifacts.read_json(run / artifacts.CALIBRATION, "Run `spectraderm calibrate RUN` first")
+    believed = believed_row(evaluation)
+    found = outside(run)
+    return {
+        "config": config,
+        "display": config["display_names"],
+        "audit": audit,
+        "environment": environment,
+        "calibration": calibration,
+        "evaluation": evaluation,
+        "believed": believed,
+        "claimed": claimed_row(evaluation, believed),
+        "too_few": believed["n_groups"] < MIN_GROUPS,
+        "verdicts": verdicts(evaluation, calibration),
+        "sets": sets(evaluation, config["display_names"]),
+        "classes": classes(evaluation, config["display_names"]),
+        "strangers": [one for one in found if "strangers" in one],
+        "elsewhere": elsewhere(found, evaluation),
+        "ledger": ledger.summary(run),
+        "fitted_on": _FITTED_ON[evaluation["calibration"]["fitted_on"]],
+        "command": command(evaluation, config),
+        "hub_id": words.hub_id(config["backbone_name"], config["backbone"]),
+        "patients": _patients(run),
+    }
+
+
+def believed_row(evaluation: Facts) -> Facts:
+    """The row of `protocols` with the number to believe; where all of them leak, the run's own, with its `leaked`."""
+    rows: list[Facts] = evaluation["protocols"]
+    own = [row for row in rows if row["name"] == evaluation["protocol"]]
+    return [*(row for row in rows if row["believe"]), *own][0]
+
+
+def claimed_row(evaluation: Facts, believed: Facts) -> Facts | None:
+    """The row that leaks and is not to be believed: what the folders as they came would have claimed."""
+    rows = [row for row in evaluation["protocols"] if row["name"] == "original" and row["leaked"]]
+    return rows[0] if rows and rows[0] is not believed else None
+
+
+def verdicts(evaluation: Facts, calibration: Facts) -> list[Facts]:
+    """Per verdict what it means, how many test photos get it, and how often the guess is right."""
+    sure = f"a probability of at least {words.percent(calibration['sure_at'])}"
+    if calibration["sure_at"] > 1:
+        sure = "sure enough (no probability was, on the held-out photos)"
+    meanings = {
+        "predicted": f"{sure}, one class in the prediction set, and not out of scope",
+        "unsure": "a lower probability, or several classes that fit",
+        "out_of_scope": f"novelty above {calibration['novelty_threshold']:.3f}: unlike every training photo",
+        "unusable_photo": "too small, dark, blurred or empty; no model was asked",
+    }
+    shares = evaluation["refusals"]
+    return [
+        {"name": name, "meaning": meanings[name], "share": shares[name], "accuracy": shares[name]["accuracy"]}
+        for name in VERDICTS
+    ]
+
+
+def sets(evaluation: Facts, display: Mapping[str, str]) -> list[Facts]:
+    """The ways to make prediction sets, each photo group counted once, with the class that is served worst."""
+    rows = []
+    for name, found in evaluation["calibration"]["sets"].items():
+        own = found["by_group"]
+        ranked = [(one["value"], i) for i, one in enumerate(own["per_class"]) if words.known(one["value"])]
+        worst = min(ranked)[1] if ranked else None
+        rows.append(
+            {
+                "title": words.SETS.get(name, name),
+                "shipped": name == evaluation["calibration"]["shipped"],
+                **{key: own[key] for key in ("coverage", "mean_size", "singletons")},
+                "worst": None if worst is None else own["per_class"][worst],
+                "worst_class": "" if worst is None else display[evaluation["labels"][worst]],
+            }
+        )
+    return rows
+
+
+def classes(evaluation: Facts, display: Mapping[str, str]) -> list[Facts]:
+    """The rows of `per_class`, with the coverage of the shipped prediction sets."""
+    calibration = evaluation["calibration"]
+    covered = calibration["sets"][calibration["shipped"]]["by_group"]["per_class"]
+    return [
+        {**row, "name": display[row["label"]], "coverage": own, "too_few": row["n_groups"] < MIN_GROUPS}
+        for row, own in zip(evaluation["per_class"], covered, strict=True)
+    ]
+
+
+def outside(run: Path) -> list[Facts]:
+    """What `evaluate MODEL PHOTOS` found on other folders, in order of name."""
+    paths = sorted((run / artifacts.OUTSIDE).glob("*.json"))
+    return [artifacts.read_json(path, "Delete it, and evaluate on those photos again") for path in paths]
+
+
+def elsewhere(found: list[Facts], evaluation: Facts) -> list[Facts]:
+    """Photos from elsewhere of classes that the model knows: their scores, and how much lower they are than here."""
+    honest = [row for row in evaluation["protocols"] if not row["name"].startswith("outside:") and not row["leaked"]]
+    here = honest[-1]["group_accuracy"]["value"] if honest else None
+    rows = []
+    for one in found:
+        if one.get("scores"):
+            there = one["scores"]["group_accuracy"]["value"]
+            both = words.known(there) and words.known(here)
+            rows.append({**one, "difference": there - here if both else None})
+    return rows
+
+
+def command(evaluation: Facts, config: Facts) -> str:
+    """What makes such a run, without the places of a machine."""
+    return (
+        f"spectraderm run PHOTOS --recipe {evaluation['recipe']} --split {evaluation['protocol']} "
+        f"--folds {evaluation['folds_asked']} --backbone {words.pathless(config['backbone_name'])} "
+        f"--seed {evaluation['seed']}"
+    )
+
+
+def _patients(run: Path) -> bool:
+    """Whether the manifest tells the patients apart; then no patient is on two sides of a split by photo."""
+    rows = artifacts.read_csv(run / artifacts.MANIFEST, ("path",), "Run `spectraderm audit PHOTOS --out RUN` first")
+    return any(row.get("patient") for row in rows)

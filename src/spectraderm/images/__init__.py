@@ -1,0 +1,1 @@
+"""One photo: from its bytes to upright pixels, model input, quality and hash. Knows nothing of data sets or models."""

@@ -1,0 +1,115 @@
+"""A decoded image of any kind -> 8-bit RGB, and upright. What Pillow converts wrongly is converted here.
+
+Large photos are converted in bands of rows, so that they need little memory beside their own.
+"""
+
+import io
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageCms
+
+from spectraderm.core.errors import UnreadablePhoto
+from spectraderm.images import headers
+
+BACKGROUND = (255, 255, 255)
+"""Transparent pixels are laid over this colour (white)."""
+
+_ORIENTATION_TAG = 0x0112
+_ORIENTED = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
+_MAX_PROFILE = 8_000_000
+_BAND = 256  # rows that are converted at a time, so that a large photo needs little memory beside its own
+
+
+def to_rgb(image: Image.Image, name: str = "photo") -> Image.Image:
+    """Convert any Pillow image to 8-bit RGB: 16 bit scaled, alpha laid over `BACKGROUND`, profiles to sRGB.
+
+    A new image without metadata.
+    """
+    if image.mode in ("F", "I"):
+        low, high = (float(value) for value in image.getextrema())  # type: ignore[arg-type]
+        if image.mode == "F" or low < 0 or high > 65535:
+            raise UnreadablePhoto(f"{name}: 32-bit pixel values have no agreed scale", "Save it as 8 or 16 bit")
+    plain = _to_plain(image.crop((0, 0, 1, 1)))
+    transform = _to_srgb(image.info.get("icc_profile"), plain.mode)
+    if image.mode == "RGB" and transform is None and not image.has_transparency_data:
+        result = image.copy()
+        result.info = {}
+        return result
+    result = Image.new("RGB", image.size)
+    for top in range(0, image.height, _BAND):
+        band = _to_plain(image.crop((0, top, image.width, min(top + _BAND, image.height))))
+        if transform is not None:
+            band = ImageCms.applyTransform(band, transform) or band
+        result.paste(band.convert("RGB"), (0, top))
+    return result
+
+
+def _to_plain(image: Image.Image) -> Image.Image:
+    """8 bit without alpha or palette, in a mode that colour profiles know."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        whole = Image.alpha_composite(Image.new("RGBA", layer.size, (*BACKGROUND, 255)), layer)
+        return whole.convert("L" if image.mode in ("L", "LA") else "RGB")
+    return image.convert("RGB") if image.mode == "P" else image
+
+
+def _to_srgb(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """What turns pixels of a profile into sRGB; None where they are, and where a broken profile says nothing."""
+    if not profile or len(profile) > _MAX_PROFILE or mode not in ("RGB", "CMYK", "L"):
+        return None
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if mode == "RGB" and "srgb" in ImageCms.getProfileDescription(source).lower():
+            return None
+        return ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
+        return None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Turn by the EXIF orientation; a broken tag is ignored. The result has none, so that twice never turns twice."""
+    image.load()
+    result = turned(image.copy(), orientation(image, "the image"))
+    result.info = {key: value for key, value in result.info.items() if key not in _ORIENTED}
+    return result
+
+
+def orientation(image: Image.Image, name: str) -> int:
+    """Its EXIF orientation, 1 to 8. Read after decoding: Pillow turns TIFF by itself, and PNG may have EXIF at its end.
+
+    Raises:
+        UnreadablePhoto: EXIF whose tags hold more than its bytes.
+    """
+    headers.check_directory(_exif(image.info).removeprefix(b"Exif\0\0"), name)
+    try:
+        found = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # damaged EXIF raises struct, value, syntax and other errors
+        return 1
+    return found if isinstance(found, int) else 1
+
+
+def _exif(info: dict[str | tuple[int, int], Any]) -> bytes:
+    """EXIF as Pillow is about to read it; some PNGs have it in hexadecimal digits."""
+    try:
+        found = info.get("exif") or bytes.fromhex("".join(info["Raw profile type exif"].split("\n")[3:]))
+    except (KeyError, ValueError, AttributeError):
+        return b""
+    return found if isinstance(found, bytes) else b""
+
+
+def turned(image: Image.Image, orientation: int) -> Image.Image:
+    """Turn by an EXIF orientation; 1 and what is none leave the image as it is."""
+    turns = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_270,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_90,
+    }
+    turn = turns.get(orientation)
+    return image if turn is None else image.transpose(turn)

@@ -1,0 +1,28 @@
+"""A photo -> a small JPEG as a data URL, for pages that must stand alone. Nothing but pixels goes along."""
+
+import base64
+import io
+
+from PIL import Image
+
+from spectraderm.images.preprocessing import decode
+
+
+def data_url(photo: bytes | Image.Image, side: int) -> str:
+    """A thumbnail no longer than `side` pixels, as `data:image/jpeg;base64,...`, without any metadata.
+
+    Args:
+        photo: an upright RGB image, or the bytes of a photo file.
+        side: of the square that the thumbnail fits into; a photo that fits already is not enlarged.
+
+    Raises:
+        UnreadablePhoto: the bytes are not a photo that can be decoded.
+    """
+    image = decode(photo).image if isinstance(photo, bytes) else photo
+    scale = min(1.0, side / max(image.size))
+    width, height = (max(1, round(scale * length)) for length in image.size)
+    small = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    small.info.clear()  # Pillow would copy a comment
+    stream = io.BytesIO()
+    small.save(stream, "JPEG", quality=80)
+    return f"data:image/jpeg;base64,{base64.b64encode(stream.getvalue()).decode()}"

@@ -1,0 +1,1 @@
+"""From a model folder and a photo to a `Prediction`, by one chain. Never torch."""

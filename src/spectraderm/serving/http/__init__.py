@@ -1,1 +1,0 @@
-"""Predictions over HTTP: what is asked, what it may cost, and the processes that answer."""

@@ -1,0 +1,181 @@
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import encode, paint
+from console import START, call, start
+from handmade import LABELS, write_model
+
+from spectraderm.inference.calibration import VERDICTS
+
+COMMANDS = (
+    *("run", "audit", "split", "train", "calibrate", "evaluate", "compare", "reproduce", "export", "predict", "demo"),
+    *("serve", "page", "deploy", "push"),
+)
+FIELDS = {
+    *("path", "verdict", "reason", "label", "display_name", "probability", "probabilities", "prediction_set"),
+    *("coverage", "novelty", "in_training", "heatmap", "model_id"),
+}
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("m") / "model")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("f/a.jpg", "f/sub/b.png", "f/[red]x[/red].jpg", "a[1].jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(encode(paint(len(name)), "PNG" if name.endswith("png") else "JPEG"))
+    return tmp_path
+
+
+def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
+    heavy = (
+        "numpy",
+        "PIL",
+        "onnxruntime",
+        "torch",
+        "transformers",
+        "pydantic",
+        "sklearn",
+        "matplotlib",
+        "jinja2",
+        "fastapi",
+        "gradio",
+    )
+    end = f"import sys, atexit; atexit.register(lambda: print([n for n in {heavy!r} if n in sys.modules]))\n"
+    command = [sys.executable, "-c", end + START[-1], "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert all(f" {command} " in done.stdout for command in COMMANDS)
+    assert "Not a medical device" in done.stdout
+    for name in COMMANDS:
+        assert "Usage" in call(name, "--help").out
+
+
+def test_all_good_is_0_with_data_on_stdout_alone(here: Path, model: Path) -> None:
+    done = call("predict", "f", "a[1].jpg", "--model", model)
+    assert (done.code, done.err) == (0, "")
+    records = [json.loads(line) for line in done.out.splitlines()]
+    assert [record["path"] for record in records] == ["f/[red]x[/red].jpg", "f/a.jpg", "f/sub/b.png", "a[1].jpg"]
+    assert all(record.keys() == FIELDS for record in records)
+    assert all(record["verdict"] in VERDICTS and record["reason"] for record in records)
+
+
+def test_bad_files_are_reported_each_and_the_others_done(here: Path, model: Path) -> None:
+    (here / "f/bad.jpg").write_bytes(b"no photo")
+    done = call("predict", "f/*.jpg", "gone.jpg", "-", "--model", model, "--format", "csv", stdin=encode(paint(1)))
+    assert done.code == 1
+    rows = list(csv.DictReader(io.StringIO(done.out)))
+    assert [row["path"] for row in rows] == ["f/a.jpg", "-"]
+    columns = FIELDS - {"probabilities", "heatmap"} | {f"probability:{label}" for label in LABELS}
+    assert all(row.keys() == columns for row in rows)
+    bad, gone, total = done.err.splitlines()
+    assert bad.startswith("error: f/bad.jpg: ")
+    assert gone.startswith("error: gone.jpg: ")
+    assert total.startswith("2 ")
+
+
+def test_nothing_to_predict_is_1(here: Path, model: Path) -> None:
+    (here / "empty").mkdir()
+    done = call("predict", "empty", "--model", model)
+    assert (done.code, done.out) == (1, "")
+    assert "empty holds no photos" in done.err
+
+
+def test_an_unusable_photo_is_an_answer_and_no_failure(here: Path, model: Path) -> None:
+    """The model was not asked: there is no class, and the reason says what to do."""
+    (here / "night.jpg").write_bytes(encode(paint(1, (200, 200)).point([level // 30 for level in range(256)] * 3)))
+    done = call("predict", "night.jpg", "--model", model)
+    assert (done.code, done.err) == (0, "")
+    answer = json.loads(done.out)
+    assert (answer["verdict"], answer["label"], answer["prediction_set"]) == ("unusable_photo", None, [])
+    assert "too dark" in answer["reason"]
+
+
+def test_a_paragraph_for_people(here: Path, model: Path) -> None:
+    done = call("predict", "f", "--model", model, "--format", "table", "--top-k", 99)
+    assert (done.code, done.err) == (0, "")
+    *paragraphs, note = done.out.strip().split("\n\n")
+    assert [text.splitlines()[0] for text in paragraphs] == ["f/[red]x[/red].jpg", "f/a.jpg", "f/sub/b.png"]
+    verdicts = tuple(verdict.replace("_", " ") for verdict in VERDICTS)
+    assert all(text.splitlines()[1].strip().startswith(verdicts) for text in paragraphs)
+    assert all(len(text.splitlines()) >= 3 for text in paragraphs)  # and why
+    assert "Not a diagnosis" in note
+
+
+def test_a_terminal_gets_paragraphs(here: Path, model: Path) -> None:
+    ours, theirs = os.openpty()
+    process = start("predict", "f/a.jpg", "--model", model, stdout=theirs)
+    assert process.wait(60) == 0
+    os.close(theirs)
+    assert b"Not a diagnosis" in os.read(ours, 100_000)
+    os.close(ours)
+
+
+def test_file_names_that_are_no_text_survive(here: Path, model: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    (here / name).write_bytes((here / "a[1].jpg").read_bytes())
+    assert json.loads(call("predict", name, "--model", model).out)["path"] == name
+    for kind, shown in (("csv", r"caf\udce9.jpg"), ("table", "caf\N{REPLACEMENT CHARACTER}.jpg")):
+        done = call("predict", name, "--model", model, "--format", kind)
+        assert done.code == 0
+        assert shown in done.out
+    assert r"gone\udce9" in call("predict", os.fsdecode(b"gone\xe9"), "--model", model).err
+
+
+@pytest.mark.parametrize("name", ["no/such/model", "nothing", "f", "f/a.jpg", ""])
+def test_an_unknown_model_is_one_line_and_2(name: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda _: (_ for _ in ()).throw(ConnectionError("down")))
+    done = call("predict", "f/a.jpg", "--model", name)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith("error: ")
+    assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [("predict",), ("predict", "f", "--format", "xml"), ("predict", "f", "--top-k", 0)]
+)
+def test_wrong_usage_is_2(arguments: tuple[object, ...]) -> None:
+    assert call(*arguments).code == 2
+
+
+@pytest.mark.parametrize("count", [1, 300])
+def test_a_reader_that_goes_away_is_no_error(count: int, here: Path, model: Path) -> None:
+    process = start("predict", *["a[1].jpg"] * count, "--model", model, stdout=subprocess.PIPE)
+    assert process.stdout
+    process.stdout.close()
+    assert process.communicate(timeout=60)[1] == b""
+    assert process.returncode == 141
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_stdout_that_can_not_be_written_is_an_error(here: Path, model: Path) -> None:
+    with open("/dev/full", "wb") as full:
+        process = start("predict", "a[1].jpg", "--model", model, stdout=full)
+    closed = subprocess.Popen(
+        ["/bin/sh", "-c", '"$@" >&-', "sh", *START, "predict", "a[1].jpg", "--model", model], stderr=subprocess.PIPE
+    )
+    for one in (process, closed):
+        err = one.communicate(timeout=60)[1]
+        assert one.returncode == 2
+        assert err.startswith(b"error: stdout ")
+        assert err.count(b"\n") == 1
+
+
+def test_ctrl_c_ends_quietly(here: Path, model: Path) -> None:
+    process = start("predict", "gone", "-", "--model", model, stdin=subprocess.PIPE)
+    assert process.stderr
+    assert b"gone" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=60)[1].startswith(b"stopped")
+    assert process.returncode == 130

@@ -1,0 +1,98 @@
+import json
+from importlib import resources
+from pathlib import Path
+
+import pytest
+from conftest import write_photos
+from console import call
+from handmade import leaking_run
+
+from spectraderm.core import artifacts
+from spectraderm.data import shortcuts
+from spectraderm.evaluation import ledger
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("audit", "gone", "--out", "run"),
+        ("audit", "flat", "--out", "run"),
+        ("audit", "file", "--out", "run"),
+        ("audit", "two", "--out", "file/x"),
+        ("split", "gone"),
+        ("train", "gone", "--backbone", "open-nsfw-thin"),
+        ("train", "gone", "--recipe", "gone.toml"),
+        ("calibrate", "gone"),
+        ("evaluate", "gone"),
+        ("evaluate", "gone", "two"),
+        ("evaluate", "default", "gone"),
+        ("evaluate", "default"),
+        ("compare", "gone", "two"),
+        ("reproduce", "gone"),
+        ("export", "gone"),
+        ("run", "gone", "--backbone", "./gone-too"),
+        ("demo", "--out", "flat"),
+        ("demo", "--out", "file/x", "--data", "flat"),
+    ],
+)
+def test_stages_that_can_not_work_say_so_in_one_line(
+    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_photos(tmp_path, {"flat": 2, "two/a": 1, "two/b": 1})
+    Path("file").write_text("no folder")
+    done = call(*arguments)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines()[-1].startswith("error: ")
+
+
+def test_two_runs_are_shown_side_by_side(tmp_path: Path) -> None:
+    one, two = leaking_run(tmp_path / "[red]first"), leaking_run(tmp_path / "second")
+    done = call("evaluate", one, two)
+    assert (done.code, done.out) == (0, "")
+    assert 0 < done.err.index("[red]first") < done.err.index("second")
+    assert done.err.count("> less the copies (2 files") == done.err.count("Verdicts: ") == 2
+    shown = [line for line in done.err.splitlines() if line.startswith("  folders as given  33.3 (")]
+    assert len(shown) == 2  # both runs, with their intervals
+    assert all((run / artifacts.REPORT).is_file() for run in (one, two))
+    assert ledger.summary(one)["compared_with"] == [str(two)]
+    assert ledger.summary(two)["compared_with"] == [str(one)]
+
+
+def test_the_stages_one_by_one_are_the_run(
+    photos: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shortcuts, "_TREES", 3)  # most of an audit's time
+    shipped = (resources.files("spectraderm.training") / "recipes" / "notebook.toml").read_text()
+    (tmp_path / "notebook.toml").write_text(f"{shipped}\nimage_size = 64\n")
+    how = ("--recipe", tmp_path / "notebook.toml", "--backbone", tiny, "--epochs", 2, "--device", "cpu")
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    calls: list[tuple[object, ...]] = [
+        ("run", photos, "--out", whole, "--split", "original", "--folds", 2, "--no-crops", *how),
+        ("audit", photos, "--out", parts, "--no-crops"),
+        ("split", parts, "--split", "original", "--folds", 2),
+        ("train", parts, *how),
+        ("calibrate", parts),
+        ("evaluate", parts),
+        ("export", parts),
+    ]
+    for arguments in calls:
+        done = call(*arguments)
+        assert (done.code, done.out) == (0, ""), done.err
+    same = [
+        artifacts.EVALUATION,
+        artifacts.MANIFEST,
+        artifacts.SPLIT,
+        artifacts.CALIBRATION,
+        artifacts.NOVELTY,
+        "folds/final/logits.csv",
+        "model/onnx/model.onnx",
+    ]
+    for name in same:
+        assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
+    assert json.loads((whole / artifacts.EVALUATION).read_text())["recipe"] == "notebook"
+    answer = json.loads(call("predict", photos / "test/b/00.jpg", "--model", parts / "model").out)
+    assert sorted(answer["probabilities"]) == ["A- a", "b", "c"]
+    again = call("run", photos, "--out", whole, "--split", "original", "--folds", 2, *how)
+    assert again.code == 2
+    assert "--resume" in again.err

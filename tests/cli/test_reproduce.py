@@ -1,0 +1,93 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from spectraderm import pipeline
+from spectraderm.cli.reproduce import differences, reproduce
+from spectraderm.core import artifacts
+from spectraderm.core.errors import DatasetError, RunFolderError
+
+
+@pytest.fixture(scope="module")
+def published(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An evaluated run folder that asked for other sets than usual, beside what was found on other photos."""
+    run = tmp_path_factory.mktemp("published") / "run"
+    shutil.copytree(runs["notebook"], run)
+    pipeline.calibrate(run, pipeline.Settings(coverage=0.8, set_method="raps"))
+    scores = pipeline.score(run)["splits"]["test"]
+    outside = {"name": "other", "scores": scores, "in_training": 0}
+    artifacts.write_json(run / artifacts.OUTSIDE / "other.json", outside)
+    pipeline.score(run)
+    return run
+
+
+def state_of(run: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file()}
+
+
+def test_a_run_is_reproduced_and_left_alone(published: Path) -> None:
+    before = state_of(published)
+    assert reproduce(published) == []
+    assert state_of(published) == before
+
+
+def test_a_number_that_was_edited_is_named(published: Path, tmp_path: Path) -> None:
+    shutil.copytree(published, tmp_path / "run")
+    path = tmp_path / "run" / artifacts.EVALUATION
+    content = json.loads(path.read_text())
+    was = content["splits"]["test"]["accuracy"]["value"]
+    content["splits"]["test"]["accuracy"]["value"] = 0.999
+    content["protocols"][0]["words"] = "Believe it."
+    artifacts.write_json(path, content)
+    lines = reproduce(tmp_path / "run")
+    assert len(lines) == 2
+    assert f"splits.test.accuracy.value: 0.999 then, {was} now" in lines
+    assert any(line.startswith("protocols[0].words: Believe it. then") for line in lines)
+
+
+def test_photos_that_moved_are_found_where_they_are_now(published: Path, photos: Path, tmp_path: Path) -> None:
+    shutil.copytree(photos, tmp_path / "moved")
+    assert reproduce(published, tmp_path / "moved") == []
+
+
+def test_photos_that_changed_are_refused(published: Path, photos: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(photos, moved)
+    last = sorted(moved.rglob("*.jpg"))[-1]
+    last.write_bytes(last.read_bytes() + b"\0")
+    with pytest.raises(DatasetError, match=last.name):
+        reproduce(published, moved)
+    with pytest.raises(DatasetError, match="Give the folder that was audited"):
+        reproduce(published, tmp_path)
+
+
+@pytest.mark.parametrize("gone", [artifacts.EVALUATION, artifacts.CALIBRATION, artifacts.SPLIT, artifacts.MEASUREMENTS])
+def test_a_run_that_is_not_whole_says_what_lacks(gone: str, published: Path, tmp_path: Path) -> None:
+    shutil.copytree(published, tmp_path / "run")
+    (tmp_path / "run" / gone).unlink()
+    with pytest.raises(RunFolderError, match=gone):
+        reproduce(tmp_path / "run")
+
+
+def test_another_version_of_the_backbone_is_refused(published: Path, tmp_path: Path) -> None:
+    shutil.copytree(published, tmp_path / "run")
+    path = tmp_path / "run" / artifacts.CONFIG
+    artifacts.write_json(path, json.loads(path.read_text()) | {"backbone": "tiny-resnet@older"})
+    with pytest.raises(RunFolderError, match="was tiny-resnet@older"):
+        reproduce(tmp_path / "run")
+
+
+def test_differences_are_named_by_where_they_are() -> None:
+    before = {"a": [1.0, {"b": 2}], "same": None, "gone": 1, "list": [1, 2], "flag": True}
+    after = {"a": [1.0 + 1e-12, {"b": 3}], "same": None, "new": 4, "list": [1], "flag": False}
+    assert differences(before, after) == [
+        "a[1].b: 2 then, 3 now",
+        "gone: 1 then, None now",
+        "list: [1, 2] then, [1] now",
+        "flag: True then, False now",
+        "new: None then, 4 now",
+    ]
+    assert differences(before, before) == []
+    assert differences({"a": None}, {"a": 0.0}) == ["a: None then, 0.0 now"]

@@ -1,0 +1,305 @@
+import errno
+import hashlib
+import json
+import os
+import signal
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from spectraderm.core import artifacts
+from spectraderm.core import files as writing
+from spectraderm.core.artifacts import FACTS, MODEL_CONFIG, ONNX, PREPROCESSOR, ModelFolder, read_model_folder
+from spectraderm.core.errors import ModelFolderError, RunFolderError, WriteError
+
+FILES = {MODEL_CONFIG: b'{"a": 1}', PREPROCESSOR: b"{}", ONNX: b"onnx bytes", "README.md": b"# card"}
+REMEDY = "Type `spectraderm audit`"
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    artifacts.write_model_folder(tmp_path / "model", FILES, {"labels": ["x", "ü"]})
+    return tmp_path / "model"
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("broken", ["replace", "fsync"])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts.write_bytes(tmp_path / "deep" / "file", b"old")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, broken, fail)
+    with pytest.raises(WriteError, match=r"deep/file can't be written: the disk is full\. Free space"):
+        artifacts.write_bytes(tmp_path / "deep" / "file", b"new")
+    assert everything(tmp_path) == {"deep/file": b"old"}
+
+
+def test_a_write_is_brought_to_the_disk_before_it_gets_its_name_and_its_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    sync, replace = os.fsync, os.replace
+
+    def synced(handle: int) -> None:
+        about = os.fstat(handle)
+        done.append("folder" if stat.S_ISDIR(about.st_mode) else f"file of {about.st_size}")
+        sync(handle)
+
+    def replaced(*names: Path) -> None:
+        done.append("rename")
+        replace(*names)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
+    artifacts.write_bytes(tmp_path / "new" / "file", b"12345")
+    assert done == ["folder", "file of 5", "rename", "folder"]
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [
+        (errno.ENOSPC, r"the disk is full\. Free space on it, then run the same command again"),
+        (errno.EDQUOT, r"your quota of disk space is used up\. Free space"),
+        (errno.EROFS, r"its file system can only be read\. Give a folder elsewhere"),
+        (errno.EACCES, r"you may not write there\. Give yourself the right"),
+        (errno.EIO, r"the disk reports an error\. Look after the disk"),
+        (errno.EMLINK, "Too many links"),
+    ],
+)
+def test_an_error_of_the_system_names_the_file_and_the_remedy(
+    number: int, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    for write in (artifacts.write_bytes, lambda path, data: artifacts.write_folder(path, {"file": data})):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "fsync", fail)
+            with pytest.raises(WriteError, match=f"{tmp_path}/x can't be written: {why}") as caught:
+                write(tmp_path / "x", b"")
+        assert isinstance(caught.value, OSError)
+        assert caught.value.errno == number
+        assert everything(tmp_path) == {}
+
+
+def test_names_that_can_not_be_are_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WriteError, match="its name is too long"):
+        artifacts.write_bytes(tmp_path / ("x" * 300), b"")
+    for place in (tmp_path / "file" / "below", tmp_path / "file" / "below" / "further"):
+        with pytest.raises(WriteError, match=r"is a file, not a folder|is in the way"):
+            artifacts.write_bytes(place, b"")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(WriteError, match="a folder of that name is in the way"):
+        artifacts.write_bytes(tmp_path / "folder", b"")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_name_as_long_as_can_be_is_written(tmp_path: Path) -> None:
+    artifacts.write_bytes(tmp_path / ("x" * 255), b"data")
+    assert everything(tmp_path) == {"x" * 255: b"data"}
+
+
+def test_a_write_replaces_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
+    for content in (b"old", b"new"):
+        artifacts.write_bytes(tmp_path / "file", content)
+    assert everything(tmp_path) == {"file": b"new"}
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+
+
+def test_json_and_csv_come_back(tmp_path: Path) -> None:
+    content = {"b": [1.5, None], "a": "ü\n"}
+    artifacts.write_json(tmp_path / "x.json", content)
+    assert list(artifacts.read_json(tmp_path / "x.json", REMEDY).items()) == list(content.items())
+    rows = [{"a": 'x, "y"\nz', "b": "ü"}, {"a": "", "b": "1"}]
+    artifacts.write_csv(tmp_path / "x.csv", ("a", "b"), rows)
+    assert artifacts.read_csv(tmp_path / "x.csv", ("b", "a"), REMEDY) == rows
+    assert (tmp_path / "x.csv").read_bytes().startswith(b"a,b\n")
+
+
+def test_what_json_and_csv_cannot_hold_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        artifacts.write_json(tmp_path / "x.json", {"a": float("nan")})
+    with pytest.raises(ValueError, match="fields"):
+        artifacts.write_csv(tmp_path / "x.csv", ("a",), [{"a": 1, "b": 2}])
+    assert everything(tmp_path) == {}
+
+
+@pytest.mark.parametrize("data", [None, b"{", b"[1]", b"\xff\xfe", b"[" * 200_000])
+def test_unreadable_json_names_file_and_remedy(data: bytes | None, tmp_path: Path) -> None:
+    if data is not None:
+        (tmp_path / "x.json").write_bytes(data)
+    with pytest.raises(RunFolderError, match=r"x\.json") as caught:
+        artifacts.read_json(tmp_path / "x.json", REMEDY)
+    assert caught.value.remedy == REMEDY
+
+
+@pytest.mark.parametrize(
+    "data", [None, b"", b"a,c\n1,2\n", b"a,b\n\xff,2\n", b"a,b\n1,2\n3\n", b'a,b\n"' + b"x" * 200_000]
+)
+def test_unreadable_csv_names_file_and_remedy(data: bytes | None, tmp_path: Path) -> None:
+    if data is not None:
+        (tmp_path / "x.csv").write_bytes(data)
+    with pytest.raises(RunFolderError, match=r"x\.csv") as caught:
+        artifacts.read_csv(tmp_path / "x.csv", ("a", "b"), REMEDY)
+    assert caught.value.remedy == REMEDY
+
+
+def test_a_model_folder_comes_back(model: Path) -> None:
+    folder = read_model_folder(model)
+    assert (folder.name, folder.files, folder.facts["labels"]) == ("model", FILES, ["x", "ü"])
+    assert folder.json(MODEL_CONFIG) == {"a": 1}
+    assert folder.facts["sha256"] == {name: hashlib.sha256(data).hexdigest() for name, data in FILES.items()}
+    assert [path.name for path in model.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("name", sorted(FILES))
+def test_one_altered_byte_is_refused(name: str, model: Path) -> None:
+    data = bytearray((model / name).read_bytes())
+    data[-1] ^= 1
+    (model / name).write_bytes(data)
+    with pytest.raises(ModelFolderError, match=f"{name} was altered"):
+        read_model_folder(model)
+
+
+@pytest.mark.parametrize("name", [*sorted(FILES), FACTS])
+def test_a_missing_file_is_refused(name: str, model: Path) -> None:
+    (model / name).unlink()
+    with pytest.raises(ModelFolderError, match=name):
+        read_model_folder(model)
+
+
+@pytest.mark.parametrize("needed", [MODEL_CONFIG, PREPROCESSOR, ONNX])
+def test_a_model_folder_without_a_needed_file_is_refused(needed: str, tmp_path: Path) -> None:
+    artifacts.write_model_folder(tmp_path / "m", {k: v for k, v in FILES.items() if k != needed}, {})
+    with pytest.raises(ModelFolderError, match=f"lists no {needed}"):
+        read_model_folder(tmp_path / "m")
+
+
+@pytest.mark.parametrize(
+    "name", ["model.pkl", "model.PT", "pytorch_model.bin", "x.h5", "x.joblib", "a.ckpt", "m.keras"]
+)
+def test_pickles_are_refused_whatever_they_hold(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"anything")
+    with pytest.raises(ModelFolderError, match="can run code"):
+        read_model_folder(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["../secret", "onnx/../../secret", "/etc/hostname"])
+def test_files_outside_the_folder_are_never_read(name: str, model: Path) -> None:
+    (model.parent / "secret").write_bytes(b"secret")
+    facts = json.loads((model / FACTS).read_text())
+    facts["sha256"][name] = artifacts.sha256(b"secret")
+    (model / FACTS).write_text(json.dumps(facts))
+    with pytest.raises(ModelFolderError, match="outside the model folder"):
+        read_model_folder(model)
+
+
+@pytest.mark.parametrize("facts", ["", "[]", "{}", '{"sha256": 3}', '{"sha256": ["a"]}', "[" * 200_000])
+def test_damaged_facts_are_refused(facts: str, model: Path) -> None:
+    (model / FACTS).write_text(facts)
+    with pytest.raises(ModelFolderError, match=f"{FACTS} is damaged"):
+        read_model_folder(model)
+
+
+@pytest.mark.parametrize("data", [b"[]", b"{", b"\xff"])
+def test_damaged_json_in_a_model_folder_is_refused(data: bytes) -> None:
+    with pytest.raises(ModelFolderError, match=r"m/config\.json is"):
+        ModelFolder("m", {MODEL_CONFIG: data}, {}).json(MODEL_CONFIG)
+
+
+def test_a_model_folder_replaces_a_model_folder(model: Path) -> None:
+    artifacts.write_model_folder(model, {**FILES, "README.md": b"newer"}, {})
+    assert read_model_folder(model).files["README.md"] == b"newer"
+    assert [path.name for path in model.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_nothing_but_a_model_folder_is_ever_replaced(kind: str, tmp_path: Path) -> None:
+    if kind == "folder":
+        (tmp_path / "target").mkdir()
+        (tmp_path / "target" / "thesis.txt").write_bytes(b"three years")
+    else:
+        (tmp_path / "target").write_bytes(b"three years")
+    before = everything(tmp_path)
+    with pytest.raises(ModelFolderError, match="is not a model folder"):
+        artifacts.write_model_folder(tmp_path / "target", FILES, {})
+    assert everything(tmp_path) == before
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+
+
+def test_a_failed_export_leaves_the_old_model_folder(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = everything(model)
+    monkeypatch.setattr(artifacts, "sha256", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        artifacts.write_model_folder(model, {**FILES, "README.md": b"newer"}, {})
+    assert everything(model) == before
+    assert [path.name for path in model.parent.iterdir()] == ["model"]
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_folder_that_is_replaced_is_whole_wherever_its_writer_is_killed(
+    at_once: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At every write; without an exchange of names, in two steps, a moment comes when only `sweep` can mend it."""
+    if not at_once:
+        monkeypatch.setattr(writing, "_exchange", lambda *_: False)
+    old, new = {"a": b"old", "deep/b": b"old"}, {"a": b"new", "deep/c": b"new"}
+    target, found, lacked = tmp_path / "target", set(), 0
+    for moment in range(1, 100):
+        artifacts.write_folder(target, old)
+        code = _killed(moment, target, new)
+        lacked += not target.exists()
+        writing.sweep(tmp_path)
+        assert list(tmp_path.iterdir()) == [target]
+        assert everything(target) in (old, new)
+        found.add(tuple(everything(target)))
+        if code == 0:
+            break
+    assert code == 0
+    assert found == {tuple(old), tuple(new)}
+    assert lacked == (0 if at_once else 1)
+
+
+def _killed(moment: int, target: Path, files: dict[str, bytes]) -> int:
+    """Write a folder in a child, which is killed before its `moment`th write."""
+    child = os.fork()
+    if not child:
+        left = [moment]
+
+        def count(event: str, _: object) -> None:
+            if event in ("open", "os.mkdir", "os.rename", "os.rmdir", "os.remove", "ctypes.dlsym"):
+                left[0] -= 1
+                if not left[0]:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        artifacts.write_folder(target, files)
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_write_folder_puts_back_what_a_killed_one_took_away(tmp_path: Path) -> None:
+    around = tmp_path / ".target.abcd1234.partial"
+    artifacts.write_folder(around / "before", {"a": b"old"})
+    writing.sweep(tmp_path)
+    assert everything(tmp_path) == {"target/a": b"old"}
+
+
+def test_what_a_living_writer_has_half_written_is_left_alone(tmp_path: Path) -> None:
+    alive = tmp_path / ".file.abcd1234.partial"
+    with alive.open("wb") as file:
+        assert writing._hold(file.fileno())
+        writing.sweep(tmp_path)
+        assert alive.exists()
+    writing.sweep(tmp_path)
+    assert not alive.exists()

@@ -1,0 +1,509 @@
+import json
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pytest
+from conftest import encode, paint, write_photos
+from PIL import Image
+
+from spectraderm.core import with_ray
+from spectraderm.core.errors import DatasetError, SpectraDermError
+from spectraderm.data import copies, crops, findings, manifest, shortcuts, skin_tone
+from spectraderm.data import measure_cache as blocks
+from spectraderm.data import measurements as measure
+from spectraderm.data.audit import Audit, audit, leaked_test_photos
+from spectraderm.data.shortcuts import Shortcut
+from spectraderm.images import quality
+from spectraderm.images.perceptual_hash import turned_hashes
+
+T = TypeVar("T")
+FOLDERS = {"train_set/a b": 6, "train_set/c": 6, "test_set/a b": 3, "test_set/c": 3}
+TOLD: list[Shortcut] = []
+
+
+@pytest.fixture(autouse=True)
+def _no_forests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shortcuts are measured in their own tests, and take seconds; here they say what a test puts into `TOLD`."""
+    TOLD.clear()
+    monkeypatch.setattr(shortcuts, "measure", lambda *_: TOLD)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """18 distinct photos without a flaw."""
+    for number, path in enumerate(write_photos(tmp_path / "photos", FOLDERS)):
+        photo = paint(number + 1, (150 + number % 3, 130))
+        (tmp_path / "photos" / path).write_bytes(encode(photo, quality=90))
+    return tmp_path / "photos"
+
+
+def copy(root: Path, source: str, target: str, turn: Image.Transpose = Image.Transpose.ROTATE_90) -> None:
+    with Image.open(root / source) as photo:
+        turned = photo.transpose(turn)
+    (root / target).write_bytes(encode(turned, quality=70))
+
+
+def run(root: Path) -> Audit:
+    return audit(root, root.parent / "run", look_for_crops=False)
+
+
+def leaks(result: Audit) -> tuple[object, ...]:
+    names = (
+        "test_photos",
+        "test_photos_with_copy_in_train",
+        "share",
+        "test_photos_with_crop_in_train",
+        "share_with_crops",
+    )
+    assert tuple(result.facts["leakage"]) == names
+    return tuple(result.facts["leakage"].values())
+
+
+def finding(result: Audit, name: str) -> dict[str, Any]:
+    return next((entry for entry in result.facts["findings"] if entry["id"] == name), {"count": 0})
+
+
+def test_clean_photos_have_no_findings(root: Path) -> None:
+    result = run(root)
+    assert result.facts["findings"] == []
+    assert (result.facts["photos"], result.facts["photo_groups"]) == (18, 18)
+    assert leaks(result) == (6, 0, 0.0, 0, 0.0)
+    assert result.facts["classes"]["a b"] == {"display_name": "A b", "photos": 9, "photo_groups": 9}
+    first = result.rows[0]
+    assert (first.path, first.label, first.given_split) == ("test_set/a b/00.jpg", "a b", "test")
+    assert (first.format, first.height, first.bytes) == ("JPEG", 130, (root / first.path).stat().st_size)
+    with Image.open(root / first.path) as photo:
+        assert bytes.fromhex(first.phash) == turned_hashes(photo)[0].tobytes()
+    assert first.jpeg_quality == 90
+
+
+def test_planted_leaks_are_counted_exactly(root: Path) -> None:
+    turns = [*Image.Transpose][:4]
+    for number, turn in enumerate(turns):
+        copy(root, f"train_set/c/{number:02d}.jpg", f"test_set/c/leak{number}.jpg", turn)
+    copy(root, "test_set/c/00.jpg", "test_set/c/twin.jpg")  # a copy within a split is no leak
+    copy(root, "train_set/c/05.jpg", "train_set/c/twin.jpg")
+    result = run(root)
+    assert leaks(result) == (11, 4, 4 / 11, 0, 4 / 11)
+    assert [row.path for row in leaked_test_photos(result.rows)] == [f"test_set/c/leak{n}.jpg" for n in range(4)]
+    assert finding(result, "leakage")["examples"] == [f"test_set/c/leak{n}.jpg" for n in range(4)]
+    assert result.facts["photo_groups"] == 18
+    assert result.facts["classes"]["c"]["photo_groups"] == 9
+
+
+def test_one_photo_in_two_classes_is_a_label_conflict(root: Path) -> None:
+    copy(root, "train_set/c/01.jpg", "train_set/a b/copy.jpg")
+    copy(root, "train_set/c/02.jpg", "test_set/a b/copy.jpg")
+    result = run(root)
+    assert result.facts["label_conflicts"] == 2
+    assert finding(result, "label_conflict")["count"] == 4
+
+
+def test_unreadable_photos_are_findings(root: Path) -> None:
+    (root / "train_set/c/bad.jpg").write_bytes(b"no photo")
+    (root / "test_set/c/cut.jpg").write_bytes((root / "test_set/c/00.jpg").read_bytes()[:300])
+    (root / "test_set/c/gone.jpg").symlink_to("nothing.jpg")
+    result = run(root)
+    paths = ["test_set/c/cut.jpg", "test_set/c/gone.jpg", "train_set/c/bad.jpg"]
+    assert [entry["path"] for entry in result.facts["unreadable"]] == paths
+    assert all(entry["reason"] for entry in result.facts["unreadable"])
+    assert finding(result, "unreadable")["count"] == 3
+    assert len(result.rows) == 18
+
+
+def test_a_class_without_a_readable_photo_is_named_with_its_own_reason(root: Path) -> None:
+    (root / "test_set/a b/bad.jpg").write_bytes(b"other")
+    write_photos(root, {"train_set/w x": 2})
+    for file in (root / "train_set/w x").iterdir():
+        file.write_bytes(b"no photo")
+    with pytest.raises(DatasetError, match=r"class 'w x' can be read\. First: train_set/w x/00\.jpg"):
+        run(root)
+    assert not (root.parent / "run").exists()
+
+
+@pytest.mark.parametrize(("others", "given_away"), [((70, 70), True), ((64, 64), False)])
+def test_a_size_that_only_one_class_has_is_a_finding(others: tuple[int, int], given_away: bool, root: Path) -> None:
+    (root / "train_set/z").mkdir()
+    for number in range(3):
+        (root / f"train_set/z/{number}.png").write_bytes(encode(paint(900 + number, (64, 64)), "PNG"))
+    (root / "train_set/c/odd.png").write_bytes(encode(paint(950, others), "PNG"))
+    found = finding(run(root), "size_gives_class_away")
+    assert found["count"] == (3 if given_away else 0)
+    if given_away:
+        assert "z is always 64x64" in found["remedy"]
+
+
+@pytest.mark.parametrize("column", ["patient", "lesion", "group"])
+def test_metadata_joins_photos(column: str, root: Path) -> None:
+    lines = [f"file_name,{column},source", "train_set/c/00.jpg,7,x", "test_set/c/00.jpg,7,x", "test_set/a b/01.jpg,,x"]
+    (root / "metadata.csv").write_text("\n".join(lines))
+    result = run(root)
+    assert result.facts["photo_groups"] == 17
+    assert result.facts["leakage"]["test_photos_with_copy_in_train"] == 1
+    rows = {row.path: row for row in result.rows}
+    assert rows["train_set/c/00.jpg"].photo_group == rows["test_set/c/00.jpg"].photo_group
+    assert rows["train_set/c/00.jpg"].metadata == {column: "7", "source": "x"}
+
+
+def test_a_patient_with_two_diseases_is_no_label_conflict(root: Path) -> None:
+    (root / "metadata.csv").write_text("file_name,patient\ntrain_set/c/00.jpg,7\ntrain_set/a b/00.jpg,7\n")
+    result = run(root)
+    assert (result.facts["photo_groups"], result.facts["label_conflicts"]) == (17, 0)
+
+
+def test_what_was_passed_over_is_told(root: Path) -> None:
+    (root / "train_set/c/notes.txt").touch()
+    (root / "train_set/c/deep").mkdir()
+    (root / "train_set/c/out.jpg").symlink_to("/etc/hostname")
+    counts = {entry["id"]: entry["examples"] for entry in run(root).facts["findings"]}
+    assert counts == {
+        "other_files": ["train_set/c/notes.txt"],
+        "nested_folder": ["train_set/c/deep"],
+        "link_outside": ["train_set/c/out.jpg"],
+    }
+
+
+def test_files_hold_the_contract_and_come_out_the_same_twice(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy(root, "train_set/c/01.jpg", "test_set/a b/copy.jpg")
+    out = root.parent / "run"
+    result = run(root)
+    first = {file.name: file.read_bytes() for file in out.iterdir()}
+    assert first.keys() == {"audit.json", "copies.csv", "gallery.html", "manifest.csv", "measurements.npz"}
+    monkeypatch.setattr("time.time", lambda: 2e9)
+    monkeypatch.setattr("time.localtime", lambda *_: (2033, 5, 18, 0, 0, 0, 0, 0, 0))
+    run(root)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == first
+    facts = json.loads(first["audit.json"])
+    assert facts == result.facts
+    assert {"photos", "photo_groups", "leakage", "label_conflicts", "unreadable", "findings"} <= facts.keys()
+    for entry in facts["findings"]:
+        assert entry.keys() == {"id", "severity", "count", "examples", "remedy"}
+    assert manifest.read(out / "manifest.csv") == result.rows
+
+
+def test_findings_name_few_examples(root: Path) -> None:
+    for number in range(9):
+        (root / f"train_set/c/bad{number}.jpg").touch()
+    found = finding(run(root), "unreadable")
+    assert (found["count"], len(found["examples"])) == (9, 5)
+
+
+def test_progress_counts_every_photo(root: Path) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def track(items: Iterable[T], description: str, total: int) -> Iterable[T]:
+        for item in items:
+            seen.append((description, total))
+            yield item
+
+    audit(root, root.parent / "run", track, look_for_crops=False)
+    assert len(seen) == seen[0][1] == 18
+
+
+def test_plain_class_folders_have_no_leakage_share(tmp_path: Path) -> None:
+    write_photos(tmp_path / "photos", {"a": 2, "b": 2})
+    assert run(tmp_path / "photos").facts["leakage"]["share"] is None
+
+
+def test_every_leaked_test_photo_has_its_training_twin(root: Path) -> None:
+    copy(root, "train_set/c/01.jpg", "test_set/c/leak.jpg")
+    copy(root, "train_set/c/01.jpg", "test_set/c/leak2.jpg", Image.Transpose.ROTATE_180)
+    (root / "test_set/a b/same.jpg").write_bytes((root / "train_set/a b/02.jpg").read_bytes())
+    (root / "train_set/a b/same.jpg").write_bytes((root / "train_set/a b/02.jpg").read_bytes())
+    copy(root, "test_set/c/00.jpg", "test_set/c/twin.jpg")
+    result = run(root)
+    lines = [line.split(",") for line in (root.parent / "run/copies.csv").read_text().splitlines()]
+    assert lines == [
+        ["path", "twin", "kind", "path_split", "twin_split"],
+        ["test_set/a b/same.jpg", "train_set/a b/02.jpg", "exact", "test", "train"],
+        ["test_set/c/leak.jpg", "train_set/c/01.jpg", "near", "test", "train"],
+        ["test_set/c/leak2.jpg", "train_set/c/01.jpg", "near", "test", "train"],
+        ["test_set/c/twin.jpg", "test_set/c/00.jpg", "near", "test", "test"],
+        ["train_set/a b/same.jpg", "train_set/a b/02.jpg", "exact", "train", "train"],
+    ]
+    assert {line[0] for line in lines if line[3:] == ["test", "train"]} == {
+        row.path for row in leaked_test_photos(result.rows)
+    }
+    assert finding(result, "exact_copy")["examples"] == ["train_set/a b/same.jpg"]
+    assert finding(result, "near_copy")["examples"] == ["test_set/c/leak2.jpg", "test_set/c/twin.jpg"]
+
+
+def test_a_leaked_photo_has_a_training_twin_even_where_the_test_folder_holds_its_equal(root: Path) -> None:
+    copy(root, "train_set/c/01.jpg", "test_set/c/leak.jpg")
+    (root / "test_set/c/more.jpg").write_bytes((root / "test_set/c/leak.jpg").read_bytes())
+    with Image.open(root / "test_set/a b/00.jpg") as photo:
+        (root / "test_set/a b/lossless.png").write_bytes(encode(photo, "PNG"))  # the same hash, other bytes
+    (root / "test_set/a b/z.jpg").write_bytes((root / "test_set/a b/00.jpg").read_bytes())
+    (root / "test_set/a b/zz.png").write_bytes((root / "test_set/a b/lossless.png").read_bytes())
+    run(root)
+    assert (root.parent / "run/copies.csv").read_text().splitlines()[1:] == [
+        "test_set/a b/lossless.png,test_set/a b/00.jpg,near,test,test",
+        "test_set/a b/z.jpg,test_set/a b/00.jpg,exact,test,test",
+        "test_set/a b/zz.png,test_set/a b/lossless.png,exact,test,test",
+        "test_set/c/leak.jpg,train_set/c/01.jpg,near,test,train",
+        "test_set/c/more.jpg,train_set/c/01.jpg,near,test,train",
+    ]
+
+
+def test_the_skin_tone_is_kept_where_one_can_be_told(root: Path) -> None:
+    skin = np.random.default_rng(0).normal((200, 160, 130), 4, (130, 150, 3)).clip(0, 255).astype(np.uint8)
+    (root / "train_set/c/skin.png").write_bytes(encode(Image.fromarray(skin), "PNG"))
+    tone = skin_tone.estimate(Image.fromarray(skin))
+    assert isinstance(tone, skin_tone.SkinTone)
+    rows = {row.path: row for row in run(root).rows}
+    kept = rows["train_set/c/skin.png"]
+    assert (kept.ita, kept.skin_tone_estimate) == (round(tone.ita, 2), tone.group)
+    assert {row.skin_tone_estimate for row in rows.values()} >= {"", tone.group}
+
+
+def test_of_several_training_copies_the_most_similar_is_the_twin(root: Path) -> None:
+    (root / "test_set/c/leak.png").write_bytes(encode(paint(901, (150, 130)), "PNG"))
+    for name, level in (("0poor", 6), ("1good", 95), ("2poor", 7)):
+        (root / f"train_set/c/{name}.jpg").write_bytes(encode(paint(901, (150, 130)), quality=level))
+    rows = run(root).rows
+    hashes = {}
+    for row in rows:
+        with Image.open(root / row.path) as photo:
+            hashes[row.path] = turned_hashes(photo)
+    near = np.array([row.copy_group for row in rows])
+    twin = next(own.twin for own in copies.pair(rows, np.stack(list(hashes.values())), near) if "leak" in own.path)
+    far = {path: int(np.unpackbits(h[0] ^ hashes["test_set/c/leak.png"][0]).sum()) for path, h in hashes.items()}
+    trained = {path: bits for path, bits in far.items() if path.startswith("train_set/c/")}
+    assert far[twin] == min(trained.values())
+
+
+def test_validation_leaks_into_training_and_test_leaks_into_validation(root: Path) -> None:
+    (root / "val").mkdir()
+    for label, source in (("a b", "train_set/a b/00.jpg"), ("c", "test_set/c/00.jpg")):
+        (root / "val" / label).mkdir()
+        copy(root, source, f"val/{label}/copy.jpg")
+    result = run(root)
+    assert finding(result, "leakage")["examples"] == ["test_set/c/00.jpg", "val/a b/copy.jpg"]
+    assert result.facts["leakage"]["test_photos_with_copy_in_train"] == 0
+    lines = (root.parent / "run/copies.csv").read_text().splitlines()[1:]
+    assert lines == [
+        "test_set/c/00.jpg,val/c/copy.jpg,near,test,val",
+        "val/a b/copy.jpg,train_set/a b/00.jpg,near,val,train",
+    ]
+
+
+def test_classes_whose_test_photos_all_leak_are_named(root: Path) -> None:
+    for number in range(3):
+        copy(root, f"train_set/a b/{number:02d}.jpg", f"test_set/a b/{number:02d}.jpg")
+    copy(root, "train_set/c/00.jpg", "test_set/c/00.jpg")
+    assert finding(run(root), "class_all_leaked")["examples"] == ["a b"]
+
+
+def test_crops_are_copies_of_their_own_kind(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.jpg"))
+    crop = paths.index("test_set/c/00.jpg"), paths.index("train_set/c/00.jpg")
+
+    def found(read: crops.Read, near: np.ndarray[Any, Any], _: object) -> crops.Pairs:
+        assert len(near) == 18
+        with Image.open(root / paths[crop[0]]) as photo:
+            assert read(crop[0]).tobytes() == photo.tobytes()
+        return np.array([crop])
+
+    monkeypatch.setattr(crops, "find_crops", found)
+    result = audit(root, root.parent / "run")
+    assert finding(result, "leakage_by_crop")["examples"] == ["test_set/c/00.jpg"]
+    assert leaks(result)[1:4:2] == (0, 1)
+    line = (root.parent / "run/copies.csv").read_text().splitlines()[1]
+    assert line == "test_set/c/00.jpg,train_set/c/00.jpg,crop,test,train"
+    assert run(root).facts["findings"] == []
+
+
+def test_a_small_class_is_an_imbalance_by_photo_groups(root: Path) -> None:
+    write_photos(root, {"train_set/d": 1})
+    for number in range(20):  # copies do not make it larger
+        (root / f"train_set/d/copy{number}.jpg").write_bytes((root / "train_set/d/00.jpg").read_bytes())
+    found = finding(run(root), "class_imbalance")
+    assert found["examples"] == ["d"]
+    assert "9 photo groups of c, 1 of d: 9.0 to 1" in found["remedy"]
+
+
+def test_odd_sizes_and_poor_photos_are_findings(root: Path) -> None:
+    for path in root.rglob("*.jpg"):
+        with Image.open(path) as photo:
+            path.write_bytes(encode(photo.resize((150, 130)), quality=95))
+    (root / "test_set/c/00.jpg").write_bytes(encode(paint(50, (600, 150))))
+    (root / "test_set/c/01.jpg").write_bytes(encode(paint(51, (90, 80))))
+    (root / "test_set/c/02.jpg").write_bytes(encode(Image.new("RGB", (150, 130), (2, 2, 2))))
+    result = run(root)
+    assert finding(result, "extreme_aspect")["examples"] == ["test_set/c/00.jpg"]
+    assert finding(result, "minority_size")["examples"] == ["test_set/c/00.jpg", "test_set/c/01.jpg"]
+    assert finding(result, "too_small")["examples"] == ["test_set/c/01.jpg"]
+    dark = finding(result, "too_dark")
+    assert (dark["examples"], dark["severity"]) == (["test_set/c/02.jpg"], "medium")
+    order = [entry["severity"] for entry in result.facts["findings"]]
+    assert order == sorted(order, key=findings.SEVERITIES.index)
+
+
+def test_shortcuts_far_above_chance_are_findings(root: Path) -> None:
+    away = Shortcut("dimensions", 0.9, 0.85, 0.95, 0.5, (1,))
+    TOLD.extend([away, replace(away, name="border", low=0.64, gives_away=()), replace(away, name="format", low=0.6)])
+    facts = run(root).facts
+    found = {entry["id"]: entry for entry in facts["findings"]}
+    assert found.keys() == {"shortcut_dimensions", "shortcut_border"}
+    assert [found[f"shortcut_{name}"]["severity"] for name in ("dimensions", "border")] == ["high", "medium"]
+    assert found["shortcut_dimensions"]["examples"] == ["c"]
+    assert "gives away c" in found["shortcut_dimensions"]["remedy"]
+    assert facts["shortcuts"][0] == {
+        "name": "dimensions",
+        "balanced_accuracy": 0.9,
+        "low": 0.85,
+        "high": 0.95,
+        "chance": 0.5,
+        "gives_away": ["c"],
+    }
+
+
+def test_measurements_are_in_the_manifest_s_order(root: Path) -> None:
+    rows = run(root).rows
+    with np.load(root.parent / "run/measurements.npz", allow_pickle=False) as file:
+        held = dict(file)
+    assert held.keys() >= {"hashes", "mean_colour", "border", "pixels_8x8", "quality_sharpness"}
+    assert (held["hashes"].shape, held["hashes"].dtype) == ((18, 8, 8), np.uint8)
+    assert [bytes(own[0]).hex() for own in held["hashes"]] == [row.phash for row in rows]
+    for row, colour in zip(rows, held["mean_colour"], strict=True):
+        with Image.open(root / row.path) as photo:
+            np.testing.assert_allclose(colour, np.asarray(photo, np.float64).mean((0, 1)), atol=2)
+
+
+def test_the_audit_says_what_it_can_fail_on() -> None:
+    held = [{"id": "leakage", "severity": "high"}, {"id": "near_copy", "severity": "medium"}]
+    for text, met in (
+        ("leakage", 1),
+        ("high", 1),
+        ("medium", 2),
+        ("low", 2),
+        ("near_copy, unreadable", 1),
+        ("blank", 0),
+    ):
+        assert len(findings.failing(held, findings.parse_fail_on(text))) == met
+    with pytest.raises(SpectraDermError, match=r"no finding 'leaks'\. Known: high, medium, low, leakage"):
+        findings.parse_fail_on("high,leaks")
+
+
+def test_every_finding_can_be_named() -> None:
+    source = Path(findings.__file__).read_text(encoding="utf-8")
+    named = re.findall(r'_finding\("(\w+)"', source)
+    flaws = re.findall(r'Flaw\("(\w+)"', Path(quality.__file__).read_text(encoding="utf-8"))
+    assert len(named) > 10
+    assert {*named, *flaws} <= {*findings.KNOWN}
+    assert {*flaws} == {*findings.QUALITY}
+
+
+@pytest.fixture
+def in_blocks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Photos are read in blocks of four, one by one in this process, and kept; gives the paths of those measured."""
+    measured: list[str] = []
+    really = measure._measured
+
+    def noted(data: bytes, path: str) -> measure.Measured | str:
+        measured.append(path)
+        return really(data, path)
+
+    monkeypatch.setattr(measure, "_measured", noted)
+    monkeypatch.setattr(blocks, "MANY", 10)
+    monkeypatch.setattr(blocks, "BLOCK", 4)
+    monkeypatch.setattr(blocks, "_here", lambda root, tasks, _: enumerate(measure.table(str(root), t) for t in tasks))
+    return measured
+
+
+def cut_short(root: Path, after: int) -> None:
+    """An audit into `run` that ends when so many photos were read."""
+
+    def track(items: Iterable[T], description: str, total: int) -> Iterable[T]:
+        for number, item in enumerate(items, start=1):
+            yield item
+            if number == after:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        audit(root, root.parent / "run", track, look_for_crops=False)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_killed_audit_goes_on_where_it_was(root: Path, in_blocks: list[str]) -> None:
+    (root / "test_set/c/bad.jpg").write_bytes(b"no photo")
+    (root / "test_set/c/gone.jpg").symlink_to("nothing.jpg")
+    audit(root, root.parent / "whole", look_for_crops=False)
+    in_blocks.clear()
+    cut_short(root, after=12)
+    before = [*in_blocks]
+    assert len(before) < 14
+    in_blocks.clear()
+    run(root)
+    assert len(in_blocks) == 19 - len(before)
+    assert not set(in_blocks) & set(before)
+    assert contents(root.parent / "run") == contents(root.parent / "whole")
+    assert not (root.parent / "run/cache").exists()
+
+
+def test_a_photo_that_changed_after_a_kill_is_measured_again(root: Path, in_blocks: list[str]) -> None:
+    cut_short(root, after=18)
+    first, other = root / "test_set/a b/00.jpg", root / "train_set/c/05.jpg"
+    about, size = first.stat(), first.stat().st_size
+    first.write_bytes(other.read_bytes()[:size].ljust(size, b"\0"))  # as many bytes, of the same time
+    os.utime(first, ns=(about.st_atime_ns, about.st_mtime_ns))
+    other.unlink()
+    in_blocks.clear()
+    run(root)
+    assert "test_set/a b/00.jpg" in in_blocks
+    assert len(in_blocks) == 4 + 1  # its block, and the last one, which lacks a photo
+    audit(root, root.parent / "whole", look_for_crops=False)
+    assert contents(root.parent / "run") == contents(root.parent / "whole")
+
+
+@pytest.mark.parametrize("damage", ["a bit", "cut", "empty", "other lines"])
+def test_a_kept_block_that_is_not_whole_is_measured_again(
+    damage: str, root: Path, in_blocks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_short(root, after=18)
+    files = sorted((root.parent / "run/cache/audit").iterdir())
+    assert len(files) == 5
+    for file in files:
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= damage == "a bit"
+        file.write_bytes(data[: {"cut": -1, "empty": 0}.get(damage)])
+    if damage == "other lines":
+        monkeypatch.setattr(blocks, "_made_by", lambda: "by another version")
+    in_blocks.clear()
+    run(root)
+    assert len(in_blocks) == 18
+
+
+def test_without_a_place_for_blocks_an_audit_goes_on(root: Path, in_blocks: list[str]) -> None:
+    (root.parent / "run").mkdir()
+    (root.parent / "run/cache").touch()
+    assert len(run(root).rows) == len(in_blocks) == 18
+
+
+def test_many_photos_are_read_by_processes_to_the_same_numbers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*.jpg"))]
+    few, why = blocks.measure_all(root, paths, root / "kept", lambda items, *_: items)
+    monkeypatch.setattr(blocks, "MANY", 10)
+    many, reasons = blocks.measure_all(root, paths, root / "kept", lambda items, *_: items)
+    assert why == reasons == [""] * 18
+    assert list(few) == list(many)
+    for name, column in few.items():
+        np.testing.assert_array_equal(column, many[name])
+    assert {len(column) for column in few.values()} == {18}
+
+
+@pytest.mark.skipif(not with_ray.installed(), reason="Ray is not installed")
+def test_ray_reads_to_the_byte_what_this_machine_reads(root: Path) -> None:
+    (root / "test_set/c/bad.jpg").write_bytes(b"no photo")
+    (root / "test_set/c/gone.jpg").symlink_to("nothing.jpg")
+    run(root)
+    audit(root, root.parent / "ray", look_for_crops=False, engine="ray")
+    assert contents(root.parent / "ray") == contents(root.parent / "run")

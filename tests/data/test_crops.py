@@ -1,0 +1,159 @@
+import io
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from conftest import encode
+from PIL import Image, ImageDraw
+
+from spectraderm.data import crops
+from spectraderm.data.crops import candidates, crop_pairs, embed, find_crops
+from spectraderm.data.keypoints import describe, grey, placement
+from spectraderm.data.synthetic import paint_photo
+
+LABELS = ("VI-chickenpox", "FU-athlete-foot", "PA-cutaneous-larva-migrans", "FU-ringworm")
+FLIP = Image.Transpose.FLIP_LEFT_RIGHT
+NONE: list[list[int]] = []
+
+
+def painted(seed: int, size: tuple[int, int] = (300, 260)) -> Image.Image:
+    return paint_photo(LABELS[seed % len(LABELS)], np.random.default_rng([7, seed]), size)
+
+
+def zoomed(photo: Image.Image, seed: int, mirror: bool = False) -> Image.Image:
+    """A window of 50 to 80 % of both sides, rescaled and encoded anew."""
+    random = np.random.default_rng(seed)
+    share, scale = random.uniform((0.5, 0.7), (0.8, 1.3)).tolist()
+    width, height = round(photo.width * share), round(photo.height * share)
+    left, top = random.integers(0, photo.width - width), random.integers(0, photo.height - height)
+    window = photo.crop((left, top, left + width, top + height)).resize((round(width * scale), round(height * scale)))
+    window = window.transpose(FLIP) if mirror else window
+    return Image.open(io.BytesIO(encode(window, quality=70))).convert("RGB")
+
+
+def all_pairs(count: int) -> npt.NDArray[np.int64]:
+    return np.argwhere(np.triu(np.ones((count, count), bool), 1))
+
+
+def reader(photos: list[Image.Image]) -> Callable[[int], Image.Image]:
+    return lambda number: photos[number]
+
+
+def test_nine_of_ten_crops_are_found_mirrored_or_not() -> None:
+    photos = [painted(seed) for seed in range(40)]
+    windows = [zoomed(photo, seed, mirror=seed % 3 == 0) for seed, photo in enumerate(photos)]
+    true = np.stack([np.arange(40), np.arange(40, 80)], axis=1)
+    found = crop_pairs(reader(photos + windows), true)
+    assert len(found) >= 36
+    assert {tuple(pair) for pair in found.tolist()} <= {tuple(pair) for pair in true.tolist()}
+
+
+def test_distinct_photos_and_their_crops_are_not_joined() -> None:
+    photos = [painted(seed) for seed in range(12)] + [zoomed(painted(seed), seed) for seed in range(12, 24)]
+    assert crop_pairs(reader(photos), all_pairs(24)).tolist() == NONE
+
+
+def test_a_crop_turned_by_any_angle_is_found() -> None:
+    photo = painted(1)
+    turned = photo.rotate(33, Image.Resampling.BICUBIC, expand=False).crop((60, 50, 240, 210))
+    assert crop_pairs(reader([turned, photo]), all_pairs(2)).tolist() == [[0, 1]]
+
+
+@pytest.mark.parametrize("side", [90, 150])
+def test_a_mark_that_photos_share_does_not_join_them(side: int) -> None:
+    random = np.random.default_rng(0)
+    mark = Image.fromarray(random.integers(0, 256, (side // 4, side // 2), dtype=np.uint8)).resize((side, side // 2), 0)
+    photos = [painted(1), painted(5)]
+    for photo in photos:
+        photo.paste(mark, (10, 10))
+        ImageDraw.Draw(photo).text((150, 240), "© DERMATOLOGY ATLAS 2020", fill="white")
+    one, other = (describe(grey(photo)) for photo in photos)
+    assert placement(one, other) is None
+    assert crop_pairs(reader(photos), all_pairs(2)).tolist() == NONE
+
+
+def test_keypoints_alone_do_not_join_where_the_pixels_differ() -> None:
+    photo = painted(0)
+    changed = photo.copy()
+    changed.paste(painted(4).crop((0, 0, 100, 260)), (0, 0))
+    one, other = (grey(image) for image in (photo, changed))
+    placed = placement(describe(one), describe(other))
+    assert placed is not None
+    np.testing.assert_allclose(placed, [[1, 0, 0], [0, 1, 0]], atol=0.5)
+    assert crop_pairs(reader([photo, changed]), all_pairs(2)).tolist() == NONE
+
+
+@pytest.mark.parametrize("mirror", [False, True])
+def test_the_placement_is_where_the_window_was_cut(mirror: bool) -> None:
+    photo = painted(0, (320, 320))
+    window = photo.crop((100, 60, 260, 220))  # scaled to 320 again: half a pixel a pixel
+    window = window.transpose(FLIP) if mirror else window
+    one, other = (grey(image) for image in (photo, window))
+    placed = placement(describe(one), describe(other))
+    assert placed is not None
+    expected = np.array([[-0.5, 0, 260], [0, 0.5, 60]] if mirror else [[0.5, 0, 100], [0, 0.5, 60]])
+    np.testing.assert_allclose(placed[:, :2], expected[:, :2], atol=0.02)
+    np.testing.assert_allclose(placed[:, 2], expected[:, 2], atol=2)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (16, 300), (300, 260)])
+def test_photos_without_detail_join_nothing(size: tuple[int, int]) -> None:
+    blank = [Image.new("RGB", size, (200, 160, 140)), Image.new("RGB", size, (200, 160, 140)), painted(2)]
+    assert crop_pairs(reader(blank), all_pairs(3)).tolist() == NONE
+
+
+def test_each_photo_of_a_pair_is_opened_once_and_no_other() -> None:
+    photos, opened = [painted(seed) for seed in range(6)], Counter[int]()
+
+    def read(number: int) -> Image.Image:
+        opened[number] += 1
+        return photos[number]
+
+    crop_pairs(read, np.array([[0, 1], [0, 2], [1, 2], [2, 4]]))
+    assert set(opened) == {0, 1, 2, 4}
+    assert sum(opened.values()) <= 8  # threads that want one photo at the same time may both open it
+
+
+def test_candidates_are_the_nearest_by_cosine() -> None:
+    features = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    cosine = features @ features.T - 2 * np.eye(60)
+    expected = {(min(a, b), max(a, b)) for a in range(60) for b in np.argsort(-cosine[a])[:3].tolist()}
+    assert [tuple(pair) for pair in candidates(features, 3).tolist()] == sorted(expected)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_few_photos_have_few_candidates(count: int) -> None:
+    pairs = candidates(np.full((count, 4), 0.5, np.float32))
+    assert pairs.tolist() == ([[0, 1]] if count == 2 else NONE)
+
+
+def test_a_graph_finds_nearly_the_same_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = np.random.default_rng(0).standard_normal((400, 16)).astype(np.float32)
+    features /= np.linalg.norm(features, axis=1, keepdims=True)
+    exact = {tuple(pair) for pair in candidates(features).tolist()}
+    monkeypatch.setattr(crops, "_EXACT", 100)
+    assert len(exact & {tuple(pair) for pair in candidates(features).tolist()}) > 0.97 * len(exact)
+
+
+def test_features_have_length_one_and_tell_photos_apart() -> None:
+    photos = [painted(seed) for seed in range(3)]
+    features = embed(reader([*photos, zoomed(photos[1], 1)]), 4)
+    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
+    assert int(np.argmax(features[:3] @ features[3])) == 1
+    assert embed(reader([]), 0).shape[0] == 0
+
+
+def test_crops_are_found_among_photos_of_which_one_a_group_is_looked_at() -> None:
+    photos = [painted(seed) for seed in range(5)]
+    photos = [*photos[:2], photos[0], *photos[2:], zoomed(photos[3], 3, mirror=True)]
+    opened: set[int] = set()
+
+    def read(number: int) -> Image.Image:
+        opened.add(number)
+        return photos[number]
+
+    assert find_crops(read, np.array([0, 1, 0, 2, 3, 4, 5])).tolist() == [[4, 6]]
+    assert opened == {0, 1, 3, 4, 5, 6}

@@ -1,0 +1,188 @@
+import io
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from conftest import encode, paint
+from PIL import Image
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from spectraderm.data import duplicates
+from spectraderm.data.duplicates import near_pairs, photo_groups
+from spectraderm.images.perceptual_hash import MAX_DISTANCE, turned_hashes
+
+TURNS = [None, *Image.Transpose]
+NO_PAIRS = np.empty((0, 2), np.int64)
+
+
+def copy_of(photo: Image.Image, turn: Image.Transpose | None, scale: float, quality: int) -> Image.Image:
+    turned = photo if turn is None else photo.transpose(turn)
+    small = turned.resize((round(turned.width * scale), round(turned.height * scale)))
+    return Image.open(io.BytesIO(encode(small, quality=quality))).convert("RGB")
+
+
+def hash_all(photos: list[Image.Image]) -> npt.NDArray[np.uint8]:
+    return np.stack([turned_hashes(photo) for photo in photos])
+
+
+@pytest.mark.parametrize("turn", TURNS)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_copy_in_any_turn_is_found(turn: Image.Transpose | None, seed: int) -> None:
+    photo = paint(seed, (200, 150))
+    others = [paint(seed + 100), paint(seed + 200)]
+    hashes = hash_all([others[0], photo, others[1], copy_of(photo, turn, 0.5, 60)])
+    assert near_pairs(hashes).tolist() == [[1, 3]]
+
+
+def test_distinct_photos_are_not_copies() -> None:
+    assert near_pairs(hash_all([paint(seed) for seed in range(150)])).tolist() == []
+
+
+def test_a_photo_is_not_its_own_copy_however_symmetric() -> None:
+    half = paint(1, (60, 80))
+    photo = Image.new("RGB", (120, 80))
+    photo.paste(half, (0, 0))
+    photo.paste(half.transpose(Image.Transpose.FLIP_LEFT_RIGHT), (60, 0))
+    assert near_pairs(hash_all([photo, paint(2)])).tolist() == []
+
+
+def planted(count: int, seed: int) -> npt.NDArray[np.uint8]:
+    """Random hashes, many at 0 to 9 bits from a turn of an earlier one: on both sides of the threshold."""
+    random = np.random.default_rng(seed)
+    bits = random.integers(0, 2, (count, 8, 64), dtype=np.uint8)
+    for number in range(1, count):
+        if random.random() < 0.6:
+            other, turn = random.integers(number), random.integers(8)
+            bits[number, turn] = bits[other, 0]
+            bits[number, turn, random.permutation(64)[: random.integers(0, 10)]] ^= 1
+    return np.packbits(bits, axis=2)
+
+
+def components(count: int, pairs: npt.NDArray[np.int64]) -> list[int]:
+    graph = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    first: dict[int, int] = {}
+    return [first.setdefault(int(c), len(first)) for c in connected_components(graph, directed=False)[1]]
+
+
+def brute_force(hashes: npt.NDArray[np.uint8], limit: int) -> npt.NDArray[np.int64]:
+    bits = np.unpackbits(hashes, axis=2).astype(np.int64)
+    distance = (bits[:, :, None, :] != bits[None, None, :, 0, :]).sum(-1).min(1)
+    return np.argwhere((distance <= limit) & ~np.eye(len(hashes), dtype=bool))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("limit", [0, 3, MAX_DISTANCE])
+def test_groups_equal_those_of_comparing_all_with_all(seed: int, limit: int) -> None:
+    hashes = planted(120, seed)
+    pairs, every_pair = near_pairs(hashes, limit), brute_force(hashes, limit)
+    assert {tuple(pair) for pair in pairs.tolist()} <= {(min(pair), max(pair)) for pair in every_pair.tolist()}
+    expected = components(120, every_pair)
+    assert 1 < len(set(expected)) < 120
+    assert photo_groups(120, pairs).tolist() == expected
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_near_pair_is_joined_whatever_the_block(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_BLOCK", 1 + seed % 5)
+    monkeypatch.setattr(duplicates, "_SHORT", seed % 3)
+    hashes, limit = planted(60, 100 + seed), seed % (MAX_DISTANCE + 1)
+    assert photo_groups(60, near_pairs(hashes, limit)).tolist() == components(60, brute_force(hashes, limit))
+
+
+@pytest.fixture
+def one_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All photos meet in one row of one table."""
+    monkeypatch.setattr(duplicates, "_SHORT", 0)
+    monkeypatch.setattr(duplicates, "combinations", lambda parts, count: [parts[:count]])
+    monkeypatch.setattr(duplicates, "_rows", lambda chosen, _: np.zeros(chosen[0].shape, np.int64))
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.usefixtures("one_row")
+def test_one_look_at_a_row_that_holds_all_photos_joins_all(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_BLOCK", 1 + 20 * seed)
+    hashes = planted(60, 200 + seed)
+    expected = components(60, brute_force(hashes, MAX_DISTANCE))
+    assert photo_groups(60, near_pairs(hashes)).tolist() == expected
+
+
+@pytest.mark.parametrize(("one", "other"), [(a, b) for a in range(4) for b in range(4) if a != b])
+@pytest.mark.usefixtures("one_row")
+def test_a_photo_meets_those_before_and_behind_it_in_a_row(one: int, other: int) -> None:
+    hashes = np.random.default_rng(0).integers(0, 256, (4, 8, 8), dtype=np.uint8)
+    hashes[one, 5] = hashes[other, 0]
+    assert near_pairs(hashes).tolist() == [sorted((one, other))]
+
+
+def test_of_thousands_of_pairs_at_the_limit_none_is_missed() -> None:
+    random = np.random.default_rng(0)
+    bits = random.integers(0, 2, (4000, 8, 64), dtype=np.uint8)
+    turns, distances = random.integers(0, 8, 2000), np.where(np.arange(2000) % 10, MAX_DISTANCE, MAX_DISTANCE + 1)
+    for pair, (turn, distance) in enumerate(zip(turns, distances, strict=True)):
+        bits[2000 + pair, turn] = bits[pair, 0]
+        bits[2000 + pair, turn, random.permutation(64)[:distance]] ^= 1
+    near = np.flatnonzero(distances == MAX_DISTANCE)
+    assert near_pairs(np.packbits(bits, axis=2)).tolist() == np.stack([near, near + 2000], axis=1).tolist()
+
+
+def test_many_nearly_equal_photos_give_fewer_pairs_than_photos() -> None:
+    random = np.random.default_rng(0)
+    bits = np.zeros((3000, 8, 64), np.uint8)
+    np.put_along_axis(bits, random.integers(0, 64, (3000, 8, 3)), 1, axis=2)
+    pairs = near_pairs(np.packbits(bits, axis=2))
+    assert len(pairs) == 2999
+    assert set(photo_groups(3000, pairs).tolist()) == {0}
+
+
+@pytest.mark.parametrize("limit", [-1, MAX_DISTANCE + 1])
+def test_a_distance_that_the_tables_would_miss_is_refused(limit: int) -> None:
+    with pytest.raises(ValueError, match="max_distance"):
+        near_pairs(planted(3, 0), limit)
+
+
+def test_equal_hashes_that_differ_once_turned_each_count() -> None:
+    random = np.random.default_rng(0)
+    hashes = random.integers(0, 256, (3, 8, 8), dtype=np.uint8)
+    hashes[1, 0] = hashes[0, 0]
+    hashes[2, 0] = hashes[1, 5]
+    assert photo_groups(3, near_pairs(hashes)).tolist() == [0, 0, 0]
+
+
+def test_many_equal_photos_give_a_chain_not_all_their_pairs() -> None:
+    hashes = np.repeat(planted(1, 0), 500, axis=0)
+    pairs = near_pairs(hashes)
+    assert len(pairs) < 1000
+    assert set(photo_groups(500, pairs).tolist()) == {0}
+
+
+def test_no_photos_have_no_pairs_and_no_groups() -> None:
+    pairs = near_pairs(np.empty((0, 8, 8), np.uint8))
+    assert pairs.shape == (0, 2)
+    assert photo_groups(0, pairs).tolist() == []
+
+
+@pytest.mark.parametrize(
+    ("pairs", "keys", "expected"),
+    [
+        ([], [], [0, 1, 2, 3, 4]),
+        ([[3, 4], [0, 2]], [], [0, 1, 0, 2, 2]),
+        ([[1, 2], [2, 4]], [], [0, 1, 1, 2, 1]),
+        ([], [["p"], [], ["p"], [], []], [0, 1, 0, 2, 3]),
+        ([[1, 2]], [["p"], [], ["p"], [], []], [0, 0, 0, 1, 2]),
+        ([], [["p", "q"], ["q", "r"], ["r"], ["s"], []], [0, 0, 0, 1, 2]),
+        ([], [[("patient", "1")], [("lesion", "1")], [], [], []], [0, 1, 2, 3, 4]),
+    ],
+)
+def test_groups_join_pairs_and_keys_in_order_of_appearance(
+    pairs: list[list[int]], keys: list[list[str]], expected: list[int]
+) -> None:
+    assert photo_groups(5, np.array(pairs, np.int64).reshape(-1, 2), keys).tolist() == expected
+
+
+def test_hashes_do_not_depend_on_size_or_colour_depth() -> None:
+    photo = paint(3, (400, 300))
+    assert turned_hashes(photo).shape == (8, 8)
+    small = photo.resize((100, 75), Image.Resampling.LANCZOS).convert("L")
+    assert int(np.unpackbits(turned_hashes(photo)[0] ^ turned_hashes(small)[0]).sum()) <= 2
+    assert photo_groups(2, NO_PAIRS).tolist() == [0, 1]

@@ -1,0 +1,203 @@
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from conftest import given, grouped, row
+
+from spectraderm.core.errors import SplitError
+from spectraderm.data import split
+from spectraderm.data.manifest import Row
+from spectraderm.data.split import Fold, Protocol, Split, make
+
+GROUPED: Protocol = "grouped"
+ORIGINAL: Protocol = "original"
+CLEANED: Protocol = "deduplicated"
+
+
+def groups_by_side(rows: list[Row], fold: Fold) -> dict[str, set[int]]:
+    sides: defaultdict[str, set[int]] = defaultdict(set)
+    for photo in rows:
+        sides[fold.splits[photo.path]].add(photo.photo_group)
+    return sides
+
+
+def assert_no_group_crosses(rows: list[Row], made: Split) -> None:
+    for fold in made.folds:
+        sides = groups_by_side(rows, fold)
+        assert sum(map(len, sides.values())) == len({photo.photo_group for photo in rows})
+
+
+def labels_by_side(rows: list[Row], fold: Fold) -> dict[str, set[str]]:
+    return {side: {r.label for r in rows if fold.splits[r.path] == side} for side in set(fold.splits.values())}
+
+
+@pytest.mark.parametrize("counts", [(4, 4), (5, 30, 11), (100, 4)])
+@pytest.mark.parametrize("seed", range(3))
+def test_holdout_puts_every_class_on_every_side_and_no_group_on_two(counts: tuple[int, ...], seed: int) -> None:
+    rows = grouped(*counts)
+    made = make(rows, GROUPED, 1, seed)
+    assert_no_group_crosses(rows, made)
+    assert [fold.name for fold in made.folds] == ["final"]
+    everyone = {f"c{number}" for number in range(len(counts))}
+    assert labels_by_side(rows, made.folds[0]) == dict.fromkeys(split.SPLITS, everyone)
+
+
+def test_holdout_shares_are_those_promised() -> None:
+    sides = groups_by_side(rows := grouped(100, 50), make(rows, GROUPED, 1, 0).folds[0])
+    assert {side: len(groups) for side, groups in sides.items()} == {
+        "test": 30,
+        "val": 15,
+        "calibration": 15,
+        "train": 90,
+    }
+
+
+@pytest.mark.parametrize(("folds", "counts"), [(2, (4, 9)), (3, (4, 4)), (5, (6, 23, 40))])
+def test_folds_test_every_photo_once_and_no_group_crosses(folds: int, counts: tuple[int, ...]) -> None:
+    rows = grouped(*counts)
+    made = make(rows, GROUPED, folds, 3)
+    assert_no_group_crosses(rows, made)
+    assert [fold.name for fold in made.folds] == ["final", *(f"fold-{n + 1}" for n in range(folds))]
+    tested = Counter(path for fold in made.folds for path, side in fold.splits.items() if side == "test")
+    assert tested == Counter({photo.path: 1 for photo in rows})
+    everyone = {photo.label for photo in rows}
+    assert labels_by_side(rows, made.folds[0]) == {"train": everyone, "val": everyone}
+    for fold in made.folds[1:]:
+        assert labels_by_side(rows, fold) == {"train": everyone, "val": everyone, "test": everyone}
+    assert len({fold.seed for fold in made.folds}) == folds + 1
+
+
+MAKERS: list[Callable[[int], Split]] = [
+    lambda seed: make(grouped(20, 20), GROUPED, 1, seed),
+    lambda seed: make(grouped(20, 20), GROUPED, 3, seed),
+    lambda seed: make(given(20, 5), ORIGINAL, 2, seed),
+]
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+def test_a_seed_gives_the_same_split_and_another_a_different_one(maker: Callable[[int], Split]) -> None:
+    assert maker(4) == maker(4)
+    assert maker(4).folds[0].splits != maker(5).folds[0].splits
+
+
+@pytest.mark.parametrize(("folds", "enough"), [(1, 4), (2, 4), (3, 4), (5, 6)])
+def test_too_few_photo_groups_name_the_class(folds: int, enough: int) -> None:
+    make(grouped(enough, 20), GROUPED, folds, 0)
+    with pytest.raises(SplitError, match=f"class 'c0' has {enough - 1} photo groups, {enough} are needed"):
+        make(grouped(enough - 1, 20), GROUPED, folds, 0)
+
+
+def test_a_group_of_two_classes_stays_together() -> None:
+    rows = [*grouped(10, 10), row("c1/odd.jpg", "c1", 3)]
+    for folds in (1, 3):
+        assert_no_group_crosses(rows, make(rows, GROUPED, folds, 0))
+
+
+@pytest.mark.parametrize("draws", [1, 4])
+def test_as_given_keeps_test_and_cuts_a_fifth_of_each_class(draws: int) -> None:
+    rows = given(20, 5)
+    made = make(rows, ORIGINAL, draws, 7)
+    assert [fold.name for fold in made.folds] == ["final", "draw-2", "draw-3", "draw-4"][:draws]
+    assert [fold.seed for fold in made.folds] == [7, 8, 9, 10][:draws]
+    for fold in made.folds:
+        counts = Counter((photo.given_split, photo.label, fold.splits[photo.path]) for photo in rows)
+        assert counts == {
+            ("train", "a", "train"): 16,
+            ("train", "a", "val"): 4,
+            ("train", "b", "train"): 16,
+            ("train", "b", "val"): 4,
+            ("test", "a", "test"): 5,
+            ("test", "b", "test"): 5,
+        }
+    assert len({tuple(fold.splits.items()) for fold in made.folds}) == draws
+
+
+def test_as_given_keeps_a_given_validation_folder() -> None:
+    rows = given(6, 3, val=2)
+    assert make(rows, ORIGINAL, 1, 0).folds[0].splits == {photo.path: photo.given_split for photo in rows}
+
+
+def test_impossible_wishes_are_refused() -> None:
+    with pytest.raises(SplitError, match="no test folder"):
+        make(grouped(9, 9), ORIGINAL, 1, 0)
+    with pytest.raises(SplitError, match="class 'a' has 1 training photos"):
+        make(given(1, 3), ORIGINAL, 1, 0)
+    with pytest.raises(SplitError, match="0 folds"):
+        make(grouped(9, 9), GROUPED, 0, 0)
+    with pytest.raises(SplitError, match="-1 is no seed"):
+        make(grouped(9, 9), GROUPED, 1, -1)
+    with pytest.raises(SplitError, match="no test folder"):
+        make(grouped(9, 9), CLEANED, 1, 0)
+    with pytest.raises(SplitError, match="2 folds"):
+        make(given(9, 3), CLEANED, 2, 0)
+
+
+@pytest.mark.parametrize("folds", [1, 3])
+def test_beside_folds_by_photo_stands_what_the_folders_would_have_scored(folds: int) -> None:
+    rows = given(20, 5)
+    made = make(rows, GROUPED, folds, 4)
+    assert [fold.name for fold in made.folds][-1] == "original"
+    assert len(made.folds) == (2 if folds == 1 else folds + 2)
+    alone = make(rows, ORIGINAL, 1, 4).folds[0]
+    assert (made.folds[-1].splits, made.folds[-1].seed) == (alone.splits, alone.seed)
+    assert_no_group_crosses(rows, Split(GROUPED, made.folds[:-1]))
+    tested = Counter(p for fold in made.folds[1:-1] for p, side in fold.splits.items() if side == "test")
+    assert tested == ({} if folds == 1 else Counter({photo.path: 1 for photo in rows}))
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        grouped(8, 8),
+        [r for r in given(9, 3) if not r.path.startswith("test/a/")],
+        [r for r in given(9, 5) if not r.path.startswith("train/a/") or r.path == "train/a/1.jpg"],
+        [r for r in given(9, 3, val=2) if not r.path.startswith("val/a/")],
+    ],
+)
+def test_folders_that_cannot_be_scored_give_no_such_fold(rows: list[Row]) -> None:
+    assert [fold.name for fold in make(rows, GROUPED, 1, 0).folds] == ["final"]
+
+
+def leaking(seed: int = 0, train: int = 20) -> tuple[list[Row], Fold]:
+    """Train folders of `train` groups, the first four of each class tested too; one photo stands in both classes."""
+    rows = [
+        row(f"train/{c}/{n}-{k}.jpg", c, 100 * i + n, "train")
+        for i, c in enumerate("ab")
+        for n in range(train)
+        for k in (0, 1)
+    ]
+    rows += [row(f"test/{c}/{n}.jpg", c, 100 * i + n, "test") for i, c in enumerate("ab") for n in (0, 1, 2, 3, 90, 91)]
+    rows += [row("test/b/x.jpg", "b", 500, "test"), row("train/a/x.jpg", "a", 500, "train")]
+    return rows, make(rows, CLEANED, 1, seed).folds[0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_cleaned_keeps_the_test_folder_and_leaves_out_what_leaks_or_is_disputed(seed: int) -> None:
+    rows, fold = leaking(seed)
+    tested = {r.path for r in rows if r.given_split == "test"} - {"test/b/x.jpg"}
+    assert {path for path, side in fold.splits.items() if side == "test"} == tested
+    out = {f"train/{c}/{n}-{k}.jpg" for c in "ab" for n in range(4) for k in (0, 1)} | {"test/b/x.jpg", "train/a/x.jpg"}
+    assert {path for path, side in fold.splits.items() if side == "excluded"} == out
+    sides = groups_by_side(rows, fold)
+    assert {side: len(groups) for side, groups in sides.items()} == {
+        "train": 24, "val": 4, "calibration": 4, "test": 12, "excluded": 9,
+    }  # fmt: skip
+    inside = [own for side, groups in sides.items() if side != "excluded" for own in groups]
+    assert len(inside) == len(set(inside))
+    assert fold.name == "final"
+    assert (leaking(seed)[1], leaking(seed + 1)[1].splits == fold.splits) == (fold, False)
+
+
+def test_a_patient_with_two_diseases_is_not_left_out() -> None:
+    rows, _ = leaking()
+    patient = [replace(r, copy_group=n) for n, r in enumerate(rows)]
+    fold = make(patient, CLEANED, 1, 0).folds[0]
+    assert fold.splits["test/b/x.jpg"] == "test"
+    assert fold.splits["train/a/x.jpg"] == "excluded"
+
+
+def test_cleaned_names_the_class_that_it_would_starve() -> None:
+    leaking(train=7)
+    with pytest.raises(SplitError, match=r"class 'a' has 2 photo groups .* 3 are needed\. Use --split grouped"):
+        leaking(train=6)

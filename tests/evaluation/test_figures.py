@@ -1,0 +1,68 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from spectraderm.core import artifacts
+from spectraderm.core.errors import RunFolderError
+from spectraderm.evaluation import figures
+
+BINS = [
+    {"low": i / 5, "high": (i + 1) / 5, "n_photos": i, "confidence": i / 5 + 0.1 if i else None, "accuracy": i / 5}
+    for i in range(5)
+]
+CURVE = [{"coverage": i / 10, "risk": i / 40, "threshold": 1 - i / 10} for i in range(1, 11)]
+EPOCHS = [{"epoch": n, **{f"{s}_{w}": 1 / n for s in ("train", "val") for w in ("loss", "accuracy")}} for n in (1, 2)]
+DRAWN = {
+    "curves": lambda: figures.curves(EPOCHS),
+    "learning": lambda: figures.learning({"fold-1": EPOCHS, "fold-2": EPOCHS}, "loss"),
+    "reliability": lambda: figures.reliability(BINS),
+    "risk_coverage": lambda: figures.risk_coverage(CURVE, 0.5, 0.1),
+    "confusion": lambda: figures.confusion([[3, 1], [0, 4]], ["a $x^{$ b", "c"]),
+}
+
+
+def pixels(data: bytes) -> npt.NDArray[np.int64]:
+    with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
+        return np.asarray(picture.convert("RGB")).astype(np.int64)
+
+
+def orange(data: bytes) -> int:
+    return int((np.abs(pixels(data) - (0xCC, 0x66, 0x33)).sum(2) < 12).sum())
+
+
+@pytest.mark.parametrize("name", sorted(DRAWN))
+def test_a_figure_is_a_picture_and_the_same_bytes_each_time(name: str) -> None:
+    data = DRAWN[name]()
+    assert min(pixels(data).shape[:2]) > 200
+    assert len(np.unique(pixels(data).reshape(-1, 3), axis=0)) > 10
+    assert b"matplotlib" not in data.lower()
+    assert DRAWN[name]() == data
+
+
+def test_the_point_of_work_is_marked_where_there_is_one() -> None:
+    assert orange(figures.risk_coverage(CURVE, 0.5, 0.1)) > orange(figures.risk_coverage(CURVE, None, None)) == 0
+
+
+def test_a_bin_without_photos_is_no_point() -> None:
+    nothing = [{**one, "n_photos": 0, "confidence": None, "accuracy": None} for one in BINS]
+    assert (pixels(figures.reliability(nothing)) != pixels(figures.reliability(BINS))).any()
+
+
+def test_curves_lie_beside_the_history_of_every_fold(tmp_path: Path) -> None:
+    for fold in ("final", "fold-1"):
+        artifacts.write_csv(artifacts.fold_folder(tmp_path, fold) / artifacts.HISTORY, list(EPOCHS[0]), EPOCHS)
+    figures.write_curves(tmp_path)
+    assert figures.histories(tmp_path) == {"final": EPOCHS, "fold-1": EPOCHS}
+    for fold in ("final", "fold-1"):
+        assert (artifacts.fold_folder(tmp_path, fold) / artifacts.CURVES).read_bytes() == figures.curves(EPOCHS)
+
+
+def test_a_damaged_history_is_named(tmp_path: Path) -> None:
+    path = artifacts.fold_folder(tmp_path, "final") / artifacts.HISTORY
+    artifacts.write_csv(path, ["epoch", "train_loss"], [{"epoch": 1, "train_loss": 1}])
+    with pytest.raises(RunFolderError, match=r"history\.csv"):
+        figures.histories(tmp_path)

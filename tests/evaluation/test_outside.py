@@ -1,0 +1,149 @@
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import encode, paint
+from handmade import LABELS, leaking_run, write_model
+from PIL import Image
+
+from spectraderm.core import artifacts
+from spectraderm.core.errors import DatasetError
+from spectraderm.evaluation.evaluate import evaluate
+from spectraderm.evaluation.external import evaluate_outside
+from spectraderm.evaluation.external_scores import Answers, score
+from spectraderm.images.perceptual_hash import turned_hashes
+
+A, B, D = LABELS
+Photos = Callable[..., Path]
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Photos:
+    """Paints so many photos into each folder, no two alike."""
+
+    def make(**folders: int) -> Path:
+        seed = 0
+        for folder, count in folders.items():
+            (tmp_path / "photos" / folder).mkdir(parents=True)
+            for number in range(count):
+                seed += 1
+                (tmp_path / "photos" / folder / f"{number}.png").write_bytes(encode(paint(seed, (320, 320)), "PNG"))
+        return tmp_path / "photos"
+
+    return make
+
+
+def model_of(folder: Path, *learned: Image.Image) -> Path:
+    known = np.stack([turned_hashes(photo)[0] for photo in learned]) if learned else np.zeros((1, 8), np.uint8)
+    return write_model(folder / artifacts.MODEL, files={artifacts.HASHES: artifacts.array_bytes(known)})
+
+
+def test_folders_are_classes_by_name_or_by_display_name(photos: Photos, tmp_path: Path) -> None:
+    folder = photos(**{B: 2, "D": 3, "x/BA- a": 1})
+    got = evaluate_outside(model_of(tmp_path), folder)
+    assert (got["n_photos"], got["n_groups"], got["name"], got["model_id"]) == (6, 6, "photos", "by-hand")
+    assert [sum(row) for row in got["confusion_matrix"]] == [1, 2, 3]
+    assert "strangers" not in got
+    assert sum(got["verdicts"].values()) == 6
+
+
+def test_a_folder_of_no_class_among_known_ones_is_an_error(photos: Photos, tmp_path: Path) -> None:
+    folder = photos(**{B: 1, "warts": 1})
+    with pytest.raises(DatasetError, match=r"no class 'warts'.*--label-map") as caught:
+        evaluate_outside(model_of(tmp_path), folder)
+    assert all(label in caught.value.remedy for label in LABELS)
+
+
+def test_folders_of_no_class_at_all_hold_strangers(photos: Photos, tmp_path: Path) -> None:
+    got = evaluate_outside(model_of(tmp_path), photos(cats=2, dogs=1))
+    assert "scores" not in got
+    assert got["strangers"]["flagged"]["n_photos"] == 3
+    assert got["strangers"]["refused"]["value"] <= got["strangers"]["flagged"]["value"]
+
+
+def test_a_map_names_the_classes_of_folders(photos: Photos, tmp_path: Path) -> None:
+    folder, model = photos(acne=2, cats=3), model_of(tmp_path)
+    names = tmp_path / "map.csv"
+    names.write_text(f"folder,label\nacne,{B}\ncats,\n")
+    got = evaluate_outside(model, folder, names)
+    assert (got["scores"]["n_photos"], got["strangers"]["refused"]["n_photos"]) == (2, 3)
+    assert sum(got["confusion_matrix"][1]) == 2
+    names.write_text(f"folder,label\nacne,{B}\n")
+    with pytest.raises(DatasetError, match="no line for folder 'cats'"):
+        evaluate_outside(model, folder, names)
+    names.write_text(f"folder,label\nacne,{B}\ncats,cat\n")
+    with pytest.raises(DatasetError, match="'cat' is no class of the model"):
+        evaluate_outside(model, folder, names)
+
+
+def test_turned_copies_of_what_was_learned_from_are_told(photos: Photos, tmp_path: Path) -> None:
+    folder = photos(**{B: 3})
+    learned = Image.open(folder / B / "1.png").convert("RGB")
+    turned = learned.transpose(Image.Transpose.ROTATE_90).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    (folder / B / "9.jpg").write_bytes(encode(turned, quality=80))
+    got = evaluate_outside(model_of(tmp_path, learned), folder)
+    assert got["in_training"] == 2
+    assert (got["n_photos"], got["n_groups"]) == (4, 3)
+
+
+def test_unreadable_photos_are_named_and_the_rest_goes_on(photos: Photos, tmp_path: Path) -> None:
+    folder, model = photos(**{B: 1}), model_of(tmp_path)
+    (folder / B / "zz.jpg").write_bytes(b"no photo")
+    got = evaluate_outside(model, folder)
+    assert got["n_photos"] == 1
+    assert len(got["unreadable"]) == 1
+    assert "zz.jpg" in got["unreadable"][0]
+    (folder / B / "0.png").unlink()
+    with pytest.raises(DatasetError, match=r"no photo can be read.*zz\.jpg"):
+        evaluate_outside(model, folder)
+
+
+def test_of_a_runs_model_the_result_stands_in_its_folder_and_next_evaluation(photos: Photos, tmp_path: Path) -> None:
+    run = leaking_run(tmp_path / "run")
+    evaluate(run)
+    got = evaluate_outside(model_of(run), photos(**{B: 2}), out=tmp_path / "out.json")
+    assert artifacts.read_json(run / artifacts.OUTSIDE / "photos.json", "") == got
+    assert artifacts.read_json(tmp_path / "out.json", "") == got
+    assert set(got["novelty_detection"]) == {"auroc", "fpr_at_95"}
+    row = evaluate(run)["protocols"][-1]
+    assert (row["name"], row["believe"], row["n_photos"]) == ("outside:photos", True, 2)
+    shutil.rmtree(run / artifacts.OUTSIDE)
+    assert all(row["name"] != "outside:photos" for row in evaluate(run)["protocols"])
+
+
+def answers(**changes: Any) -> Answers:  # noqa: ANN401
+    """Guessed 0: two of class 0, the first learned from, one of class 1, and a stranger; unusable: one of class 1."""
+    usual: dict[str, Any] = {
+        "labels": np.array([0, 0, 1, -1, 1]),
+        "groups": np.arange(5),
+        "probabilities": np.array([[0.9, 0.1]] * 4 + [[np.nan, np.nan]]),
+        "sets": np.array([[True, False], [True, True], [True, False], [True, False], [False, False]]),
+        "verdicts": np.array([0, 1, 0, 2, 3]),
+        "novelty": np.array([0.1, 0.1, 0.1, 0.9, np.nan]),
+        "in_training": np.array([True, False, False, False, False]),
+    }
+    return Answers(**usual | changes)
+
+
+def test_the_scores_are_of_usable_new_photos_of_known_classes() -> None:
+    got = score(answers(), ["a", "b"])
+    assert (got["n_photos"], got["in_training"], got["scores"]["n_photos"]) == (5, 1, 2)
+    assert got["scores"]["accuracy"]["value"] == 0.5
+    assert got["confusion_matrix"] == [[1, 0], [1, 0]]
+    assert got["sets"]["coverage"]["value"] == 0.5
+    assert got["verdicts"] == {"predicted": 2, "unsure": 1, "out_of_scope": 1, "unusable_photo": 1}
+    assert got["refusals"]["unusable_photo"]["value"] == pytest.approx(1 / 3)
+    assert got["refusals"]["predicted"]["accuracy"]["value"] == 0
+
+
+def test_strangers_are_refused_or_at_least_flagged() -> None:
+    strangers: dict[str, Any] = {"labels": np.full(5, -1), "in_training": np.zeros(5, bool)}
+    strangers["verdicts"] = np.array([0, 1, 2, 3, 2])
+    got = score(answers(**strangers), ["a", "b"])
+    assert got["strangers"]["refused"]["value"] == pytest.approx(3 / 5)
+    assert got["strangers"]["flagged"]["value"] == pytest.approx(4 / 5)
+    copies = score(answers(**strangers, groups=np.array([0, 1, 2, 2, 2])), ["a", "b"])
+    assert copies["strangers"]["refused"]["value"] == pytest.approx(1 / 3)

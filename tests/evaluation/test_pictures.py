@@ -1,0 +1,111 @@
+import io
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import encode, paint
+from handmade import LABELS, Said, leaking_run, write_run
+from pages import pictures, report
+from PIL import Image
+
+from spectraderm.core import artifacts
+from spectraderm.data import shortcuts
+from spectraderm.evaluation import bootstrap as resampling
+from spectraderm.evaluation import figures
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "RESAMPLES", 40)
+    monkeypatch.setattr(shortcuts, "_TREES", 5)
+    monkeypatch.setattr(figures, "_png", lambda _: b"drawn")  # test_figures.py looks at those
+
+
+def test_the_wrong_photos_are_shown_once_the_surest_first_without_what_a_camera_notes(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    (root / "test").mkdir(parents=True)
+    exif = Image.Exif()
+    exif[0x010E], exif[0x0112] = "Jane Doe, ward 7", 6
+    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 7.5)})
+    info: dict[str, Any] = {"exif": exif, "comment": b"Jane Doe", "icc_profile": b"Jane Doe's profile"}
+    for name in ("a", "b", "d"):
+        (root / f"test/{name}.jpg").write_bytes(encode(paint(ord(name), (300, 200)), **info))
+    assert b"Jane Doe" in (root / "test/b.jpg").read_bytes()
+    page = report(leaking_run(tmp_path / "run", root))
+    shown = pictures(page)
+    assert len(shown) == 2
+    assert page.text.index("test/d.jpg") < page.text.index("test/b.jpg")
+    assert "test/a.jpg" not in page.text
+    for data in shown:
+        assert b"Jane" not in data
+        assert b"Exif" not in data
+        with Image.open(io.BytesIO(data)) as picture:
+            assert picture.width < picture.height  # upright
+            assert not picture.getexif()
+
+
+def test_copies_of_one_error_are_counted_not_shown(tmp_path: Path) -> None:
+    a, b, d = LABELS
+    rows = [Said("t", 0, "train", a, a), Said("v", 1, "val", b, b), Said("w", 2, "val", d, d)]
+    wrong = [Said(f"same-{i}", 7, "test", a, b, 1.0 + i) for i in range(3)]
+    page = report(write_run(tmp_path, {"final": [*rows, *wrong, Said("zebra", 8, "test", d, b, 0.5)]}, "deduplicated"))
+    assert "also wrong on 2 copies" in page.text
+    assert ["same-0" in page.text, "same-1" in page.text, "same-2" in page.text] == [False, False, True]
+    assert page.text.index("same-2") < page.text.index("zebra")
+
+
+def test_the_map_lies_where_the_evidence_is(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    (root / "test").mkdir(parents=True)
+    grey = Image.new("RGB", (400, 200), (128, 128, 128))
+    for name in ("b", "d"):
+        (root / f"test/{name}.jpg").write_bytes(encode(grey))
+    run = leaking_run(tmp_path / "run", root)
+    heat = np.full((1, 7, 7), -3, np.float16)
+    heat[0, 5:, 5:] = 2
+    path = artifacts.fold_folder(run, "final") / artifacts.HEATMAPS
+    stream = io.BytesIO()
+    np.savez(stream, rows=np.array([5]), maps=heat)  # of test/d.jpg
+    artifacts.write_bytes(path, stream.getvalue())
+    shown = pictures(report(run))
+    assert len(shown) == 3
+    with Image.open(io.BytesIO(shown[1])) as picture:
+        assert picture.width == picture.height  # squashed, as the model sees it
+        left, right = (np.asarray(picture, float)[i, i] for i in (20, -10))
+    assert np.ptp(left) < 8
+    assert right[1] - right[2] > 60
+    path.write_bytes(b"broken")
+    assert len(pictures(report(run))) == 2
+
+
+def test_leaks_are_shown_beside_their_twins(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    run = leaking_run(tmp_path / "run", root)
+    for number, path in enumerate(("train/d.jpg", "test/d.jpg")):
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(encode(paint(number)))
+    columns = ("path", "twin", "kind", "path_split", "twin_split")
+    within = ("train/a.jpg", "train/b.jpg", "exact", "train", "train")
+    lines = [("test/d.jpg", "train/d.jpg", "crop", "test", "train"), within]
+    records = (dict(zip(columns, line, strict=True)) for line in lines)
+    artifacts.write_csv(run / artifacts.COPIES, columns, records)
+    page = report(run)
+    assert "1 test photos are copies (crop or zoom: 1)" in page.text
+    assert "train/d.jpg" in page.text
+    assert "train/b.jpg" not in page.text
+    assert len(pictures(page)) == 3  # the pair, and the same test photo among the errors
+    assert "gallery.html" in page.text
+    assert {"Test photo of D", "Its twin in train", "Photo of D"} <= set(page.alts)
+
+
+def test_photos_that_vanished_or_broke_are_named_without_a_picture(tmp_path: Path) -> None:
+    root = tmp_path / "photos"
+    (root / "test").mkdir(parents=True)
+    (root / "test/d.jpg").write_bytes(b"broken")
+    page = report(leaking_run(tmp_path / "run", root))
+    assert not pictures(page)
+    assert "test/b.jpg" in page.text
+    shutil.rmtree(root)
+    assert "test/d.jpg" in report(tmp_path / "run").text

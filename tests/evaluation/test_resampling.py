@@ -1,0 +1,69 @@
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from drawn import in_groups, some
+
+from spectraderm.evaluation import bootstrap as resampling
+from spectraderm.evaluation import metrics
+from spectraderm.evaluation.metrics import METRICS, scores
+from spectraderm.evaluation.scored import Reals, Scored
+
+
+def resampled(one: Scored, draws: int) -> dict[str, list[Reals]]:
+    """Scores of data sets made by drawing whole photo groups with replacement, one row after the other."""
+    members, draw, values = defaultdict(list), np.random.default_rng(3), defaultdict(list)
+    for row, group in enumerate(one.groups.tolist()):
+        members[group].append(row)
+    for _ in range(draws):
+        drawn = [members[group] for group in draw.choice(list(members), len(members))]
+        files = metrics.measure(one.take(np.concatenate(drawn)))
+        shares = np.concatenate([np.full(len(group), 1 / len(group)) for group in drawn])
+        for prefix, weights in (("", np.ones(len(shares))), ("by_group ", shares)):
+            for name, value in files(weights[None]).items():
+                values[prefix + name].append(value[..., 0])
+    return values
+
+
+def test_intervals_are_those_of_a_slow_bootstrap_of_groups() -> None:
+    every = some(0, classes=3, photos=400)
+    photo, group = np.arange(400) % 5, np.arange(400) // 5
+    one = Scored(group % 3, every.probabilities, group * 2).take(np.flatnonzero(photo <= group % 4))
+    got, values = scores(one), resampled(one, 500)
+    for name in set(METRICS) - {"ece", "classwise_ece"}:
+        for where, slow in ((got, values[name]), (got["by_group"], values[f"by_group {name}"])):
+            low, high = np.percentile(slow, [2.5, 97.5])
+            near = 0.6 * float(np.std(slow))  # four standard errors of the difference of two such percentiles
+            assert where[name]["low"] == pytest.approx(low, abs=near), name
+            assert where[name]["high"] == pytest.approx(high, abs=near), name
+
+
+def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
+    truth, trials, hits = 0.7, 300, dict.fromkeys(("photo groups", "photo groups, each once", "files"), 0)
+    for seed in range(trials):
+        one = in_groups(seed, 80, (1, 8), truth)
+        strangers = np.arange(len(one))
+        for name, groups in zip(hits, (one.groups, one.groups, strangers), strict=True):
+            got = resampling.rate(one.right, groups, seed, by_group="once" in name)
+            hits[name] += got["low"] <= truth <= got["high"]
+    assert all(0.92 <= hits[name] / trials <= 0.98 for name in hits if name != "files"), hits
+    assert hits["files"] / trials < 0.8, hits
+
+
+def test_copies_do_not_make_an_interval_narrower() -> None:
+    one = in_groups(1, 60, (1,), 0.7)
+    rows = np.repeat(np.arange(len(one)), 10)
+    copied, alone = scores(one.take(rows)), scores(one)
+    for name in METRICS:
+        assert copied[name] == pytest.approx(alone[name]), name
+        assert copied["by_group"][name] == pytest.approx(alone[name]), name
+    strangers = scores(Scored(one.labels[rows], one.probabilities[rows], np.arange(len(rows))))["accuracy"]
+    assert strangers["high"] - strangers["low"] < 0.5 * (alone["accuracy"]["high"] - alone["accuracy"]["low"])
+
+
+def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = some(7)
+    whole = scores(one)
+    monkeypatch.setattr(resampling, "_AT_ONCE", 77 * len(one))
+    assert all(scores(one)[name] == pytest.approx(whole[name]) for name in METRICS)
+    assert scores(one, seed=1)["brier"]["low"] != whole["brier"]["low"]

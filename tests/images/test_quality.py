@@ -1,0 +1,189 @@
+import io
+from collections.abc import Callable
+from dataclasses import astuple
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from conftest import encode, paint
+from PIL import Image, ImageDraw, ImageFilter, ImageFont
+
+from spectraderm.data.synthetic import paint_photo
+from spectraderm.images.quality import flaws, measure
+
+SIZES = [(224, 224), (640, 480), (1600, 1200)]
+
+
+def refused(image: Image.Image) -> list[str]:
+    return [flaw.id for flaw in flaws(measure(image), *image.size) if flaw.unusable]
+
+
+def resaved(image: Image.Image, quality: int = 75) -> Image.Image:
+    return Image.open(io.BytesIO(encode(image, quality=quality))).convert("RGB")
+
+
+def from_array(values: npt.NDArray[np.float64]) -> Image.Image:
+    return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
+
+
+def skin(size: tuple[int, int] = (224, 224), seed: int = 0) -> Image.Image:
+    """A painted photo; larger ones are enlarged, which takes nothing away at the working size."""
+    painted = paint_photo("BA-impetigo", np.random.default_rng(seed), (240, 180))
+    return painted.resize(size, Image.Resampling.BICUBIC)
+
+
+def noisy(size: tuple[int, int], mean: float, deviation: float) -> Image.Image:
+    return from_array(np.random.default_rng(0).normal(mean, deviation, (size[1], size[0], 3)))
+
+
+def page(size: tuple[int, int]) -> Image.Image:
+    image, font = Image.new("RGB", size, "white"), ImageFont.load_default(size[1] // 20)
+    for line in range(1, 18):
+        words = "Take one tablet of it twice a day with food, and see a doctor. "
+        ImageDraw.Draw(image).text((size[0] // 20, line * size[1] // 19), words[line:] + words, "black", font)
+    return image
+
+
+def logo(size: tuple[int, int]) -> Image.Image:
+    image = Image.new("RGB", size, "white")
+    width, height = size
+    ImageDraw.Draw(image).ellipse([width * 0.2, height * 0.2, width * 0.8, height * 0.8], fill=(200, 0, 0))
+    return image
+
+
+def gradient(size: tuple[int, int]) -> Image.Image:
+    rows, columns = np.mgrid[0 : 1 : size[1] * 1j, 0 : 1 : size[0] * 1j]
+    return from_array(np.stack([columns * 255, 90 + rows * 100, 60 + columns * 80], -1))
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("colour", "reason"),
+    [
+        ((0, 0, 0), "too_dark"),
+        ((255, 255, 255), "blown_out"),
+        ((200, 150, 120), "blank"),
+        ((255, 0, 0), "blank"),
+        ((90, 90, 90), "blank"),
+    ],
+)
+def test_one_colour_is_refused(colour: tuple[int, int, int], reason: str, size: tuple[int, int]) -> None:
+    assert refused(Image.new("RGB", size, colour)) == [reason]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_what_shows_nothing_is_refused(size: tuple[int, int]) -> None:
+    assert refused(gradient(size)) == ["blurred"]
+    assert refused(noisy(size, 128, 45)) == ["not_a_photo"]
+    assert refused(noisy(size, 7, 3)) == ["too_dark"]
+    assert refused(noisy(size, 250, 3)) == ["blown_out"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_drawings_and_text_are_refused(size: tuple[int, int]) -> None:
+    for image in (logo(size), page(size)):
+        assert refused(image) == ["not_a_photo"]
+        assert refused(resaved(image)) == ["not_a_photo"]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_blurred_photo_is_refused_and_the_sharp_one_is_not(size: tuple[int, int]) -> None:
+    photo = skin(size)
+    blurred = photo.filter(ImageFilter.GaussianBlur(max(size) / 20))
+    assert refused(photo) == []
+    assert refused(blurred) == refused(resaved(blurred)) == ["blurred"]
+
+
+@pytest.mark.parametrize("lift", [lambda v: v * 14 / 255, lambda v: v / 12])
+def test_a_very_dark_photo_is_refused(lift: Callable[[float], float]) -> None:
+    assert refused(skin().point(lift)) == ["too_dark"]
+
+
+def test_a_blown_out_photo_is_refused() -> None:
+    assert refused(skin().point(lambda v: 240 + v / 10)) == ["blown_out"]
+    speck = Image.new("RGB", (200, 200), "white")
+    speck.paste(skin((50, 50)), (70, 70))  # 6 % of it: no longer only the lightest are white
+    assert refused(speck) == ["blown_out"]
+
+
+def test_smooth_skin_grey_photos_and_black_or_white_backgrounds_are_not_refused() -> None:
+    random = np.random.default_rng(1)
+    rows, columns = np.mgrid[-1:1:300j, -1:1:400j]
+    light = 1 - 0.15 * (columns**2 + rows)  # no lesion, no edge: shading and the texture of skin
+    coarse = np.asarray(Image.fromarray(random.normal(0, 1, (60, 80)).astype(np.float32)).resize((400, 300)))
+    smooth = from_array((light + 0.02 * coarse)[..., None] * np.array([205.0, 160, 135]) * 0.95)
+    assert refused(smooth) == refused(resaved(smooth)) == []
+    assert refused(skin().convert("L").convert("RGB")) == []
+    for background in ("black", "white"):
+        placed = Image.new("RGB", (300, 300), background)
+        placed.paste(skin((150, 150)), (75, 75))
+        assert refused(placed) == []
+
+
+@pytest.mark.parametrize("size", [(96, 72), (224, 224), (1200, 900)])
+def test_the_noise_photos_of_the_other_tests_are_not_refused(size: tuple[int, int]) -> None:
+    assert [refused(paint(seed, size)) for seed in range(8)] == [[]] * 8
+
+
+def test_the_same_scene_measures_the_same_at_every_size() -> None:
+    large = skin((1600, 1200))
+    values = np.array([astuple(measure(large.resize(size))) for size in ((1600, 1200), (640, 480), (240, 180))])
+    names = list(measure(large).__dataclass_fields__)
+    for name in ("brightness", "highlights", "contrast", "sharpness"):
+        column = values[:, names.index(name)]
+        assert np.ptp(column) < 0.1 * column.mean(), name
+
+
+@pytest.mark.parametrize(
+    ("size", "found"), [((40, 300), [True]), ((63, 64), [True]), ((64, 64), [False]), ((127, 300), [False])]
+)
+def test_small_photos(size: tuple[int, int], found: list[bool]) -> None:
+    quality = measure(skin())
+    assert [flaw.unusable for flaw in flaws(quality, *size)] == found
+    assert flaws(quality, 128, 128) == ()
+
+
+def test_milder_flaws_are_told_but_usable() -> None:
+    mild = {
+        "too_dark": skin().point(lambda v: v * 0.25),
+        "blurred": skin((400, 300)).filter(ImageFilter.GaussianBlur(7)),
+    }
+    for name, image in mild.items():
+        found = flaws(measure(image), *image.size)
+        assert name in [flaw.id for flaw in found]
+        assert not any(flaw.unusable for flaw in found)
+
+
+def test_texts_are_sentences() -> None:
+    images = [logo((90, 90)), gradient((224, 224)), *(Image.new("RGB", (50, 50), c) for c in ("black", "white", "red"))]
+    for image in images:
+        found = flaws(measure(image), *image.size)
+        assert found
+        assert found[0].unusable
+        assert all(text.endswith(".") and text[0].isupper() for flaw in found for text in (flaw.reason, flaw.remedy))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_numbers_are_those_of_numpy_s_own_statistics(seed: int) -> None:
+    """Photos of the working size, which nothing resizes; every third is grey, where a level is exactly one."""
+    image = paint(seed, (128, 128)) if seed % 3 else skin((128, 128), seed).convert("L").convert("RGB")
+    found, pixels = measure(image), np.asarray(image)
+    grey = np.tensordot(pixels.astype(np.float32), np.array((0.299, 0.587, 0.114), np.float32), 1)
+    lines = [np.abs(np.diff(grey, axis=axis)) < 1 for axis in (0, 1)]
+    coarse = np.unique(pixels.reshape(-1, 3) // 16, axis=0, return_counts=True)[1]
+    expected = {
+        "brightness": grey.mean(),
+        "shadows": np.percentile(grey.astype(np.float64), 2),
+        "highlights": np.percentile(grey.astype(np.float64), 98),
+        "dark": (grey < 16).mean(),
+        "blown": (pixels > 250).all(-1).mean(),
+        "contrast": pixels.reshape(-1, 3).std(0).max(),
+        "flat": (lines[0][:, :-1] & lines[1][:-1]).mean(),
+        "few_colours": np.sort(coarse)[-8:].sum() / coarse.sum(),
+    }
+    assert {name: getattr(found, name) for name in expected} == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [(16, 16), (20, 400), (3000, 150)])
+def test_any_size_can_be_measured(size: tuple[int, int]) -> None:
+    assert np.isfinite(astuple(measure(paint(1, size)))).all()

@@ -1,0 +1,150 @@
+"""What hostile model folders meet: each is refused by name, or answers finitely; nothing else is read or run."""
+
+import ast
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import hostile_models
+import pytest
+from conftest import paint
+from handmade import model_files, write_model
+from measured import Answer
+from test_attack_photos import MEGABYTES, SECONDS, answers_of
+
+import spectraderm
+from spectraderm.core import artifacts
+from spectraderm.core.errors import ModelFolderError
+from spectraderm.inference.engine import Engine
+from spectraderm.serving.content import about
+
+SOURCE = Path(spectraderm.__file__).parent
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
+    return answers_of("hostile_models", tmp_path_factory.mktemp("models"))
+
+
+@pytest.mark.parametrize("name", hostile_models.ATTACKS)
+def test_every_hostile_model_is_answered(name: str, answers: dict[str, Answer]) -> None:
+    answer, expected = answers[name], hostile_models.ATTACKS[name].refused
+    assert answer.kind == ("ModelFolderError" if expected else "ok"), answer
+    assert re.search(expected, answer.words), answer
+    assert not re.search(r"[\x00-\x1f\ud800-\udfff]|canary", answer.words)
+    assert answer.seconds < SECONDS
+    assert answer.megabytes < MEGABYTES
+
+
+def test_reading_a_model_writes_nothing(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    spectraderm.load_model(folder).predict(paint(1))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_links_of_the_hubs_cache_are_followed(tmp_path: Path) -> None:
+    """The Hub keeps `models--a--b/snapshots/<commit>/x -> ../../blobs/<sum>`."""
+    folder = write_model(tmp_path / "models--a--b" / "snapshots" / "abc")
+    blobs = tmp_path / "models--a--b" / "blobs"
+    blobs.mkdir()
+    for number, file in enumerate(path for path in list(folder.rglob("*")) if path.is_file()):
+        file.rename(blobs / str(number))
+        file.symlink_to(os.path.relpath(blobs / str(number), file.parent))
+    assert spectraderm.load_model(folder).predict(paint(1, (160, 130))).model_id == "by-hand"
+    (folder / artifacts.HASHES).unlink()
+    (folder / artifacts.HASHES).symlink_to(write_model(tmp_path / "other") / artifacts.HASHES)
+    with pytest.raises(ModelFolderError, match="link out"):
+        spectraderm.load_model(folder)
+
+
+def test_damaged_networks_write_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    """The runtime's own second try would, to stdout, where the answers go."""
+    for network in hostile_models.flipped_graphs(40, seed=1):
+        with contextlib.suppress(ModelFolderError):
+            Engine(network, threads=1)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    "hidden", [b"\xa2\x00\x04Loop", b'"\x84\x80\x00Loop', b'"\x04Scan', b"\xa2\x80\x00\x84\x00Scan"]
+)
+def test_an_operator_written_the_long_way_is_found(hidden: bytes) -> None:
+    """Protobuf allows numbers of more bytes than needed."""
+    with pytest.raises(ModelFolderError, match="loops"):
+        Engine(b"\x08\x09" + hidden)
+
+
+def test_cards_reach_pages_as_they_are_and_marked_as_text(tmp_path: Path) -> None:
+    """`About.card` is Markdown of strangers: whoever shows it must not take it for HTML."""
+    folder = write_model(tmp_path / "model", files={artifacts.CARD: b"<script>alert(1)</script>\xff"})
+    assert about(str(folder)).card == "<script>alert(1)</script>\N{REPLACEMENT CHARACTER}"
+
+
+def test_serving_never_imports_what_opens_other_weights() -> None:
+    code = "import sys, spectraderm; spectraderm.load_model(); print([m for m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert not {"torch", "safetensors", "joblib", "onnx", "h5py"} & set(ast.literal_eval(done.stdout.decode()))
+
+
+BANNED = {("pickle", "load"), ("pickle", "loads"), ("joblib", "load"), ("torch", "load"), ("pd", "read_pickle")}
+MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "h5py", "_pickle"}
+
+
+def unsafe(source: str) -> list[str]:
+    """What in a module could run code of a file that it reads."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, (ast.Import, ast.ImportFrom)):
+            names = {(getattr(node, "module", None) or alias.name).split(".")[0] for alias in node.names}
+            found += sorted(names & MODULES)
+            if isinstance(node, ast.ImportFrom):
+                found += [alias.name for alias in node.names if (node.module, alias.name) in BANNED]
+        if (
+            isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and (node.value.id, node.attr) in BANNED
+        ):
+            found.append(f"{node.value.id}.{node.attr}")
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
+            found += [] if isinstance(node.value, ast.Constant) and node.value.value is False else ["allow_pickle"]
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load", "np.savez", "np.save"):
+            found += [] if any(keyword.arg == "allow_pickle" for keyword in node.keywords) else ["no allow_pickle"]
+    return found
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["import pickle", "from pickle import loads", "torch.load(x)", "joblib.load(x)", "from joblib import load",
+     "np.load(x, allow_pickle=True)", "np.load(x, allow_pickle=y)", "np.load(x)", "import dill as d"],
+)  # fmt: skip
+def test_what_opens_pickles_is_noticed(source: str) -> None:
+    assert unsafe(source)
+
+
+def test_nothing_here_opens_pickles() -> None:
+    found = {str(path): unsafe(path.read_text(encoding="utf-8")) for path in SOURCE.rglob("*.py")}
+    assert len(found) > 50
+    assert {path: what for path, what in found.items() if what} == {}
+
+
+def test_duplicate_checksums_do_not_hide_a_change(tmp_path: Path) -> None:
+    """Of two `sha256` objects the last counts, for the check and for everything else."""
+    folder = write_model(tmp_path / "model")
+    facts = (folder / artifacts.FACTS).read_text()
+    (folder / artifacts.FACTS).write_text(facts.replace('"sha256"', '"sha256": {}, "sha256"', 1))
+    assert spectraderm.load_model(folder)
+    (folder / artifacts.FACTS).write_text(facts.rstrip()[:-1] + ', "sha256": {}}')
+    with pytest.raises(ModelFolderError, match="lists no"):
+        spectraderm.load_model(folder)
+
+
+def test_facts_may_not_be_json_that_json_is_not(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", files=model_files())
+    facts = json.loads((folder / artifacts.FACTS).read_text())
+    (folder / artifacts.FACTS).write_text(json.dumps(facts | {"parity": float("nan")}))
+    assert spectraderm.load_model(folder).predict(paint(1, (160, 130))).verdict == "unsure"

@@ -1,0 +1,250 @@
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import encode, jpeg_of_size, paint
+from handmade import LABELS, calibration, write_model
+from PIL import Image
+
+import spectraderm
+from spectraderm import Classifier
+from spectraderm.core import artifacts
+from spectraderm.core.errors import ModelFolderError, UnreadablePhoto
+from spectraderm.data.synthetic import paint_photo
+from spectraderm.images import perceptual_hash as hashing
+from spectraderm.images.opening import PhotoLike
+from spectraderm.images.preprocessing import MAX_BYTES
+from spectraderm.inference.engine import Answer
+
+Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    return spectraderm.load_model(write_model(tmp_path_factory.mktemp("m") / "model"))
+
+
+def pixels(image: Image.Image) -> Pixels:
+    return np.array(image)
+
+
+class Says:
+    """An engine that always gives the same answer."""
+
+    def __init__(self, logits: list[float], features: list[float]) -> None:
+        maps = np.zeros((1, len(logits), 7, 7), np.float32)
+        self.answer = Answer(np.array([logits], np.float32), np.array([features], np.float32), maps)
+
+    def __call__(self, _: Pixels) -> Answer:
+        return self.answer
+
+
+def test_a_photo_is_the_same_however_it_comes(model: Classifier, tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    image = paint_photo("VI-shingles", np.random.default_rng(0), (180, 150))
+    path.write_bytes(encode(image, "PNG"))
+    with Image.open(path) as opened:
+        ways: list[PhotoLike] = [path, str(path), path.read_bytes(), opened, image, pixels(image)]
+        answers = [model.predict(way) for way in ways]
+    assert all(answer == answers[0] for answer in answers)
+    assert model.predict(paint(1)) != answers[0]
+
+
+def test_an_image_given_to_predict_is_not_changed(model: Classifier) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with Image.open(io.BytesIO(encode(paint(1), exif=exif))) as opened:
+        first = model.predict(opened)
+        assert opened.getexif()[0x0112] == 6
+        assert model.predict(opened) == first
+
+
+def test_a_list_is_answered_in_order(model: Classifier) -> None:
+    photos = [paint(seed) for seed in range(4)]
+    answers = model.predict(photos)
+    assert answers == [model.predict(photo) for photo in photos]
+    assert len({answer.probability for answer in answers}) == 4
+    assert model.predict(tuple(photos)) == answers
+    assert model.predict([]) == []
+
+
+def test_predictions_are_whole(model: Classifier) -> None:
+    for seed in range(5):
+        answer = model.predict(paint(seed))
+        assert sorted(answer.probabilities) == sorted(LABELS)
+        assert list(answer.probabilities.values()) == sorted(answer.probabilities.values(), reverse=True)
+        assert sum(answer.probabilities.values()) == pytest.approx(1)
+        assert answer.label == next(iter(answer.probabilities))
+        assert answer.probability == answer.probabilities[answer.label]
+        assert answer.display_name == {"BA- a": "A", "b-c": "B c", "d": "D"}[answer.label]
+        assert answer.model_id == "by-hand"
+        assert json.loads(json.dumps(answer.to_dict(), allow_nan=False)) == answer.to_dict()
+
+
+NEAR, FAR = [1.0, 1.0, 1.0], [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("likely", "features", "verdict", "fitting"),
+    [
+        ((0.9, 0.06, 0.04), NEAR, "predicted", 1),
+        ((0.48, 0.45, 0.07), NEAR, "unsure", 2),  # two fit
+        ((0.53, 0.41, 0.06), NEAR, "unsure", 2),  # likely enough, but two fit
+        ((0.48, 0.3, 0.22), NEAR, "unsure", 1),  # one fits, but it is not likely enough
+        ((0.36, 0.33, 0.31), NEAR, "unsure", 1),  # none fits: the likeliest stands for itself
+        ((0.9, 0.06, 0.04), FAR, "out_of_scope", 1),
+        ((0.36, 0.33, 0.31), FAR, "out_of_scope", 1),
+    ],
+)
+def test_verdicts(
+    likely: tuple[float, ...],
+    features: list[float],
+    verdict: str,
+    fitting: int,
+    model: Classifier,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(model, "engine", Says(np.log(likely).tolist(), features))
+    said = model.predict(paint(1))
+    assert (said.verdict, said.label, said.coverage) == (verdict, "BA- a", 0.9)
+    assert said.prediction_set == list(LABELS[:fitting])
+    assert said.probability == pytest.approx(likely[0], abs=1e-6)
+    assert said.novelty == pytest.approx(1 - sum(features) / np.linalg.norm(features) / np.sqrt(3), abs=1e-6)
+
+
+def test_probabilities_are_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = spectraderm.load_model(
+        write_model(tmp_path / "m", facts={"calibration": calibration(3, temperature=2.0, coverage=0.8)})
+    )
+    monkeypatch.setattr(model, "engine", Says([2.0, 4.0, 0.0], NEAR))
+    said = model.predict(paint(1))
+    expected = np.exp([2, 1, 0]) / np.exp([2, 1, 0]).sum()
+    assert list(said.probabilities) == ["b-c", "BA- a", "d"]
+    assert list(said.probabilities.values()) == pytest.approx(expected)
+    assert said.coverage == 0.8
+
+
+def test_a_copy_of_a_photo_that_was_learned_from_is_known(tmp_path: Path) -> None:
+    learned = [paint(seed, (240, 180)) for seed in (7, 8)]
+    known = np.stack([hashing.turned_hashes(photo)[0] for photo in learned])
+    model = spectraderm.load_model(write_model(tmp_path / "m", files={artifacts.HASHES: artifacts.array_bytes(known)}))
+    turns: list[Image.Transpose | None] = [None, *Image.Transpose]
+    for photo in learned:
+        for turn in turns:
+            copy = photo if turn is None else photo.transpose(turn)
+            assert model.predict(copy).in_training
+            assert model.predict(encode(copy.resize((150, 150)), "WEBP", quality=60)).in_training
+    assert not any(said.in_training for said in model.predict([paint(seed, (240, 180)) for seed in range(10, 40)]))
+    assert not model.predict(Image.new("RGB", (200, 200))).in_training
+
+
+@pytest.mark.parametrize(
+    ("logits", "features"), [([np.nan, 1, 2], NEAR), ([0, np.inf, 1], NEAR), ([0, 1, 2], [np.nan] * 3)]
+)
+def test_answers_that_are_no_numbers_never_become_a_prediction(
+    logits: list[float], features: list[float], model: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "engine", Says(logits, features))
+    with pytest.raises(ModelFolderError, match="by-hand answers with what is no number"):
+        model.predict(paint(1))
+
+
+def test_the_default_model_knows_eight_conditions() -> None:
+    default = spectraderm.load_model()
+    answer = default.predict(paint_photo("FU-ringworm", np.random.default_rng(1), (200, 160)))
+    assert len(default.labels) == len(answer.probabilities) == len(default.calibration.thresholds) == 8
+    assert {"BA- cellulitis", "VI-shingles"} <= set(default.labels)
+    assert sum(answer.probabilities.values()) == pytest.approx(1)
+    assert default.display_name("BA- cellulitis") == "Cellulitis"
+    assert not answer.in_training
+    heatmap = np.array(answer.heatmap)
+    assert heatmap.shape == (14, 14)
+    assert (heatmap.min() >= 0, heatmap.max()) == (True, 1)
+
+
+def test_the_heatmap_shows_where_the_evidence_lies(model: Classifier) -> None:
+    """The model is linear in colour: with one bright corner, the evidence for its guess is there."""
+    array = pixels(paint(1, (224, 224))) // 3
+    array[:32, 192:] = 255
+    heatmap = np.array(model.predict(array).heatmap)
+    assert heatmap.shape == (7, 7)
+    assert heatmap[0, 6] == 1
+    assert np.sort(heatmap.ravel())[-2] < 0.6
+
+
+def test_arrays_may_be_grey_or_have_alpha(model: Classifier) -> None:
+    colour = pixels(paint(3))
+    grey = colour[..., 0]
+    assert model.predict(grey) == model.predict(np.stack([grey] * 3, -1))
+    opaque = np.dstack([colour, np.full(grey.shape, 255, np.uint8)])
+    assert model.predict(opaque) == model.predict(colour)
+    assert (model.pixels(opaque * np.array([1, 1, 1, 0], np.uint8)) == 255).all()
+    assert model.predict(colour).label
+    assert model.predict(colour[:, ::-1]) == model.predict(np.ascontiguousarray(colour[:, ::-1]))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"),
+    [("float32", (50, 50, 3)), ("uint16", (50, 50)), ("bool", (50, 50)), ("uint8", (50, 50, 2)),
+     ("uint8", (1, 50, 50, 3)), ("uint8", (50,)), ("uint8", (0, 50, 3)), ("uint8", (1, 1, 3)),
+     ("uint8", (16, 400, 3)), ("uint8", (8001, 8000))],
+)  # fmt: skip
+def test_other_arrays_are_refused(dtype: str, shape: tuple[int, ...], model: Classifier) -> None:
+    with pytest.raises(UnreadablePhoto):
+        model.predict(np.zeros(shape, dtype))
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", encode(paint(1))[:700], jpeg_of_size(30000, 30000)])
+def test_bytes_that_are_no_photo_are_refused(data: bytes, model: Classifier, tmp_path: Path) -> None:
+    (tmp_path / "mine.jpg").write_bytes(data)
+    with pytest.raises(UnreadablePhoto):
+        model.predict(data)
+    with pytest.raises(UnreadablePhoto, match=r"mine\.jpg"):
+        model.predict(tmp_path / "mine.jpg")
+
+
+def test_a_pillow_image_that_breaks_off_is_refused(model: Classifier) -> None:
+    with Image.open(io.BytesIO(encode(paint(1))[:2000])) as image, pytest.raises(UnreadablePhoto):
+        model.predict(image)
+    with pytest.raises(UnreadablePhoto):
+        model.predict(Image.new("RGB", (1, 1)))
+
+
+def test_a_huge_file_is_refused_unread(model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open(tmp_path / "huge.jpg", "wb") as file:
+        file.truncate(MAX_BYTES + 1)
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("was read"))
+    with pytest.raises(UnreadablePhoto, match=r"huge\.jpg: more than 100 MB"):
+        model.predict(tmp_path / "huge.jpg")
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("name", ["missing.jpg", ".", "pipe", "a\0b", "x" * 5000, "/dev/zero"])
+def test_paths_without_a_photo_are_refused_by_name(
+    name: str, model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    with pytest.raises(UnreadablePhoto) as caught:
+        model.predict(name)
+    assert caught.value.problem.startswith(f"{name}: ")
+    assert "None" not in str(caught.value)
+
+
+def test_predicting_needs_neither_torch_nor_its_company(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(encode(paint(1)))
+    folder = write_model(tmp_path / "model")
+    heavy = ("torch", "transformers", "sklearn", "matplotlib", "pydantic", "scipy", "onnx", "faiss", "huggingface_hub")
+    code = f"""
+import sys, spectraderm
+assert "numpy" not in sys.modules
+assert spectraderm.load_model({str(folder)!r}).predict({str(tmp_path / "photo.jpg")!r}).label
+print([name for name in {heavy!r} if name in sys.modules])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

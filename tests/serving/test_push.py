@@ -1,0 +1,179 @@
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import fake_hub
+import pytest
+from conftest import paint
+from handmade import write_model
+
+import spectraderm
+from spectraderm.core import artifacts
+from spectraderm.core.errors import MissingExtra, ModelFolderError, SpectraDermError
+from spectraderm.serving.spaces.folder import MANIFEST, Space, write_space
+from spectraderm.serving.spaces.push import push_model, push_space
+
+README = '---\ntitle: "x"\nemoji: "🔎"\ncolorFrom: "blue"\ncolorTo: "gray"\nsdk: "static"\n---\n'
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_hub.Hub]:
+    with fake_hub.running(monkeypatch, str(tmp_path / "cache")) as hub:
+        yield hub
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return write_model(tmp_path / "model", files={artifacts.CARD: b"---\nlicense: mit\n---\n# A model\n"})
+
+
+def write(folder: Path, **files: bytes) -> Path:
+    """A Space without a model."""
+    write_space(folder, Space("static", {"README.md": README.encode(), "index.html": b"<p>", **files}))
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_a_model_arrives_whole_in_one_commit_and_opens_from_there(hub: fake_hub.Hub, model: Path) -> None:
+    assert push_model(model, "me/skin") == f"{hub.url}/me/skin"
+    repo = hub.repos["model", "me/skin"]
+    assert repo.commits == 1
+    assert not repo.private
+    assert {name: data for name, data in repo.files.items() if name != ".gitattributes"} == contents(model)
+    assert artifacts.sha256((model / artifacts.ONNX).read_bytes()) in hub.large
+    there = spectraderm.load_model("me/skin")
+    assert there.predict(paint(1)) == spectraderm.load_model(model).predict(paint(1))
+
+
+def test_nothing_that_the_model_folder_does_not_list_is_uploaded(hub: fake_hub.Hub, model: Path) -> None:
+    (model / ".env").write_text("a secret")
+    (model / "holiday.jpg").write_bytes(b"a photo")
+    push_model(model, "me/skin")
+    assert {".env", "holiday.jpg"}.isdisjoint(hub.repos["model", "me/skin"].files)
+
+
+def test_pushing_again_deletes_what_is_stale_and_keeps_the_rest(hub: fake_hub.Hub, model: Path, tmp_path: Path) -> None:
+    push_model(write_model(tmp_path / "before", files={"extra.txt": b"old"}), "me/skin")
+    push_model(model, "me/skin")
+    repo = hub.repos["model", "me/skin"]
+    assert repo.commits == 2
+    assert set(repo.files) == {".gitattributes", *contents(model)}
+
+
+def test_a_space_arrives_as_it_was_written(hub: fake_hub.Hub, tmp_path: Path) -> None:
+    space = write(tmp_path / "space", **{"model/model.onnx": b"weights", ".dockerignore": b"*"})
+    (space / "notes.txt").write_text("mine")
+    hub.repos["space", "me/door"] = fake_hub.Repo(files={"README.md": b"", "style.css": b"", ".gitattributes": b""})
+    assert push_space(space, "me/door", "static") == f"{hub.url}/spaces/me/door"
+    (space / "notes.txt").unlink()
+    there = hub.repos["space", "me/door"].files
+    assert {name: data for name, data in there.items() if name != ".gitattributes"} == contents(space)
+
+
+def test_a_new_space_is_of_its_kind_and_private_if_asked(hub: fake_hub.Hub, tmp_path: Path) -> None:
+    push_space(write(tmp_path / "space"), "me/door", "static", private=True)
+    repo = hub.repos["space", "me/door"]
+    assert (repo.sdk, repo.private) == ("static", True)
+
+
+def test_what_has_to_be_private_is_not_put_where_all_can_see_it(hub: fake_hub.Hub, model: Path) -> None:
+    push_model(model, "me/skin")
+    with pytest.raises(SpectraDermError, match="public"):
+        push_model(model, "me/skin", private=True)
+    assert hub.repos["model", "me/skin"].commits == 1
+
+
+@pytest.mark.parametrize("marker", [artifacts.FACTS, MANIFEST])
+def test_a_repository_with_something_else_is_left_alone(hub: fake_hub.Hub, model: Path, marker: str) -> None:
+    others = {"README.md": b"", "thesis.pdf": b"years of work"}
+    hub.repos["model", "me/thesis"] = fake_hub.Repo(files=dict(others))
+    with pytest.raises(SpectraDermError, match=r"thesis\.pdf"):
+        push_model(model, "me/thesis")
+    assert hub.repos["model", "me/thesis"].files == others
+
+
+def test_a_folder_that_is_not_whole_is_not_pushed(hub: fake_hub.Hub, model: Path, tmp_path: Path) -> None:
+    (model / artifacts.ONNX).write_bytes(b"altered")
+    with pytest.raises(ModelFolderError, match="altered"):
+        push_model(model, "me/skin")
+    space = write(tmp_path / "space")
+    (space / "index.html").write_text("<script>")
+    with pytest.raises(SpectraDermError, match=r"index\.html was altered"):
+        push_space(space, "me/door", "static")
+    with pytest.raises(SpectraDermError, match="not a Space"):
+        push_space(model, "me/door", "static")
+    assert not hub.asked
+
+
+def test_a_space_of_another_kind_is_not_pushed(hub: fake_hub.Hub, tmp_path: Path) -> None:
+    with pytest.raises(SpectraDermError, match="static Space, not a docker one"):
+        push_space(write(tmp_path / "space"), "me/door", "docker")
+    assert not hub.asked
+
+
+@pytest.mark.parametrize("name", ["skin", "me/a/b", "", "me/..", "me/my model", "me/-x-", "/skin"])
+def test_a_malformed_name_is_one_line(hub: fake_hub.Hub, model: Path, name: str) -> None:
+    with pytest.raises(SpectraDermError, match="name") as caught:
+        push_model(model, name)
+    assert "\n" not in str(caught.value)
+    assert not hub.repos
+
+
+def test_without_a_token_the_hub_is_not_asked(hub: fake_hub.Hub, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(SpectraDermError, match="hf auth login"):
+        push_model(model, "me/skin")
+    assert not hub.asked
+    push_model(model, "me/skin", token=fake_hub.TOKEN)
+
+
+def test_a_token_that_the_hub_does_not_know(hub: fake_hub.Hub, model: Path) -> None:
+    with pytest.raises(SpectraDermError, match=r"401.*hf auth login") as caught:
+        push_model(model, "me/skin", token="stale")
+    assert "stale" not in str(caught.value)
+    assert not hub.repos
+
+
+def test_someone_elses_name(hub: fake_hub.Hub, model: Path) -> None:
+    with pytest.raises(SpectraDermError, match=r"others/skin.*403.*of your own"):
+        push_model(model, "others/skin")
+
+
+@pytest.mark.parametrize(
+    ("where", "status", "says"),
+    [("create", 500, "later"), ("create", 402, "money"), ("commit", 409, "again"), ("commit", 412, "again"),
+     ("commit", 403, "may write"), ("preupload", 413, "larger"), ("/store/", 403, "may write"), ("batch", 404, "name")],
+)  # fmt: skip
+def test_a_refusal_on_the_way_is_one_line_and_changes_nothing(
+    hub: fake_hub.Hub, model: Path, where: str, status: int, says: str
+) -> None:
+    hub.fails[where] = status
+    with pytest.raises(SpectraDermError, match=rf"me/skin with {status}") as caught:
+        push_model(model, "me/skin")
+    assert says in caught.value.remedy
+    assert "\n" not in str(caught.value)
+    assert all(repo.commits == 0 for repo in hub.repos.values())
+
+
+def test_a_readme_that_the_hub_does_not_take(hub: fake_hub.Hub, tmp_path: Path) -> None:
+    folder = tmp_path / "space"
+    write_space(folder, Space("static", {"README.md": README.replace("gray", "mauve").encode()}))
+    with pytest.raises(SpectraDermError, match=r"400|Invalid metadata"):
+        push_space(folder, "me/door", "static")
+    assert hub.repos["space", "me/door"].commits == 0
+
+
+def test_a_hub_that_is_not_there(model: Path, hub: fake_hub.Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(SpectraDermError, match=r"does not answer.*Check the connection") as caught:
+        push_model(model, "me/skin")
+    assert "\n" not in str(caught.value)
+
+
+def test_without_huggingface_hub_the_extra_is_named(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(MissingExtra, match=r"spectraderm\[hub\]"):
+        push_model(model, "me/skin")

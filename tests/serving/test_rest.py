@@ -1,0 +1,489 @@
+import asyncio
+import base64
+import contextlib
+import dataclasses
+import json
+import re
+import tempfile
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from conftest import encode, jpeg_of_size, paint
+from handmade import LABELS, write_model
+from PIL import Image
+
+import spectraderm
+from spectraderm import Classifier
+from spectraderm.core.errors import MissingExtra, ModelFolderError, SpectraDermError
+from spectraderm.inference.prediction import Prediction
+from spectraderm.serving import pool as workers
+from spectraderm.serving import schemas as answers
+from spectraderm.serving.app import create_app
+from spectraderm.serving.content import WORDS, About, about
+from spectraderm.serving.middleware import Guards, Limits, Receive, Scope, Send
+from spectraderm.serving.pool import Pool
+
+JPEG = {"content-type": "image/jpeg"}
+Client = httpx.AsyncClient
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("m") / "secret-place")
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Classifier:
+    return spectraderm.load_model(folder, threads=1)
+
+
+@pytest.fixture(scope="module")
+def known(folder: Path) -> About:
+    return about(str(folder))
+
+
+@pytest.fixture
+def photo() -> bytes:
+    return encode(paint(3, (230, 170)))
+
+
+class Here:
+    """In place of an engine process: the model in this one."""
+
+    model: Classifier
+    fails: Exception | None = None
+
+    def __init__(self, source: str | None) -> None:  # noqa: ARG002
+        self.alive, self.pid = True, 0
+
+    def start(self) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def ask(self, photos: Sequence[bytes]) -> list[Prediction | SpectraDermError]:
+        return [self._answer(photo) for photo in photos]
+
+    def _answer(self, photo: bytes) -> Prediction | SpectraDermError:
+        try:
+            if self.fails:
+                raise self.fails
+            return self.model.predict(photo)
+        except SpectraDermError as error:
+            return error
+
+
+Steps = Callable[[Client], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture
+def ask(
+    monkeypatch: pytest.MonkeyPatch, model: Classifier, known: About, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., Pool]:
+    """Runs steps with a client of a server with these guards; returns the server's pool."""
+    monkeypatch.setattr(workers, "EngineProcess", Here)
+    monkeypatch.setattr(Here, "model", model, raising=False)
+
+    @contextlib.asynccontextmanager
+    async def client(pool: Pool, guards: Guards | None, start: bool) -> AsyncIterator[Client]:
+        if start:
+            await pool.start()
+        transport = httpx.ASGITransport(create_app(pool, known, guards))
+        async with Client(transport=transport, base_url="http://server") as made:
+            yield made
+        await pool.stop()
+
+    def run(steps: Steps, guards: Guards | None = None, start: bool = True) -> Pool:
+        pool = Pool(None, 2, 4, 5.0)
+
+        async def all_of_it() -> None:
+            async with client(pool, guards, start) as made:
+                await steps(made)
+
+        asyncio.run(all_of_it())
+        return pool
+
+    return run
+
+
+def test_a_photo_gets_the_prediction_of_every_other_door(
+    ask: Callable[..., Pool], model: Classifier, photo: bytes
+) -> None:
+    expected = model.predict(photo).to_dict() | {"notice": WORDS["notice"]}
+
+    async def steps(client: Client) -> None:
+        got = await client.post("/predict", content=photo, headers=JPEG)
+        assert (got.status_code, got.json()) == (200, expected | {"heatmap": []})
+        got = await client.post("/predict?heatmap=true", content=photo, headers={"content-type": answers_bytes})
+        assert got.json() == expected
+        assert list(got.json()["probabilities"]) == list(expected["probabilities"])
+        black = await client.post("/predict", content=encode(Image.new("RGB", (99, 99)), "PNG"), headers=JPEG)
+        assert (black.status_code, black.json()["verdict"]) == (200, "unusable_photo")
+        for one in (got, black):
+            answers.Answer.model_validate(one.json(), strict=True)
+
+    answers_bytes = "application/octet-stream; x=y"
+    ask(steps)
+    assert set(answers.Answer.model_fields) == {field.name for field in dataclasses.fields(Prediction)} | {"notice"}
+
+
+def test_several_photos_in_order_and_a_bad_one_harms_no_other(
+    ask: Callable[..., Pool], model: Classifier, photo: bytes
+) -> None:
+    photos = [photo, b"no photo", *(encode(paint(seed)) for seed in range(14))]
+
+    async def steps(client: Client) -> None:
+        got = await client.post("/predict", files=[("photo", ("canary.jpg", data)) for data in photos])
+        assert got.status_code == 200
+        listed = got.json()
+        assert listed[1]["error"]["type"] == "UnreadablePhoto"
+        assert ["error" in one for one in listed] == [number == 1 for number in range(16)]  # though few may wait
+        assert [one["notice"] for one in listed] == [WORDS["notice"]] * 16
+        for one, data in zip(listed, photos, strict=True):
+            if "error" not in one:
+                assert one["novelty"] == model.predict(data).novelty
+        assert "canary" not in got.text
+        alone = await client.post("/predict", files={"x": ("a", photo)})
+        assert len(alone.json()) == 1
+
+    ask(steps)
+
+
+def test_nothing_is_written_to_disk(ask: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even of a photo larger than what Starlette keeps in memory."""
+    large = encode(paint(1, (1600, 1200)), "BMP")
+    assert len(large) > 5_000_000
+
+    def rollover(self: object) -> None:
+        raise AssertionError("written to disk")
+
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", rollover)
+
+    async def steps(client: Client) -> None:
+        got = await client.post("/predict", files={"photo": ("a.bmp", large)})
+        assert got.json()[0]["label"] in LABELS
+
+    ask(steps)
+
+
+def form(*parts: bytes, boundary: bytes = b"x") -> bytes:
+    return b"".join(b"--" + boundary + b"\r\n" + part + b"\r\n" for part in parts) + b"--" + boundary + b"--\r\n"
+
+
+_FILE = b'Content-Disposition: form-data; name="a"; filename="b"\r\n\r\n'
+_FIELD = b'Content-Disposition: form-data; name="a"\r\n\r\n'
+_FORM = {"content-type": "multipart/form-data; boundary=x"}
+
+
+@pytest.mark.parametrize(
+    ("content", "headers", "status", "kind"),
+    [
+        (b"", JPEG, 400, "Malformed"),
+        (b"text", JPEG, 422, "UnreadablePhoto"),
+        (jpeg_of_size(30000, 30000), JPEG, 422, "UnreadablePhoto"),
+        (encode(paint(0))[:900], JPEG, 422, "UnreadablePhoto"),
+        (b"x", {}, 415, "WrongType"),
+        (b"x", {"content-type": "application/x-www-form-urlencoded"}, 415, "WrongType"),
+        (b"x", {"content-type": "/;;;\xff"}, 415, "WrongType"),
+        (b"x", JPEG | {"content-encoding": "gzip"}, 415, "WrongType"),
+        (b"x", {"content-type": "multipart/form-data"}, 400, "Malformed"),
+        (b"x", _FORM, 400, "Malformed"),
+        (form(_FILE + b"y", boundary=b"other"), _FORM, 400, "Malformed"),
+        (form(_FILE + b"y")[:-8], _FORM, 400, "Malformed"),
+        (form(), _FORM, 400, "Malformed"),
+        (form(_FIELD + b"no file"), _FORM, 400, "Malformed"),
+        (form(_FILE + b"y", _FIELD + b"no file"), _FORM, 400, "Malformed"),
+        (form(*[_FILE + b"y"] * 17), _FORM, 400, "Malformed"),
+        (form(*[_FIELD + b"y"] * 10_000), _FORM, 400, "Malformed"),
+        (form(b"No-Disposition: 1\r\n\r\nx"), _FORM, 400, "Malformed"),
+        (form(_FIELD + b"y" * 100_000), _FORM, 400, "Malformed"),
+    ],
+)
+def test_bad_bodies_are_refused(
+    ask: Callable[..., Pool], content: bytes, headers: dict[str, str], status: int, kind: str, folder: Path
+) -> None:
+    async def steps(client: Client) -> None:
+        raw = httpx.Headers(headers, encoding="latin-1")
+        got = await client.post("/predict", content=content, headers=raw)
+        assert (got.status_code, got.json()["error"]["type"]) == (status, kind)
+        assert got.json()["error"]["problem"]
+        assert got.json()["request_id"] == got.headers["x-request-id"]
+        answers.Refused.model_validate(got.json(), strict=True)
+        assert folder.name not in got.text
+        assert "(" not in got.json()["error"]["problem"]  # what the decoder says could quote the photo
+
+    ask(steps)
+
+
+def test_addresses_methods_and_parameters_that_there_are_not(ask: Callable[..., Pool], photo: bytes) -> None:
+    async def steps(client: Client) -> None:
+        assert (await client.get("/nothing")).json()["error"]["type"] == "NotFound"
+        got = await client.get("/predict")
+        assert (got.status_code, got.headers["allow"]) == (405, "POST")
+        got = await client.post("/predict?heatmap=perhaps", content=photo, headers=JPEG)
+        assert (got.status_code, got.json()["error"]["type"]) == (400, "Malformed")
+        assert "perhaps" not in got.text
+        for path in ("/docs", "/redoc"):  # their pages would load scripts from elsewhere
+            assert (await client.get(path)).status_code == 404
+
+    ask(steps)
+
+
+def test_hugging_face_inference(ask: Callable[..., Pool], model: Classifier, photo: bytes) -> None:
+    expected = [{"label": name, "score": value} for name, value in model.predict(photo).probabilities.items()]
+    text = base64.b64encode(photo).decode()
+
+    async def steps(client: Client) -> None:
+        got = await client.post("/", content=photo, headers=JPEG)
+        assert (got.json(), got.headers["x-verdict"]) == (expected, model.predict(photo).verdict)
+        assert got.headers["x-notice"] == WORDS["notice"]
+        assert (await client.post("/", json={"inputs": text})).json() == expected
+        got = await client.post("/", json={"inputs": text, "parameters": {"top_k": 1}})
+        assert got.json() == expected[:1]
+        refused: tuple[object, ...] = (
+            {"inputs": "https://example.org/a.jpg"},
+            {"inputs": 3},
+            {},
+            [],
+            {"inputs": text, "parameters": {"top_k": 0}},
+            {"inputs": text, "parameters": {"canary": 1}},
+            {"inputs": text, "canary": 1},
+        )
+        for bad in refused:
+            got = await client.post("/", json=bad)
+            assert (got.status_code, got.json()["error"]["type"]) == (400, "Malformed")
+            assert "canary" not in got.text
+        for nested in (b"[" * 100_000, b"{", b"\xff\xfe"):
+            got = await client.post("/", content=nested, headers={"content-type": "application/json"})
+            assert got.status_code == 400
+        assert (await client.post("/", content=b"x", headers={"content-type": "text/plain"})).status_code == 415
+        assert (await client.post("/", content=photo)).json() == expected  # as Hugging Face's own client sends bytes
+        assert (await client.post("/", content=b"x", headers=JPEG)).status_code == 422
+        assert (await client.get("/")).status_code == 405  # where a web page can be mounted
+
+    ask(steps)
+
+
+def test_health_readiness_and_facts(ask: Callable[..., Pool], model: Classifier, known: About, photo: bytes) -> None:
+    async def loading(client: Client) -> None:
+        assert (await client.get("/health")).json() == {"status": "ok"}
+        for got in (await client.get("/ready"), await client.post("/predict", content=photo, headers=JPEG)):
+            assert (got.status_code, got.json()["error"]["type"]) == (503, "NotReady")
+            assert int(got.headers["retry-after"]) > 0
+
+    ask(loading, start=False)
+
+    async def loaded(client: Client) -> None:
+        assert (await client.get("/ready")).json() == {"status": "ready"}
+        facts = (await client.get("/model")).json()
+        assert (facts["model_id"], facts["labels"]) == (model.model_id, model.labels)
+        assert facts["calibration"]["coverage"] == model.calibration.coverage
+        answers.ModelFacts.model_validate(facts)
+
+    ask(loaded)
+
+
+def test_metrics_count_what_happened(ask: Callable[..., Pool], photo: bytes, model: Classifier) -> None:
+    verdict = model.predict(photo).verdict
+
+    async def steps(client: Client) -> None:
+        await client.post("/predict", content=photo, headers=JPEG)
+        await client.post("/predict", content=b"x", headers=JPEG)
+        await client.post("/predict", files=[("a", ("a", photo)), ("a", ("b", b"x"))])
+        got = await client.get("/metrics")
+        lines = dict(line.rsplit(" ", 1) for line in got.text.splitlines() if not line.startswith("#"))
+        assert lines[f'spectraderm_photos_total{{outcome="{verdict}"}}'] == "2.0"
+        assert lines['spectraderm_photos_total{outcome="UnreadablePhoto"}'] == "2.0"
+        assert lines['spectraderm_requests_total{status="200"}'] == "2.0"
+        assert lines['spectraderm_requests_total{status="422"}'] == "1.0"
+        assert lines["spectraderm_request_seconds_count"] == "3.0"
+        assert lines["spectraderm_requests_in_flight"] == "1.0"
+
+    ask(steps)
+
+
+def test_the_journal_has_a_line_per_request_and_nothing_of_the_photo(
+    ask: Callable[..., Pool], photo: bytes, model: Classifier, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def steps(client: Client) -> None:
+        mine = {"x-request-id": "canary", "user-agent": "canary"}
+        await client.post("/predict?canary=1", content=photo, headers=JPEG | mine)
+        await client.post("/predict", content=b"canary", headers=JPEG)
+        await client.post("/predict", files=[("canary", ("canary", photo)), ("a", ("b", b"canary"))])
+        await client.post("/predict", content=b"--canary", headers={"content-type": "multipart/form-data; boundary=y"})
+        await client.get("/canary")
+
+    ask(steps)
+    printed = capfd.readouterr()
+    lines = [json.loads(line) for line in printed.err.splitlines()]
+    verdict = model.predict(photo).verdict
+    told = [verdict, "UnreadablePhoto", [verdict, "UnreadablePhoto"], "Malformed", "NotFound"]
+    assert [line["verdict"] for line in lines] == told
+    assert all(set(line) == {"time", "request_id", "verdict", "ms"} for line in lines)
+    assert "canary" not in printed.err + printed.out
+
+
+@pytest.mark.parametrize(
+    ("fails", "status", "kind"),
+    [
+        (ModelFolderError("/root/secret-place is damaged"), 500, "ModelFolderError"),
+        (KeyError("secret-place"), 500, "KeyError"),
+        (MissingExtra("a HEIC photo's decoder", "heic"), 422, "MissingExtra"),
+    ],
+)
+def test_failures_of_the_server_say_nothing_of_it(
+    ask: Callable[..., Pool],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    photo: bytes,
+    fails: Exception,
+    status: int,
+    kind: str,
+) -> None:
+    async def predict(self: Pool, data: bytes) -> Prediction:
+        raise fails
+
+    monkeypatch.setattr(Pool, "predict", predict)
+
+    async def steps(client: Client) -> None:
+        got = await client.post("/predict", content=photo, headers=JPEG)
+        assert (got.status_code, got.json()["error"]["type"]) == (status, kind)
+        assert "secret-place" not in got.text
+        assert "pip" not in got.text
+
+    ask(steps)
+    printed = capfd.readouterr().err
+    assert json.loads(printed)["verdict"] == kind
+    assert "secret-place" not in printed
+    assert ("where" in printed) == (kind == "KeyError")
+
+
+async def dripping(size: int, pause: float = 0.0) -> AsyncIterator[bytes]:
+    for _ in range(size // 1000):
+        yield b"x" * 1000
+        await asyncio.sleep(pause)
+
+
+def test_a_body_is_counted_as_it_comes(ask: Callable[..., Pool]) -> None:
+    async def steps(client: Client) -> None:
+        for content in (b"x" * 100_001, dripping(101_000)):
+            got = await client.post("/predict", content=content, headers=JPEG)
+            assert (got.status_code, got.json()["error"]["type"]) == (413, "TooLarge")
+        assert (await client.post("/predict", content=dripping(100_000), headers=JPEG)).status_code == 422
+        got = await client.post("/predict", content=b"x", headers=JPEG | {"content-length": "a"})
+        assert got.status_code == 400
+
+    ask(steps, Guards(max_bytes=100_000))
+
+
+def test_a_slow_body_is_given_up(ask: Callable[..., Pool]) -> None:
+    async def steps(client: Client) -> None:
+        got = await client.post("/predict", content=dripping(100_000, 0.02), headers=JPEG)
+        assert (got.status_code, got.json()["error"]["type"]) == (408, "SlowBody")
+
+    ask(steps, Guards(body_seconds=0.1))
+
+
+def test_bodies_at_once_share_a_bounded_memory(ask: Callable[..., Pool]) -> None:
+    async def steps(client: Client) -> None:
+        def post() -> Coroutine[Any, Any, httpx.Response]:
+            return client.post("/predict", content=dripping(10_000, 0.01), headers=JPEG)
+
+        statuses = sorted(one.status_code for one in await asyncio.gather(*(post() for _ in range(5))))
+        assert 429 in statuses
+        assert set(statuses) == {422, 429}
+        assert (await post()).status_code == 422  # all has been given back
+
+    ask(steps, Guards(held_bytes=25_000))
+
+
+def test_an_answer_without_an_end_ends_with_the_server() -> None:
+    """A web page's, once no photo has been under way for a second; until then it goes on."""
+    ends: list[bool] = [False, False, True]
+    sent: list[str] = []
+
+    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+        while True:
+            message = await receive()
+            sent.append(message["type"])
+            if message["type"] == "http.disconnect":
+                return
+
+    async def never() -> dict[str, Any]:
+        if sent:
+            await asyncio.sleep(9)
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: object) -> None: ...
+
+    scope: Scope = {"type": "http", "path": "/", "headers": []}
+    limits = Limits(stream, Guards(), lambda: ends.pop(0))
+    asyncio.run(asyncio.wait_for(limits(scope, never, send), 5))
+    assert (sent, ends) == (["http.request", "http.disconnect"], [])
+
+
+def test_a_full_queue_is_told_at_once(ask: Callable[..., Pool], photo: bytes) -> None:
+    async def steps(client: Client) -> None:
+        got = await asyncio.gather(*(client.post("/predict", content=photo, headers=JPEG) for _ in range(12)))
+        assert sorted(one.status_code for one in got) == [200] * 6 + [429] * 6
+        assert all(one.headers["retry-after"] == "1" for one in got if one.status_code == 429)
+
+    ask(steps)
+
+
+def test_a_key_is_asked_for_everywhere_but_of_probes(ask: Callable[..., Pool]) -> None:
+    async def steps(client: Client) -> None:
+        for path, method in (("/predict", "POST"), ("/", "POST"), ("/model", "GET"), ("/nowhere", "GET")):
+            for wrong in ({}, {"x-api-key": "other"}, {"authorization": "Basic key"}, {"x-api-key": "k\xe9y"}):
+                got = await client.request(method, path, headers=httpx.Headers(wrong, encoding="latin-1"))
+                assert (got.status_code, got.json()["error"]["type"]) == (401, "NoKey")
+                assert got.headers["www-authenticate"] == "Bearer"
+        for right in ({"x-api-key": "key"}, {"Authorization": "bearer key"}):
+            assert (await client.get("/model", headers=right)).status_code == 200
+        assert (await client.get("/health")).status_code == 200
+        assert (await client.get("/ready")).status_code == 200
+
+    assert "key" not in repr(Guards(api_key="key")).replace("api_key", "")
+    ask(steps, Guards(api_key="key"))
+
+
+def test_pages_elsewhere_may_ask_only_where_they_are_named(ask: Callable[..., Pool], photo: bytes) -> None:
+    origin = {"origin": "https://a.example"}
+    preflight = origin | {"access-control-request-method": "POST"}
+
+    async def closed(client: Client) -> None:
+        got = await client.post("/predict", content=photo, headers=JPEG | origin)
+        assert "access-control-allow-origin" not in got.headers
+        assert (got.headers["x-content-type-options"], got.headers["cache-control"]) == ("nosniff", "no-store")
+        assert got.headers["referrer-policy"] == "no-referrer"
+        assert (await client.options("/predict", headers=preflight)).status_code == 405
+
+    async def opened(client: Client) -> None:
+        assert (await client.options("/predict", headers=preflight)).status_code == 200
+        got = await client.post("/predict", content=b"", headers=JPEG | origin | {"x-api-key": "k"})
+        assert (got.status_code, got.headers["access-control-allow-origin"]) == (400, "https://a.example")
+        other = await client.post("/predict", headers={"origin": "https://b.example"})
+        assert "access-control-allow-origin" not in other.headers
+
+    ask(closed)
+    ask(opened, Guards(cors=("https://a.example",), api_key="k"))
+
+
+def test_the_description_names_every_answer(ask: Callable[..., Pool]) -> None:
+    async def steps(client: Client) -> None:
+        described = (await client.get("/openapi.json")).json()
+        predict = described["paths"]["/predict"]["post"]
+        statuses = {"200", "400", "401", "408", "413", "415", "422", "429", "500", "503"}
+        assert set(predict["responses"]) == statuses
+        assert set(predict["requestBody"]["content"]) == {"image/*", "application/octet-stream", "multipart/form-data"}
+        assert set(described["paths"]["/"]["post"]["responses"]) == statuses
+        text = json.dumps(described)
+        assert "HTTPValidationError" not in text
+        defined = {f"#/components/schemas/{name}" for name in described["components"]["schemas"]}
+        assert set(re.findall(r'"\$ref": "([^"]+)"', text)) <= defined
+
+    ask(steps)

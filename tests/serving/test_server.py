@@ -1,0 +1,232 @@
+"""A server as it is run: another process, real sockets and signals."""
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import encode, paint
+from handmade import write_model
+
+import spectraderm
+from spectraderm.core.errors import ModelFolderError, SpectraDermError
+from spectraderm.serving import server
+from spectraderm.serving.server import ServeOptions, serve
+
+_START = """
+import sys
+from spectraderm.serving.http import server
+server.HEAD_SECONDS = 0.4
+workers = int(sys.argv[2])
+server.serve(server.ServeOptions(sys.argv[1], port=0, workers=workers, queue=50, body_seconds=0.4, page=False, grace=5))
+"""
+JPEG = {"content-type": "image/jpeg"}
+
+
+class Running:
+    """A server in a process of its own."""
+
+    def __init__(self, model: Path, workers: int) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", _START, str(model), str(workers)],
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert self.process.stderr
+        self.said = [self.process.stderr.readline()]
+        assert self.said[0].startswith("Serving by-hand on http://127.0.0.1:"), self.said
+        self.port = int(self.said[0].split()[3].rsplit(":", 1)[1])
+        self._reader = threading.Thread(target=lambda: self.said.extend(self.process.stderr or []))
+        self._reader.start()
+
+    def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            link.request(method, path, body, JPEG)
+            answer = link.getresponse()
+            return answer.status, answer.read()
+        finally:
+            link.close()
+
+    def raw(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=5)
+
+    def hung_up_on(self, link: socket.socket, letters: bytes) -> float:
+        """Seconds until it closes the connection although a letter comes every 20 ms."""
+        start = time.monotonic()
+        with contextlib.suppress(OSError):
+            for letter in letters:
+                link.sendall(bytes([letter]))
+                time.sleep(0.02)
+            raise AssertionError("it takes all of it")
+        return time.monotonic() - start
+
+    def engines(self) -> list[int]:
+        """The numbers of its engine processes."""
+        below = psutil.Process(self.process.pid).children()
+        return [one.pid for one in below if any("spawn_main" in word for word in one.cmdline())]
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        assert self.process.stderr
+        self.process.stderr.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("m") / "model")
+
+
+@pytest.fixture(scope="module")
+def running(folder: Path) -> Iterator[Running]:
+    made = Running(folder, workers=2)
+    yield made
+    made.end()
+
+
+def gone(pids: list[int], seconds: float = 3) -> bool:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not [pid for pid in pids if Path(f"/proc/{pid}").exists()]:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def healthy(link: socket.socket) -> bool:
+    """Whether this is what comes next."""
+    said = b""
+    while not said.endswith(b'{"status":"ok"}') and (more := link.recv(1000)):
+        said += more
+    return said.startswith(b"HTTP/1.1 200 ")
+
+
+def test_an_engine_that_is_killed_is_replaced(running: Running, folder: Path) -> None:
+    photo = encode(paint(1))
+    expected = spectraderm.load_model(folder, threads=1).predict(photo)
+    before = running.engines()
+    assert len(before) == 2
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    for _ in range(4):
+        status, body = running.ask("POST", "/predict?heatmap=true", photo)
+        assert status == 200
+        assert {**json.loads(body), "notice": ""} == expected.to_dict() | {"notice": ""}
+
+
+def test_a_slow_head_is_hung_up_on(running: Running) -> None:
+    """However steadily it drips; a head in two pieces is not slow."""
+    with running.raw() as link:
+        assert 0.3 < running.hung_up_on(link, b"GET /health HTTP/1.1\r\nHost: a\r\nX: " + b"y" * 200) < 3
+    with running.raw() as link:
+        link.sendall(b"GET /health HTTP/1.1\r\n")
+        time.sleep(0.1)
+        link.sendall(b"Host: a\r\n\r\n")
+        assert healthy(link)
+        time.sleep(0.6)  # longer than a head may take: a connection may rest between requests
+        link.sendall(b"GET /health HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert healthy(link)
+
+
+def test_a_slow_body_is_told_so(running: Running) -> None:
+    with running.raw() as link:
+        link.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/jpeg\r\nContent-Length: 99\r\n\r\nx")
+        assert link.recv(1000).startswith(b"HTTP/1.1 408 ")
+        assert running.hung_up_on(link, b"y" * 95) < 1.5  # nor is the rest waited for
+
+
+def test_a_large_body_is_told_so_before_it_was_sent(running: Running) -> None:
+    status, body = running.ask("POST", "/predict", b"x" * 17_000_000)
+    assert (status, json.loads(body)["error"]["type"]) == (413, "TooLarge")
+    with running.raw() as link:
+        head = b"POST /predict HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: "
+        link.sendall(head + b"99999999\r\n\r\n")
+        assert link.recv(1000).startswith(b"HTTP/1.1 413 ")
+
+
+def test_a_body_of_two_lengths_is_refused(running: Running) -> None:
+    """What could smuggle a request past a proxy."""
+    with running.raw() as link:
+        link.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!")
+        assert link.recv(1000).startswith(b"HTTP/1.1 400 ")
+
+
+def test_an_orderly_end_loses_no_request(running: Running) -> None:
+    """SIGTERM goes to all its processes, as from a service manager. Ends the server of the tests above."""
+    own = running
+    photo = encode(paint(1, (1200, 900)), quality=90)
+    statuses: list[int] = []
+
+    def ask() -> None:
+        statuses.append(own.ask("POST", "/predict", photo)[0])
+
+    threads = [threading.Thread(target=ask) for _ in range(32)]
+    engines = own.engines()
+    idle = http.client.HTTPConnection("127.0.0.1", own.port, timeout=10)
+    idle.request("GET", "/ready")
+    assert idle.getresponse().read() == b'{"status":"ready"}'
+    for thread in threads:
+        thread.start()
+    while not statuses:
+        time.sleep(0.005)
+    assert len(statuses) < 32
+    start = time.monotonic()
+    os.killpg(own.process.pid, signal.SIGTERM)
+    time.sleep(0.05)
+    idle.request("GET", "/ready")
+    answer = idle.getresponse()
+    assert (answer.status, answer.headers["connection"]) == (503, "close")
+    idle.close()
+    for thread in threads:
+        thread.join()
+    assert statuses == [200] * 32
+    assert own.process.wait(10) == 0
+    assert time.monotonic() - start < 6
+    assert gone(engines)
+    assert [line for line in own.said[1:] if not line.startswith('{"time"')] == []
+
+
+def test_a_second_signal_ends_it_at_once_and_its_engines_with_it(folder: Path) -> None:
+    """They see that it has gone, however it went."""
+    own = Running(folder, workers=1)
+    engines = own.engines()
+    with own.raw() as link:
+        link.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+        own.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        own.process.send_signal(signal.SIGTERM)
+        assert own.process.wait(2) == -signal.SIGTERM
+    assert gone(engines)
+    own.end()
+
+
+def test_what_speaks_against_a_start(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFolderError):
+        serve(ServeOptions(str(tmp_path)))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SpectraDermError, match=f"127.0.0.1, port {port} "):
+            serve(ServeOptions(str(folder), port=port))
+    with pytest.raises(SpectraDermError, match="99999"):
+        serve(ServeOptions(str(folder), port=99999))
+
+
+def test_a_key_may_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ServeOptions().guards.api_key == ""
+    monkeypatch.setenv(server.KEY_VARIABLE, "secret")
+    assert ServeOptions().guards.api_key == "secret"
+    assert ServeOptions(api_key="other").guards.api_key == "other"
+    assert "secret" not in repr(ServeOptions(api_key="secret"))

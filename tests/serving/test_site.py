@@ -1,0 +1,290 @@
+"""The site in the browser: the same answers as Python's for the same bytes, from its own host alone, and offline."""
+
+import io
+import json
+import re
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from browser_photos import painted, photos
+from browser_site import build_or_skip, chromium, difference, pixels, predict, run_typescript, served, wait_for
+from conftest import encode, jpeg_of_size, paint
+from handmade import calibration, write_model
+from PIL import Image
+from playwright.sync_api import Browser, Page
+
+from spectraderm import load_model
+from spectraderm.core import artifacts
+from spectraderm.core.errors import MissingExtra, ModelFolderError, UnreadablePhoto
+from spectraderm.images import perceptual_hash as hashing
+from spectraderm.images.preprocessing import Preprocessing, decoding_scale
+from spectraderm.images.quality import flaws, measure
+from spectraderm.inference.calibration import VERDICTS, Calibration
+from spectraderm.inference.finding import find_model
+from spectraderm.inference.reasons import percent, reason
+from spectraderm.serving.content import WORDS
+from spectraderm.serving.spaces import bundling, site
+from spectraderm.serving.spaces.bundling import SOURCES, BundlingError
+
+COMPARED = ("jpeg-30-2", "turned-6", "progressive", "cmyk", "png-alpha", "png-gamma", "webp", "gif-moving", "noise")
+"""All fifty photos are compared by `benchmarks/browser.py`."""
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the default model's site is."""
+    with served(build_or_skip(find_model(None), tmp_path_factory.mktemp("site") / "out")) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, address: str) -> Page:
+    """The default model's page."""
+    opened = browser.new_page()
+    opened.goto(address)
+    return opened
+
+
+def test_answers_as_python_does_and_asks_no_other_host_even_offline(page: Page, address: str) -> None:
+    asked: list[str] = []
+    page.context.on("request", lambda request: asked.append(request.url))
+    model = load_model(threads=1, precision="float")
+    given = photos()
+    page.reload()
+    for name in COMPARED:
+        found = difference(predict(page, given[name]), model.predict(given[name]).to_dict())
+        assert found.pop("probabilities") < 0.01, name
+        assert found.pop("novelty") < 0.002, name
+        assert not found, name
+        assert np.abs(pixels(page, given[name]).astype(int) - model.pixels(given[name])).max() <= 1, name
+    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+    page.context.set_offline(True)
+    page.reload()
+    assert difference(predict(page, given["webp"]), model.predict(given["webp"]).to_dict())["probabilities"] < 0.01
+    assert page.evaluate("crossOriginIsolated")  # so that the model may use all cores
+    page.context.set_offline(False)
+    assert len(asked) > 8
+    assert {url for url in asked if not url.startswith(address)} == set()
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"", "not a photo in a known format"),
+        (encode(paint(1))[:900], "damaged or incomplete"),
+        (encode(paint(1), "PNG")[:-40], "damaged or incomplete"),
+        (encode(paint(1), "TIFF"), "browsers can't open TIFF"),
+        (b"\0\0\0\x18ftypheic" + bytes(64), "browsers can't open HEIC"),
+        (jpeg_of_size(30000, 30000), "more than 64 megapixels"),
+        (encode(Image.new("L", (5100, 5000)), "PNG"), "a PNG of more than 25 megapixels"),
+        (encode(Image.new("L", (15, 15)), "PNG"), "15x15 is too small"),
+        (encode(Image.new("L", (1000, 20)), "PNG"), "a strip, not a photo"),
+    ],
+)
+def test_refuses_what_is_no_photo_or_too_much(page: Page, data: bytes, told: str) -> None:
+    assert told in predict(page, data)["refused"]
+
+
+def test_refuses_a_jpeg_of_many_scans_as_python_does(page: Page) -> None:
+    whole = encode(painted(1), progressive=True)
+    last = whole[whole.rindex(b"\xff\xda") : -2]
+    with pytest.raises(UnreadablePhoto) as error:
+        load_model(threads=1).predict(whole[:-2] + 70 * last + whole[-2:])
+    assert predict(page, whole[:-2] + 70 * last + whole[-2:])["refused"] == str(error.value)
+
+
+@pytest.mark.parametrize("verdict", ["out_of_scope", "unusable_photo"])
+def test_shows_no_guess_where_there_is_none(browser: Browser, tmp_path: Path, verdict: str) -> None:
+    with served(build_or_skip(_model(tmp_path, novelty_threshold=-1.0), tmp_path / "out")) as url:
+        page = browser.new_page(viewport={"width": 360, "height": 740})
+        _show(page, url, photos()["bmp" if verdict == "out_of_scope" else "dark"])
+        text = page.inner_text("#answer")
+        assert text.startswith(WORDS["verdicts"][verdict]["title"])
+        assert WORDS["notice"] in text
+        assert not re.search(r"\d %|Ringworm|Shingles|Other", text)
+        assert page.query_selector("#answer .bars, #answer .heat, #answer .set") is None
+        assert page.inner_text("#status").startswith(WORDS["verdicts"][verdict]["title"])
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        page.close()
+
+
+def test_shows_a_guess_with_its_chances_set_and_heatmap_by_keyboard(browser: Browser, tmp_path: Path) -> None:
+    model, data = _model(tmp_path, novelty_threshold=3.0), photos()["bmp"]
+    said, named = load_model(model).predict(data), load_model(model).display_name
+    with served(build_or_skip(model, tmp_path / "out")) as url:
+        page = browser.new_page(color_scheme="dark")
+        _show(page, url, data)
+        bars = page.evaluate("[...document.querySelectorAll('#answer .bars li')].map((bar) => bar.textContent)")
+        assert bars == [f"{named(label)}{percent(share)}" for label, share in said.probabilities.items()]
+        assert page.inner_text("#answer .set").split("\n") == [named(label) for label in said.prediction_set]
+        assert said.reason in page.inner_text("#answer .verdict")
+        page.focus("#answer input[type=range]")
+        page.keyboard.press("Home")
+        assert page.evaluate("document.querySelector('#answer .heat').style.opacity") == "0"
+        worst = [
+            one["id"] for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")
+        ]
+        assert worst == []
+        page.close()
+
+
+def _model(folder: Path, **changes: object) -> Path:
+    facts = {"calibration": calibration(3, **changes)}
+    return write_model(folder / "model", ("VI-shingles", "FU-ringworm", "other"), facts=facts)
+
+
+def _show(page: Page, address: str, photo: bytes) -> None:
+    page.goto(address)
+    page.set_input_files("#file", {"name": "photo", "mimeType": "image/jpeg", "buffer": photo})
+    wait_for(page, "#answer .verdict")
+
+
+def test_resizing_measures_and_hashes_are_python_s_to_the_bit(tmp_path: Path) -> None:
+    sizes = ((320, 240), (97, 131), (128, 128), (60, 700), (1100, 300), (257, 513), (1025, 1030))
+    images = [painted(number, size) for number, size in enumerate(sizes)]
+    for number, image in enumerate(images):
+        (tmp_path / f"{number}.rgb").write_bytes(image.tobytes())
+    settings = [Preprocessing(), Preprocessing(size=64, resize="crop", crop_fraction=0.9)]
+    asked = [{"size": one.size, "resize": one.resize, "crop_fraction": one.crop_fraction} for one in settings]
+    script = """
+        import { preprocess } from "src/preprocessing.ts";
+        import { measure, whyUnusable } from "src/quality.ts";
+        import { turnedHashes } from "src/hashing.ts";
+        const hex = (bytes) => Buffer.from(bytes).toString("hex");
+        console.log(JSON.stringify(input.sizes.map(([width, height], number) => {
+          const image = { width, height, channels: 3, data: new Uint8Array(readFileSync(`${number}.rgb`)) };
+          const quality = measure(image);
+          const inputs = input.settings.map((settings) => hex(preprocess(image, settings)));
+          return { quality, why: whyUnusable(quality, width, height), hashes: hex(turnedHashes(image)), inputs };
+        })));
+    """
+    for image, found in zip(images, run_typescript(tmp_path, script, {"sizes": sizes, "settings": asked}), strict=True):
+        assert found["inputs"] == [one(image).tobytes().hex() for one in settings]
+        assert found["hashes"] == hashing.turned_hashes(image).tobytes().hex()
+        quality = measure(image)
+        assert found["quality"] == pytest.approx(vars(quality), rel=1e-4)
+        against = [flaw for flaw in flaws(quality, *image.size) if flaw.unusable]
+        assert found["why"] == (f"{against[0].reason} {against[0].remedy}" if against else None)
+
+
+def test_large_jpegs_are_scaled_as_python_scales_them(tmp_path: Path) -> None:
+    random = np.random.default_rng(9)
+    asked = [
+        (*map(int, random.integers(300, 9000, 2)), int(size)) for size in (96, 224, 225, 448, 1000) for _ in range(60)
+    ]
+    asked += [(1344, 1344, 224), (1343, 1500, 224), (2688, 9000, 224), (26_000, 1300, 224)]
+    script = """
+        import { decodingScale } from "src/preprocessing.ts";
+        console.log(JSON.stringify(input.map(([width, height, size]) => decodingScale(width, height, size))));
+    """
+    expected = [decoding_scale(width, height, Preprocessing(size).shortest_side) for width, height, size in asked]
+    assert run_typescript(tmp_path, script, asked) == expected
+    assert set(expected) == {1, 2, 4, 8}
+
+
+@pytest.mark.parametrize("method", ["lac", "raps"])
+def test_verdicts_sets_and_reasons_are_python_s(tmp_path: Path, method: Any) -> None:  # noqa: ANN401
+    random = np.random.default_rng(8)
+    settings = [
+        Calibration(0.5, 0.9, method, tuple(random.uniform(0.3, 1.2, 6)), sure, 0.955, 0.4) for sure in (0.6, 0.9, 2.0)
+    ]
+    logits, strange = random.normal(0, 1.5, (40, 6)), random.uniform(0, 0.5, 40)
+    script = """
+        import { judge, ranking } from "src/calibration.ts";
+        import { percent, reason } from "src/reasons.ts";
+        console.log(JSON.stringify(input.settings.flatMap((own) => input.logits.map((logits, number) => {
+          const { probabilities, fits, verdict } = judge(own, logits, input.strange[number]);
+          const order = ranking(probabilities);
+          const names = order.filter((one) => fits[one]).map((one) => `class ${one}`);
+          const why = reason(verdict, names, probabilities[order[0]], own, 6);
+          return { probabilities, fits, verdict, why, percent: probabilities.map(percent) };
+        }))));
+    """
+    content = {"settings": [one.to_dict() for one in settings], "logits": logits.tolist(), "strange": strange.tolist()}
+    found = iter(run_typescript(tmp_path, script, content))
+    for own in settings:
+        judged = own.judge(logits, strange)
+        for chances, fits, number in zip(judged.probabilities, judged.sets, judged.verdicts, strict=True):
+            order = np.argsort(-chances, kind="stable")
+            names, verdict = [f"class {one}" for one in order if fits[one]], VERDICTS[number]
+            ours = next(found)
+            assert ours["probabilities"] == pytest.approx(chances)
+            assert (ours["fits"], ours["verdict"]) == (fits.tolist(), verdict)
+            assert ours["why"] == reason(verdict, names, float(chances[order[0]]), own, 6)
+            assert ours["percent"] == [percent(float(share)) for share in chances]
+
+
+def test_the_sources_hold_to_strict_types() -> None:
+    try:
+        npm = bundling.find_npm()
+        files = {name: (SOURCES / name).read_bytes() for name in ("package.json", "package-lock.json")}
+        folder = bundling.cache() / f"dev-{bundling.digest(files)}"
+        bundling.install(npm, folder, files, "--include=dev")
+    except (MissingExtra, BundlingError) as error:
+        pytest.skip(f"no TypeScript compiler without npm: {error}")
+    assert '"strict": true' in (SOURCES / "tsconfig.json").read_text()
+    with tempfile.TemporaryDirectory(dir=folder) as copy:
+        for path in (*SOURCES.glob("*.json"), *SOURCES.rglob("src/**/*.*")):
+            target = Path(copy) / path.relative_to(SOURCES)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+        assert bundling.run(npm, Path(copy), "run", "check").count("error") == 0
+
+
+def test_a_site_is_replaced_by_a_site_and_nothing_else_is(tmp_path: Path) -> None:
+    model, out = write_model(tmp_path / "model"), tmp_path / "out"
+    build_or_skip(model, out)
+    first = json.loads((out / site.SITE).read_bytes())
+    for name, expected in first["sha256"].items():
+        assert artifacts.sha256((out / name).read_bytes()) == expected
+    kept = json.loads((out / "sw.js").read_text().split("const SITE=")[1].split(";")[0])
+    assert {*kept["files"], "sw.js"} == set(first["sha256"])
+    assert not re.search(
+        rb"https?://(?!www\.w3\.org)", (out / "index.html").read_bytes() + (out / "app.css").read_bytes()
+    )
+    site.build_site(write_model(tmp_path / "other", facts={"model_id": "another"}), out)
+    second = json.loads((out / site.SITE).read_bytes())
+    assert second["model_id"] == "another"
+    assert second["spectraderm_site"] != first["spectraderm_site"]
+    (tmp_path / "holiday").mkdir()
+    (tmp_path / "holiday" / "photo.jpg").write_bytes(b"mine")
+    with pytest.raises(site.SiteError, match="holiday is there already"):
+        site.build_site(model, tmp_path / "holiday")
+    (model / artifacts.ONNX).write_bytes(b"altered")
+    with pytest.raises(ModelFolderError, match="altered"):
+        site.build_site(model, out)
+    assert json.loads((out / site.SITE).read_bytes()) == second
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["holiday", "model", "other", "out"]
+
+
+def test_says_what_to_do_without_npm_and_without_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = write_model(tmp_path / "model")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name, value in {"cache": tmp_path / "npm", "registry": "http://127.0.0.1:9", "fetch_retries": 0}.items():
+        monkeypatch.setenv(f"npm_config_{name}", str(value))
+    try:
+        with pytest.raises(BundlingError, match="needs a connection"):
+            site.build_site(model, tmp_path / "out")
+    except MissingExtra as error:
+        pytest.skip(str(error))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
+    with pytest.raises(MissingExtra, match=r"spectraderm\[web\]"):
+        site.build_site(model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_registry_is_named_in_the_lock_file() -> None:
+    assert b"://" not in (SOURCES / "package-lock.json").read_bytes()
+    assert io.BytesIO((SOURCES / "static" / "icon-512.png").read_bytes()).read(4) == b"\x89PNG"

@@ -1,0 +1,133 @@
+"""The closed-form head against scikit-learn's, and on planted features."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.preprocessing import StandardScaler
+
+from spectraderm.training import lda as discriminant
+from spectraderm.training.dataset import Floats
+
+Integers = npt.NDArray[np.int64]
+Reals = npt.NDArray[np.float64]
+
+
+def blobs(*sizes: int, width: int = 12, seed: int = 0) -> tuple[Floats, Integers]:
+    """Correlated features of very different scales, so many of each class."""
+    random = np.random.default_rng(seed)
+    targets = np.repeat(np.arange(len(sizes)), sizes)
+    centres, mixed = random.normal(0, 1.5, (len(sizes), width)), random.normal(size=(width, width)) / width**0.5
+    features = (centres[targets] + random.normal(size=(len(targets), width)) @ mixed) * np.logspace(-2, 2, width)
+    return (features + random.normal(0, 5, width)).astype(np.float32), targets
+
+
+def each(targets: Integers) -> Integers:
+    """Every row is a photo of its own."""
+    return np.arange(len(targets))
+
+
+def logits(features: npt.NDArray[np.floating], head: tuple[Reals, Reals]) -> Reals:
+    weights, bias = head
+    said: Reals = features.astype(np.float64) @ weights.T + bias
+    return said
+
+
+@pytest.mark.parametrize("shrinkage", [0.01, 0.2, 0.9])
+def test_it_is_scikit_learns_on_standardised_features(shrinkage: float) -> None:
+    features, targets = blobs(200, 20, 60)
+    head = discriminant.fit(features, targets, each(targets), 3, shrinkage)
+    assert (head[0].shape, head[1].shape) == ((3, 12), (3,))
+    priors = np.sqrt([200, 20, 60])  # scikit-learn weighs the classes' covariances by their priors
+    priors /= priors.sum()
+    scaler = StandardScaler().fit(features.astype(np.float64))
+    theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=priors)
+    theirs.fit(scaler.transform(features.astype(np.float64)), targets)
+    fresh, _ = blobs(50, 50, 50, seed=1)
+    expected = theirs.decision_function(scaler.transform(fresh.astype(np.float64))) - np.log(priors)
+    expected /= np.sqrt(12)  # so that they are not too sure
+    got = logits(fresh, head)
+    assert np.abs(got - expected).max() < 1e-3 * np.abs(expected).max()
+    assert got.argmax(1).tolist() == expected.argmax(1).tolist()
+
+
+def test_no_class_is_expected_more_often_than_another() -> None:
+    features, targets = blobs(300, 30)
+    head = discriminant.fit(features, targets, each(targets), 2, 0.2)
+    between = np.mean([features[targets == number].mean(0, dtype=np.float64) for number in (0, 1)], 0)
+    said = logits(between[None], head)[0]
+    assert said[0] == pytest.approx(said[1], abs=1e-3)
+    assert np.ptp(logits(features, head), 1).mean() > 0.3
+
+
+def seen_by_cameras(copies: int, spread: float) -> tuple[Floats, Integers]:
+    """Two features of 60 photos of either class: skin and camera together, and the camera alone.
+
+    Each class has its own camera, and the copies of a photo differ in it by `spread`.
+    """
+    random = np.random.default_rng(0)
+    targets = np.repeat([0, 1], 60 * copies)
+    skin = 2 * targets - 1 + np.repeat(random.normal(0, 0.3, 120), copies)
+    camera = 2 * targets - 1 + random.normal(0, 0.3, 120 * copies) + random.normal(0, spread, 120 * copies)
+    noise = random.normal(0, 0.1, (120 * copies, 2))
+    return (np.stack([skin + camera, camera], 1) + noise).astype(np.float32), targets
+
+
+def test_what_copies_of_a_photo_differ_in_counts_little_although_the_classes_differ_in_it() -> None:
+    sways = {}
+    for name, seen in {"one": seen_by_cameras(1, 0), "twelve": seen_by_cameras(12, 3)}.items():
+        weights, _ = discriminant.fit(*seen, each(seen[1]), 2, 0.01)
+        skin, camera = (weights[1] - weights[0]) @ np.array([[1, 0], [1, 1]]).T
+        sways[name] = camera / skin
+    assert sways["one"] > 0.5
+    assert abs(sways["twelve"]) < 0.05
+
+
+def test_dead_features_count_nothing_and_break_nothing() -> None:
+    features, targets = blobs(80, 40, 60)
+    dead = np.tile(np.array([0, 0.3, 1e-4, 7000], np.float32), (180, 1))
+    head = discriminant.fit(np.concatenate([features, dead], 1), targets, each(targets), 3, 0.2)
+    assert all(np.isfinite(part).all() for part in head)
+    assert np.abs(head[0][:, 12:]).max() < 1e-2
+    assert (logits(np.concatenate([features, dead], 1), head).argmax(1) == targets).mean() > 0.9
+    jittered = dead * (1 + np.float32(1e-7))  # as another order of sums would have it
+    moved = logits(np.concatenate([features, jittered], 1), head) - logits(np.concatenate([features, dead], 1), head)
+    assert np.abs(moved).max() < 1e-3
+
+
+def test_heavy_shrinkage_tends_to_the_nearest_class_mean() -> None:
+    features, targets = blobs(80, 10, 40, seed=3)
+    mean, deviation = features.mean(0), features.std(0)
+    centres = np.stack([((features - mean) / deviation)[targets == number].mean(0) for number in range(3)])
+    fresh = (np.random.default_rng(5).normal(size=(500, 12)) * 2 * deviation + mean).astype(np.float32)
+    distances = np.linalg.norm(((fresh - mean) / deviation)[:, None] - centres, axis=2)
+    heavy, light = (
+        logits(fresh, discriminant.fit(features, targets, each(targets), 3, share)).argmax(1)
+        for share in (0.99999, 0.01)
+    )
+    assert (heavy == distances.argmin(1)).mean() > 0.995
+    assert (light == distances.argmin(1)).mean() < 0.95
+
+
+def test_a_feature_scaled_is_the_same_feature() -> None:
+    features, targets = blobs(80, 10, 40)
+    changed = (features * np.logspace(2, -2, 12) + 1).astype(np.float32)
+    ours, theirs = (logits(own, discriminant.fit(own, targets, each(targets), 3, 0.2)) for own in (features, changed))
+    assert np.allclose(ours, theirs, atol=0.02)
+
+
+def test_the_more_copies_count_the_less_the_head_hangs_on_what_differs_between_them() -> None:
+    features, targets = seen_by_cameras(4, 0.3)
+    photos, sways = np.arange(len(targets)) // 4, []
+    for times in (0.1, 1, 10):
+        weights, _ = discriminant.fit(features, targets, photos, 2, 0.01, times)
+        skin, camera = (weights[1] - weights[0]) @ np.array([[1, 0], [1, 1]]).T
+        sways.append(camera / skin)
+    assert sways[0] > 2 * sways[1] > 4 * abs(sways[2])
+
+
+def test_copies_that_count_once_are_photos_of_their_own() -> None:
+    features, targets = blobs(60, 60)
+    alone = discriminant.fit(features, targets, each(targets), 2, 0.2, 7.0)
+    together = discriminant.fit(features, targets, np.arange(120) // 4, 2, 0.2, 1.0)
+    assert np.abs(alone[0] - together[0]).max() < 1e-5 * np.abs(alone[0]).max()

@@ -1,0 +1,222 @@
+"""The model folder: whole, proven equal to training, or not written at all."""
+
+import dataclasses
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tinynet import Exported, export_one, noise, prepare, train_one
+from torch import nn
+from transformers import ResNetForImageClassification
+
+import spectraderm
+from spectraderm import pipeline
+from spectraderm.core import artifacts
+from spectraderm.core.errors import DatasetError, ParityError, RunFolderError
+from spectraderm.data import manifest
+from spectraderm.data import split as splits
+from spectraderm.images.preprocessing import Preprocessing
+from spectraderm.inference.engine import Engine
+from spectraderm.training import export, train
+from spectraderm.training import network as model
+from spectraderm.training import robustness as stability
+
+FILES = {
+    *("NOTICE", "README.md", "config.json", "model.safetensors", "onnx/model.onnx", "preprocessor_config.json"),
+    *("novelty.npy", "training_photos.npy"),
+}
+ALL = pytest.mark.parametrize("recipe", ["notebook", "discriminant", "finetune"])
+
+
+@pytest.fixture
+def quick(exports: dict[str, Exported], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[str], Path]:
+    """A copy of an evaluated run folder, not exported yet, whose graph need not be made again."""
+
+    def copy(recipe: str) -> Path:
+        graph = exports[recipe].graph
+        monkeypatch.setattr(export, "to_onnx", lambda *_: graph)
+        run = Path(shutil.copytree(exports[recipe].run, tmp_path / recipe))
+        shutil.rmtree(run / "model")
+        return run
+
+    return copy
+
+
+@ALL
+def test_the_model_folder_is_whole(recipe: str, exports: dict[str, Exported]) -> None:
+    exported = exports[recipe]
+    folder = artifacts.read_model_folder(exported.folder)
+    on_disk = {str(file.relative_to(exported.folder)) for file in exported.folder.rglob("*") if file.is_file()}
+    assert set(folder.files) == FILES == on_disk - {"spectraderm.json"}
+    facts, said = folder.facts, train.read_config(exported.run)
+    assert facts["labels"] == ["A- a", "b", "c"]
+    assert facts["recipe"] == said["recipe"]
+    assert facts["backbone"] == said["backbone"]
+    assert facts["protocol"] == "original"
+    assert facts["model_id"] == f"spectraderm-{recipe}-{artifacts.sha256(exported.graph)[:8]}"
+    assert facts["audit_sha256"] == artifacts.sha256((exported.run / "audit.json").read_bytes())
+    assert {"spectraderm", "display_names", "sha256"} <= facts.keys()
+    assert facts["calibration"] == artifacts.read_json(exported.run / "calibration.json", "")
+    assert folder.files["novelty.npy"] == (exported.run / "novelty.npy").read_bytes()
+    parity = facts["parity"]
+    assert (parity["photos"], parity["changed_top1"], parity["bound"]) == (36, 0, export.PARITY)
+    assert 0 <= parity["max_logit_difference"] < 1e-4
+    assert folder.json("config.json")["id2label"] == {"0": "A- a", "1": "b", "2": "c"}
+    assert Preprocessing.from_hub(folder.json("preprocessor_config.json")).size == 64
+
+
+@ALL
+def test_no_file_says_where_on_this_machine_it_was_made(
+    recipe: str, exports: dict[str, Exported], photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    places = {tmp_path.parent, photos.parent, tiny, Path.home(), Path(sys.prefix), Path(spectraderm.__path__[0])}
+    for file in exports[recipe].folder.rglob("*.*"):
+        told = {photos, tiny} if file.name == "README.md" else places  # the card repeats the command as it was typed
+        assert not [place for place in told if str(place).encode() in file.read_bytes()], file
+
+
+@ALL
+def test_the_exported_model_knows_what_it_learned_from_and_nothing_else(
+    recipe: str, exports: dict[str, Exported], photos: Path
+) -> None:
+    run, model = exports[recipe].run, spectraderm.load_model(exports[recipe].folder)
+    said = artifacts.read_csv(run / "folds/final/logits.csv", ["path", "split"], "")
+    assert {row["split"] for row in said} == {"train", "val", "test"}
+    for row in said:
+        prediction = model.predict(photos / row["path"])
+        assert prediction.in_training == (row["split"] != "test")
+        if row["split"] == "train" and prediction.novelty is not None:
+            assert prediction.novelty < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [({"temperature": None}, "calibration.json is damaged"), ({"thresholds": [0.5]}, "calibration.json is of another")],
+)
+def test_a_calibration_that_does_not_fit_is_not_exported(
+    change: dict[str, object], match: str, quick: Callable[[str], Path], tiny: Path
+) -> None:
+    run = quick("notebook")
+    settings = artifacts.read_json(run / "calibration.json", "")
+    artifacts.write_json(run / "calibration.json", settings | change)
+    with pytest.raises(RunFolderError, match=match) as caught:
+        export.export(run, model.load_backbone(str(tiny)))
+    assert "spectraderm calibrate" in caught.value.remedy
+    assert not (run / "model").exists()
+
+
+def test_calibration_photos_are_not_learned_from(photos: Path, tmp_path: Path) -> None:
+    run = prepare(tmp_path / "run", photos)
+    pipeline.split(run, "grouped", 1, 0)
+    rows = manifest.read(run / "manifest.csv")
+    final = splits.read(run / "split.csv", rows).folds[0].splits
+    assert set(final.values()) == {"train", "val", "calibration", "test"}
+    hashes = {bytes(one).hex() for one in export.training_hashes(run)}
+    assert hashes == {row.phash for row in rows if final[row.path] in ("train", "val")}
+
+
+def test_photos_without_a_hash_are_not_exported_as_unknown(quick: Callable[[str], Path], tiny: Path) -> None:
+    run = quick("notebook")
+    rows = manifest.read(run / "manifest.csv")
+    manifest.write(run / "manifest.csv", [dataclasses.replace(row, phash="") for row in rows])
+    with pytest.raises(RunFolderError, match="no hashes"):
+        export.export(run, model.load_backbone(str(tiny)))
+
+
+def test_plain_transformers_loads_a_linear_head_on_means(photos: Path, tiny: Path, tmp_path: Path) -> None:
+    run = train_one(prepare(tmp_path / "run", photos), "notebook", tiny, {"head": "linear", "epochs": 2})
+    exported = export_one(run, tmp_path / "exported", tiny)
+    plain = ResNetForImageClassification.from_pretrained(exported.folder)
+    nn.Module.train(plain, False)
+    pixels = noise(4)
+    with torch.inference_mode():
+        logits = plain(exported.normalise(torch.from_numpy(pixels))).logits
+    assert np.abs(logits.numpy() - Engine(exported.graph)(pixels).logits).max() < 1e-4
+    assert plain.config.id2label == {0: "A- a", 1: "b", 2: "c"}
+
+
+def test_plain_transformers_refuses_what_it_would_misread(exports: dict[str, Exported]) -> None:
+    with pytest.raises(RuntimeError, match="mismatched"):
+        ResNetForImageClassification.from_pretrained(exports["finetune"].folder)
+
+
+@pytest.mark.parametrize("change", ["0.5", "nan"])
+def test_without_parity_nothing_is_written(change: str, quick: Callable[[str], Path], tiny: Path) -> None:
+    run = quick("notebook")
+    path = run / "folds/final/logits.csv"
+    lines = path.read_text().splitlines()
+    *rest, last = lines[7].split(",")
+    lines[7] = ",".join([*rest, str(float(last) + float(change))])
+    path.write_text("\n".join(lines) + "\n")
+    before = sorted(run.rglob("*"))
+    with pytest.raises(ParityError, match=r"differs from training by .*nothing was exported"):
+        export.export(run, model.load_backbone(str(tiny)))
+    assert sorted(run.rglob("*")) == before
+
+
+def test_a_changed_first_guess_is_no_parity_however_near(exports: dict[str, Exported], tmp_path: Path) -> None:
+    exported = exports["finetune"]
+    run, engine = Path(shutil.copytree(exported.run, tmp_path / "run")), Engine(exported.graph)
+    preprocessing = train.restore(run, model.load_backbone(train.read_config(run)["backbone_name"]))[1]
+    assert export.measure_parity(run, engine, preprocessing, 1e9)["changed_top1"] == 0
+    path = run / "folds/final/logits.csv"
+    header, *lines = path.read_text().splitlines()
+    turned = [",".join([*line.split(",")[:4], *reversed(line.split(",")[4:])]) for line in lines]
+    path.write_text("\n".join([header, *turned]) + "\n")
+    with pytest.raises(ParityError, match=r"in [1-9]\d* first guesses"):
+        export.measure_parity(run, engine, preprocessing, 1e9)
+
+
+def test_the_same_is_exported_again_and_elsewhere_without_weights(
+    quick: Callable[[str], Path], exports: dict[str, Exported], tiny: Path, tmp_path: Path
+) -> None:
+    run = quick("finetune")
+    (tmp_path / "notes.md").write_text("## Measured elsewhere\n")
+    pipeline.export_model(run, tmp_path / "light", onnx_only=True, notes=tmp_path / "notes.md", int8=False)
+    light = artifacts.read_model_folder(tmp_path / "light")
+    assert set(light.files) == FILES - {"model.safetensors"}
+    card = light.files["README.md"]
+    assert card.startswith((run / "README.md").read_bytes() + b"\n## Does the camera matter?\n")
+    assert card.endswith(b" |\n\n## Measured elsewhere\n")
+    for _ in range(2):
+        export.export(run, model.load_backbone(str(tiny)))
+        ours, theirs = (artifacts.read_model_folder(each) for each in (run / "model", exports["finetune"].folder))
+        assert ours == theirs
+
+
+def test_an_export_tells_it_in_the_model_folder_and_in_its_card(exports: dict[str, Exported]) -> None:
+    exported = exports["notebook"]
+    folder = artifacts.read_model_folder(exported.folder)
+    preprocessing = Preprocessing.from_hub(folder.json("preprocessor_config.json"))
+    found = stability.measure_stability(exported.run, Engine(exported.graph), preprocessing)
+    assert folder.facts["stability"] == found
+    assert found["photos"] == 9
+    card = folder.files["README.md"]
+    assert card == (exported.run / "README.md").read_bytes() + b"\n" + stability.to_markdown(found).encode()
+
+
+def test_a_photo_that_changed_since_is_named(quick: Callable[[str], Path], tiny: Path, tmp_path: Path) -> None:
+    run = quick("notebook")
+    (run / "audit.json").write_text((run / "audit.json").read_text().replace("/photos", "/moved"))
+    with pytest.raises(DatasetError, match=r"\.jpg can't be read any more"):
+        export.export(run, model.load_backbone(str(tiny)))
+
+
+def test_a_run_that_is_not_ready_is_refused_with_what_to_type(
+    quick: Callable[[str], Path], photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    run = quick("notebook")
+    (run / "README.md").unlink()
+    with pytest.raises(RunFolderError, match="spectraderm evaluate"):
+        export.export(run, model.load_backbone(str(tiny)))
+    for name in ("calibration.json", "novelty.npy"):  # told before the missing card: it comes first
+        (run / name).rename(tmp_path / name)
+        with pytest.raises(RunFolderError, match="spectraderm calibrate"):
+            export.export(run, model.load_backbone(str(tiny)))
+        (tmp_path / name).rename(run / name)
+    with pytest.raises(RunFolderError, match="spectraderm train"):
+        export.export(prepare(tmp_path / "untrained", photos), model.load_backbone(str(tiny)))

@@ -1,0 +1,222 @@
+"""Features of frozen layers: what was computed once is not computed again, and nothing else comes of it."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from tinynet import RECIPES, noise, prepare, train_one, write_tiny
+from torch import Tensor
+
+from spectraderm.core import artifacts
+from spectraderm.core.artifacts import sha256
+from spectraderm.core.progress import no_track
+from spectraderm.images.preprocessing import Pixels, Preprocessing
+from spectraderm.training import features, fold, looks, train
+from spectraderm.training import network as model
+from spectraderm.training import recipe as config
+from spectraderm.training.augmentation import View, seen_as
+from spectraderm.training.features import Features, of_backbone
+from spectraderm.training.frozen_backbone import Frozen
+from spectraderm.training.network import Backbone, Normalise
+
+KEPT = ("folds/final/logits.csv", "folds/final/checkpoint.safetensors", "folds/final/heatmaps.npz", "features.npy")
+VIEWS: tuple[View, ...] = get_args(View)
+Make = Callable[..., Features]
+Prepared = Callable[..., Path]
+PIXELS = noise(9)
+PIXELS[7] = PIXELS[2]
+ROWS = [np.array(own) for own in ([0, 1, 2], [3, 4], [8, 7])]
+SOME: list[tuple[Any, bool]] = [("whole", False), ("turned", False), ("zoomed", True)]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for what is kept."""
+    monkeypatch.setenv("SPECTRADERM_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache/features"
+
+
+@pytest.fixture
+def counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many photos, or views of them, go through frozen layers at a time."""
+    counts: list[int] = []
+    plain = Frozen.pooled
+
+    def counted(self: Frozen, network: Any, photos: Tensor) -> Tensor:  # noqa: ANN401
+        counts.append(len(photos))
+        return plain(self, network, photos)
+
+    monkeypatch.setattr(Frozen, "pooled", counted)
+    return counts
+
+
+@pytest.fixture(scope="module")
+def backbone(tiny: Path) -> Backbone:
+    return model.load_backbone(str(tiny))
+
+
+@pytest.fixture(scope="module")
+def prepared(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Prepared:
+    """A run folder that can be trained in, of so many folds."""
+    root = tmp_path_factory.mktemp("prepared")
+    made = {folds: prepare(root / str(folds), photos, folds) for folds in (1, 2)}
+    return lambda run, folds=1: Path(shutil.copytree(made[folds], run))
+
+
+@pytest.fixture
+def make(backbone: Backbone, tmp_path: Path) -> Make:
+    def make(
+        recipe: str = "discriminant", size: int = 64, pixels: Pixels = PIXELS, net: Backbone = backbone
+    ) -> Features:
+        preprocessing = Preprocessing(size)
+        photos = [sha256(photo.tobytes()) for photo in pixels]
+        about = config.load(recipe, {"image_size": size})
+        normalise = Normalise(preprocessing)
+        return of_backbone(net, about, pixels, photos, preprocessing, normalise, tmp_path / "kept", no_track)
+
+    return make
+
+
+@pytest.mark.parametrize(("recipe", "size"), [("discriminant", 64), ("notebook", 64), ("notebook", 80)])
+def test_features_are_those_of_the_network(recipe: str, size: int, make: Make, backbone: Backbone) -> None:
+    pixels = noise(9, size)
+    about = config.load(recipe, {"image_size": size, "views": VIEWS if recipe == "discriminant" else ("whole",)})
+    network = model.build(backbone, about, ["a", "b"])
+    network.train(False)
+    photos = Normalise(Preprocessing(size))(torch.from_numpy(pixels))
+    with torch.inference_mode():
+        expected = network.features(photos)
+        whole = network.pooled(network.feature_maps(seen_as(photos, ["whole"])))
+    for _ in range(2):  # computed, and read
+        own = make(recipe, size, pixels)
+        assert np.allclose(own.averaged(about.views), expected, rtol=1e-4, atol=1e-5)
+        assert np.allclose(own.averaged(("whole",)), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_read_is_what_was_computed_and_no_photo_is_looked_at_twice(make: Make, counts: list[int]) -> None:
+    first = make()
+    averaged, copies = first.averaged(VIEWS), first.copies(SOME, ROWS)
+    # Eight photos differ. Four views; then of the copies the whole ones are known, and 2 + 2 others are not.
+    assert sum(counts) == 4 * 8 + 4
+    assert np.array_equal(averaged[7], averaged[2])
+    again = make()
+    assert np.array_equal(again.averaged(VIEWS), averaged)
+    assert np.array_equal(again.copies(SOME, ROWS), copies)
+    assert sum(counts) == 4 * 8 + 4
+
+
+def test_recipes_share_what_they_have_in_common(make: Make, counts: list[int]) -> None:
+    averaged = make().averaged(("whole",))
+    own = make("notebook").averaged(("whole",))
+    assert sum(counts) == 8
+    assert np.array_equal(own, averaged[:, 24:56])  # the widths of the last two stages are 24 and 32
+    make("discriminant", 64, PIXELS[:5]).averaged(("whole", "mirrored"))
+    assert sum(counts) == 8 + 5
+
+
+def test_another_photo_size_backbone_library_or_line_is_computed_anew(
+    make: Make, counts: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make().averaged(("whole",))
+    for changed in (
+        {"pixels": noise(9, seed=1)},
+        {"size": 96, "pixels": noise(9, 96)},
+        {"net": model.load_backbone(str(write_tiny(tmp_path / "other", 1)))},
+    ):
+        before = sum(counts)
+        make(**changed).averaged(("whole",))
+        assert sum(counts) > before
+    for facts in (("other lines", "pillow 1"), ()):
+        monkeypatch.setattr(looks, "made_by", lambda facts=facts: facts)
+        before = sum(counts)
+        make().averaged(("whole",))
+        assert sum(counts) == before + 8
+
+
+def test_what_was_kept_before_an_interruption_is_there_after_it(
+    make: Make, counts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = make().averaged(("whole", "mirrored"))
+    shutil.rmtree(make().root)
+    counts.clear()
+    monkeypatch.setattr(features, "_FILE", 1)
+    plain = Frozen.pooled
+
+    def stopped(self: Frozen, network: Any, photos: Tensor) -> Tensor:  # noqa: ANN401
+        if sum(counts) >= 8:
+            raise KeyboardInterrupt
+        return plain(self, network, photos)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Frozen, "pooled", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            make().averaged(("whole", "mirrored"))
+    assert np.array_equal(make().averaged(("whole", "mirrored")), expected)
+    assert sum(counts) == 8 + 8  # one view before, the other after
+
+
+def test_a_damaged_file_is_computed_again(make: Make, counts: list[int]) -> None:
+    own = make()
+    expected = own.averaged(("whole",))
+    (file,) = own.root.rglob("*.features")
+    data = bytearray(file.read_bytes())
+    data[-3] ^= 16
+    file.write_bytes(data)
+    assert np.array_equal(make().averaged(("whole",)), expected)
+    assert sum(counts) == 16
+
+
+def content(run: Path) -> dict[str, bytes]:
+    return {name: (run / name).read_bytes() for name in KEPT}
+
+
+@pytest.mark.parametrize("recipe", ["notebook", "discriminant"])
+def test_a_second_run_does_not_look_at_a_photo_and_ends_the_same(
+    recipe: str, runs: dict[str, Path], prepared: Prepared, tiny: Path, tmp_path: Path, folder: Path, counts: list[int]
+) -> None:
+    run = train_one(prepared(tmp_path / "first"), recipe, tiny)
+    assert sum(counts) > 0
+    counts.clear()
+    again = train_one(prepared(tmp_path / "again"), recipe, tiny)
+    assert counts == []
+    assert content(again) == content(run) == content(runs[recipe])
+    settings = config.load(recipe, RECIPES[recipe])
+    kept = sorted(folder.rglob("*"))
+    alone = prepared(tmp_path / "alone")
+    train.train(alone, settings, model.load_backbone(str(tiny)), device="cpu", shared=False)
+    assert sum(counts) > 0  # it looked for itself
+    assert sorted(folder.rglob("*")) == kept
+    assert content(alone) == content(run)
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_resuming_looks_at_no_photo_again(
+    writable: bool, prepared: Prepared, tiny: Path, tmp_path: Path, folder: Path, counts: list[int]
+) -> None:
+    if not writable:
+        folder.parent.write_bytes(b"")
+    run = train_one(prepared(tmp_path / "run", 2), "discriminant", tiny)
+    assert folder.exists() == writable
+    expected = (artifacts.fold_folder(run, "fold-2") / artifacts.LOGITS).read_bytes()
+    counts.clear()
+    train_one(run, "discriminant", tiny, resume=True)  # all is done
+    (artifacts.fold_folder(run, "fold-2") / artifacts.LOGITS).unlink()
+    train_one(run, "discriminant", tiny, resume=True)
+    assert counts == []
+    assert (artifacts.fold_folder(run, "fold-2") / artifacts.LOGITS).read_bytes() == expected
+
+
+def test_a_done_run_needs_neither_features_nor_photos(
+    photos: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(photos, tmp_path / "photos")
+    run = train_one(prepare(tmp_path / "run", tmp_path / "photos"), "discriminant", tiny)
+    shutil.rmtree(tmp_path / "photos")
+    shutil.rmtree(run / "cache")
+    monkeypatch.setattr(fold.Trainer, "train", None)
+    monkeypatch.setattr(train, "of_backbone", None)
+    train_one(run, "discriminant", tiny, resume=True)
