@@ -22,7 +22,7 @@ from spectraderm.serving.refusals import TooBusy  # noqa: E402
 
 Browser: TypeAlias = Any
 Tab: TypeAlias = Any
-PAINTINGS = sorted((resources.files("spectraderm.serving.page") / "examples").iterdir(), key=lambda file: file.name)
+PAINTINGS = sorted((resources.files("spectraderm.serving") / "examples").iterdir(), key=lambda file: file.name)
 BUTTON = "input[type=file]:not(.camera input)"
 
 

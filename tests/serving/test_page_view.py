@@ -142,7 +142,7 @@ def test_no_part_of_the_page_names_another_host(known: About) -> None:
 
 
 def test_the_paintings_are_small_and_plain() -> None:
-    files = list((resources.files("spectraderm.serving.page") / "examples").iterdir())
+    files = list((resources.files("spectraderm.serving") / "examples").iterdir())
     assert len(files) == 3
     for file in files:
         data = file.read_bytes()

@@ -56,7 +56,7 @@ def head() -> str:
 
 def intake(megabytes: float) -> str:
     """Painted photos to try, as buttons; the photo itself is the page's other half."""
-    paintings = sorted((_FILES / "examples").iterdir(), key=lambda file: file.name)
+    paintings = sorted((resources.files("spectraderm.serving") / "examples").iterdir(), key=lambda file: file.name)
     urls = [f"data:image/jpeg;base64,{base64.b64encode(file.read_bytes()).decode()}" for file in paintings]
     return part("intake", examples=urls, megabytes=f"{megabytes:g}", most=int(1e6 * megabytes))
 

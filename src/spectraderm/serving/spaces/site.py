@@ -18,7 +18,7 @@ from spectraderm.inference.classifier import Classifier
 from spectraderm.serving.content import WORDS, condition
 from spectraderm.serving.spaces.bundling import SOURCES, bundled
 
-_EXAMPLES = Path(str(resources.files("spectraderm.serving.page") / "examples"))
+_EXAMPLES = Path(str(resources.files("spectraderm.serving") / "examples"))
 SITE = "site.json"
 """The file that tells such a site from any other folder: its version, its model, and every file's SHA-256."""
 
