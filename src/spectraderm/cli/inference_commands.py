@@ -210,22 +210,18 @@ def push(
 def doctor(
     json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs and for bug reports.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Don't ask whether the Hub is there.")] = False,
-    training: Annotated[
-        bool, typer.Option("--training", help="Also import what training needs, torch among it: ten seconds.")
-    ] = False,
 ) -> None:
     """Say what works here, what will be used, and what is missing. Exit code 1 where predictions don't work."""
-    from spectraderm.cli.doctor.examine import examine  # noqa: PLC0415
-    from spectraderm.cli.doctor.fact import broken  # noqa: PLC0415
-    from spectraderm.cli.doctor.showing import as_json, show  # noqa: PLC0415
+    from spectraderm.cli.doctor import as_json, examine, is_broken  # noqa: PLC0415
+    from spectraderm.cli.tables import show_checks  # noqa: PLC0415
 
-    facts = examine(offline, training)
+    checks = examine(offline)
     with stdout() as stream:
         if json:
-            stream.write(as_json(facts))
+            stream.write(as_json(checks))
         else:
-            show(facts, stream)
-    if broken(facts):
+            show_checks(checks, stream)
+    if is_broken(checks):
         raise typer.Exit(1)
 
 

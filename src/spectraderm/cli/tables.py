@@ -2,18 +2,23 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from spectraderm.cli.doctor import Check, State, is_broken
 from spectraderm.core import artifacts
 from spectraderm.core.bars import console as _console
 from spectraderm.core.bars import progress, say
-from spectraderm.data.split import Split
 from spectraderm.images.perturbations import CHANGES
+
+if TYPE_CHECKING:
+    from spectraderm.data.split import Split
 
 __all__ = [
     "progress",
@@ -26,6 +31,7 @@ __all__ = [
     "say_scores",
     "say_split",
     "say_stability",
+    "show_checks",
 ]
 
 
@@ -71,7 +77,7 @@ def _say_shortcuts(shortcuts: Sequence[dict[str, Any]], display: dict[str, str])
     _console.print(table, soft_wrap=False)
 
 
-def say_split(made: Split) -> None:
+def say_split(made: "Split") -> None:
     """How many trainings a split asks for; of a single one, how many files are on each side."""
     count = f"{len(made.folds)} training{'s' if len(made.folds) > 1 else ''}"
     sides = Counter(made.folds[0].splits.values()) if len(made.folds) == 1 else {}
@@ -232,3 +238,35 @@ def _score(metric: dict[str, Any]) -> str:
     if metric["low"] is None or metric["low"] == metric["high"]:
         return f"{100 * metric['value']:.1f}"
     return f"{100 * metric['value']:.1f} ({100 * metric['low']:.1f}–{100 * metric['high']:.1f})"
+
+
+def show_checks(checks: Sequence[Check], stream: TextIO) -> None:
+    """Print for people: what is wrong first, then a table per theme, and a summary in the last line."""
+    console = Console(file=stream, highlight=False)
+    wrong = [check for state in (State.broken, State.warning) for check in checks if check.state == state]
+    if wrong:
+        _checks_table(
+            console, "To be mended", [(check, f"{check.theme}: {check.name}", check.remedy) for check in wrong]
+        )
+    for theme, group in groupby(checks, lambda check: check.theme):
+        rows = [(check, check.name, check.remedy if check.state == State.absent else "") for check in group]
+        _checks_table(console, theme, rows)
+    warnings = sum(check.state == State.warning for check in checks)
+    counted = f"{warnings or 'no'} warning{'s' if warnings != 1 else ''}"
+    able = "can't" if is_broken(checks) else "can"
+    console.print(Text(f"Photos {able} be classified here; {counted}.", style="bold"))
+
+
+def _checks_table(console: Console, title: str, rows: Sequence[tuple[Check, str, str]]) -> None:
+    styles = {State.ok: "green", State.absent: "dim", State.warning: "bold yellow", State.broken: "bold red"}
+    table = Table(box=None, show_header=False, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    table.add_column(no_wrap=True)
+    table.add_column(max_width=32)
+    table.add_column(overflow="fold")
+    for check, name, remedy in rows:
+        value = Text(check.value)
+        if remedy:
+            value.append(f"\n-> {remedy}", style="dim" if check.state == State.absent else "bold")
+        table.add_row(Text(check.state.value, style=styles[check.state]), Text(name), value)
+    console.print(table)
+    console.print()
