@@ -4,6 +4,7 @@
 # make test-oldest   the suite with the oldest versions that pyproject.toml allows, in an environment of its own
 # make test-newest   the same with the newest
 # make browser       installs Chromium for the browser tests, which are skipped without (Debian, as root)
+# make web           builds the page in src/spectraderm/serving/static from web/ (needs Node.js)
 # make bench           how fast it is beside other programs, as a table (DATA=folder); half an hour
 # make bench-peers     installs those programs, once, into an environment of their own (3 GB)
 # make bench-accuracy  the README's results, from the reference data set (DATA=folder)
@@ -18,7 +19,7 @@ DEMO_OUT ?= spectraderm-demo
 VENV_PEERS ?= .venv-peers
 PEERS ?= $(VENV_PEERS)/bin/python
 
-.PHONY: demo test test-oldest test-newest check lint browser bench bench-peers bench-accuracy bench-growth bench-profile clean
+.PHONY: demo test test-oldest test-newest check lint web browser bench bench-peers bench-accuracy bench-growth bench-profile clean
 
 demo: $(VENV)/train.stamp
 	rm -rf $(DEMO_OUT)
@@ -41,6 +42,9 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+web:
+	cd web && npm ci --ignore-scripts --no-audit --no-fund && npm run check && npm run build
 
 browser:
 	command -v chromium || (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium)

@@ -21,9 +21,10 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from spectraderm.core.errors import MissingExtra
-from spectraderm.serving.spaces.bundling import SOURCES, BundlingError
+from spectraderm.serving.spaces.runtime import RuntimeDownloadError
 from spectraderm.serving.spaces.site import build_site
 
+WEB = Path(__file__).parents[1] / "web"
 CHROMIUM = shutil.which("chromium") or ""
 _BYTES = "const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));"
 _ASK = f"async (text) => {{ {_BYTES} return await window.spectraderm.predict(bytes(text)); }}"
@@ -39,7 +40,7 @@ def build_or_skip(model: Path, out: Path) -> Path:
     """The site of a model, where npm is at hand."""
     try:
         build_site(model, out)
-    except (MissingExtra, BundlingError) as error:
+    except (MissingExtra, RuntimeDownloadError) as error:
         pytest.skip(f"no site without npm and what it downloads: {error}")
     return out
 
@@ -118,7 +119,7 @@ def run_typescript(folder: Path, script: str, content: object) -> Any:  # noqa: 
     """Run a module of Node.js that imports the site's sources as `src/*.ts`, with `content` as its `input`."""
     (folder / "input.json").write_text(json.dumps(content))
     head = 'import { readFileSync } from "node:fs";\nconst input = JSON.parse(readFileSync("input.json", "utf8"));\n'
-    sources = (SOURCES / "src").as_uri()
+    sources = (WEB / "src").as_uri()
     (folder / "test.mjs").write_text(head + script.replace('"src/', f'"{sources}/'))
     done = subprocess.run([*_node(), "test.mjs"], cwd=folder, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr

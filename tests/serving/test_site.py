@@ -1,9 +1,10 @@
 """The site in the browser: the same answers as Python's for the same bytes, from its own host alone, and offline."""
 
-import io
 import json
+import os
 import re
-import tempfile
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from browser_photos import painted, photos
-from browser_site import build_or_skip, chromium, difference, pixels, predict, run_typescript, served, wait_for
+from browser_site import WEB, build_or_skip, chromium, difference, pixels, predict, run_typescript, served, wait_for
 from conftest import encode, jpeg_of_size, paint
 from handmade import calibration, write_model
 from PIL import Image
@@ -28,8 +29,8 @@ from spectraderm.inference.calibration import VERDICTS, Calibration
 from spectraderm.inference.finding import find_model
 from spectraderm.inference.reasons import percent, reason
 from spectraderm.serving.content import WORDS
-from spectraderm.serving.spaces import bundling, site
-from spectraderm.serving.spaces.bundling import SOURCES, BundlingError
+from spectraderm.serving.spaces import runtime, site
+from spectraderm.serving.spaces.runtime import RuntimeDownloadError
 
 COMPARED = ("jpeg-30-2", "turned-6", "progressive", "cmyk", "png-alpha", "png-gamma", "webp", "gif-moving", "noise")
 """All fifty photos are compared by `benchmarks/browser.py`."""
@@ -225,21 +226,29 @@ def test_verdicts_sets_and_reasons_are_python_s(tmp_path: Path, method: Any) -> 
             assert ours["percent"] == [percent(float(share)) for share in chances]
 
 
-def test_the_sources_hold_to_strict_types() -> None:
+def test_the_page_in_the_package_is_built_from_strictly_typed_sources(tmp_path: Path) -> None:
+    shutil.copytree(WEB, tmp_path / "web", ignore=shutil.ignore_patterns("node_modules"))
+    _npm(tmp_path / "web", "ci", "--ignore-scripts", "--prefer-offline")
+    assert '"strict": true' in (WEB / "tsconfig.json").read_text()
+    _npm(tmp_path / "web", "run", "check")
+    _npm(tmp_path / "web", "run", "build")
+    (built,) = tmp_path.rglob("src/spectraderm/serving/static")
+    expected = {path.name: path.read_bytes() for path in built.iterdir()}
+    assert {path.name: path.read_bytes() for path in site.STATIC.iterdir()} == expected, "run `npm run build` in web/"
+
+
+def _npm(folder: Path, *arguments: str) -> None:
     try:
-        npm = bundling.find_npm()
-        files = {name: (SOURCES / name).read_bytes() for name in ("package.json", "package-lock.json")}
-        folder = bundling.cache() / f"dev-{bundling.digest(files)}"
-        bundling.install(npm, folder, files, "--include=dev")
-    except (MissingExtra, BundlingError) as error:
-        pytest.skip(f"no TypeScript compiler without npm: {error}")
-    assert '"strict": true' in (SOURCES / "tsconfig.json").read_text()
-    with tempfile.TemporaryDirectory(dir=folder) as copy:
-        for path in (*SOURCES.glob("*.json"), *SOURCES.rglob("src/**/*.*")):
-            target = Path(copy) / path.relative_to(SOURCES)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(path.read_bytes())
-        assert bundling.run(npm, Path(copy), "run", "check").count("error") == 0
+        command = runtime.npm()
+    except MissingExtra as error:
+        pytest.skip(str(error))
+    environment = os.environ | {"PATH": os.pathsep.join([str(Path(command[0]).parent), os.environ["PATH"]])}
+    done = subprocess.run(
+        [*command, *arguments], cwd=folder, env=environment, capture_output=True, text=True, timeout=250, check=False
+    )
+    if arguments[0] == "ci" and done.returncode:
+        pytest.skip(f"no TypeScript compiler without the npm registry: {done.stderr[:300]}")
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_site_is_replaced_by_a_site_and_nothing_else_is(tmp_path: Path) -> None:
@@ -270,11 +279,11 @@ def test_a_site_is_replaced_by_a_site_and_nothing_else_is(tmp_path: Path) -> Non
 
 def test_says_what_to_do_without_npm_and_without_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = write_model(tmp_path / "model")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SPECTRADERM_CACHE", str(tmp_path / "cache"))
     for name, value in {"cache": tmp_path / "npm", "registry": "http://127.0.0.1:9", "fetch_retries": 0}.items():
         monkeypatch.setenv(f"npm_config_{name}", str(value))
     try:
-        with pytest.raises(BundlingError, match="needs a connection"):
+        with pytest.raises(RuntimeDownloadError, match="needs a connection"):
             site.build_site(model, tmp_path / "out")
     except MissingExtra as error:
         pytest.skip(str(error))
@@ -285,6 +294,7 @@ def test_says_what_to_do_without_npm_and_without_a_connection(tmp_path: Path, mo
     assert not (tmp_path / "out").exists()
 
 
-def test_no_registry_is_named_in_the_lock_file() -> None:
-    assert b"://" not in (SOURCES / "package-lock.json").read_bytes()
-    assert io.BytesIO((SOURCES / "static" / "icon-512.png").read_bytes()).read(4) == b"\x89PNG"
+def test_the_lock_file_names_no_registry_and_the_runtime_that_is_downloaded() -> None:
+    assert b"://" not in (WEB / "package-lock.json").read_bytes()
+    lock = json.loads((WEB / "package-lock.json").read_text())["packages"]["node_modules/onnxruntime-web"]
+    assert (runtime.PACKAGE, f"sha512-{runtime.INTEGRITY}") == (f"onnxruntime-web@{lock['version']}", lock["integrity"])

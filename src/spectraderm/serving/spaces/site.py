@@ -16,9 +16,11 @@ from spectraderm.images.preprocessing import MAX_BYTES
 from spectraderm.inference import learned
 from spectraderm.inference.classifier import Classifier
 from spectraderm.serving.content import WORDS, condition
-from spectraderm.serving.spaces.bundling import SOURCES, bundled
+from spectraderm.serving.spaces.runtime import runtime
 
 _EXAMPLES = Path(str(resources.files("spectraderm.serving") / "examples"))
+STATIC = Path(str(resources.files("spectraderm.serving") / "static"))
+"""What `npm run build` makes of `web/`: the page's scripts, its looks, and its frame."""
 SITE = "site.json"
 """The file that tells such a site from any other folder: its version, its model, and every file's SHA-256."""
 
@@ -36,13 +38,13 @@ def build_site(model: Path, out: Path) -> None:
         ModelFolderError: no model folder, or a damaged one.
         SiteError: `out` holds something that is not such a site.
         MissingExtra: npm is not installed.
-        BundlingError: npm can't download what the page needs.
+        RuntimeDownloadError: npm can't download what the page needs.
     """
     _refuse_other(out)
     folder = artifacts.read_model_folder(model)  # in floats: in integers browsers round otherwise than processors do
-    files = _model(folder) | _paintings() | bundled()
+    files = _model(folder) | _paintings() | {f"runtime/{name}": data for name, data in runtime().items()}
     facts = json.loads(files["model/model.json"])
-    files |= {path.name: path.read_bytes() for path in (SOURCES / "static").iterdir()}
+    files |= {path.name: path.read_bytes() for path in STATIC.iterdir()}
     files["index.html"] = _index(files["index.html"].decode(), facts).encode()
     sums = {name: artifacts.sha256(data) for name, data in sorted(files.items())}
     version = artifacts.sha256(json.dumps(sums).encode())[:16]

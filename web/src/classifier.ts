@@ -1,7 +1,7 @@
 /** The site's model, loaded -> a `Prediction` for a photo, as Python's `serving/classifier.py`. */
 
 import { judge, novelty, ranking } from "./calibration.ts";
-import { type Answer, Engine } from "./engine.ts";
+import { type Answer, loadNetwork, type Network } from "./engine.ts";
 import { MAX_DISTANCE, nearestHash, turnedHashes } from "./hashing.ts";
 import { type Facts, type Learned, readFacts, readFile, readLearned } from "./model.ts";
 import { type Prediction, unusable } from "./prediction.ts";
@@ -12,12 +12,12 @@ import type { Pixels } from "./resize.ts";
 
 export class Classifier {
   readonly facts: Facts;
-  readonly #engine: Engine;
+  readonly #network: Network;
   readonly #learned: Learned;
 
-  private constructor(facts: Facts, engine: Engine, learned: Learned) {
+  private constructor(facts: Facts, network: Network, learned: Learned) {
     this.facts = facts;
-    this.#engine = engine;
+    this.#network = network;
     this.#learned = learned;
   }
 
@@ -25,24 +25,24 @@ export class Classifier {
   static async load(site: URL): Promise<Classifier> {
     const folder = new URL("model/", site);
     const facts = await readFacts(folder);
-    const network = readFile(folder, "model.onnx", facts);
-    const [engine, learned] = await Promise.all([
-      Engine.load(network, new URL("runtime/", site), facts.preprocessing.size),
+    const onnx = readFile(folder, "model.onnx", facts);
+    const [network, learned] = await Promise.all([
+      loadNetwork(onnx, new URL("runtime/", site), facts.preprocessing.size),
       readLearned(folder, facts),
     ]);
-    return new Classifier(facts, engine, learned);
+    return new Classifier(facts, network, learned);
   }
 
   /** Answer once for nothing: a browser makes the model's code quick only while it runs. */
   async warmUp(): Promise<void> {
-    await this.#engine.answer(new Uint8Array(3 * this.facts.preprocessing.size ** 2));
+    await this.#network(new Uint8Array(3 * this.facts.preprocessing.size ** 2));
   }
 
   async predict(photo: Pixels): Promise<Prediction> {
     const { calibration, model_id, preprocessing } = this.facts;
     const why = whyUnusable(measure(photo), photo.width, photo.height);
     if (why !== null) return unusable(why, calibration.coverage, model_id);
-    const answer = await this.#engine.answer(preprocess(photo, preprocessing));
+    const answer = await this.#network(preprocess(photo, preprocessing));
     const seen = nearestHash(turnedHashes(photo), this.#learned.known) <= MAX_DISTANCE;
     return this.#judge(answer, seen);
   }
