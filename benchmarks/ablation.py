@@ -23,9 +23,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from spectraderm.core import artifacts
+from spectraderm.core.resampling import interval
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
-from spectraderm.evaluation import bootstrap as resampling
+from spectraderm.evaluation import bootstrap
 from spectraderm.images.opening import open_photo
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, from_hex, nearest, turned_hashes
 from spectraderm.images.preprocessing import Pixels
@@ -173,8 +174,8 @@ def told(right: Reals, photos: Photos) -> tuple[str, str]:
         recalls = [(drawn[:, own] @ right[own]) / drawn[:, own].sum(1) for own in of_class]
         return {"accuracy": drawn @ right / drawn.sum(1), "balanced": np.nanmean(recalls, 0)}
 
-    found = resampling.resample(measure, resampling.weights(photos.groups, SEED, by_group=True))
-    parts = [resampling.interval(values) for values in found.values()]
+    found = bootstrap.resample(measure, bootstrap.weights(photos.groups, SEED, by_group=True))
+    parts = [interval(values) for values in found.values()]
     accuracy, balanced = (
         " ".join(f"{100 * (part[key] or 0):.1f}" for key in ("value", "low", "high")) for part in parts
     )

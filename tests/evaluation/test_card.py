@@ -7,9 +7,8 @@ import yaml  # type: ignore[import-untyped]
 from handmade import LABELS, Said, leaking_run, write_photos_of, write_run
 from huggingface_hub import ModelCard
 
-from spectraderm.core import artifacts
+from spectraderm.core import artifacts, resampling
 from spectraderm.data import shortcuts
-from spectraderm.evaluation import bootstrap as resampling
 from spectraderm.evaluation import formatting as words
 from spectraderm.evaluation import ledger
 from spectraderm.evaluation.evaluate import evaluate

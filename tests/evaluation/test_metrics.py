@@ -6,8 +6,7 @@ from drawn import once, some
 from scipy import stats
 from sklearn import metrics as sk
 
-from spectraderm.evaluation import bootstrap as resampling
-from spectraderm.evaluation import metrics
+from spectraderm.evaluation import bootstrap, metrics
 from spectraderm.evaluation.metrics import METRICS, per_class, scores
 from spectraderm.evaluation.scored import Reals, Scored
 
@@ -134,7 +133,7 @@ def test_all_right_is_not_certain() -> None:
         per_class(one, ["a", "b"])[0]["sensitivity"],
     ):
         assert share == {"value": 1, "low": pytest.approx(wanted), "high": 1}
-    assert resampling.rate(~one.right, one.groups)["high"] == pytest.approx(1 - wanted)
+    assert bootstrap.rate(~one.right, one.groups)["high"] == pytest.approx(1 - wanted)
 
 
 def test_the_majority_is_that_of_the_training_photos() -> None:

@@ -10,9 +10,8 @@ from handmade import LABELS, Said, leaking_run, write_run
 from pages import pictures, report
 from PIL import Image
 
-from spectraderm.core import artifacts
+from spectraderm.core import artifacts, resampling
 from spectraderm.data import shortcuts
-from spectraderm.evaluation import bootstrap as resampling
 from spectraderm.evaluation import figures
 
 

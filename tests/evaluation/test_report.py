@@ -9,9 +9,8 @@ from conftest import encode, paint
 from handmade import LABELS, Said, leaking_run, write_run
 from pages import clean_run, given_and_by_photo, outside, pictures, read, report, share
 
-from spectraderm.core import artifacts
+from spectraderm.core import artifacts, resampling
 from spectraderm.data import shortcuts
-from spectraderm.evaluation import bootstrap as resampling
 from spectraderm.evaluation import figures, ledger
 from spectraderm.evaluation import formatting as words
 from spectraderm.evaluation.evaluate import evaluate

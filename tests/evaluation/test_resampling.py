@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from drawn import in_groups, some
 
-from spectraderm.evaluation import bootstrap as resampling
-from spectraderm.evaluation import metrics
+from spectraderm.core import resampling
+from spectraderm.evaluation import bootstrap, metrics
 from spectraderm.evaluation.metrics import METRICS, scores
 from spectraderm.evaluation.scored import Reals, Scored
 
@@ -44,7 +44,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         one = in_groups(seed, 80, (1, 8), truth)
         strangers = np.arange(len(one))
         for name, groups in zip(hits, (one.groups, one.groups, strangers), strict=True):
-            got = resampling.rate(one.right, groups, seed, by_group="once" in name)
+            got = bootstrap.rate(one.right, groups, seed, by_group="once" in name)
             hits[name] += got["low"] <= truth <= got["high"]
     assert all(0.92 <= hits[name] / trials <= 0.98 for name in hits if name != "files"), hits
     assert hits["files"] / trials < 0.8, hits

@@ -12,17 +12,16 @@ import pytest
 from conftest import encode
 from handmade import LABELS, Said, write_model, write_run
 from PIL import Image
-from scipy.stats import bootstrap
+from scipy import stats
 
 from spectraderm.cli import tables as terminal
 from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError
 from spectraderm.data import manifest
-from spectraderm.evaluation import bootstrap as resampling
+from spectraderm.evaluation import bootstrap
 from spectraderm.images.perturbations import CHANGES
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.inference.engine import Answer, Engine
-from spectraderm.training import robustness as stability
 from spectraderm.training.robustness import compare, measure_stability, to_markdown
 
 SIZE = 224
@@ -176,12 +175,12 @@ def drawn(seed: int) -> tuple[npt.NDArray[np.int64], ...]:
 def test_intervals_are_those_of_the_reports(seed: int) -> None:
     before, after, truth, groups = drawn(seed)
     found = compare(before, after, truth, groups)
-    rate = resampling.rate(before != after, groups, by_group=True)
+    rate = bootstrap.rate(before != after, groups, by_group=True)
     assert found["changed"] == pytest.approx({key: rate[key] for key in ("value", "low", "high")})
     own = [
         (after == truth)[groups == group].mean() - (before == truth)[groups == group].mean() for group in set(groups)
     ]
-    expected = bootstrap((own,), np.mean, n_resamples=20_000, method="percentile", rng=1).confidence_interval
+    expected = stats.bootstrap((own,), np.mean, n_resamples=20_000, method="percentile", rng=1).confidence_interval
     assert found["accuracy_difference"]["value"] == pytest.approx(np.mean(own))
     assert (found["accuracy_difference"]["low"], found["accuracy_difference"]["high"]) == pytest.approx(
         (expected.low, expected.high), abs=0.02
@@ -192,7 +191,7 @@ def test_intervals_are_those_of_the_reports(seed: int) -> None:
 def test_nothing_or_everything_changed_is_no_proof(share: int) -> None:
     zeros, groups = np.zeros(30, np.int64), np.arange(30) // 2
     found = compare(zeros, zeros + share, zeros + 2, groups)
-    rate = resampling.rate(np.full(30, share, bool), groups, by_group=True)
+    rate = bootstrap.rate(np.full(30, share, bool), groups, by_group=True)
     assert found["changed"] == pytest.approx({key: rate[key] for key in ("value", "low", "high")})
     assert found["changed"]["low"] < found["changed"]["high"]
     unseen = 1 - 0.025 ** (1 / 15)  # both guesses are wrong
@@ -222,7 +221,3 @@ def test_the_terminal_says_it_in_one_line_and_nothing_where_nothing_was_held_out
     assert line.startswith(
         "Stability on 231 held-out photos: first guess changes: re-encoded 1.2 %, mirrored 1.2 %, turned "
     )
-
-
-def test_resamples_are_as_many_as_in_the_reports() -> None:
-    assert stability.RESAMPLES == resampling.RESAMPLES

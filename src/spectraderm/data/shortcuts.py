@@ -14,7 +14,7 @@ from PIL import Image
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 
-from spectraderm.core.binomial import least_share
+from spectraderm.core.resampling import draws, share
 from spectraderm.images.preprocessing import FORMATS
 
 NAMES = (
@@ -37,7 +37,6 @@ Integers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
 
 _TREES = 100
-_RESAMPLES = 1000
 _FRAME = 40  # pixels a side, of which 4 are the outer tenth
 
 
@@ -169,26 +168,21 @@ def _shortcut(
     np.add.at(matrix, (labels, guesses), weights)
     hits, there, named = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
     away = (hits >= GIVEN_AWAY * there) & (hits >= GIVEN_AWAY * named)
-    low, high = np.percentile(_resampled(labels, labels == guesses, groups, weights, seed), (2.5, 97.5))
-    far = least_share(len(np.unique(groups)))
-    if (labels == guesses).all():
-        low = far
-    if (labels != guesses).all():
-        high = 1 - far
-    value = float((hits / there).mean())
-    return Shortcut(name, value, float(low), float(high), 1 / len(classes), tuple(classes[away].tolist()))
+    resampled = _resampled(labels, labels == guesses, groups, weights, seed)
+    found = share(np.append((hits / there).mean(), resampled), len(np.unique(groups)))
+    value, low, high = (found[key] or 0.0 for key in ("value", "low", "high"))
+    return Shortcut(name, value, low, high, 1 / len(classes), tuple(classes[away].tolist()))
 
 
 def _resampled(labels: Integers, hit: npt.NDArray[np.bool_], groups: Integers, weights: Reals, seed: int) -> Reals:
-    """Balanced accuracies of photo groups drawn with replacement (Efron & Tibshirani 1993)."""
-    random, count = np.random.default_rng(seed), int(groups.max()) + 1
-    there = np.zeros((count, int(labels.max()) + 1))
+    """Balanced accuracies `float64[resamples]` of photo groups drawn with replacement."""
+    count = int(groups.max()) + 1
+    there = np.zeros((count, int(labels.max()) + 1))  # the weight of each class in each photo group
     np.add.at(there, (groups, labels), weights)
     right = np.zeros_like(there)
     np.add.at(right, (groups, labels), weights * hit)
-    values = np.empty(_RESAMPLES)
-    for number in range(_RESAMPLES):
-        drawn = np.bincount(random.integers(count, size=count), minlength=count)
-        held = drawn @ there
-        values[number] = ((drawn @ right)[held > 0] / held[held > 0]).mean()
-    return values
+    values = []
+    for times in draws(count, seed):
+        with np.errstate(invalid="ignore"):  # a resample without a class has no recall of it
+            values.append(np.nanmean((times @ right) / (times @ there), axis=1))
+    return np.concatenate(values)

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
+from spectraderm.core.resampling import interval
 from spectraderm.data import shortcuts
-from spectraderm.evaluation.bootstrap import interval, resample, weights
+from spectraderm.evaluation.bootstrap import resample, weights
 from spectraderm.evaluation.counting import measure
 from spectraderm.evaluation.outputs import Outputs
 from spectraderm.evaluation.scored import Integers, Scored

@@ -9,26 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from spectraderm.core.binomial import least_share
+from spectraderm.core.resampling import draws, rows_at_once, share
 from spectraderm.evaluation.scored import Booleans, Integers, Reals
 
-RESAMPLES = 1000
 MIN_GROUPS = 10
 """Below so many photo groups an interval is no ground for a claim."""
-_AT_ONCE = 2**17  # weights: 1 MB, which stay in a processor's cache
 
 Measure = Callable[[Reals], dict[str, Reals]]
-Interval = dict[str, float | None]
 
 
-def rows_at_once(photos: int) -> int:
-    """How many resamples of so many photos fit into memory together."""
-    return max(1, _AT_ONCE // max(photos, 1))
-
-
-def weights(
-    groups: Integers, seed: int | Sequence[int] = 0, by_group: bool = False, rows: int | None = None
-) -> Iterator[Reals]:
+def weights(groups: Integers, seed: int | Sequence[int] = 0, by_group: bool = False, rows: int = 0) -> Iterator[Reals]:
     """First the photos as they are, `float[1, n]`, then 1000 resamples of their groups, `float[<=rows, n]` at a time.
 
     With `by_group` every photo weighs 1 / the size of its group. The draws depend on groups and seed alone.
@@ -36,16 +26,8 @@ def weights(
     _, group, size = np.unique(groups, return_inverse=True, return_counts=True)
     own = 1 / size[group] if by_group else np.ones(len(group))
     yield own[None]
-    random, rows = np.random.default_rng(seed), rows or rows_at_once(len(group))
-    for first in range(0, RESAMPLES, rows):
-        times = _times(random, min(rows, RESAMPLES - first), len(size))
+    for times in draws(len(size), seed, rows or rows_at_once(len(group))):
         yield np.take(times, group, axis=1) * own
-
-
-def _times(random: np.random.Generator, rows: int, count: int) -> Integers:
-    """How often each of `count` things is drawn in as many draws with replacement, `int64[rows, count]`."""
-    drawn = random.integers(0, max(count, 1), (rows, count)) + count * np.arange(rows)[:, None]
-    return np.bincount(drawn.ravel(), minlength=rows * count).reshape(rows, count)
 
 
 def resample(measure: Measure, drawn: Iterable[Reals]) -> dict[str, Reals]:
@@ -53,29 +35,6 @@ def resample(measure: Measure, drawn: Iterable[Reals]) -> dict[str, Reals]:
     with np.errstate(divide="ignore", invalid="ignore"):
         parts = [measure(chunk) for chunk in drawn]
     return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
-
-
-def interval(values: Reals) -> Interval:
-    """`value`, and `low` and `high` from the resamples in which it is defined; None throughout if `value` is not."""
-    value, resamples = values[0], values[1:][np.isfinite(values[1:])]
-    if np.isnan(value) or not len(resamples):
-        return {"value": None, "low": None, "high": None}
-    low, high = np.percentile(resamples, [2.5, 97.5])
-    return {"value": float(value), "low": float(low), "high": float(high)}
-
-
-def share(values: Reals, groups: int) -> Interval:
-    """The same for a share of so many groups, between 0 and 1.
-
-    At 0 or 1 all resamples are alike, and the far bound is the binomial one.
-    """
-    result = interval(np.clip(values, 0, 1))
-    far = least_share(groups)
-    if result["value"] is not None and np.isclose(result["value"], 1, rtol=0, atol=1e-12):
-        return {"value": 1.0, "low": far, "high": 1.0}
-    if result["value"] is not None and np.isclose(result["value"], 0, rtol=0, atol=1e-12):
-        return {"value": 0.0, "low": 0.0, "high": 1 - far}
-    return result
 
 
 def mean(values: Reals | Booleans, drawn: Reals) -> Reals:

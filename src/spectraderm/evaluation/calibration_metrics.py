@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
-from spectraderm.evaluation.bootstrap import Interval, Measure, interval, mean
+from spectraderm.core.resampling import Interval, interval
+from spectraderm.evaluation.bootstrap import Measure, mean
 from spectraderm.evaluation.scored import Booleans, Integers, Reals, Scored
 
 BINS = 15

@@ -7,8 +7,9 @@ import numpy as np
 from scipy.stats import binomtest
 
 from spectraderm.core.errors import SpectraDermError
+from spectraderm.core.resampling import interval, rows_at_once, share
 from spectraderm.evaluation import metrics
-from spectraderm.evaluation.bootstrap import MIN_GROUPS, interval, resample, rows_at_once, share, weights
+from spectraderm.evaluation.bootstrap import MIN_GROUPS, resample, weights
 from spectraderm.evaluation.ranking import auroc
 from spectraderm.evaluation.scored import Integers, Reals, Scored
 

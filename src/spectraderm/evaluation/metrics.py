@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix
 
+from spectraderm.core.resampling import Interval, interval, share
 from spectraderm.evaluation import calibration_metrics as probability
 from spectraderm.evaluation import counting, ranking
-from spectraderm.evaluation.bootstrap import Interval, Measure, interval, resample, share, weights
+from spectraderm.evaluation.bootstrap import Measure, resample, weights
 from spectraderm.evaluation.scored import Integers, Reals, Scored
 
 METRICS = (

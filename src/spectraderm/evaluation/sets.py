@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from spectraderm.evaluation.bootstrap import Interval, interval, mean, resample, share, weights
+from spectraderm.core.resampling import Interval, interval, share
+from spectraderm.evaluation.bootstrap import mean, resample, weights
 from spectraderm.evaluation.scored import Booleans, Integers, Reals
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from spectraderm.core import artifacts
-from spectraderm.core.binomial import least_share
 from spectraderm.core.progress import Track, no_track
+from spectraderm.core.resampling import Interval, draws, interval, least_share
 from spectraderm.data import manifest
 from spectraderm.data.manifest import Row
 from spectraderm.images.perturbations import CHANGES, QUALITY, SIDE
@@ -18,13 +18,11 @@ from spectraderm.inference.engine import Engine
 from spectraderm.training.dataset import open_photo
 from spectraderm.training.train import read_config
 
-RESAMPLES = 1000
 _PHOTOS = 4
 """Read and asked about together, each unchanged and after every change."""
 
 Integers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
-Interval = dict[str, float]
 
 
 def measure_stability(
@@ -115,17 +113,15 @@ def _interval(values: Reals, least: float) -> Interval:
     if np.ptp(values) == 0:
         unseen = 1 - least_share(len(values))
         return {"value": value, "low": value + unseen * (least - value), "high": value + unseen * (1 - value)}
-    random = np.random.default_rng(0)
-    means = [values[random.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
-    low, high = np.percentile(means, [2.5, 97.5])
-    return {"value": value, "low": float(low), "high": float(high)}
+    means = [times @ values / len(values) for times in draws(len(values))]
+    return interval(np.concatenate([[value], *means]))
 
 
 def _share(own: Mapping[str, Interval]) -> str:
-    value, low, high = (100 * own["changed"][key] for key in ("value", "low", "high"))
+    value, low, high = (100 * (own["changed"][key] or 0) for key in ("value", "low", "high"))
     return f"{value:.1f} % ({low:.1f}–{high:.1f})"
 
 
 def _points(own: Mapping[str, Interval]) -> str:
-    value, low, high = (100 * own["accuracy_difference"][key] for key in ("value", "low", "high"))
+    value, low, high = (100 * (own["accuracy_difference"][key] or 0) for key in ("value", "low", "high"))
     return f"{value:+.1f} points ({low:+.1f} to {high:+.1f})".replace("-", "−")
