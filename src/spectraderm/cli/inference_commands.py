@@ -2,8 +2,6 @@
 
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +10,7 @@ import typer
 
 from spectraderm.cli.console import say, stdout
 from spectraderm.cli.options import Address, Engine, Format, OnEngine, Precision
-from spectraderm.core.errors import MissingExtra, SpectraDermError
+from spectraderm.core.errors import SpectraDermError, needs
 
 app = typer.Typer()
 pages = typer.Typer(no_args_is_help=True, help="Show a run's report, or two models beside each other, in a browser.")
@@ -93,10 +91,8 @@ def predict(
 def _predict_into(
     out: str, photos: list[str], model: str | None, precision: Precision, engine: tuple[str, str, int], shard_size: int
 ) -> None:
-    try:
+    with needs("scale", "what reads and writes Parquet"):
         from spectraderm.inference.bulk import job  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise MissingExtra(f"what reads and writes Parquet ({error.name})", "scale") from error
     from spectraderm.core.bars import progress  # noqa: PLC0415
     from spectraderm.inference.classifier import read_model  # noqa: PLC0415
 
@@ -130,7 +126,7 @@ def serve(
     page: Annotated[bool, typer.Option("--page/--no-page", help="Also serve the web page, at /.")] = True,
 ) -> None:
     """Answer over HTTP: POST /predict, and a web page at /. Stores nothing."""
-    with _installed():
+    with needs("serve", "the server"):
         from spectraderm.serving.server import ServeOptions, serve  # noqa: PLC0415
     options = ServeOptions(
         model=_source(model),
@@ -154,7 +150,7 @@ def report(
     run: Annotated[Path, typer.Argument(help="Run folder.")], host: Host = "127.0.0.1", port: Port = 8000
 ) -> None:
     """Serve the report of a run, its photos among it."""
-    with _installed():
+    with needs("serve", "the server"):
         from spectraderm.serving.showing import serve_report  # noqa: PLC0415
     serve_report(run, host, port)
 
@@ -167,7 +163,7 @@ def compare(
     port: Port = 8000,
 ) -> None:
     """Show what two models say of one photo."""
-    with _installed():
+    with needs("serve", "the server"):
         from spectraderm.serving.showing import serve_comparison  # noqa: PLC0415
     serve_comparison([_source(model_a), _source(model_b)], host, port)
 
@@ -223,15 +219,6 @@ def doctor(
             show_checks(checks, stream)
     if is_broken(checks):
         raise typer.Exit(1)
-
-
-@contextmanager
-def _installed() -> Iterator[None]:
-    """Says which extra is missing where the server can't be imported."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        raise MissingExtra(f"the server ({error.name})", "serve") from error
 
 
 def _source(model: str) -> str | None:

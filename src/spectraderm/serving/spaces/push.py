@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from spectraderm.core import artifacts
-from spectraderm.core.errors import MissingExtra, SpectraDermError
+from spectraderm.core.errors import SpectraDermError, needs
 from spectraderm.serving.spaces.folder import MANIFEST, read_space
 
 _STARTERS = {".gitattributes", "README.md", "index.html", "style.css"}
@@ -67,10 +67,8 @@ def push_space(folder: Path, repo_id: str, sdk: str, private: bool = False, toke
 def _push(files: Mapping[str, bytes], repo: _Repo, token: str | None) -> str:
     if repo.name.count("/") != 1:
         raise SpectraDermError(f"{repo.name!r} is no name of a repository", "Give OWNER/NAME")
-    try:
+    with needs("hub", "what uploads to the Hub"):
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingExtra("what uploads to the Hub", "hub") from error
     if not (token or get_token()):
         raise SpectraDermError("the Hugging Face Hub takes nothing without a token", _WRITE)
     api = HfApi(token=token, library_name="spectraderm")
