@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from spectraderm.evaluation.scored import Integers, Reals, Scored
+from spectraderm.evaluation.bootstrap import Scored
 
 
 def some(seed: int, classes: int = 0, photos: int = 0) -> Scored:
@@ -16,12 +16,6 @@ def some(seed: int, classes: int = 0, photos: int = 0) -> Scored:
     if seed % 2:
         probabilities = draw.multinomial(8, probabilities) / 8
     return Scored(labels, probabilities, draw.integers(5, 5 + photos, photos))
-
-
-def once(groups: Integers) -> Reals:
-    """1 / the size of its group, for each photo."""
-    _, group, size = np.unique(groups, return_inverse=True, return_counts=True)
-    return 1 / size[group]
 
 
 def in_groups(seed: int, groups: int, sizes: tuple[int, ...], right: float) -> Scored:

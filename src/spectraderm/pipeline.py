@@ -18,9 +18,9 @@ from spectraderm.data import synthetic as painting
 from spectraderm.data.split import Protocol
 from spectraderm.evaluation import calibrate as calibration
 from spectraderm.evaluation import outputs
+from spectraderm.evaluation.bootstrap import Scored
 from spectraderm.evaluation.compare import compare as compare_scored
 from spectraderm.evaluation.figures import write_curves
-from spectraderm.evaluation.scored import Scored
 from spectraderm.inference.calibration import softmax
 from spectraderm.inference.classifier import Prediction, load_model
 from spectraderm.scoring import Settings, calibrate, compare, evaluate, score, settings_of

@@ -8,11 +8,11 @@ from spectraderm.core.errors import RunFolderError
 from spectraderm.evaluation import calibrate as calibration
 from spectraderm.evaluation import evaluate as evaluation
 from spectraderm.evaluation import ledger, outputs
+from spectraderm.evaluation.bootstrap import Scored
 from spectraderm.evaluation.calibrate import Settings
 from spectraderm.evaluation.compare import compare as compare_scored
 from spectraderm.evaluation.evaluate import settings_of
 from spectraderm.evaluation.report import write_report
-from spectraderm.evaluation.scored import Scored
 
 __all__ = ["Settings", "calibrate", "compare", "evaluate", "score", "settings_of"]
 

@@ -5,9 +5,9 @@ from scipy import stats
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from spectraderm.core.errors import SpectraDermError
+from spectraderm.evaluation.bootstrap import Reals, Scored
 from spectraderm.evaluation.compare import COMPARED, compare, detection
 from spectraderm.evaluation.metrics import LOWER_IS_BETTER, scores
-from spectraderm.evaluation.scored import Reals, Scored
 
 
 def worse(one: Scored, share: float, seed: int) -> Scored:

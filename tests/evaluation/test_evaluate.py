@@ -11,9 +11,9 @@ from sklearn import metrics as sklearn
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
+from spectraderm.evaluation.bootstrap import Scored
 from spectraderm.evaluation.calibrate import calibrate
 from spectraderm.evaluation.evaluate import evaluate, refusals
-from spectraderm.evaluation.scored import Scored
 
 A, B, D = LABELS
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "group_accuracy")

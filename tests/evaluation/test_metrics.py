@@ -1,14 +1,15 @@
 from collections.abc import Callable, Collection
+from itertools import permutations
 
 import numpy as np
 import pytest
-from drawn import once, some
+from drawn import some
 from scipy import stats
 from sklearn import metrics as sk
 
 from spectraderm.evaluation import bootstrap, metrics
-from spectraderm.evaluation.metrics import METRICS, per_class, scores
-from spectraderm.evaluation.scored import Reals, Scored
+from spectraderm.evaluation.bootstrap import Reals, Scored, group_weights
+from spectraderm.evaluation.metrics import METRICS, per_class, risk_coverage, scores, set_scores
 
 NOTHING = {"value": None, "low": None, "high": None}
 
@@ -36,13 +37,13 @@ def auroc(one: Scored, weights: Reals) -> float | None:
 
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes", "ignore:A single label was found")
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(30))
 def test_scores_are_those_of_scikit_learn(seed: int) -> None:
     one = some(seed)
     got = scores(one)
     for name, value in expected(one, np.ones(len(one))).items():
         assert got[name]["value"] == (None if value is None else pytest.approx(value)), name
-    for name, value in expected(one, once(one.groups)).items():
+    for name, value in expected(one, group_weights(one.groups)).items():
         assert got["by_group"][name]["value"] == (None if value is None else pytest.approx(value)), name
     assert got["group_accuracy"] == got["by_group"]["accuracy"]
     assert (got["n_photos"], got["n_groups"]) == (len(one), len(set(one.groups.tolist())))
@@ -60,14 +61,14 @@ def test_a_weight_of_three_is_three_rows(seed: int) -> None:
     one = some(seed)
     times = np.random.default_rng(seed).integers(0, 4, (2, len(one))) + (np.arange(len(one)) == 0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        got = metrics.measure(one)(times.astype(float))
+        got = metrics.statistic(one)(times.astype(float))
         for row, repeats in enumerate(times):
             repeated = one.take(np.repeat(np.arange(len(one)), repeats))
-            for name, values in metrics.measure(repeated)(np.ones((1, len(repeated)))).items():
+            for name, values in metrics.statistic(repeated)(np.ones((1, len(repeated)))).items():
                 np.testing.assert_allclose(got[name][..., row], values[..., 0], rtol=1e-9, atol=1e-12, err_msg=name)
 
 
-@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("seed", range(20))
 def test_classes_and_confusion_are_counted_right(seed: int) -> None:
     one = some(seed)
     pairs = list(zip(one.labels.tolist(), one.guesses.tolist(), one.groups.tolist(), strict=True))
@@ -136,8 +137,110 @@ def test_all_right_is_not_certain() -> None:
     assert bootstrap.rate(~one.right, one.groups)["high"] == pytest.approx(1 - wanted)
 
 
-def test_the_majority_is_that_of_the_training_photos() -> None:
-    trained_on, one = np.array([1, 1, 0]), some(0, classes=3, photos=4)
-    mostly = Scored(np.array([0, 0, 0, 1]), one.probabilities, one.groups)
-    assert metrics.majority(mostly, trained_on) == {"accuracy": 0.25, "balanced_accuracy": 0.5}
-    assert metrics.majority(mostly.take(np.arange(3)), trained_on) == {"accuracy": 0.0, "balanced_accuracy": 0.0}
+# -- prediction sets ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_sets_are_scored_as_by_mapie_and_by_hand(seed: int) -> None:
+    mapie = pytest.importorskip("mapie.metrics.classification")
+
+    one = some(seed)
+    sets = one.probabilities > 0.2 + 0.3 * (seed % 3)
+    got = set_scores(one.labels, sets, one.groups)
+    assert got["coverage"]["value"] == pytest.approx(
+        mapie.classification_coverage_score(one.labels, sets[:, :, None])[0]
+    )
+    assert got["mean_size"]["value"] == pytest.approx(mapie.classification_mean_width_score(sets[:, :, None])[0])
+    sizes, covered = sets.sum(1), sets[np.arange(len(one)), one.labels]
+    for where, weights in ((got, np.ones(len(one))), (got["by_group"], group_weights(one.groups))):
+        assert where["coverage"]["value"] == pytest.approx(np.average(covered, weights=weights))
+        assert where["mean_size"]["value"] == pytest.approx(np.average(sizes, weights=weights))
+        assert where["singletons"]["value"] == pytest.approx(np.average(sizes == 1, weights=weights))
+        assert where["empty"]["value"] == pytest.approx(np.average(sizes == 0, weights=weights))
+        for i, row in enumerate(where["per_class"]):
+            own = one.labels == i
+            value = np.average(covered[own], weights=weights[own]) if own.any() else None
+            assert row["value"] == (None if value is None else pytest.approx(value))
+
+
+def test_a_class_that_is_always_covered_is_not_certain_to_be() -> None:
+    labels = np.arange(30) % 2
+    got = set_scores(labels, np.ones((30, 3), dtype=bool), np.arange(30) // 2)
+    low = stats.binomtest(15, 15).proportion_ci(method="exact").low
+    assert got["coverage"] == got["per_class"][0] == {"value": 1, "low": pytest.approx(low), "high": 1}
+    assert got["mean_size"] == {"value": 3, "low": 3, "high": 3}
+    assert got["per_class"][2] == {"value": None, "low": None, "high": None}
+
+
+# -- ranking -----------------------------------------------------------------------------------------------------------
+
+
+def aurc(one: Scored, weights: Reals) -> float:
+    """The mean over photos of the share of errors among those at least as sure (Geifman & El-Yaniv 2017)."""
+    total = 0.0
+    for sure, own in zip(one.confidence, weights, strict=True):
+        kept = one.confidence >= sure
+        total += own * (weights * ~one.right)[kept].sum() / weights[kept].sum()
+    return total / float(weights.sum())
+
+
+def accuracy_at(right: list[bool], weights: list[float], coverage: float) -> float:
+    """Accuracy over the first photos up to that weight, of the last one a part."""
+    left = target = coverage * sum(weights)
+    hit = 0.0
+    for good, weight in zip(right, weights, strict=True):
+        part = min(weight, left)
+        hit, left = hit + good * part, left - part
+    return hit / target
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_risk_coverage_area_is_that_of_a_loop(seed: int) -> None:
+    one = some(seed)
+    got = scores(one)
+    assert got["aurc"]["value"] == pytest.approx(aurc(one, np.ones(len(one))))
+    assert got["by_group"]["aurc"]["value"] == pytest.approx(aurc(one, group_weights(one.groups)))
+    assert got["accuracy_at_100"] == pytest.approx(got["accuracy"])
+    assert got["by_group"]["accuracy_at_100"] == pytest.approx(got["group_accuracy"])
+
+
+@pytest.mark.parametrize("seed", range(0, 20, 2))
+def test_accuracy_at_a_coverage_is_that_of_the_surest(seed: int) -> None:
+    one = some(seed)
+    order = np.argsort(-one.confidence)
+    for where, weights in ((scores(one), np.ones(len(one))), (scores(one)["by_group"], group_weights(one.groups))):
+        for percent in (80, 90):
+            wanted = accuracy_at(one.right[order].tolist(), weights[order].tolist(), percent / 100)
+            assert where[f"accuracy_at_{percent}"]["value"] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("seed", range(1, 21, 2))
+def test_ties_at_the_end_of_a_coverage_count_as_in_expectation(seed: int) -> None:
+    one = some(seed, photos=6)
+    orders = [list(p) for p in permutations(range(6)) if (np.diff(one.confidence[list(p)]) <= 0).all()]
+    for percent in (80, 90):
+        every = [accuracy_at(one.right[order].tolist(), [1.0] * 6, percent / 100) for order in orders]
+        assert scores(one)[f"accuracy_at_{percent}"]["value"] == pytest.approx(np.mean(every))
+
+
+def test_equal_confidence_everywhere_selects_nothing() -> None:
+    one = Scored(np.array([0, 0, 1, 1, 1]), np.tile([0.6, 0.4], (5, 1)), np.arange(5))
+    got = scores(one)
+    assert got["aurc"]["value"] == pytest.approx(0.6)
+    assert got["accuracy_at_80"]["value"] == pytest.approx(0.4)
+    assert got["auroc"]["value"] == 0.5
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_curve_tells_what_its_thresholds_do(seed: int) -> None:
+    one = some(seed, photos=[0, 500][seed % 3 == 0])
+    for weights in (np.ones(len(one)), group_weights(one.groups)):
+        curve = risk_coverage(one, weights)
+        assert curve[-1]["coverage"] == 1
+        assert curve[0]["threshold"] == one.confidence.max()
+        assert len(curve) == min(100, len(set(one.confidence.tolist())))
+        for point in curve:
+            kept = one.confidence >= point["threshold"]
+            assert point["coverage"] == pytest.approx(weights[kept].sum() / weights.sum())
+            assert point["risk"] == pytest.approx((weights * ~one.right)[kept].sum() / weights[kept].sum(), abs=1e-12)
+    assert risk_coverage(one.take(np.arange(0))) == []

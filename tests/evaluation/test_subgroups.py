@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from spectraderm.evaluation.scored import Scored
+from spectraderm.evaluation.bootstrap import Scored
 from spectraderm.evaluation.subgroups import MOST_VALUES, UNKNOWN, subgroups
 from spectraderm.inference.calibration import Judgement
 

@@ -17,10 +17,9 @@ from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.resampling import interval
 from spectraderm.data import shortcuts
-from spectraderm.evaluation.bootstrap import resample, weights
-from spectraderm.evaluation.counting import measure
+from spectraderm.evaluation.bootstrap import Integers, Scored, resample, weights
+from spectraderm.evaluation.metrics import guess_statistic
 from spectraderm.evaluation.outputs import Outputs
-from spectraderm.evaluation.scored import Integers, Scored
 from spectraderm.images.perceptual_hash import nearest_of
 
 NAMES = ("majority_class", "hash_look_up", "metadata", "pixels_8x8")
@@ -68,7 +67,7 @@ def _guess(name: str, fold: Outputs, test: Integers, measured: Mapping[str, npt.
 
 def _scores(labels: Integers, guesses: Integers, groups: Integers, classes: int) -> dict[str, Any]:
     scored = Scored(labels, np.eye(classes)[guesses], groups)
-    by_file, by_group = (resample(measure(scored), weights(groups, by_group=once)) for once in (False, True))
+    by_file, by_group = (resample(guess_statistic(scored), weights(groups, by_group=once)) for once in (False, True))
     return {
         "accuracy": interval(by_file["accuracy"]),
         "group_accuracy": interval(by_group["accuracy"]),

@@ -1,21 +1,79 @@
-"""95 % intervals from resampling photo groups: the percentile bootstrap (Efron & Tibshirani 1993).
+"""Scored photos, and 95 % intervals of their scores from resampling photo groups.
 
 A resample is a row of weights, one per photo: how often it was drawn. Copies of one photo are drawn together, so their
-weights are equal. A `Measure` turns `float[r, n]` weights into named quantities `float[..., r]`, NaN where undefined.
+weights are equal. A `Statistic` turns weights `float[r, n]` into named quantities `float[..., r]`, NaN where undefined.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from spectraderm.core.resampling import draws, rows_at_once, share
-from spectraderm.evaluation.scored import Booleans, Integers, Reals
 
 MIN_GROUPS = 10
 """Below so many photo groups an interval is no ground for a claim."""
 
-Measure = Callable[[Reals], dict[str, Reals]]
+Integers = npt.NDArray[np.int64]
+Reals = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+Statistic = Callable[[Reals], dict[str, Reals]]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """n photos in c classes: true class numbers, probabilities (calibrated or not), and which are copies of one photo.
+
+    `labels` is `int64[n]`, `probabilities` `float64[n, c]`, `groups` `int64[n]`: equal for copies of one photo.
+    """
+
+    labels: Integers
+    probabilities: Reals
+    groups: Integers
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: Integers | Booleans) -> "Scored":
+        """The same for some rows only."""
+        return Scored(self.labels[rows], self.probabilities[rows], self.groups[rows])
+
+    @property
+    def classes(self) -> int:
+        """The number of classes, c."""
+        return int(self.probabilities.shape[1])
+
+    @property
+    def n_groups(self) -> int:
+        """The number of photo groups."""
+        return len(np.unique(self.groups))
+
+    @property
+    def guesses(self) -> Integers:
+        """The likeliest class of each photo, `int64[n]`; of equally likely ones the first."""
+        result: Integers = self.probabilities.argmax(1)
+        return result
+
+    @property
+    def confidence(self) -> Reals:
+        """The probability of the guess, `float64[n]`."""
+        result: Reals = self.probabilities.max(1)
+        return result
+
+    @property
+    def right(self) -> Booleans:
+        """Whether the guess is the true class, `bool[n]`."""
+        result: Booleans = self.guesses == self.labels
+        return result
+
+
+def group_weights(groups: Integers) -> Reals:
+    """1 / the size of its photo group, for every photo."""
+    _, group, size = np.unique(groups, return_inverse=True, return_counts=True)
+    weights: Reals = 1.0 / size[group]
+    return weights
 
 
 def weights(groups: Integers, seed: int | Sequence[int] = 0, by_group: bool = False, rows: int = 0) -> Iterator[Reals]:
@@ -23,17 +81,17 @@ def weights(groups: Integers, seed: int | Sequence[int] = 0, by_group: bool = Fa
 
     With `by_group` every photo weighs 1 / the size of its group. The draws depend on groups and seed alone.
     """
-    _, group, size = np.unique(groups, return_inverse=True, return_counts=True)
-    own = 1 / size[group] if by_group else np.ones(len(group))
+    own = group_weights(groups) if by_group else np.ones(len(groups))
     yield own[None]
-    for times in draws(len(size), seed, rows or rows_at_once(len(group))):
+    unique, group = np.unique(groups, return_inverse=True)
+    for times in draws(len(unique), seed, rows or rows_at_once(len(group))):
         yield np.take(times, group, axis=1) * own
 
 
-def resample(measure: Measure, drawn: Iterable[Reals]) -> dict[str, Reals]:
-    """Each quantity as measured, followed by its resamples: `float[..., 1 + 1000]`."""
+def resample(statistic: Statistic, drawn: Iterable[Reals]) -> dict[str, Reals]:
+    """Each quantity of the photos as they are, followed by its resamples: `float[..., 1 + 1000]`."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        parts = [measure(chunk) for chunk in drawn]
+        parts = [statistic(chunk) for chunk in drawn]
     return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 
 
@@ -44,7 +102,7 @@ def mean(values: Reals | Booleans, drawn: Reals) -> Reals:
 
 
 def rate(hits: Booleans, groups: Integers, seed: int = 0, by_group: bool = False) -> dict[str, Any]:
-    """How large a share of photos hits: `value`, `low`, `high`, `n_photos`, `n_groups`, `too_few` for a claim."""
+    """The share of photos that are hits: `value`, `low`, `high`, `n_photos`, `n_groups`, `too_few` for a claim."""
     count = len(np.unique(groups))
     values = resample(lambda drawn: {"share": mean(hits, drawn)}, weights(groups, seed, by_group))["share"]
     return {**share(values, count), "n_photos": len(hits), "n_groups": count, "too_few": count < MIN_GROUPS}

@@ -1,31 +1,36 @@
-"""How good the probabilities themselves are: proper scores, and how often they come true."""
+"""How good the probabilities themselves are: proper scores, how often they come true, and what chance alone does."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy import sparse
 
-from spectraderm.core.resampling import Interval, interval
-from spectraderm.evaluation.bootstrap import Measure, mean
-from spectraderm.evaluation.scored import Booleans, Integers, Reals, Scored
+from spectraderm.core.resampling import Interval, interval, rows_at_once
+from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals, Scored, Statistic, group_weights, mean
 
 BINS = 15
 """Of equal width; each holds its upper edge, not its lower one (Guo et al. 2017)."""
+_CHANCE_DRAWS = 400
 
 
-def measure(scored: Scored) -> Measure:
+def statistic(scored: Scored) -> Statistic:
     """Brier score, log loss, and expected calibration error of the guess and of every class.
 
     `ece` is that of Guo et al. (2017), `classwise_ece` that of Kull et al. (2019): the mean over all classes. Their
     signed parts, a row to each bin, are `ece_gaps` and `classwise_ece_gaps`, for `error_interval`.
     """
-    losses = np.stack([brier(scored), log_loss(scored)], axis=1)
+    truth: Booleans = scored.labels[:, None] == np.arange(scored.classes)
+    # squared error summed over classes (Brier 1950), 0 to 2; log loss at most 36, as if of a probability of 2e-16
+    brier = ((scored.probabilities - truth) ** 2).sum(1)
+    likelihood = np.take_along_axis(scored.probabilities, scored.labels[:, None], axis=1)[:, 0]
+    losses = np.stack([brier, -np.log(np.clip(likelihood, np.finfo(np.float64).eps, 1))], axis=1)
     top = _gaps(scored.confidence[:, None], scored.right[:, None])
-    every = _gaps(scored.probabilities, _truth(scored))
+    every = _gaps(scored.probabilities, truth)
 
     def measured(drawn: Reals) -> dict[str, Reals]:
-        own, by_class = ((drawn @ gaps).T / drawn.sum(1) for gaps in (top, every))
-        gaps = {"ece": own, "classwise_ece": by_class / scored.classes}
+        top_gaps, class_gaps = ((drawn @ gaps).T / drawn.sum(1) for gaps in (top, every))  # [bins, r], [c * bins, r]
+        gaps = {"ece": top_gaps, "classwise_ece": class_gaps / scored.classes}
         return {
             **dict(zip(("brier", "log_loss"), mean(losses, drawn), strict=True)),
             **{name: np.abs(each).sum(0) for name, each in gaps.items()},
@@ -49,28 +54,14 @@ def error_interval(gaps: Reals) -> Interval:
     return {**result, "low": max(0.0, result["value"] - float(chance))}
 
 
-def brier(scored: Scored) -> Reals:
-    """The squared error summed over classes (Brier 1950), `float[n]` from 0 to 2."""
-    result: Reals = ((scored.probabilities - _truth(scored)) ** 2).sum(1)
-    return result
-
-
-def log_loss(scored: Scored) -> Reals:
-    """Minus the natural logarithm of the probability of the true class, `float[n]`; at most 36, as if of 2e-16."""
-    true = np.take_along_axis(scored.probabilities, scored.labels[:, None], axis=1)[:, 0]
-    result: Reals = -np.log(np.clip(true, np.finfo(np.float64).eps, 1))
-    return result
-
-
 def reliability(scored: Scored, weights: Reals | None = None) -> list[dict[str, Any]]:
     """The reliability diagram: per bin of confidence `low`, `high`, `n_photos`, mean `confidence` and `accuracy`.
 
     `weights` is `float[n]`; confidence and accuracy are None where no photo weighs anything.
     """
     own = np.ones(len(scored)) if weights is None else weights
-    place = _bin(scored.confidence)
     photos, total, confidence, right = (
-        np.bincount(place, values, BINS)
+        np.bincount(_bin(scored.confidence), values, BINS)
         for values in (np.ones(len(scored)), own, own * scored.confidence, own * scored.right)
     )
     return [
@@ -85,13 +76,28 @@ def reliability(scored: Scored, weights: Reals | None = None) -> list[dict[str, 
     ]
 
 
+def error_by_chance(scored: Scored, seed: int = 0) -> Mapping[str, float]:
+    """The expected calibration error that a perfectly calibrated model would show on these photos.
+
+    Each photo's guess is let come true with exactly the probability that was claimed for it, copies of one photo
+    together, 400 times ("consistency resampling", Bröcker & Smith 2007), every photo group counting once.
+
+    Returns:
+        `mean` and `high`, its 95 % quantile.
+    """
+    claimed, own = scored.confidence, group_weights(scored.groups)
+    in_bin = (_bin(claimed)[:, None] == np.arange(BINS)) * (own / own.sum())[:, None]  # [n, bins]
+    group = np.unique(scored.groups, return_inverse=True)[1]
+    random, errors, step = np.random.default_rng(seed), np.empty(_CHANCE_DRAWS), rows_at_once(len(scored))
+    for first in range(0, _CHANCE_DRAWS, step):
+        # one uniform number per draw and photo group, the same for its copies: [step, n]
+        luck = random.random((min(step, _CHANCE_DRAWS - first), int(group.max()) + 1))[:, group]
+        errors[first : first + step] = np.abs(((luck < claimed) - claimed) @ in_bin).sum(1)
+    return {"mean": float(errors.mean()), "high": float(np.percentile(errors, 95))}
+
+
 def _bin(values: Reals) -> Integers:
     return np.searchsorted(np.linspace(0, 1, BINS + 1)[1:-1], values, side="left")
-
-
-def _truth(scored: Scored) -> Booleans:
-    result: Booleans = scored.labels[:, None] == np.arange(scored.classes)
-    return result
 
 
 def _gaps(claimed: Reals, came_true: Booleans) -> sparse.csr_array:

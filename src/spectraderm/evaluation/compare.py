@@ -1,6 +1,5 @@
-"""Which of two models is better on the same photos, and how well a score tells strange photos from known ones."""
+"""Which of two models is better on the same photos, and how well a score tells unknown photos from known ones."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,12 +8,10 @@ from scipy.stats import binomtest
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.core.resampling import interval, rows_at_once, share
 from spectraderm.evaluation import metrics
-from spectraderm.evaluation.bootstrap import MIN_GROUPS, resample, weights
-from spectraderm.evaluation.ranking import auroc
-from spectraderm.evaluation.scored import Integers, Reals, Scored
+from spectraderm.evaluation.bootstrap import MIN_GROUPS, Integers, Reals, Scored, resample, weights
 
 COMPARED = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "auroc")
-_NOTHING = 1e-12  # rounding, not a difference
+_ROUNDING = 1e-12  # no difference
 
 
 def compare(a: Scored, b: Scored, seed: int = 0) -> dict[str, Any]:
@@ -31,12 +28,17 @@ def compare(a: Scored, b: Scored, seed: int = 0) -> dict[str, Any]:
         raise SpectraDermError(
             "These predictions are of different photos, or in another order", "Score both on the same split"
         )
-    count = len(np.unique(a.groups))
-    by_file, by_group = (_differences(a, b, seed, once, count < MIN_GROUPS) for once in (False, True))
+    too_few = a.n_groups < MIN_GROUPS
+
+    def differences(by_group: bool) -> dict[str, dict[str, Any]]:
+        of_a, of_b = (resample(metrics.statistic(each), weights(each.groups, seed, by_group)) for each in (a, b))
+        return {name: _difference(name, of_a[name], of_b[name], too_few) for name in COMPARED}
+
+    by_file, by_group = differences(False), differences(True)
     return {
         "n_photos": len(a),
-        "n_groups": count,
-        "too_few": count < MIN_GROUPS,
+        "n_groups": a.n_groups,
+        "too_few": too_few,
         **by_file,
         "group_accuracy": by_group["accuracy"],
         "by_group": by_group,
@@ -44,25 +46,14 @@ def compare(a: Scored, b: Scored, seed: int = 0) -> dict[str, Any]:
     }
 
 
-def _differences(a: Scored, b: Scored, seed: int, by_group: bool, too_few: bool) -> dict[str, dict[str, Any]]:
-    one, other = (resample(metrics.measure(each), weights(each.groups, seed, by_group)) for each in (a, b))
-    return {name: _difference(name, one[name], other[name], too_few) for name in COMPARED}
-
-
 def _difference(name: str, a: Reals, b: Reals, too_few: bool) -> dict[str, Any]:
     apart = interval(a - b)
     low, high = apart["low"], apart["high"]
     better = "neither"
-    if low is not None and high is not None and not too_few and (low > _NOTHING or high < -_NOTHING):
+    if low is not None and high is not None and not too_few and (low > _ROUNDING or high < -_ROUNDING):
         better = "a" if (low > 0) != (name in metrics.LOWER_IS_BETTER) else "b"
-    return {
-        "a": interval(a)["value"],
-        "b": interval(b)["value"],
-        "difference": apart["value"],
-        "low": low,
-        "high": high,
-        "better": better,
-    }
+    values = {"a": interval(a)["value"], "b": interval(b)["value"], "difference": apart["value"]}
+    return {**values, "low": low, "high": high, "better": better}
 
 
 def only_right(a: Scored, b: Scored) -> dict[str, Any]:
@@ -85,40 +76,37 @@ def only_right(a: Scored, b: Scored) -> dict[str, Any]:
 
 
 def detection(
-    inside: Reals,
-    outside: Reals,
-    inside_groups: Integers | None = None,
-    outside_groups: Integers | None = None,
+    known: Reals,
+    unknown: Reals,
+    known_groups: Integers | None = None,
+    unknown_groups: Integers | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """How well a score, higher the stranger, tells m photos from outside from n of the known kind.
+    """How well a score that is higher for unknown photos tells m of these from n known ones.
 
-    `auroc` is how likely the one from outside scores higher, ties half; `fpr_at_95` is the share from outside that
-    passes for known at the threshold that lets 95 % of the known pass (Hendrycks & Gimpel 2017; Liang et al. 2018).
-    Each is `{value, low, high}`, both sides resampled by photo group; without groups every photo is its own.
+    `auroc` is how likely the unknown one scores higher, ties half; `fpr_at_95` is the share of the unknown that passes
+    for known at the threshold that lets 95 % of the known pass (Hendrycks & Gimpel 2017; Liang et al. 2018). Each is
+    `{value, low, high}`, both sides resampled by photo group; without groups every photo is its own.
     """
-    strange = np.arange(len(inside) + len(outside)) >= len(inside)
-    ranked, passes = auroc(np.concatenate([inside, outside]), strange), _passing(inside, outside)
+    is_unknown = np.arange(len(known) + len(unknown)) >= len(known)
+    auroc, order = metrics.auroc(np.concatenate([known, unknown]), is_unknown), np.argsort(known)
 
-    def measure(drawn: Reals) -> dict[str, Reals]:
-        return {"auroc": ranked(drawn), "fpr_at_95": passes(drawn)}
+    def detected(drawn: Reals) -> dict[str, Reals]:
+        of_known, of_unknown = np.hsplit(drawn, [len(known)])
+        # the threshold is the score at which 95 % of the weight of the known lies at or below: [r]
+        kept = np.cumsum(np.take(of_known, order, axis=1), axis=1)
+        last = (kept < 0.95 * (1 - _ROUNDING) * kept[:, -1:]).sum(1)
+        passes = unknown <= known[order][last][:, None]  # [r, m]
+        return {"auroc": auroc(drawn), "fpr_at_95": (of_unknown * passes).sum(1) / of_unknown.sum(1)}
 
-    known = np.arange(len(inside)) if inside_groups is None else inside_groups
-    new = np.arange(len(outside)) if outside_groups is None else outside_groups
-    rows = rows_at_once(len(strange))
-    sides = (weights(groups, (seed, side), rows=rows) for side, groups in enumerate((known, new)))
-    values = resample(measure, (np.hstack(pair) for pair in zip(*sides, strict=True)))
-    return {"auroc": interval(values["auroc"]), "fpr_at_95": share(values["fpr_at_95"], len(np.unique(new)))}
-
-
-def _passing(inside: Reals, outside: Reals) -> Callable[[Reals], Reals]:
-    order = np.argsort(inside)
-
-    def passing(drawn: Reals) -> Reals:
-        known, new = np.hsplit(drawn, [len(inside)])
-        kept = np.cumsum(np.take(known, order, axis=1), axis=1)
-        last = (kept < 0.95 * (1 - 1e-12) * kept[:, -1:]).sum(1)
-        result: Reals = (new * (outside <= inside[order][last][:, None])).sum(1) / new.sum(1)
-        return result
-
-    return passing
+    groups = [
+        np.arange(len(scores)) if given is None else given
+        for scores, given in ((known, known_groups), (unknown, unknown_groups))
+    ]
+    rows = rows_at_once(len(is_unknown))
+    sides = (weights(side, (seed, number), rows=rows) for number, side in enumerate(groups))
+    values = resample(detected, (np.hstack(pair) for pair in zip(*sides, strict=True)))
+    return {
+        "auroc": interval(values["auroc"]),
+        "fpr_at_95": share(values["fpr_at_95"], len(np.unique(groups[1]))),
+    }

@@ -8,17 +8,15 @@ from typing import Any
 import numpy as np
 
 from spectraderm.core import artifacts
-from spectraderm.evaluation import calibrate, metrics, outputs, ranking, subgroups
-from spectraderm.evaluation import calibration_metrics as probability
+from spectraderm.evaluation import calibrate, calibration_metrics, metrics, outputs, subgroups
 from spectraderm.evaluation.baselines import read_measurements
-from spectraderm.evaluation.bootstrap import rate
+from spectraderm.evaluation.bootstrap import Integers, Reals, Scored, group_weights, rate
 from spectraderm.evaluation.calibrate import Settings, settings_of
 from spectraderm.evaluation.compare import detection
-from spectraderm.evaluation.fitting import group_weights, set_variants
+from spectraderm.evaluation.fitting import set_variants
+from spectraderm.evaluation.metrics import set_scores
 from spectraderm.evaluation.outputs import Outputs
 from spectraderm.evaluation.protocols import side_by_side
-from spectraderm.evaluation.scored import Integers, Reals, Scored
-from spectraderm.evaluation.sets import set_scores
 from spectraderm.inference.calibration import VERDICTS, Judgement, softmax
 
 __all__ = ["PROTOCOLS", "evaluate", "novelty_detection", "refusals", "settings_of"]
@@ -130,8 +128,8 @@ def _calibration(
         "fitted_on": calibrate.held_out(crossed).source,
         "ece_before": raw["ece"],
         "ece_before_by_group": raw["by_group"]["ece"],
-        "reliability": probability.reliability(scored, weights),
-        "risk_coverage": ranking.risk_coverage(scored, weights),
+        "reliability": calibration_metrics.reliability(scored, weights),
+        "risk_coverage": metrics.risk_coverage(scored, weights),
         "coverage": settings.coverage,
         "shipped": settings.set_name,
         "sets": {

@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from spectraderm.evaluation import metrics
-from spectraderm.evaluation.bootstrap import rate
+from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals, Scored, rate
 from spectraderm.evaluation.evaluate import refusals
-from spectraderm.evaluation.scored import Booleans, Integers, Reals, Scored
-from spectraderm.evaluation.sets import set_scores
+from spectraderm.evaluation.metrics import set_scores
 from spectraderm.inference.calibration import VERDICTS
 
 

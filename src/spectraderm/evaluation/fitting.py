@@ -8,8 +8,8 @@ from scipy.special import log_softmax
 from scipy.stats import binom
 
 from spectraderm.core.errors import SpectraDermError
+from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals, group_weights
 from spectraderm.evaluation.outputs import Outputs
-from spectraderm.evaluation.scored import Booleans, Integers, Reals
 from spectraderm.inference.calibration import Calibration, SetMethod, prediction_sets, softmax, strangeness
 
 NOVELTY_KEPT = 0.95
@@ -126,13 +126,6 @@ def set_variants(settings: Settings) -> dict[str, Settings]:
         for method in methods
         for variant in (replace(settings, set_method=method, per_class=once) for once in (False, True))
     }
-
-
-def group_weights(groups: Integers) -> Reals:
-    """1 / the size of its photo group, for every photo."""
-    _, which, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    weights: Reals = 1.0 / counts[which]
-    return weights
 
 
 def _conformal(strange: Reals, groups: Integers, coverage: float) -> float:

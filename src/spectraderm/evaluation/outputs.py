@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
-from spectraderm.evaluation.scored import Booleans, Integers, Reals
+from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals
 from spectraderm.inference.calibration import novelty
 
 _TRAIN_AGAIN = "Run `spectraderm train RUN --resume`"

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from spectraderm.core import artifacts
 from spectraderm.evaluation import metrics
 from spectraderm.evaluation.baselines import baselines
+from spectraderm.evaluation.bootstrap import Scored
 from spectraderm.evaluation.outputs import Outputs
-from spectraderm.evaluation.scored import Scored
 from spectraderm.inference.calibration import softmax
 
 TITLES = {

@@ -11,9 +11,9 @@ from spectraderm.core import artifacts
 from spectraderm.evaluation import calibrate, figures, outputs
 from spectraderm.evaluation import examples as pictures
 from spectraderm.evaluation import formatting as words
-from spectraderm.evaluation.chance import error_by_chance
+from spectraderm.evaluation.bootstrap import Scored
+from spectraderm.evaluation.calibration_metrics import error_by_chance
 from spectraderm.evaluation.model_card import write_card
-from spectraderm.evaluation.scored import Scored
 from spectraderm.evaluation.summary import Facts, tell
 
 CONFUSION_CSV, CONFUSION_PNG = "confusion_matrix.csv", "confusion_matrix.png"

@@ -7,9 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spectraderm.evaluation import metrics
-from spectraderm.evaluation.bootstrap import MIN_GROUPS, rate
-from spectraderm.evaluation.fitting import group_weights
-from spectraderm.evaluation.scored import Scored
+from spectraderm.evaluation.bootstrap import MIN_GROUPS, Scored, group_weights, rate
 from spectraderm.inference.calibration import Judgement
 
 SKIN_TONE = "skin_tone_estimate"

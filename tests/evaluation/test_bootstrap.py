@@ -3,21 +3,22 @@ from collections import defaultdict
 import numpy as np
 import pytest
 from drawn import in_groups, some
+from scipy import stats
 
 from spectraderm.core import resampling
-from spectraderm.evaluation import bootstrap, metrics
+from spectraderm.evaluation import metrics
+from spectraderm.evaluation.bootstrap import MIN_GROUPS, Reals, Scored, rate
 from spectraderm.evaluation.metrics import METRICS, scores
-from spectraderm.evaluation.scored import Reals, Scored
 
 
-def resampled(one: Scored, draws: int) -> dict[str, list[Reals]]:
+def slowly_resampled(one: Scored, draws: int) -> dict[str, list[Reals]]:
     """Scores of data sets made by drawing whole photo groups with replacement, one row after the other."""
     members, draw, values = defaultdict(list), np.random.default_rng(3), defaultdict(list)
     for row, group in enumerate(one.groups.tolist()):
         members[group].append(row)
     for _ in range(draws):
         drawn = [members[group] for group in draw.choice(list(members), len(members))]
-        files = metrics.measure(one.take(np.concatenate(drawn)))
+        files = metrics.statistic(one.take(np.concatenate(drawn)))
         shares = np.concatenate([np.full(len(group), 1 / len(group)) for group in drawn])
         for prefix, weights in (("", np.ones(len(shares))), ("by_group ", shares)):
             for name, value in files(weights[None]).items():
@@ -29,7 +30,7 @@ def test_intervals_are_those_of_a_slow_bootstrap_of_groups() -> None:
     every = some(0, classes=3, photos=400)
     photo, group = np.arange(400) % 5, np.arange(400) // 5
     one = Scored(group % 3, every.probabilities, group * 2).take(np.flatnonzero(photo <= group % 4))
-    got, values = scores(one), resampled(one, 500)
+    got, values = scores(one), slowly_resampled(one, 500)
     for name in set(METRICS) - {"ece", "classwise_ece"}:
         for where, slow in ((got, values[name]), (got["by_group"], values[f"by_group {name}"])):
             low, high = np.percentile(slow, [2.5, 97.5])
@@ -42,9 +43,9 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     truth, trials, hits = 0.7, 300, dict.fromkeys(("photo groups", "photo groups, each once", "files"), 0)
     for seed in range(trials):
         one = in_groups(seed, 80, (1, 8), truth)
-        strangers = np.arange(len(one))
-        for name, groups in zip(hits, (one.groups, one.groups, strangers), strict=True):
-            got = bootstrap.rate(one.right, groups, seed, by_group="once" in name)
+        lone = np.arange(len(one))
+        for name, groups in zip(hits, (one.groups, one.groups, lone), strict=True):
+            got = rate(one.right, groups, seed, by_group="once" in name)
             hits[name] += got["low"] <= truth <= got["high"]
     assert all(0.92 <= hits[name] / trials <= 0.98 for name in hits if name != "files"), hits
     assert hits["files"] / trials < 0.8, hits
@@ -57,8 +58,8 @@ def test_copies_do_not_make_an_interval_narrower() -> None:
     for name in METRICS:
         assert copied[name] == pytest.approx(alone[name]), name
         assert copied["by_group"][name] == pytest.approx(alone[name]), name
-    strangers = scores(Scored(one.labels[rows], one.probabilities[rows], np.arange(len(rows))))["accuracy"]
-    assert strangers["high"] - strangers["low"] < 0.5 * (alone["accuracy"]["high"] - alone["accuracy"]["low"])
+    lone = scores(Scored(one.labels[rows], one.probabilities[rows], np.arange(len(rows))))["accuracy"]
+    assert lone["high"] - lone["low"] < 0.5 * (alone["accuracy"]["high"] - alone["accuracy"]["low"])
 
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,3 +68,31 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resampling, "_AT_ONCE", 77 * len(one))
     assert all(scores(one)[name] == pytest.approx(whole[name]) for name in METRICS)
     assert scores(one, seed=1)["brier"]["low"] != whole["brier"]["low"]
+
+
+def test_a_rate_has_the_interval_of_its_groups() -> None:
+    hits, groups = np.arange(1000) < 300, np.arange(1000) // 10
+    got = rate(hits, groups)
+    wanted = stats.binomtest(30, 100).proportion_ci(method="wilson")
+    assert (got["value"], got["n_photos"], got["n_groups"], got["too_few"]) == (0.3, 1000, 100, False)
+    assert (got["low"], got["high"]) == pytest.approx((wanted.low, wanted.high), abs=0.02)
+    assert rate(hits[: MIN_GROUPS * 10], groups[: MIN_GROUPS * 10])["too_few"] is False
+    assert rate(hits[: MIN_GROUPS * 10 - 10], groups[: MIN_GROUPS * 10 - 10])["too_few"] is True
+
+
+def test_a_rate_by_group_counts_every_group_once() -> None:
+    hits, groups = np.array([True] * 9 + [False]), np.array([0] * 9 + [1])
+    assert rate(hits, groups)["value"] == pytest.approx(0.9)
+    assert rate(hits, groups, by_group=True)["value"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("share", [0, 1])
+def test_none_or_all_of_few_groups_are_no_certainty(share: int) -> None:
+    got = rate(np.full(40, share, bool), np.arange(40) // 2)
+    wanted = stats.binomtest(20 * share, 20).proportion_ci(method="exact")
+    assert (got["value"], got["low"], got["high"]) == pytest.approx((share, wanted.low, wanted.high))
+
+
+def test_a_rate_of_nothing_is_not_defined() -> None:
+    got = rate(np.zeros(0, dtype=bool), np.zeros(0, dtype=int))
+    assert (got["value"], got["low"], got["high"], got["n_photos"], got["too_few"]) == (None, None, None, 0, True)
