@@ -20,7 +20,7 @@ from transformers import ResNetConfig, ResNetModel
 from spectraderm import pipeline
 from spectraderm.core import artifacts, checksums
 from spectraderm.inference.bulk import job
-from spectraderm.inference.classifier import read_model
+from spectraderm.inference.model_folder import open_model
 
 CHANGES: dict[str, Any] = {
     "image_size": 64,
@@ -98,7 +98,9 @@ def audit_and_split(world: World, run: Path) -> None:
 
 def predict(world: World, run: Path) -> None:
     """By the run's own model, into a folder of the run, some photos to a part."""
-    job.predict(read_model(str(run / artifacts.MODEL), "auto"), [str(world.photos)], str(run / "out"), shard_size=4)
+    job.predict(
+        open_model(run / artifacts.MODEL).in_precision("auto"), [str(world.photos)], str(run / "out"), shard_size=4
+    )
 
 
 def _same(do: Callable[[World, Path], object]) -> Stage:

@@ -19,7 +19,7 @@ import numpy as np
 from playwright.sync_api import Browser, Page
 
 from spectraderm import load_model
-from spectraderm.inference.finding import find_model
+from spectraderm.inference.model_folder import find_model
 from spectraderm.serving.spaces.site import build_site
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))

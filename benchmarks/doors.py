@@ -22,7 +22,7 @@ from playwright.sync_api import Browser
 
 from spectraderm import load_model
 from spectraderm.inference.batch import find
-from spectraderm.inference.finding import find_model
+from spectraderm.inference.model_folder import find_model
 from spectraderm.inference.reasons import percent
 from spectraderm.serving.spaces.site import build_site
 

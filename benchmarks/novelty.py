@@ -38,7 +38,7 @@ from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference.batch import find
 from spectraderm.inference.calibration import novelty, softmax
 from spectraderm.inference.engine import Engine
-from spectraderm.inference.finding import find_model
+from spectraderm.inference.model_folder import open_model
 
 Reals = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -243,12 +243,12 @@ class Backbone:
     def __init__(self, run: Path) -> None:
         config = artifacts.read_json(run / artifacts.CONFIG, "Run `spectraderm train RUN` first")
         own = run / artifacts.MODEL
-        folder = artifacts.read_model_folder(own if own.is_dir() else find_model(None))
-        self.preprocessing = Preprocessing.from_hub(folder.json(artifacts.PREPROCESSOR))
+        folder = open_model(own if own.is_dir() else None)
+        self.preprocessing = folder.preprocessing
         same = self.preprocessing == Preprocessing.from_hub(config["preprocessing"])
         if folder.facts["backbone"] != config["backbone"] or not same:
             raise RunFolderError(f"{run} has another backbone than the default model", "Run `spectraderm export RUN`")
-        self.engine = Engine(folder.files[artifacts.ONNX])
+        self.engine = Engine(folder.network)
 
     def __call__(self, photos: Iterable[str | Image.Image]) -> Reals:
         """Features `float64[n, channels]`."""

@@ -14,6 +14,7 @@ from spectraderm.core import artifacts
 from spectraderm.data import manifest
 from spectraderm.data.manifest import Row, display_name
 from spectraderm.images.preprocessing import Preprocessing
+from spectraderm.inference import model_folder
 from spectraderm.inference.calibration import Calibration
 from spectraderm.training import recipe as recipes
 
@@ -181,11 +182,11 @@ def calibration(classes: int, **changes: object) -> dict[str, Any]:
 def model_files(labels: Sequence[str] = LABELS, size: int = 56) -> dict[str, bytes]:
     """The files of a model folder, but `spectraderm.json`. It learned from one grey photo, whose hash is all zeros."""
     return {
-        artifacts.MODEL_CONFIG: json.dumps({"id2label": dict(enumerate(labels))}).encode(),
-        artifacts.PREPROCESSOR: json.dumps(Preprocessing(size=size).to_hub()).encode(),
-        artifacts.ONNX: graph(len(labels), size),
-        artifacts.NOVELTY: artifacts.array_bytes(np.ones((1, 3), np.float16)),
-        artifacts.HASHES: artifacts.array_bytes(np.zeros((1, 8), np.uint8)),
+        model_folder.MODEL_CONFIG: json.dumps({"id2label": dict(enumerate(labels))}).encode(),
+        model_folder.PREPROCESSOR: json.dumps(Preprocessing(size=size).to_hub()).encode(),
+        model_folder.ONNX: graph(len(labels), size),
+        model_folder.NOVELTY: artifacts.array_bytes(np.ones((1, 3), np.float16)),
+        model_folder.HASHES: artifacts.array_bytes(np.zeros((1, 8), np.uint8)),
     }
 
 
@@ -201,5 +202,5 @@ def write_model(
         "display_names": {label: display_name(label) for label in labels},
         "calibration": calibration(len(labels)),
     }
-    artifacts.write_model_folder(folder, model_files(labels) | dict(files or {}), usual | dict(facts or {}))
+    model_folder.write_model_folder(folder, model_files(labels) | dict(files or {}), usual | dict(facts or {}))
     return folder

@@ -5,7 +5,24 @@ from collections.abc import Callable
 import numpy as np
 from handmade import graph
 from onnx import ModelProto, TensorProto, helper, numpy_helper
-from test_engine import put_constant_outside, put_outside
+
+
+def put_outside(model: ModelProto, name: str, file: str) -> None:
+    """Have a weight read from a file."""
+    tensor = next(entry for entry in model.graph.initializer if entry.name == name)
+    size = len(tensor.raw_data)
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for key, value in {"location": file, "offset": "0", "length": str(size)}.items():
+        tensor.external_data.add(key=key, value=value)
+
+
+def put_constant_outside(model: ModelProto, file: str) -> None:
+    """Have a constant, inside of a node, read from a file."""
+    put_outside(model, "scale", file)
+    tensor = next(entry for entry in model.graph.initializer if entry.name == "scale")
+    model.graph.node.insert(0, helper.make_node("Constant", [], ["scale"], value=tensor))
+    model.graph.initializer.remove(tensor)
 
 
 def _changed(change: Callable[[ModelProto], None]) -> Callable[[], bytes]:

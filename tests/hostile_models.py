@@ -20,10 +20,17 @@ from hostile_graphs import GRAPHS
 import spectraderm
 from spectraderm.core import artifacts
 from spectraderm.core.errors import ModelFolderError
+from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Engine
 
 _PHOTO = paint(1, (160, 130))
-_SIGNED = (artifacts.MODEL_CONFIG, artifacts.PREPROCESSOR, artifacts.ONNX, artifacts.NOVELTY, artifacts.HASHES)
+_SIGNED = (
+    model_folder.MODEL_CONFIG,
+    model_folder.PREPROCESSOR,
+    model_folder.ONNX,
+    model_folder.NOVELTY,
+    model_folder.HASHES,
+)
 _OUTSIDE = Path("/etc/hostname")
 
 
@@ -67,12 +74,12 @@ def _flip(data: bytes) -> bytes:
 
 def _facts(**changes: object) -> Callable[[Path], object]:
     """`spectraderm.json` with changes that `write_model` would not write."""
-    return _rewrite(artifacts.FACTS, lambda data: json.dumps(json.loads(data) | changes).encode())
+    return _rewrite(model_folder.FACTS, lambda data: json.dumps(json.loads(data) | changes).encode())
 
 
 def _listing(name: str) -> Callable[[Path], None]:
     def harm(folder: Path) -> None:
-        path = folder / artifacts.FACTS
+        path = folder / model_folder.FACTS
         facts = json.loads(path.read_bytes())
         facts["sha256"][name] = artifacts.sha256(_OUTSIDE.read_bytes())
         path.write_text(json.dumps(facts))
@@ -86,7 +93,7 @@ def _linked(name: str, target: str) -> Callable[[Path], None]:
     def harm(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(target)
-        if name != artifacts.FACTS:
+        if name != model_folder.FACTS:
             _listing(name)(folder)
 
     return harm
@@ -100,8 +107,8 @@ def _hard_linked(folder: Path) -> None:
 
 
 def _pipe(folder: Path) -> None:
-    (folder / artifacts.HASHES).unlink()
-    os.mkfifo(folder / artifacts.HASHES)
+    (folder / model_folder.HASHES).unlink()
+    os.mkfifo(folder / model_folder.HASHES)
 
 
 def _gigabyte(name: str) -> Callable[[Path], None]:
@@ -128,8 +135,8 @@ FILES = {
     "a listed pickle": Attack(_nothing, "run code", {"pytorch_model.bin": b"\x80\x02."}),
     "a listed joblib": Attack(_nothing, "run code", {"head.JOBLIB": b"\x80\x02."}),
     "a card with a script": Attack(_nothing, "", {artifacts.CARD: b"<script>alert(1)</script>"}),
-    "weights of 3 GB": Attack(_gigabyte(artifacts.ONNX), "more than"),
-    "spectraderm.json of 3 GB": Attack(_gigabyte(artifacts.FACTS), "more than"),
+    "weights of 3 GB": Attack(_gigabyte(model_folder.ONNX), "more than"),
+    "spectraderm.json of 3 GB": Attack(_gigabyte(model_folder.FACTS), "more than"),
     "a pipe": Attack(_pipe, "not a file"),
 }
 
@@ -150,9 +157,9 @@ NAMES = {
     },
     "a link to a file outside": Attack(_linked(artifacts.CARD, str(_OUTSIDE)), "link out"),
     "a link to a folder outside": Attack(_linked("docs", "/etc"), "link out"),
-    "a link to /dev/zero": Attack(_linked(artifacts.NOVELTY, "/dev/zero"), "link out"),
-    "a link to itself": Attack(_linked(artifacts.NOVELTY, artifacts.NOVELTY), "can't be read|missing"),
-    "spectraderm.json a link outside": Attack(_linked(artifacts.FACTS, str(_OUTSIDE)), "link out"),
+    "a link to /dev/zero": Attack(_linked(model_folder.NOVELTY, "/dev/zero"), "link out"),
+    "a link to itself": Attack(_linked(model_folder.NOVELTY, model_folder.NOVELTY), "can't be read|missing"),
+    "spectraderm.json a link outside": Attack(_linked(model_folder.FACTS, str(_OUTSIDE)), "link out"),
     "a hard link to a secret": Attack(_hard_linked, "altered"),
     "10,000 files": Attack(_facts(sha256={str(n): "" for n in range(10_000)}), "does not list"),
 }
@@ -162,7 +169,7 @@ _CONFIG = b'{"id2label": {"0": "BA- a", "1": "b-c", "2": "%s"}}'
 JSONS = {
     **{
         f"{name} is {what[:12]!r}": Attack(_rewrite(name, lambda _, what=what: what), "damaged|altered")  # type: ignore[misc]
-        for name in (artifacts.FACTS,)
+        for name in (model_folder.FACTS,)
         for what in (b"", b"[]", b"1", b"null", b"\xff\xfe", b'{"sha256": 3}', b'{"sha256": [[1, 2]]}', b"[" * 100_000,
                      b'{"a":' * 100_000, b'{"sha256": {"a": ' + b"9" * 100_000 + b"}}")
     },
@@ -180,7 +187,7 @@ JSONS = {
     **{
         f"preprocessor with {new}": _signed(
             "preprocessor|belong",
-            preprocessor_config=model_files()[artifacts.PREPROCESSOR].replace(old.encode(), new.encode()),
+            preprocessor_config=model_files()[model_folder.PREPROCESSOR].replace(old.encode(), new.encode()),
         )
         for old, new in (('"height": 56', '"height": 1e999'), ('"height": 56', '"height": NaN'),
                          ('"height": 56', '"height": -1'),
@@ -251,6 +258,6 @@ ATTACKS: dict[str, Attack | Damaged] = (
     | NAMES
     | JSONS
     | ARRAYS
-    | {name: Attack(_nothing, refused, {artifacts.ONNX: made()}) for name, (made, refused) in GRAPHS.items()}
+    | {name: Attack(_nothing, refused, {model_folder.ONNX: made()}) for name, (made, refused) in GRAPHS.items()}
     | {"150 networks, damaged and signed anew": Damaged(150)}
 )

@@ -10,6 +10,7 @@ import os
 import resource
 import select
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +24,8 @@ from spectraderm.core.errors import SpectraDermError
 
 LIMIT = 20.0
 """Seconds after which a child is killed."""
+SECONDS, MEGABYTES = 5, 256
+"""Measured: 1 s and 100 MB; the machine may be busy."""
 _OWN = tuple(
     os.path.realpath(place)
     for place in (
@@ -129,6 +132,14 @@ def answers(attacks: Mapping[str, Attack]) -> Iterator[tuple[str, Answer]]:
         if not isinstance(data, bytes):
             raise TimeoutError(f"{name} takes too long to build")
         yield name, measured(functools.partial(attack.call, data))
+
+
+def answers_of(module: str, temporary: Path) -> dict[str, Answer]:
+    """What every attack of a module meets."""
+    command = [sys.executable, __file__, module]
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    done = subprocess.run(command, capture_output=True, check=True, env=environment, timeout=120)
+    return {name: Answer(*answer) for name, *answer in map(json.loads, done.stdout.splitlines())}
 
 
 if __name__ == "__main__":

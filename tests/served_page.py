@@ -16,7 +16,7 @@ from handmade import calibration, write_model
 
 from spectraderm import load_model
 from spectraderm.inference.classifier import Classifier, Prediction
-from spectraderm.serving.content import about
+from spectraderm.inference.model_folder import open_model
 from spectraderm.serving.page.mount import mount_compare, mount_page
 
 LABELS = ("VI-shingles", "FU-ringworm", "other")
@@ -56,9 +56,9 @@ def served(folder: Path, models: int = 1, max_mb: float = 16) -> Iterator[Served
     app.add_api_route("/", lambda: {"inputs": True}, methods=["POST"])
     app.add_api_route("/predict", lambda: {"raw": True}, methods=["POST"])
     if models > 1:
-        mount_compare(app, [(about(str(folder)), page.predict)] * models, max_mb)
+        mount_compare(app, [(open_model(folder), page.predict)] * models, max_mb)
     else:
-        mount_page(app, page.predict, about(str(folder)), max_mb)
+        mount_page(app, page.predict, open_model(folder), max_mb)
     server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
     thread.start()

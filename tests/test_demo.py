@@ -17,6 +17,7 @@ from spectraderm.data import shortcuts
 from spectraderm.data import synthetic as painting
 from spectraderm.data.audit import Audit, audit, leaked_test_photos
 from spectraderm.data.synthetic import Planted, paint, paint_nonsense, paint_photo
+from spectraderm.inference import model_folder
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +139,7 @@ def test_the_demo_refuses_nonsense_and_knows_what_it_has_seen(demonstrated: Show
     assert sum("The model learned from this photo" in text for text in paragraphs) == 3
     assert "asked about 3 of these photos, of which it says it has seen 3," in demonstrated.done.err
     assert "about 2 of nonsense, of which it refused 2." in demonstrated.done.err
-    assert artifacts.read_json(demonstrated.out / "run/model" / artifacts.FACTS, "")["model_id"] in note
+    assert artifacts.read_json(demonstrated.out / "run/model" / model_folder.FACTS, "")["model_id"] in note
 
 
 def test_the_demo_leaves_a_run_folder_to_look_at(demonstrated: Shown) -> None:

@@ -15,6 +15,7 @@ from spectraderm.core.errors import BackboneError, DatasetError, RecipeError, Ru
 from spectraderm.core.progress import T
 from spectraderm.data import shortcuts
 from spectraderm.data.split import Protocol
+from spectraderm.inference import model_folder
 from spectraderm.pipeline import Options
 from spectraderm.training import export
 
@@ -89,7 +90,7 @@ def test_as_given_a_folder_becomes_a_run_folder(original: tuple[Path, dict[str, 
     counts = {name: scores["n_photos"] for name, scores in evaluation["splits"].items()}
     assert counts == {"train": 21, "val": 6, "test": 9}
     assert evaluation["splits"]["train"]["accuracy"]["value"] == 1
-    assert artifacts.read_model_folder(out / "model").facts["labels"] == ["A- a", "b", "c"]
+    assert model_folder.read_model_folder(out / "model").facts["labels"] == ["A- a", "b", "c"]
 
 
 def test_every_stage_shows_how_far_it_is(original: tuple[Path, dict[str, Any], Shown]) -> None:
@@ -130,13 +131,13 @@ def test_resuming_what_is_done_changes_nothing_but_how_often_the_test_was_used(
     before, after = content(original[0]), content(out)
     assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} == {
         *(artifacts.LEDGER, artifacts.REPORT, artifacts.CARD, CHECKSUMS),
-        *(f"model/{name}" for name in (artifacts.CARD, artifacts.FACTS)),  # the latter for the card's checksum
+        *(f"model/{name}" for name in (artifacts.CARD, model_folder.FACTS)),  # the latter for the card's checksum
     }
     assert after[artifacts.LEDGER].startswith(before[artifacts.LEDGER])
     assert after[artifacts.LEDGER].count(b"\n") == before[artifacts.LEDGER].count(b"\n") + 1
     for name in (artifacts.REPORT, artifacts.CARD):
         assert after[name].replace(b"scored 2 times", b"scored 1 time") == before[name], name
-    facts, again = (json.loads(files[f"model/{artifacts.FACTS}"]) for files in (before, after))
+    facts, again = (json.loads(files[f"model/{model_folder.FACTS}"]) for files in (before, after))
     assert facts["sha256"].pop(artifacts.CARD) != again["sha256"].pop(artifacts.CARD)
     assert facts == again
     assert list(shown.done) == ["Quantising", "Measuring parity", "Measuring stability"]

@@ -65,12 +65,3 @@ def test_deploy_writes_a_space_and_uploads_only_if_told_to(model: Path, tmp_path
 
 def test_push_takes_model_folders_only(tmp_path: Path) -> None:
     assert "not a model folder" in refused("push", str(tmp_path), "--repo-id", "me/model")
-
-
-def test_a_folder_called_default_comes_first(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from spectraderm.cli.inference_commands import _source
-
-    monkeypatch.chdir(tmp_path)
-    assert _source("default") is None
-    (tmp_path / "default").symlink_to(model)
-    assert _source("default") == "default"

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from spectraderm.core import artifacts, bars
 from spectraderm.evaluation import ledger
+from spectraderm.inference import model_folder
 from spectraderm.training import export
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def test_what_is_asked_of_a_calibration_stands_in_the_file_and_in_the_models_ver
     for stage in ("evaluate", "export"):
         assert call(stage, evaluated).code == 0
     assert read(evaluated / artifacts.EVALUATION)["calibration"]["coverage"] == 0.5
-    assert read(evaluated / "model" / artifacts.FACTS)["calibration"] == found
+    assert read(evaluated / "model" / model_folder.FACTS)["calibration"] == found
     after = said_of(call("predict", photos, "--model", evaluated / "model", "--precision", "float"))
     assert "predicted" not in {one["verdict"] for one in before}
     sure = [one for one in after if one["verdict"] == "predicted"]

@@ -15,6 +15,7 @@ from spectraderm.evaluation.evaluate import evaluate
 from spectraderm.evaluation.external import evaluate_outside
 from spectraderm.evaluation.external_scores import Answers, score
 from spectraderm.images.perceptual_hash import turned_hashes
+from spectraderm.inference import model_folder
 
 A, B, D = LABELS
 Photos = Callable[..., Path]
@@ -38,7 +39,7 @@ def photos(tmp_path: Path) -> Photos:
 
 def model_of(folder: Path, *learned: Image.Image) -> Path:
     known = np.stack([turned_hashes(photo)[0] for photo in learned]) if learned else np.zeros((1, 8), np.uint8)
-    return write_model(folder / artifacts.MODEL, files={artifacts.HASHES: artifacts.array_bytes(known)})
+    return write_model(folder / artifacts.MODEL, files={model_folder.HASHES: artifacts.array_bytes(known)})
 
 
 def test_folders_are_classes_by_name_or_by_display_name(photos: Photos, tmp_path: Path) -> None:

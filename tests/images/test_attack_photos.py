@@ -1,11 +1,9 @@
 """What hostile photos meet, each in a child of its own: in time, in little memory, and by an error that says why."""
 
 import io
-import json
 import os
 import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import encode, paint
 from hostile_parts import exif_of, multi_scan, of_segments
-from measured import Answer
+from measured import MEGABYTES, SECONDS, Answer, answers_of
 from PIL import Image
 
 from spectraderm.core.errors import UnreadablePhoto
@@ -26,17 +24,6 @@ from spectraderm.images.rgb import upright
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
 import fuzz
-
-SECONDS, MEGABYTES = 5, 256
-"""Measured: 1 s and 100 MB; the machine may be busy."""
-
-
-def answers_of(module: str, temporary: Path) -> dict[str, Answer]:
-    """What every attack of a module meets."""
-    command = [sys.executable, str(Path(__file__).parents[1] / "measured.py"), module]
-    environment = os.environ | {"TMPDIR": str(temporary)}
-    done = subprocess.run(command, capture_output=True, check=True, env=environment, timeout=120)
-    return {name: Answer(*answer) for name, *answer in map(json.loads, done.stdout.splitlines())}
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,14 @@ import hostile_models
 import pytest
 from conftest import paint
 from handmade import model_files, write_model
-from measured import Answer
-from test_attack_photos import MEGABYTES, SECONDS, answers_of
+from measured import MEGABYTES, SECONDS, Answer, answers_of
 
 import spectraderm
 from spectraderm.core import artifacts
 from spectraderm.core.errors import ModelFolderError
+from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Engine
-from spectraderm.serving.content import about
+from spectraderm.inference.model_folder import open_model
 
 SOURCE = Path(spectraderm.__file__).parent
 
@@ -56,8 +56,8 @@ def test_links_of_the_hubs_cache_are_followed(tmp_path: Path) -> None:
         file.rename(blobs / str(number))
         file.symlink_to(os.path.relpath(blobs / str(number), file.parent))
     assert spectraderm.load_model(folder).predict(paint(1, (160, 130))).model_id == "by-hand"
-    (folder / artifacts.HASHES).unlink()
-    (folder / artifacts.HASHES).symlink_to(write_model(tmp_path / "other") / artifacts.HASHES)
+    (folder / model_folder.HASHES).unlink()
+    (folder / model_folder.HASHES).symlink_to(write_model(tmp_path / "other") / model_folder.HASHES)
     with pytest.raises(ModelFolderError, match="link out"):
         spectraderm.load_model(folder)
 
@@ -80,9 +80,9 @@ def test_an_operator_written_the_long_way_is_found(hidden: bytes) -> None:
 
 
 def test_cards_reach_pages_as_they_are_and_marked_as_text(tmp_path: Path) -> None:
-    """`About.card` is Markdown of strangers: whoever shows it must not take it for HTML."""
+    """`ModelFolder.card` is Markdown of strangers: whoever shows it must not take it for HTML."""
     folder = write_model(tmp_path / "model", files={artifacts.CARD: b"<script>alert(1)</script>\xff"})
-    assert about(str(folder)).card == "<script>alert(1)</script>\N{REPLACEMENT CHARACTER}"
+    assert open_model(folder).card == "<script>alert(1)</script>\N{REPLACEMENT CHARACTER}"
 
 
 def test_serving_never_imports_what_opens_other_weights() -> None:
@@ -135,16 +135,16 @@ def test_nothing_here_opens_pickles() -> None:
 def test_duplicate_checksums_do_not_hide_a_change(tmp_path: Path) -> None:
     """Of two `sha256` objects the last counts, for the check and for everything else."""
     folder = write_model(tmp_path / "model")
-    facts = (folder / artifacts.FACTS).read_text()
-    (folder / artifacts.FACTS).write_text(facts.replace('"sha256"', '"sha256": {}, "sha256"', 1))
+    facts = (folder / model_folder.FACTS).read_text()
+    (folder / model_folder.FACTS).write_text(facts.replace('"sha256"', '"sha256": {}, "sha256"', 1))
     assert spectraderm.load_model(folder)
-    (folder / artifacts.FACTS).write_text(facts.rstrip()[:-1] + ', "sha256": {}}')
+    (folder / model_folder.FACTS).write_text(facts.rstrip()[:-1] + ', "sha256": {}}')
     with pytest.raises(ModelFolderError, match="lists no"):
         spectraderm.load_model(folder)
 
 
 def test_facts_may_not_be_json_that_json_is_not(tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model", files=model_files())
-    facts = json.loads((folder / artifacts.FACTS).read_text())
-    (folder / artifacts.FACTS).write_text(json.dumps(facts | {"parity": float("nan")}))
+    facts = json.loads((folder / model_folder.FACTS).read_text())
+    (folder / model_folder.FACTS).write_text(json.dumps(facts | {"parity": float("nan")}))
     assert spectraderm.load_model(folder).predict(paint(1, (160, 130))).verdict == "unsure"

@@ -19,6 +19,7 @@ from spectraderm.data.synthetic import paint_photo
 from spectraderm.images import perceptual_hash as hashing
 from spectraderm.images.opening import PhotoLike
 from spectraderm.images.preprocessing import MAX_BYTES
+from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Answer
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
@@ -132,7 +133,9 @@ def test_probabilities_are_calibrated(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_copy_of_a_photo_that_was_learned_from_is_known(tmp_path: Path) -> None:
     learned = [paint(seed, (240, 180)) for seed in (7, 8)]
     known = np.stack([hashing.turned_hashes(photo)[0] for photo in learned])
-    model = spectraderm.load_model(write_model(tmp_path / "m", files={artifacts.HASHES: artifacts.array_bytes(known)}))
+    model = spectraderm.load_model(
+        write_model(tmp_path / "m", files={model_folder.HASHES: artifacts.array_bytes(known)})
+    )
     turns: list[Image.Transpose | None] = [None, *Image.Transpose]
     for photo in learned:
         for turn in turns:

@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from handmade import graph
-from onnx import ModelProto, TensorProto, helper
+from hostile_graphs import put_constant_outside, put_outside
+from onnx import ModelProto, TensorProto
 
 from spectraderm.core.errors import ModelFolderError
 from spectraderm.inference.engine import Engine
@@ -29,24 +30,6 @@ def rename_input(model: ModelProto) -> None:
 
 def read_floats(model: ModelProto) -> None:
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
-
-
-def put_outside(model: ModelProto, name: str, file: str) -> None:
-    """Have a weight read from a file."""
-    tensor = next(entry for entry in model.graph.initializer if entry.name == name)
-    size = len(tensor.raw_data)
-    tensor.ClearField("raw_data")
-    tensor.data_location = TensorProto.EXTERNAL
-    for key, value in {"location": file, "offset": "0", "length": str(size)}.items():
-        tensor.external_data.add(key=key, value=value)
-
-
-def put_constant_outside(model: ModelProto, file: str) -> None:
-    """Have a constant, inside of a node, read from a file."""
-    put_outside(model, "scale", file)
-    tensor = next(entry for entry in model.graph.initializer if entry.name == "scale")
-    model.graph.node.insert(0, helper.make_node("Constant", [], ["scale"], value=tensor))
-    model.graph.initializer.remove(tensor)
 
 
 def test_answers_have_their_shapes_for_any_number_of_photos() -> None:

@@ -21,7 +21,7 @@ from spectraderm.inference.bulk.filesystem import Place, without_secrets
 from spectraderm.inference.bulk.parts import Answered
 from spectraderm.inference.bulk.shard import Worker
 from spectraderm.inference.bulk.sources import Item
-from spectraderm.inference.classifier import read_model
+from spectraderm.inference.model_folder import open_model
 
 MANY = 23
 
@@ -48,7 +48,9 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def run(model: Path, out: Path | str, *sources: Path | str, shard_size: int = 5) -> job.Done:
-    return job.predict(read_model(model), [str(one) for one in sources], str(out), shard_size=shard_size)
+    return job.predict(
+        open_model(model).in_precision("auto"), [str(one) for one in sources], str(out), shard_size=shard_size
+    )
 
 
 def rows(out: Path, kind: str = parts.PREDICTIONS) -> list[dict[str, Any]]:

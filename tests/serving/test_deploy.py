@@ -22,8 +22,10 @@ from huggingface_hub import SpaceCardData
 import spectraderm
 from spectraderm.core import artifacts
 from spectraderm.core.errors import MissingExtra, ModelFolderError, SpectraDermError
+from spectraderm.inference import model_folder
+from spectraderm.inference.model_folder import read_model_folder
 from spectraderm.serving.spaces import requirements
-from spectraderm.serving.spaces.card import Subject, readme
+from spectraderm.serving.spaces.card import readme
 from spectraderm.serving.spaces.deploy import deploy
 from spectraderm.serving.spaces.folder import MANIFEST, Space, read_space, write_space
 from spectraderm.serving.spaces.push import push_space
@@ -58,7 +60,7 @@ def _surroundings() -> Iterator[None]:
 
     def build_site(model: Path, out: Path) -> None:
         artifacts.write_bytes(out / "index.html", b"<!doctype html>")
-        artifacts.write_bytes(out / "model" / "model.onnx", (model / artifacts.ONNX).read_bytes())
+        artifacts.write_bytes(out / "model" / "model.onnx", (model / model_folder.ONNX).read_bytes())
 
     site = ModuleType("spectraderm.serving.spaces.site")
     site.build_site = build_site  # type: ignore[attr-defined]
@@ -119,7 +121,7 @@ def test_the_hub_takes_what_is_written(
         push_space(folder, "me/skin", target)
         there = hub.repos["space", "me/skin"]
     assert there.sdk == target
-    assert artifacts.ONNX not in there.files
+    assert model_folder.ONNX not in there.files
     assert {f"model/{name}" for name in (artifacts.CARD, "NOTICE")} <= there.files.keys()
 
 
@@ -167,8 +169,8 @@ def test_other_titles_are_refused(title: str, made: Callable[..., Path]) -> None
         made("static", title=title)
 
 
-def test_a_model_of_the_hub_is_named_and_one_without_a_card_claims_nothing() -> None:
-    text = readme(Subject("x", ["a"], "m", "", hub="me/skin"), "docker").decode()
+def test_a_model_of_the_hub_is_named_and_one_without_a_card_claims_nothing(tmp_path: Path) -> None:
+    text = readme(read_model_folder(write_model(tmp_path / "m"), hub="me/skin"), "x", "docker").decode()
     assert 'models: ["me/skin"]' in text
     assert "expect nothing" in text
     assert 'license: "apache-2.0"' in text
@@ -201,6 +203,7 @@ for name, function in own.items():
     setattr(importlib.metadata, name, lambda asked, f=function: absent(asked) if asked == "spectraderm" else f(asked))
 for name in ("torch", "scipy", "sklearn", "onnx", "transformers"): sys.modules[name] = None
 import spectraderm, spectraderm.serving.http.server
+from spectraderm.inference import model_folder
 assert spectraderm.__file__.startswith(os.getcwd()), spectraderm.__file__
 print(json.dumps(spectraderm.load_model("model").predict(sys.stdin.buffer.read()).to_dict()))
 """
@@ -393,7 +396,7 @@ def test_a_write_that_fails_leaves_nothing(
     write = artifacts.write_bytes
 
     def fail(path: Path, data: bytes) -> None:
-        if path.name == artifacts.PREPROCESSOR:
+        if path.name == model_folder.PREPROCESSOR:
             raise OSError("disk full")
         write(path, data)
 
@@ -404,7 +407,7 @@ def test_a_write_that_fails_leaves_nothing(
 
 
 def test_an_altered_model_is_not_deployed(made: Callable[..., Path], model: Path, tmp_path: Path) -> None:
-    (model / artifacts.ONNX).write_bytes(b"other weights")
+    (model / model_folder.ONNX).write_bytes(b"other weights")
     with pytest.raises(ModelFolderError, match="altered"):
         made("gradio")
     assert not (tmp_path / "out").exists()

@@ -18,8 +18,9 @@ from PIL import Image
 
 from spectraderm.core.errors import MissingExtra, SpectraDermError, UnreadablePhoto
 from spectraderm.images.preprocessing import Preprocessing
+from spectraderm.inference.model_folder import ModelFolder, open_model
 from spectraderm.inference.prediction import Prediction, unusable
-from spectraderm.serving.content import WORDS, About, about
+from spectraderm.serving.content import WORDS
 from spectraderm.serving.page import view
 from spectraderm.serving.page.overlay import Picture, picture
 from spectraderm.serving.refusals import TooBusy
@@ -32,11 +33,11 @@ SEEN = Picture("data:image/jpeg;base64,AA", "data:image/webp;base64,AA")
 
 
 @pytest.fixture(scope="module")
-def known(tmp_path_factory: pytest.TempPathFactory) -> About:
-    return about(str(write_model(tmp_path_factory.mktemp("m") / "model", ("VI-shingles", "FU-ringworm", "o"))))
+def known(tmp_path_factory: pytest.TempPathFactory) -> ModelFolder:
+    return open_model(write_model(tmp_path_factory.mktemp("m") / "model", ("VI-shingles", "FU-ringworm", "o")))
 
 
-def shown(known: About, said: Prediction | SpectraDermError, seen: Picture | None = SEEN) -> str:
+def shown(known: ModelFolder, said: Prediction | SpectraDermError, seen: Picture | None = SEEN) -> str:
     """The text of the answer, and the address of every picture."""
     code = view.answers([view.Answer(known, said, seen)])
     assert WORDS["notice"] in code
@@ -45,7 +46,7 @@ def shown(known: About, said: Prediction | SpectraDermError, seen: Picture | Non
     return html.unescape(" ".join(text.split()))
 
 
-def test_a_verdict_comes_first_and_with_what_to_do(known: About) -> None:
+def test_a_verdict_comes_first_and_with_what_to_do(known: ModelFolder) -> None:
     text = shown(known, SURE)
     assert text.startswith("It looks most like Shingles 91 % The model found one condition probable enough.")
     for part in ("Sure enough.", "Near the eye", "Ringworm 7 %", "90 of 100", "Shingles lies in the photo", "NHS"):
@@ -54,7 +55,7 @@ def test_a_verdict_comes_first_and_with_what_to_do(known: About) -> None:
     assert WORDS["in_training"] not in text
 
 
-def test_doubt_has_bars_but_no_name(known: About) -> None:
+def test_doubt_has_bars_but_no_name(known: ModelFolder) -> None:
     text = shown(
         known, replace(SURE, verdict="unsure", prediction_set=["VI-shingles", "FU-ringworm"], in_training=True)
     )
@@ -66,7 +67,7 @@ def test_doubt_has_bars_but_no_name(known: About) -> None:
 
 
 @pytest.mark.parametrize("verdict", ["out_of_scope", "unusable_photo"])
-def test_where_no_label_is_meant_none_is_shown(known: About, verdict: str) -> None:
+def test_where_no_label_is_meant_none_is_shown(known: ModelFolder, verdict: str) -> None:
     said = replace(SURE, verdict=verdict) if verdict == "out_of_scope" else unusable("Too dark.", 0.9, "by-hand")  # type: ignore[arg-type]
     text = shown(known, said)
     assert text.startswith(WORDS["verdicts"][verdict]["title"])
@@ -86,18 +87,18 @@ def test_where_no_label_is_meant_none_is_shown(known: About, verdict: str) -> No
         (SpectraDermError("/srv/model is gone"), "No answer this time Something went wrong on our side."),
     ],
 )
-def test_refusals_are_in_plain_words(known: About, error: SpectraDermError, said: str) -> None:
+def test_refusals_are_in_plain_words(known: ModelFolder, error: SpectraDermError, said: str) -> None:
     assert said in shown(known, error)
     assert not re.search("pip install|0x7f|/srv", shown(known, error))
 
 
-def test_what_others_wrote_is_text_and_never_markup(known: About) -> None:
+def test_what_others_wrote_is_text_and_never_markup(known: ModelFolder) -> None:
     code = view.answers([view.Answer(known, replace(SURE, reason="<script>x</script>", display_name="<u>"))])
     assert "<script" not in code
     assert "<u>" not in code
 
 
-def test_the_bottom_tells_of_the_conditions_that_the_model_knows(known: About) -> None:
+def test_the_bottom_tells_of_the_conditions_that_the_model_knows(known: ModelFolder) -> None:
     code = view.bottom([known])
     assert re.findall(r"<article><h3>([^<]+)", code) == ["Shingles", "Ringworm"]
     assert WORDS["doctor"]["now"] in code
@@ -135,7 +136,7 @@ def test_heat_lies_over_what_the_model_saw(size: tuple[int, int], settings: Prep
     assert np.allclose((box[0], box[1], box[0] + box[2], box[1] + box[3]), edges, atol=2.5)
 
 
-def test_no_part_of_the_page_names_another_host(known: About) -> None:
+def test_no_part_of_the_page_names_another_host(known: ModelFolder) -> None:
     whole = view.head() + view.intake(16) + view.answers([view.Answer(known, SURE, SEEN)])
     asked = re.findall(r"""(?:src|@import|url\(|<link[^>]*href)=?["'(]?\s*(https?:|//)""", whole)
     assert asked == []

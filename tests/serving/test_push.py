@@ -10,6 +10,7 @@ from handmade import write_model
 import spectraderm
 from spectraderm.core import artifacts
 from spectraderm.core.errors import MissingExtra, ModelFolderError, SpectraDermError
+from spectraderm.inference import model_folder
 from spectraderm.serving.spaces.folder import MANIFEST, Space, write_space
 from spectraderm.serving.spaces.push import push_model, push_space
 
@@ -43,7 +44,7 @@ def test_a_model_arrives_whole_in_one_commit_and_opens_from_there(hub: fake_hub.
     assert repo.commits == 1
     assert not repo.private
     assert {name: data for name, data in repo.files.items() if name != ".gitattributes"} == contents(model)
-    assert artifacts.sha256((model / artifacts.ONNX).read_bytes()) in hub.large
+    assert artifacts.sha256((model / model_folder.ONNX).read_bytes()) in hub.large
     there = spectraderm.load_model("me/skin")
     assert there.predict(paint(1)) == spectraderm.load_model(model).predict(paint(1))
 
@@ -86,7 +87,7 @@ def test_what_has_to_be_private_is_not_put_where_all_can_see_it(hub: fake_hub.Hu
     assert hub.repos["model", "me/skin"].commits == 1
 
 
-@pytest.mark.parametrize("marker", [artifacts.FACTS, MANIFEST])
+@pytest.mark.parametrize("marker", [model_folder.FACTS, MANIFEST])
 def test_a_repository_with_something_else_is_left_alone(hub: fake_hub.Hub, model: Path, marker: str) -> None:
     others = {"README.md": b"", "thesis.pdf": b"years of work"}
     hub.repos["model", "me/thesis"] = fake_hub.Repo(files=dict(others))
@@ -96,7 +97,7 @@ def test_a_repository_with_something_else_is_left_alone(hub: fake_hub.Hub, model
 
 
 def test_a_folder_that_is_not_whole_is_not_pushed(hub: fake_hub.Hub, model: Path, tmp_path: Path) -> None:
-    (model / artifacts.ONNX).write_bytes(b"altered")
+    (model / model_folder.ONNX).write_bytes(b"altered")
     with pytest.raises(ModelFolderError, match="altered"):
         push_model(model, "me/skin")
     space = write(tmp_path / "space")

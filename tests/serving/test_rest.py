@@ -18,11 +18,12 @@ from PIL import Image
 import spectraderm
 from spectraderm import Classifier
 from spectraderm.core.errors import MissingExtra, ModelFolderError, SpectraDermError
+from spectraderm.inference.model_folder import ModelFolder, open_model
 from spectraderm.inference.prediction import Prediction
 from spectraderm.serving import pool as workers
 from spectraderm.serving import schemas as answers
 from spectraderm.serving.app import create_app
-from spectraderm.serving.content import WORDS, About, about
+from spectraderm.serving.content import WORDS
 from spectraderm.serving.middleware import Guards, Limits, Receive, Scope, Send
 from spectraderm.serving.pool import Pool
 
@@ -41,8 +42,8 @@ def model(folder: Path) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def known(folder: Path) -> About:
-    return about(str(folder))
+def known(folder: Path) -> ModelFolder:
+    return open_model(folder)
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ Steps = Callable[[Client], Coroutine[Any, Any, None]]
 
 @pytest.fixture
 def ask(
-    monkeypatch: pytest.MonkeyPatch, model: Classifier, known: About, capfd: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, model: Classifier, known: ModelFolder, capfd: pytest.CaptureFixture[str]
 ) -> Callable[..., Pool]:
     """Runs steps with a client of a server with these guards; returns the server's pool."""
     monkeypatch.setattr(workers, "EngineProcess", Here)
@@ -268,7 +269,9 @@ def test_hugging_face_inference(ask: Callable[..., Pool], model: Classifier, pho
     ask(steps)
 
 
-def test_health_readiness_and_facts(ask: Callable[..., Pool], model: Classifier, known: About, photo: bytes) -> None:
+def test_health_readiness_and_facts(
+    ask: Callable[..., Pool], model: Classifier, known: ModelFolder, photo: bytes
+) -> None:
     async def loading(client: Client) -> None:
         assert (await client.get("/health")).json() == {"status": "ok"}
         for got in (await client.get("/ready"), await client.post("/predict", content=photo, headers=JPEG)):

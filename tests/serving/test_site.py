@@ -25,8 +25,9 @@ from spectraderm.core.errors import MissingExtra, ModelFolderError, UnreadablePh
 from spectraderm.images import perceptual_hash as hashing
 from spectraderm.images.preprocessing import Preprocessing, decoding_scale
 from spectraderm.images.quality import flaws, measure
+from spectraderm.inference import model_folder
 from spectraderm.inference.calibration import VERDICTS, Calibration
-from spectraderm.inference.finding import find_model
+from spectraderm.inference.model_folder import find_model
 from spectraderm.inference.reasons import percent, reason
 from spectraderm.serving.content import WORDS
 from spectraderm.serving.spaces import runtime, site
@@ -270,7 +271,7 @@ def test_a_site_is_replaced_by_a_site_and_nothing_else_is(tmp_path: Path) -> Non
     (tmp_path / "holiday" / "photo.jpg").write_bytes(b"mine")
     with pytest.raises(site.SiteError, match="holiday is there already"):
         site.build_site(model, tmp_path / "holiday")
-    (model / artifacts.ONNX).write_bytes(b"altered")
+    (model / model_folder.ONNX).write_bytes(b"altered")
     with pytest.raises(ModelFolderError, match="altered"):
         site.build_site(model, out)
     assert json.loads((out / site.SITE).read_bytes()) == second

@@ -19,7 +19,7 @@ from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError, ParityError, RunFolderError
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
-from spectraderm.images.preprocessing import Preprocessing
+from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Engine
 from spectraderm.training import export, train
 from spectraderm.training import network as model
@@ -49,9 +49,9 @@ def quick(exports: dict[str, Exported], monkeypatch: pytest.MonkeyPatch, tmp_pat
 @ALL
 def test_the_model_folder_is_whole(recipe: str, exports: dict[str, Exported]) -> None:
     exported = exports[recipe]
-    folder = artifacts.read_model_folder(exported.folder)
+    folder = model_folder.read_model_folder(exported.folder)
     on_disk = {str(file.relative_to(exported.folder)) for file in exported.folder.rglob("*") if file.is_file()}
-    assert set(folder.files) == FILES == on_disk - {"spectraderm.json"}
+    assert set(folder.files) == FILES | {"spectraderm.json"} == on_disk
     facts, said = folder.facts, train.read_config(exported.run)
     assert facts["labels"] == ["A- a", "b", "c"]
     assert facts["recipe"] == said["recipe"]
@@ -65,8 +65,8 @@ def test_the_model_folder_is_whole(recipe: str, exports: dict[str, Exported]) ->
     parity = facts["parity"]
     assert (parity["photos"], parity["changed_top1"], parity["bound"]) == (36, 0, export.PARITY)
     assert 0 <= parity["max_logit_difference"] < 1e-4
-    assert folder.json("config.json")["id2label"] == {"0": "A- a", "1": "b", "2": "c"}
-    assert Preprocessing.from_hub(folder.json("preprocessor_config.json")).size == 64
+    assert folder.labels == ["A- a", "b", "c"]
+    assert folder.preprocessing.size == 64
 
 
 @ALL
@@ -177,21 +177,21 @@ def test_the_same_is_exported_again_and_elsewhere_without_weights(
     run = quick("finetune")
     (tmp_path / "notes.md").write_text("## Measured elsewhere\n")
     pipeline.export_model(run, tmp_path / "light", onnx_only=True, notes=tmp_path / "notes.md", int8=False)
-    light = artifacts.read_model_folder(tmp_path / "light")
+    light = model_folder.read_model_folder(tmp_path / "light")
     assert set(light.files) == FILES - {"model.safetensors"}
     card = light.files["README.md"]
     assert card.startswith((run / "README.md").read_bytes() + b"\n## Does the camera matter?\n")
     assert card.endswith(b" |\n\n## Measured elsewhere\n")
     for _ in range(2):
         export.export(run, model.load_backbone(str(tiny)))
-        ours, theirs = (artifacts.read_model_folder(each) for each in (run / "model", exports["finetune"].folder))
+        ours, theirs = (model_folder.read_model_folder(each) for each in (run / "model", exports["finetune"].folder))
         assert ours == theirs
 
 
 def test_an_export_tells_it_in_the_model_folder_and_in_its_card(exports: dict[str, Exported]) -> None:
     exported = exports["notebook"]
-    folder = artifacts.read_model_folder(exported.folder)
-    preprocessing = Preprocessing.from_hub(folder.json("preprocessor_config.json"))
+    folder = model_folder.read_model_folder(exported.folder)
+    preprocessing = folder.preprocessing
     found = stability.measure_stability(exported.run, Engine(exported.graph), preprocessing)
     assert folder.facts["stability"] == found
     assert found["photos"] == 9

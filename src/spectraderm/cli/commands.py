@@ -179,14 +179,15 @@ def evaluate(
 ) -> None:
     """Score run folders side by side and write their reports; or a model on photos that it was not made from."""
     scoring, terminal = _stages("scoring")
-    if targets[0] == Path("default") or (targets[0] / "spectraderm.json").is_file():
+    from spectraderm.inference.model_folder import is_model_folder  # noqa: PLC0415
+
+    if is_model_folder(targets[0]):
         if len(targets) != 2:
             raise SpectraDermError("a model is evaluated on one folder of photos", "Give MODEL PHOTOS")
         from spectraderm.evaluation.external import evaluate_outside  # noqa: PLC0415
 
-        model = None if targets[0] == Path("default") else targets[0]
         with terminal.progress() as track:
-            result = evaluate_outside(model, targets[1], label_map, out, track)
+            result = evaluate_outside(targets[0], targets[1], label_map, out, track)
         terminal.say_outside(result)
         return
     if label_map or out:

@@ -25,7 +25,8 @@ class Target(StrEnum):
     docker = "docker"
 
 
-Model = Annotated[str, typer.Argument(help="Model folder, Hub id, or `default` for the one that comes along.")]
+MODEL_HELP = "Model folder, Hub id, or `default` for the one that comes along."
+Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
 Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one of this machine.")]
 Port = Annotated[int, typer.Option(min=0, max=65535)]
 Repo = Annotated[str, typer.Option(help="OWNER/NAME on the Hugging Face Hub.")]
@@ -36,7 +37,7 @@ Private = Annotated[bool, typer.Option("--private", help="Make it visible to its
 def predict(
     photos: Annotated[list[str], typer.Argument(help="Files, folders, globs, or - for a photo on stdin.")],
     model: Annotated[
-        str | None, typer.Option(help="Model folder or Hub id; by default the one that comes along.")
+        str | None, typer.Option(help="Model folder, Hub id, or `default` for the one that comes along, as without.")
     ] = None,
     format: Annotated[  # noqa: A002
         Format | None, typer.Option(help="By default a table on a terminal, jsonl into a pipe.")
@@ -94,10 +95,12 @@ def _predict_into(
     with needs("scale", "what reads and writes Parquet"):
         from spectraderm.inference.bulk import job  # noqa: PLC0415
     from spectraderm.core.bars import progress  # noqa: PLC0415
-    from spectraderm.inference.classifier import read_model  # noqa: PLC0415
+    from spectraderm.inference.model_folder import open_model  # noqa: PLC0415
 
     with progress() as track:
-        done = job.predict(read_model(model, precision.value), photos, out, job.Engine(*engine), shard_size, track)
+        done = job.predict(
+            open_model(model).in_precision(precision.value), photos, out, job.Engine(*engine), shard_size, track
+        )
     told = done.summary
     rate = f", {done.photos / done.seconds:.1f} photos a second" if done.photos else ", all of it before"
     counts = f"{told['photos']} photos, {told['predicted']} predicted, {told['unreadable']} unreadable"
@@ -108,7 +111,7 @@ def _predict_into(
 
 @app.command()
 def serve(
-    model: Model = "default",
+    model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
     host: Host = "127.0.0.1",
     port: Port = 8000,
     workers: Annotated[int, typer.Option(min=0, help="Processes that classify; 0: one per core.")] = 0,
@@ -129,7 +132,7 @@ def serve(
     with needs("serve", "the server"):
         from spectraderm.serving.server import ServeOptions, serve  # noqa: PLC0415
     options = ServeOptions(
-        model=_source(model),
+        model=model,
         host=host,
         port=port,
         workers=workers,
@@ -165,7 +168,7 @@ def compare(
     """Show what two models say of one photo."""
     with needs("serve", "the server"):
         from spectraderm.serving.showing import serve_comparison  # noqa: PLC0415
-    serve_comparison([_source(model_a), _source(model_b)], host, port)
+    serve_comparison([model_a, model_b], host, port)
 
 
 @app.command()
@@ -184,7 +187,7 @@ def deploy(
 
     if upload != bool(repo_id):
         raise SpectraDermError("--push and --repo-id go together", "Give both, or neither")
-    write(_source(model), target.value, out, title)
+    write(model, target.value, out, title)
     say(f"Space   {out}")
     if upload:
         say(f"Pushed  {push_space(out, repo_id, target.value, private)}")
@@ -219,8 +222,3 @@ def doctor(
             show_checks(checks, stream)
     if is_broken(checks):
         raise typer.Exit(1)
-
-
-def _source(model: str) -> str | None:
-    """What `load_model` calls it. A folder of that name comes first."""
-    return None if model == "default" and not os.path.exists(model) else model  # noqa: PTH110

@@ -16,6 +16,7 @@ from spectraderm.core import artifacts
 from spectraderm.core.bars import console as _console
 from spectraderm.core.bars import progress, say
 from spectraderm.images.perturbations import CHANGES
+from spectraderm.inference import model_folder
 
 if TYPE_CHECKING:
     from spectraderm.data.split import Split
@@ -175,7 +176,7 @@ def _points(value: float | None) -> str:
 
 def say_stability(model: Path) -> None:
     """How often a model folder's model says something else of held-out photos that were changed."""
-    stability = artifacts.read_json(model / artifacts.FACTS, "Run `spectraderm export` first")["stability"]
+    stability = artifacts.read_json(model / model_folder.FACTS, "Run `spectraderm export` first")["stability"]
     told = [f"{name} {100 * stability[name]['changed']['value']:.1f} %" for name in CHANGES if name in stability]
     if told:
         say(f"Stability on {stability['photos']} held-out photos: first guess changes: {', '.join(told)}")

@@ -7,19 +7,16 @@ a pair counts where keypoints and pixels agree (`keypoints`).
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from importlib import resources
-from pathlib import Path
 
 import faiss
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from spectraderm.core import artifacts
 from spectraderm.core.progress import Track, no_track
 from spectraderm.data.keypoints import agree, describe, grey, placement
-from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference.engine import Engine
+from spectraderm.inference.model_folder import open_model
 from spectraderm.inference.runtimes import ONNXRUNTIME
 
 NEIGHBOURS = 10
@@ -51,9 +48,9 @@ def find_crops(read: Read, copies: Pairs, track: Track = no_track) -> Pairs:
 
 def embed(read: Read, count: int, track: Track = no_track) -> Floats:
     """Features of `count` photos by the model that comes with the package, `float32[count, c]`, each of length 1."""
-    folder = artifacts.read_model_folder(Path(str(resources.files("spectraderm") / "default_model")))
-    engine = Engine(folder.files[artifacts.ONNX], runtime=ONNXRUNTIME)
-    prepare = Preprocessing.from_hub(folder.json(artifacts.PREPROCESSOR))
+    folder = open_model()
+    engine = Engine(folder.network, runtime=ONNXRUNTIME)
+    prepare = folder.preprocessing
     found: list[Floats] = []
     with ThreadPoolExecutor(_THREADS) as pool:
         for start in track(range(0, count, _BATCH), "Embedding photos", -(-count // _BATCH)):

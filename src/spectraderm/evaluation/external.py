@@ -19,6 +19,7 @@ from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, from_hex, n
 from spectraderm.inference.batch import find
 from spectraderm.inference.calibration import VERDICTS
 from spectraderm.inference.classifier import Classifier, Prediction, load_model
+from spectraderm.inference.model_folder import find_model
 
 OWN = 0.5
 """Where this share of the photos are the run's own, they are not kept as photos from elsewhere."""
@@ -33,7 +34,7 @@ class _Answer(NamedTuple):
 
 
 def evaluate_outside(
-    model: Path | None,
+    model: str | Path | None,
     photos: Path,
     label_map: Path | None = None,
     out: Path | None = None,
@@ -42,7 +43,7 @@ def evaluate_outside(
     """Predict every photo below a folder, and score what was said.
 
     Args:
-        model: a model folder; None is the default model. Of `RUN/model` the result goes into `RUN/outside/`, too, so
+        model: as `spectraderm.load_model` takes it. Of `RUN/model` the result goes into `RUN/outside/`, too, so
             that RUN's next report shows it, and novelty is measured against RUN's own photos; but not where most of
             the photos are RUN's own (`of_the_run`): these are not from elsewhere.
         photos: the photos; the name of the folder that each lies in is its class.
@@ -54,19 +55,19 @@ def evaluate_outside(
     Raises:
         DatasetError: no photos, or folders of which only some bear a class's name, or an unusable map.
     """
-    run = _run_of(model)
+    run = _run_of(find_model(model))
     with stages.stage(run, "evaluate") if run else nullcontext():
         return _evaluate(model, run, photos, label_map, out, track)
 
 
-def _run_of(model: Path | None) -> Path | None:
+def _run_of(model: Path) -> Path | None:
     """The evaluated run folder that a model lies in, if it does."""
-    inside = model and model.name == artifacts.MODEL and (model.parent / artifacts.EVALUATION).is_file()
-    return model.parent if model and inside else None
+    inside = model.name == artifacts.MODEL and (model.parent / artifacts.EVALUATION).is_file()
+    return model.parent if inside else None
 
 
 def _evaluate(
-    model: Path | None, run: Path | None, photos: Path, label_map: Path | None, out: Path | None, track: Track
+    model: str | Path | None, run: Path | None, photos: Path, label_map: Path | None, out: Path | None, track: Track
 ) -> dict[str, Any]:
     classifier = load_model(model)
     paths = find(str(photos))

@@ -8,16 +8,14 @@ from typing import overload
 import numpy as np
 from PIL import Image
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import ModelFolderError
 from spectraderm.images import perceptual_hash as hashing
 from spectraderm.images.opening import PhotoLike, open_photo
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.images.quality import flaws, measure
-from spectraderm.inference import learned
 from spectraderm.inference.calibration import VERDICTS, References
 from spectraderm.inference.engine import Answer, Engine, Floats
-from spectraderm.inference.finding import find_model
+from spectraderm.inference.model_folder import ONNX, ModelFolder, Precision, open_model
 from spectraderm.inference.prediction import Prediction, unusable
 from spectraderm.inference.reasons import reason
 
@@ -32,18 +30,15 @@ class Classifier:
         labels: the classes, in the order of the logits.
         preprocessing: how photos become its input.
         calibration: the settings of its verdicts.
-        facts: what `spectraderm.json` says: recipe, backbone, measured parity, checksums.
+        folder: the model folder that it was made from, which says all else of the model.
     """
 
-    def __init__(self, folder: artifacts.ModelFolder, threads: int = 0) -> None:
-        self.facts = folder.facts
-        self.model_id = folder.model_id
-        self._learned = learned.read(folder)
-        self.preprocessing = self._learned.preprocessing
-        self._onnx, self._name, self._threads = folder.files[artifacts.ONNX], f"{folder.name}/{artifacts.ONNX}", threads
-        self.engine = Engine(self._onnx, self._name, threads)
-        self.labels, self.calibration = self._learned.labels, self._learned.calibration
-        self._references = References(self._learned.references)
+    def __init__(self, folder: ModelFolder, threads: int = 0) -> None:
+        self.folder, self._threads = folder, threads
+        self.labels, self.model_id, self.calibration = folder.labels, folder.model_id, folder.calibration
+        self.preprocessing = folder.preprocessing
+        self.engine = self._engine(threads)
+        self._references = References(folder.references)
         if (self.engine.size, self.engine.classes) != (self.preprocessing.size, len(self.labels)):
             raise self._apart()
 
@@ -71,21 +66,24 @@ class Classifier:
         """
         from spectraderm.inference.tuning import tuned  # noqa: PLC0415
 
-        choice = None if self._threads else tuned(self._onnx, self._name)
+        choice = None if self._threads else tuned(self.folder.network, f"{self.folder.path.name}/{ONNX}")
         streams, each = (choice.streams, choice.stream_threads) if choice else (self._threads, 1)
         if streams == 1:
             return self, 1
         many = copy.copy(self)
-        many.engine = Engine(self._onnx, self._name, each, streams=streams)
+        many.engine = self._engine(each, streams)
         return many, streams
 
     def display_name(self, label: str) -> str:
         """A class's name for people."""
-        return self._learned.display.get(label, label)
+        return self.folder.display_names.get(label, label)
 
     def pixels(self, photo: PhotoLike) -> Pixels:
         """The model's input for a photo: `uint8[size, size, 3]`."""
         return self.preprocessing(self._open(photo))
+
+    def _engine(self, threads: int, streams: int = 1) -> Engine:
+        return Engine(self.folder.network, f"{self.folder.path.name}/{ONNX}", threads, streams=streams)
 
     def _open(self, photo: PhotoLike) -> Image.Image:
         return open_photo(photo, self.preprocessing.shortest_side)
@@ -100,7 +98,7 @@ class Classifier:
             raise self._apart()
         if not all(np.isfinite(part).all() for part in (answer.logits, answer.features, answer.maps)):
             raise ModelFolderError(f"{self.model_id} answers with what is no number", _AGAIN)
-        seen = hashing.nearest(hashing.turned_hashes(image), self._learned.known) <= hashing.MAX_DISTANCE
+        seen = hashing.nearest(hashing.turned_hashes(image), self.folder.training_hashes) <= hashing.MAX_DISTANCE
         return self._judge(answer, seen)
 
     def _judge(self, answer: Answer, in_training: bool) -> Prediction:
@@ -133,7 +131,7 @@ class Classifier:
 
 
 def load_model(
-    source: str | os.PathLike[str] | None = None, threads: int = 0, precision: artifacts.Precision = "auto"
+    source: str | os.PathLike[str] | None = None, threads: int = 0, precision: Precision = "auto"
 ) -> Classifier:
     """Open a model and check that it is whole and unaltered.
 
@@ -147,14 +145,7 @@ def load_model(
     Raises:
         ModelFolderError: no such folder, or it is incomplete, altered, or of a kind that is never opened.
     """
-    return Classifier(read_model(source, precision), threads)
-
-
-def read_model(
-    source: str | os.PathLike[str] | None = None, precision: artifacts.Precision = "auto"
-) -> artifacts.ModelFolder:
-    """The files of a model, checked, as it answers in a precision; see `load_model`."""
-    return artifacts.read_model_folder(find_model(source)).in_precision(precision)
+    return Classifier(open_model(source).in_precision(precision), threads)
 
 
 def _heatmap(evidence: Floats) -> list[list[float]]:

@@ -14,10 +14,10 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from spectraderm.core.errors import SpectraDermError
+from spectraderm.inference.model_folder import ModelFolder
 from spectraderm.inference.prediction import Prediction
 from spectraderm.serving import schemas as answers
 from spectraderm.serving import uploads
-from spectraderm.serving.content import About
 from spectraderm.serving.journal import KEY, Journal, Record
 from spectraderm.serving.metrics import CONTENT_TYPE, Metrics
 from spectraderm.serving.middleware import Guards, Limits
@@ -30,19 +30,19 @@ _OF_PHOTOS = (400, 408, 413, 415, 422, 429, 503)
 _PHOTO = {"image/*": answers.BINARY, uploads.BYTES: answers.BINARY}
 
 
-def create_app(pool: Pool, known: About, guards: Guards | None = None) -> FastAPI:
+def create_app(pool: Pool, folder: ModelFolder, guards: Guards | None = None) -> FastAPI:
     """The REST interface to a pool, which whoever calls this starts and stops.
 
     Args:
         pool: answers for photos.
-        known: the pool's model.
+        folder: the pool's model.
         guards: what a request may cost.
     """
     guards, metrics = guards or Guards(), Metrics(pool)
     app = FastAPI(
         title="SpectraDerm",
         summary=NOTICE,
-        version=str(known.facts.get("spectraderm", "")) or "0",
+        version=str(folder.facts.get("spectraderm", "")) or "0",
         docs_url=None,  # the pages would come from elsewhere, and at run time nothing does
         redoc_url=None,
         middleware=[
@@ -53,14 +53,14 @@ def create_app(pool: Pool, known: About, guards: Guards | None = None) -> FastAP
         exception_handlers={RequestValidationError: _malformed, HTTPException: _http},
         responses=documented(401, 500),
     )
-    _about_the_server(app, pool, known, metrics)
+    _about_the_server(app, pool, folder, metrics)
     _about_photos(app, pool)
     _as_hugging_face(app, pool)
     return app
 
 
-def _about_the_server(app: FastAPI, pool: Pool, known: About, metrics: Metrics) -> None:
-    facts = answers.model_facts(known)
+def _about_the_server(app: FastAPI, pool: Pool, folder: ModelFolder, metrics: Metrics) -> None:
+    facts = answers.model_facts(folder)
 
     @app.get("/health")
     async def health() -> State:

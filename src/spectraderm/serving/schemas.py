@@ -5,8 +5,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from spectraderm.inference.calibration import Verdict
+from spectraderm.inference.model_folder import ModelFolder
 from spectraderm.inference.prediction import Prediction
-from spectraderm.serving.content import WORDS, About
+from spectraderm.serving.content import WORDS
 
 NOTICE: str = WORDS["notice"]
 BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -153,14 +154,14 @@ def asked_schema() -> dict[str, Any]:
     return schema
 
 
-def model_facts(known: About) -> dict[str, Any]:
+def model_facts(model: ModelFolder) -> dict[str, Any]:
     """`ModelFacts` as JSON."""
-    more = {name: known.facts.get(name) for name in ("parity", "stability", "recipe")}
+    more = {name: model.facts.get(name) for name in ("parity", "stability", "recipe")}
     return {
-        "model_id": known.model_id,
-        "labels": known.labels,
-        "display_names": known.display,
-        "calibration": known.calibration.to_dict(),
+        "model_id": model.model_id,
+        "labels": model.labels,
+        "display_names": model.display_names,
+        "calibration": model.calibration.to_dict(),
         **{name: value if isinstance(value, dict) else None for name, value in more.items()},
         "notice": NOTICE,
     }

@@ -18,8 +18,8 @@ from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from spectraderm.core.errors import SpectraDermError
+from spectraderm.inference.model_folder import ModelFolder, open_model
 from spectraderm.serving.app import create_app
-from spectraderm.serving.content import About, about
 from spectraderm.serving.middleware import Guards
 from spectraderm.serving.pool import Pool
 
@@ -78,11 +78,11 @@ def serve(options: ServeOptions) -> None:
         ModelFolderError: as `spectraderm.load_model`.
         SpectraDermError: the address is taken, or not this machine's.
     """
-    known = about(options.model)
+    folder = open_model(options.model).in_precision("auto")
     pool = Pool(options.model, options.workers, options.queue, options.seconds, options.batch)
-    app = create_app(pool, known, options.guards)
-    app = _with_page(app, pool, known, options.max_mb) if options.page else app
-    run(app, [pool], options, known.model_id, "  (interface at /openapi.json)")
+    app = create_app(pool, folder, options.guards)
+    app = _with_page(app, pool, folder, options.max_mb) if options.page else app
+    run(app, [pool], options, folder.model_id, "  (interface at /openapi.json)")
 
 
 def run(app: FastAPI, pools: Sequence[Pool], options: ServeOptions, what: str, more: str = "") -> None:
@@ -202,14 +202,14 @@ def _listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def _with_page(app: FastAPI, pool: Pool, known: About, max_mb: float) -> FastAPI:
+def _with_page(app: FastAPI, pool: Pool, folder: ModelFolder, max_mb: float) -> FastAPI:
     """With the web page, where what shows it is installed."""
     if importlib.util.find_spec("gradio") is None:
         _say('There is no web page: it needs pip install "spectraderm[page]"')
         return app
     from spectraderm.serving.page.mount import mount_page  # noqa: PLC0415
 
-    return mount_page(app, pool.predict, known, max_mb)
+    return mount_page(app, pool.predict, folder, max_mb)
 
 
 def _say(text: str) -> None:

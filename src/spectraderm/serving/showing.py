@@ -8,7 +8,7 @@ from starlette.middleware import Middleware
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError, needs
-from spectraderm.serving.content import about
+from spectraderm.inference.model_folder import open_model
 from spectraderm.serving.journal import Journal
 from spectraderm.serving.metrics import Metrics
 from spectraderm.serving.middleware import Limits
@@ -51,7 +51,7 @@ def serve_comparison(models: list[str | None], host: str, port: int) -> None:
         ModelFolderError: as `spectraderm.load_model`.
         MissingExtra: Gradio is not installed.
     """
-    knowns = [about(model) for model in models]
+    knowns = [open_model(model).in_precision("auto") for model in models]
     with needs("page", "the web page"):
         from spectraderm.serving.page.mount import mount_compare  # noqa: PLC0415
     options = ServeOptions(host=host, port=port, workers=1)

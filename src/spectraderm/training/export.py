@@ -17,6 +17,7 @@ from spectraderm.data import split as splits
 from spectraderm.data.manifest import Row
 from spectraderm.images.perceptual_hash import from_hex
 from spectraderm.images.preprocessing import Pixels, Preprocessing
+from spectraderm.inference import model_folder
 from spectraderm.inference.calibration import Calibration
 from spectraderm.inference.engine import Engine, Floats
 from spectraderm.inference.runtimes import ONNXRUNTIME
@@ -75,21 +76,21 @@ def export(
     engine = Engine(graph, runtime=ONNXRUNTIME)
     parity = measure_parity(run, engine, preprocessing, PARITY_HALF if half else PARITY, track)
     quantised = _quantised(run) if int8 else {}
-    served = Engine(quantised[artifacts.ONNX_INT8], runtime=ONNXRUNTIME) if int8 else engine
+    served = Engine(quantised[model_folder.ONNX_INT8], runtime=ONNXRUNTIME) if int8 else engine
     stability = measure_stability(run, served, preprocessing, track)
     added = [to_markdown(stability), *([_of_int8(int8)] if int8 else []), *([f"{notes.strip()}\n"] if notes else [])]
     files = {
         artifacts.CARD: b"\n".join([card.read_bytes(), *(part.encode() for part in added)]),
-        artifacts.ONNX: graph,
-        artifacts.NOVELTY: artifacts.array_bytes(references),
-        artifacts.HASHES: artifacts.array_bytes(known),
+        model_folder.ONNX: graph,
+        model_folder.NOVELTY: artifacts.array_bytes(references),
+        model_folder.HASHES: artifacts.array_bytes(known),
         **quantised,
         **_hub_files(network, preprocessing, onnx_only),
     }
     facts = {**_facts(run, config, graph), "parity": parity, "stability": stability, "calibration": calibration}
     if int8:
         facts[artifacts.INT8] = {**int8, "calibration": _calibration(run / artifacts.INT8, len(config["labels"]))}
-    artifacts.write_model_folder(out or run / artifacts.MODEL, files, facts)
+    model_folder.write_model_folder(out or run / artifacts.MODEL, files, facts)
     return parity
 
 
@@ -140,13 +141,13 @@ def training_hashes(run: Path) -> npt.NDArray[np.uint8]:
 def _hub_files(network: SkinResNet, preprocessing: Preprocessing, onnx_only: bool) -> dict[str, bytes]:
     """What `transformers` reads, and the notice of whose weights they are."""
     files = {
-        artifacts.MODEL_CONFIG: artifacts.json_bytes(network.config.to_diff_dict()),
-        artifacts.PREPROCESSOR: artifacts.json_bytes(preprocessing.to_hub()),
+        model_folder.MODEL_CONFIG: artifacts.json_bytes(network.config.to_diff_dict()),
+        model_folder.PREPROCESSOR: artifacts.json_bytes(preprocessing.to_hub()),
         "NOTICE": (resources.files("spectraderm") / "model_notice.txt").read_bytes(),
     }
     if not onnx_only:
         state = {name: value.contiguous() for name, value in network.state_dict().items()}
-        files[artifacts.WEIGHTS] = save(state, metadata={"format": "pt"})
+        files[model_folder.WEIGHTS] = save(state, metadata={"format": "pt"})
     return files
 
 
@@ -154,12 +155,12 @@ def _quantised(run: Path) -> dict[str, bytes]:
     """The network in 8-bit integers, and the training photos' features as it has them."""
     folder = run / artifacts.INT8
     try:
-        graph = (folder / artifacts.ONNX).read_bytes()
+        graph = (folder / model_folder.ONNX).read_bytes()
     except OSError as error:
         raise RunFolderError(f"{folder} has no network ({error.strerror})", "Export again") from error
     return {
-        artifacts.ONNX_INT8: graph,
-        artifacts.NOVELTY_INT8: artifacts.array_bytes(artifacts.read_array(folder / artifacts.NOVELTY, _CALIBRATE)),
+        model_folder.ONNX_INT8: graph,
+        model_folder.NOVELTY_INT8: artifacts.array_bytes(artifacts.read_array(folder / artifacts.NOVELTY, _CALIBRATE)),
     }
 
 

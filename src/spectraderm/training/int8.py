@@ -20,6 +20,7 @@ from spectraderm.core.errors import ParityError
 from spectraderm.core.progress import Track, no_track
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
+from spectraderm.inference import model_folder
 from spectraderm.inference.engine import OUTPUTS, Engine
 from spectraderm.inference.runtimes import ONNXRUNTIME
 from spectraderm.training import outputs
@@ -61,7 +62,7 @@ def quantise(run: Path, backbone: Backbone, track: Track = no_track) -> None:
         logits = _head(network, features)
         if name == artifacts.FINAL:
             work.check(graph, logits)
-            artifacts.write_bytes(target / artifacts.ONNX, graph)
+            artifacts.write_bytes(target / model_folder.ONNX, graph)
         outputs.write_logits(folder / artifacts.LOGITS, work.rows, sides, config["labels"], logits)
     artifacts.write_json(target / artifacts.CONFIG, config)
 

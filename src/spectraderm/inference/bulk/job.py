@@ -20,6 +20,7 @@ from spectraderm.core import locks as locking
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track, no_track
+from spectraderm.inference import model_folder
 from spectraderm.inference.bulk import parts, plan
 from spectraderm.inference.bulk.filesystem import Place, is_url, without_secrets
 from spectraderm.inference.bulk.parts import Answered
@@ -52,7 +53,7 @@ class Done:
 
 
 def predict(
-    model: artifacts.ModelFolder,
+    model: model_folder.ModelFolder,
     sources: Sequence[str],
     out: str,
     engine: Engine = Engine(),
@@ -94,7 +95,7 @@ def predict(
 
 
 def _there(
-    worker: tuple[artifacts.ModelFolder, str, list[str]], shards: list[int], engine: Engine
+    worker: tuple[model_folder.ModelFolder, str, list[str]], shards: list[int], engine: Engine
 ) -> Iterator[tuple[int, Any]]:
     """Every shard, when a worker of Ray has written it. Each worker has one thread: there is one per core."""
     from spectraderm.core.with_ray import spread  # noqa: PLC0415
@@ -135,7 +136,7 @@ def _alone(out: Place) -> AbstractContextManager[None]:
     return locking.only_writer(out.local)
 
 
-def _claim(out: Place, model: artifacts.ModelFolder, sources: Sequence[str], shard_size: int) -> None:
+def _claim(out: Place, model: model_folder.ModelFolder, sources: Sequence[str], shard_size: int) -> None:
     """Say what the folder is for, or make sure that it is for the same."""
     asked = {
         "format": _FORMAT,
@@ -164,7 +165,7 @@ def _json(place: Place) -> dict[str, Any]:
     return artifacts.json_object(place.read(_MOST_BYTES), place.path, _ANOTHER)
 
 
-def _finish(out: Place, sizes: Sequence[int], model: artifacts.ModelFolder) -> dict[str, Any]:
+def _finish(out: Place, sizes: Sequence[int], model: model_folder.ModelFolder) -> dict[str, Any]:
     """Read every part again, count, and write the summary. A part that is not whole is deleted."""
     verdicts: Counter[str] = Counter()
     sums: dict[str, str] = {}

@@ -11,6 +11,7 @@ from spectraderm.core import artifacts
 from spectraderm.core.errors import SpectraDermError, UnreadablePhoto
 from spectraderm.images.opening import open_photo
 from spectraderm.images.preprocessing import MAX_BYTES
+from spectraderm.inference import model_folder
 from spectraderm.inference.bulk import parts
 from spectraderm.inference.bulk.filesystem import Place, is_url
 from spectraderm.inference.bulk.parts import Answered
@@ -33,7 +34,7 @@ class Worker:
         threads: for one photo's network; 0 is one per core.
     """
 
-    def __init__(self, model: artifacts.ModelFolder, out: str, sources: Sequence[str], threads: int = 0) -> None:
+    def __init__(self, model: model_folder.ModelFolder, out: str, sources: Sequence[str], threads: int = 0) -> None:
         self.classifier = Classifier(model, threads)
         self.out = Place.of(out)
         self.plan = Plan(self.out.below(PLAN))

@@ -17,8 +17,9 @@ from typing import Any
 from fastapi import FastAPI
 
 from spectraderm.core.errors import SpectraDermError
+from spectraderm.inference.model_folder import ModelFolder
 from spectraderm.inference.prediction import Prediction
-from spectraderm.serving.content import WORDS, About
+from spectraderm.serving.content import WORDS
 from spectraderm.serving.page import view
 from spectraderm.serving.page.gate import Gate
 from spectraderm.serving.page.intake import Uploads
@@ -46,11 +47,11 @@ _FONTS = ("system-ui", "Segoe UI", "Roboto", "Helvetica Neue", "sans-serif")
 class _Model:
     """One model behind the page."""
 
-    about: About
+    about: ModelFolder
     predict: Predict
 
 
-def mount_page(app: FastAPI, predict: Predict, about: About, max_mb: float = 16) -> FastAPI:
+def mount_page(app: FastAPI, predict: Predict, about: ModelFolder, max_mb: float = 16) -> FastAPI:
     """Add the page to an app, at `/`; every route that the app has by now goes first.
 
     Args:
@@ -63,7 +64,7 @@ def mount_page(app: FastAPI, predict: Predict, about: About, max_mb: float = 16)
     return _mount(app, [_Model(about, predict)], max_mb)
 
 
-def mount_compare(app: FastAPI, models: Sequence[tuple[About, Predict]], max_mb: float = 16) -> FastAPI:
+def mount_compare(app: FastAPI, models: Sequence[tuple[ModelFolder, Predict]], max_mb: float = 16) -> FastAPI:
     """The same page for several models: one photo, their answers side by side; `/predict` gives a list."""
     return _mount(app, [_Model(about, predict) for about, predict in models], max_mb)
 

@@ -8,9 +8,10 @@ from importlib import resources
 import jinja2
 
 from spectraderm.core.errors import SpectraDermError
+from spectraderm.inference.model_folder import ModelFolder
 from spectraderm.inference.prediction import Prediction
 from spectraderm.inference.reasons import percent
-from spectraderm.serving.content import WORDS, About, condition
+from spectraderm.serving.content import WORDS, condition
 from spectraderm.serving.page.overlay import Picture
 from spectraderm.serving.refusals import Refusal, status_of, told
 
@@ -28,7 +29,7 @@ _FILES = resources.files("spectraderm.serving.page")
 class Answer:
     """What one model says of a photo; `said` may be why it says nothing, and `picture` is None where none is shown."""
 
-    about: About
+    about: ModelFolder
     said: Prediction | SpectraDermError
     picture: Picture | None = None
 
@@ -61,7 +62,7 @@ def intake(megabytes: float) -> str:
     return part("intake", examples=urls, megabytes=f"{megabytes:g}", most=int(1e6 * megabytes))
 
 
-def bottom(abouts: Sequence[About]) -> str:
+def bottom(abouts: Sequence[ModelFolder]) -> str:
     """When to see a doctor, the conditions that the models know, and which models these are."""
     labels = dict.fromkeys(label for about in abouts for label in about.labels)
     known = [found for found in map(condition, labels) if found]
@@ -95,9 +96,9 @@ def _card(given: Answer) -> dict[str, object]:
     }
 
 
-def _bars(about: About, said: Prediction) -> list[Bar]:
+def _bars(about: ModelFolder, said: Prediction) -> list[Bar]:
     return [
-        Bar(about.display.get(label, label), percent(share), share, label in said.prediction_set)
+        Bar(about.display_names.get(label, label), percent(share), share, label in said.prediction_set)
         for label, share in said.probabilities.items()
     ]
 

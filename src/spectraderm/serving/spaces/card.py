@@ -3,12 +3,12 @@
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from importlib import resources
 from string import Template
 from typing import Any
 
+from spectraderm.inference.model_folder import ModelFolder
 from spectraderm.serving.content import WORDS
 
 PORT = 7860
@@ -32,36 +32,17 @@ _RUN = {
 }
 
 
-@dataclass(frozen=True)
-class Subject:
-    """What a Space's README tells of.
-
-    Attributes:
-        title: of the Space.
-        conditions: what its model knows, named for people.
-        model_id: which model it is.
-        card: its model card, Markdown; empty where it has none.
-        hub: its id on the Hub, `owner/name`; empty where it came from elsewhere.
-    """
-
-    title: str
-    conditions: Sequence[str]
-    model_id: str
-    card: str
-    hub: str = ""
-
-
-def readme(subject: Subject, target: str, gradio: str = "") -> bytes:
-    """The README of a Space of a kind; `gradio` is the version of a Gradio Space."""
+def readme(model: ModelFolder, title: str, target: str, gradio: str = "") -> bytes:
+    """The README of a Space of a kind with a model; `gradio` is the version of a Gradio Space."""
     template = (resources.files("spectraderm.serving.spaces") / "templates" / "README.md").read_text(encoding="utf-8")
-    front = _front(subject, target, gradio)
+    front = _front(model, title, target, gradio)
     text = Template(template).substitute(
         front="\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()),
-        title=subject.title,
+        title=title,
         notice=WORDS["notice"],
-        conditions=", ".join(subject.conditions),
-        model_id=subject.model_id,
-        measured=_measured(subject.card),
+        conditions=", ".join(model.display_names.values()),
+        model_id=model.model_id,
+        measured=_measured(model.card),
         privacy=_PRIVACY.get(target, WORDS["privacy"]),
         now=WORDS["doctor"]["now"],
         soon=WORDS["doctor"]["soon"],
@@ -70,7 +51,7 @@ def readme(subject: Subject, target: str, gradio: str = "") -> bytes:
     return text.encode()
 
 
-def _front(subject: Subject, target: str, gradio: str) -> dict[str, Any]:
+def _front(model: ModelFolder, title: str, target: str, gradio: str) -> dict[str, Any]:
     """By key of the Hub's Spaces configuration reference; written as JSON, each value is YAML too."""
     of_target: dict[str, dict[str, Any]] = {
         "gradio": {"sdk_version": gradio, "python_version": PYTHON, "app_file": "app.py"},
@@ -78,7 +59,7 @@ def _front(subject: Subject, target: str, gradio: str) -> dict[str, Any]:
         "static": {"app_file": "index.html", "custom_headers": _ISOLATED},
     }
     return {
-        "title": subject.title,
+        "title": title,
         "emoji": "🔎",
         "colorFrom": "blue",
         "colorTo": "gray",
@@ -86,9 +67,9 @@ def _front(subject: Subject, target: str, gradio: str) -> dict[str, Any]:
         **of_target[target],
         **({} if target == "static" else {"suggested_hardware": "cpu-basic"}),
         "pinned": False,
-        **_licence(subject.card),
+        **_licence(model.card),
         "short_description": SHORT,
-        **({"models": [subject.hub]} if subject.hub else {}),
+        **({"models": [model.hub]} if model.hub else {}),
         "tags": ["dermatology", "skin", "image-classification", "calibrated", "onnx"],
     }
 

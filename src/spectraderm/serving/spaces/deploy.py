@@ -6,13 +6,10 @@ from pathlib import Path
 from string import Template
 from typing import Literal, get_args
 
-from spectraderm.core import artifacts
-from spectraderm.core.artifacts import ModelFolder
 from spectraderm.core.errors import SpectraDermError
-from spectraderm.inference import learned
-from spectraderm.inference.finding import find_model
+from spectraderm.inference.model_folder import CARD, ModelFolder, open_model
 from spectraderm.serving.spaces import requirements
-from spectraderm.serving.spaces.card import PORT, PYTHON, Subject, readme
+from spectraderm.serving.spaces.card import PORT, PYTHON, readme
 from spectraderm.serving.spaces.folder import Space, check_free, write_space
 from spectraderm.serving.spaces.sources import licences, sources
 
@@ -39,33 +36,19 @@ def deploy(model: str | None, target: str, out: Path, title: str = "SpectraDerm"
     if not title.strip() or not title.isprintable():
         raise SpectraDermError(f"{title!r} can't be a title", "Give one line of text")
     check_free(out)
-    path = find_model(model)
-    folder = artifacts.read_model_folder(path)
-    subject = _subject(folder, title, "" if model is None or Path(model).exists() else model)
-    files = _static(path) if target == "static" else _served(path, folder, target)
+    folder = open_model(model)
+    files = _static(folder) if target == "static" else _served(folder, target)
     gradio = requirements.pins()["gradio"] if target == "gradio" else ""
-    write_space(out, Space(target, {**files, "README.md": readme(subject, target, gradio)}))
+    write_space(out, Space(target, {**files, "README.md": readme(folder, title, target, gradio)}))
 
 
-def _subject(folder: ModelFolder, title: str, hub: str) -> Subject:
-    known = learned.read(folder)
-    return Subject(
-        title=title,
-        conditions=[known.display[label] for label in known.labels],
-        model_id=folder.model_id,
-        card=folder.card,
-        hub=hub,
-    )
-
-
-def _served(path: Path, folder: ModelFolder, target: str) -> dict[str, bytes]:
+def _served(folder: ModelFolder, target: str) -> dict[str, bytes]:
     """A Space that runs the server: the model whole, our sources (no index has them), and pinned packages."""
     pinned = requirements.pins()
     lines = requirements.beside_the_builder(pinned) if target == "gradio" else requirements.exact(pinned)
     files = {
         "app.py": _template("app.py"),
         "requirements.txt": "".join(f"{line}\n" for line in lines).encode(),
-        f"{_MODEL}/{artifacts.FACTS}": (path / artifacts.FACTS).read_bytes(),
         **{f"{_MODEL}/{name}": data for name, data in folder.files.items()},
         **sources(),
         **licences(),
@@ -75,16 +58,16 @@ def _served(path: Path, folder: ModelFolder, target: str) -> dict[str, bytes]:
     return files
 
 
-def _static(path: Path) -> dict[str, bytes]:
+def _static(folder: ModelFolder) -> dict[str, bytes]:
     """A Space that only hands out files: the site, and the model's card and notice where the site has none."""
     from spectraderm.serving.spaces.site import build_site  # noqa: PLC0415 - none but this door needs it
 
     with tempfile.TemporaryDirectory() as around:
         site = Path(around) / "site"
-        build_site(path, site)
+        build_site(folder.path, site)
         files = {file.relative_to(site).as_posix(): file.read_bytes() for file in site.rglob("*") if file.is_file()}
-    papers = {f"{_MODEL}/{name}": path / name for name in (artifacts.CARD, "NOTICE")}
-    return {name: file.read_bytes() for name, file in papers.items() if file.is_file()} | files | licences()
+    papers = {f"{_MODEL}/{name}": folder.files[name] for name in (CARD, "NOTICE") if name in folder.files}
+    return papers | files | licences()
 
 
 def _template(name: str) -> bytes:

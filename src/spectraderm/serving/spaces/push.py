@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import SpectraDermError, needs
+from spectraderm.inference import model_folder
 from spectraderm.serving.spaces.folder import MANIFEST, read_space
 
 _STARTERS = {".gitattributes", "README.md", "index.html", "style.css"}
@@ -51,9 +51,8 @@ def push_model(folder: Path, repo_id: str, private: bool = False, token: str | N
         SpectraDermError: the Hub refuses, does not answer, or has something else under that name.
         MissingExtra: huggingface_hub is not installed.
     """
-    checked = artifacts.read_model_folder(folder)
-    files = {**checked.files, artifacts.FACTS: (folder / artifacts.FACTS).read_bytes()}
-    return _push(files, _Repo(repo_id, "model", artifacts.FACTS, private), token)
+    files = model_folder.read_model_folder(folder).files
+    return _push(files, _Repo(repo_id, "model", model_folder.FACTS, private), token)
 
 
 def push_space(folder: Path, repo_id: str, sdk: str, private: bool = False, token: str | None = None) -> str:

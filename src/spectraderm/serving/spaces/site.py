@@ -13,8 +13,8 @@ from typing import Any
 from spectraderm.core import artifacts
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.images.preprocessing import MAX_BYTES
-from spectraderm.inference import learned
 from spectraderm.inference.classifier import Classifier
+from spectraderm.inference.model_folder import ModelFolder, open_model
 from spectraderm.serving.content import WORDS, condition
 from spectraderm.serving.spaces.runtime import runtime
 
@@ -29,8 +29,8 @@ class SiteError(SpectraDermError):
     """The site can't be written there."""
 
 
-def build_site(model: Path, out: Path) -> None:
-    """Write the site of a model folder to `out`, whole or not at all; an older site there is replaced.
+def build_site(model: str | Path | None, out: Path) -> None:
+    """Write the site of a model to `out`, whole or not at all; an older site there is replaced.
 
     The first time it takes a connection to the npm registry, and a minute.
 
@@ -41,7 +41,7 @@ def build_site(model: Path, out: Path) -> None:
         RuntimeDownloadError: npm can't download what the page needs.
     """
     _refuse_other(out)
-    folder = artifacts.read_model_folder(model)  # in floats: in integers browsers round otherwise than processors do
+    folder = open_model(model)  # in floats: in integers browsers round otherwise than processors do
     files = _model(folder) | _paintings() | {f"runtime/{name}": data for name, data in runtime().items()}
     facts = json.loads(files["model/model.json"])
     files |= {path.name: path.read_bytes() for path in STATIC.iterdir()}
@@ -55,21 +55,21 @@ def build_site(model: Path, out: Path) -> None:
     artifacts.write_folder(out, files | {SITE: artifacts.json_bytes(about)})
 
 
-def _model(folder: artifacts.ModelFolder) -> dict[str, bytes]:
+def _model(folder: ModelFolder) -> dict[str, bytes]:
     """What the page needs of a model folder, in forms that it reads without a library."""
-    classifier, known = Classifier(folder), learned.read(folder)
+    Classifier(folder)  # raises where its files do not belong together
     files = {
-        "model.onnx": folder.files[artifacts.ONNX],
-        "references.bin": known.references.astype("<f2").tobytes(),
-        "training_photos.bin": known.known.tobytes(),
+        "model.onnx": folder.network,
+        "references.bin": folder.references.astype("<f2").tobytes(),
+        "training_photos.bin": folder.training_hashes.tobytes(),
     }
-    preprocessing = classifier.preprocessing
+    preprocessing = folder.preprocessing
     facts = {
-        "model_id": classifier.model_id,
-        "labels": known.labels,
-        "display_names": known.display,
-        "conditions": {label: condition(label) for label in known.labels},
-        "calibration": known.calibration.to_dict(),
+        "model_id": folder.model_id,
+        "labels": folder.labels,
+        "display_names": folder.display_names,
+        "conditions": {label: condition(label) for label in folder.labels},
+        "calibration": folder.calibration.to_dict(),
         "preprocessing": {name: getattr(preprocessing, name) for name in ("size", "resize", "crop_fraction")},
         "words": {key: text for key, text in WORDS.items() if key != "conditions"},
         "paintings": sorted(_paintings()),

@@ -1,0 +1,312 @@
+"""The name of a model -> its folder, read whole and checked: here, in the package, or on the Hugging Face Hub.
+
+Every file's SHA-256 is compared, nothing outside the folder is read, and what could run code is never opened. All that
+a door tells of its model comes from here, without loading the network.
+"""
+
+import io
+import json
+import os
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from spectraderm.core.artifacts import json_bytes, sha256, write_folder
+from spectraderm.core.errors import ModelFolderError, RecipeError, needs
+from spectraderm.core.reading import read_regular
+from spectraderm.images.perceptual_hash import Hashes
+from spectraderm.images.preprocessing import Preprocessing
+from spectraderm.inference.calibration import Calibration
+
+FACTS, MODEL_CONFIG, PREPROCESSOR = "spectraderm.json", "config.json", "preprocessor_config.json"
+WEIGHTS, ONNX, CARD = "model.safetensors", "onnx/model.onnx", "README.md"
+NOVELTY, HASHES = "novelty.npy", "training_photos.npy"
+INT8, ONNX_INT8, NOVELTY_INT8 = "int8", "onnx/model_int8.onnx", "novelty_int8.npy"
+DEFAULT = "default"
+"""Name of the model that comes with the package, unless a folder of that name is here."""
+
+Precision = Literal["auto", "int8", "float"]
+
+MAX_FACTS_BYTES, MAX_MODEL_BYTES, MAX_MODEL_FILES = 10_000_000, 2**31, 1000
+"""Of `spectraderm.json`, of all files together (protobuf, and so ONNX, ends there), and how many those may be."""
+
+_AGAIN = "Export or download the model folder again"
+_PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".h5", ".keras"}
+_MAX_NAME = 300
+
+
+@dataclass(frozen=True)
+class ModelFolder:
+    """A model folder that was read whole, found unaltered, and understood.
+
+    Attributes:
+        path: where it is.
+        hub: its id on the Hugging Face Hub, `owner/name`; empty where it was read from a folder.
+        files: the content of every file by relative name, `spectraderm.json` among them.
+        facts: what `spectraderm.json` says: recipe, backbone, measured parity, checksums.
+        model_id: what its predictions call it.
+        labels: the classes, in the order of the logits.
+        display_names: by label, names for people.
+        calibration: the settings of its verdicts.
+        references: features `float32[m, channels]` of training photos, one of every photo group.
+        training_hashes: perceptual hashes `uint8[n, 8]` of the photos that it learned from.
+        preprocessing: how photos become its input.
+    """
+
+    path: Path
+    hub: str
+    files: dict[str, bytes]
+    facts: dict[str, Any]
+    model_id: str
+    labels: list[str]
+    display_names: dict[str, str]
+    calibration: Calibration
+    references: npt.NDArray[np.float32]
+    training_hashes: Hashes
+    preprocessing: Preprocessing
+
+    @property
+    def network(self) -> bytes:
+        """The network, ONNX."""
+        return self.files[ONNX]
+
+    @property
+    def card(self) -> str:
+        """The model card, Markdown; empty where it has none."""
+        return self.files.get(CARD, b"").decode("utf-8", "replace")
+
+    def in_precision(self, precision: Precision) -> "ModelFolder":
+        """The same model as it answers in 8-bit integers, or in floats; `auto` is integers where it has them.
+
+        Raises:
+            ModelFolderError: it has none in 8-bit integers.
+        """
+        own: Any = self.facts.get(INT8)
+        if precision == "float" or (precision == "auto" and own is None):
+            return self
+        try:
+            files = {**self.files, ONNX: self.files[ONNX_INT8], NOVELTY: self.files[NOVELTY_INT8]}
+            facts = {**self.facts, "calibration": own["calibration"], "model_id": f"{self.model_id}-{INT8}"}
+        except (KeyError, TypeError) as error:
+            raise ModelFolderError(f"{self.path.name} has no model in 8-bit integers", _AGAIN) from error
+        return _understood(self.path, self.hub, files, facts)
+
+
+def open_model(source: str | os.PathLike[str] | None = None) -> ModelFolder:
+    """Find a model and read it; see `find_model` and `read_model_folder`."""
+    here = _here(source)
+    return read_model_folder(here or _from_hub(str(source)), "" if here else str(source))
+
+
+def find_model(source: str | os.PathLike[str] | None = None) -> Path:
+    """The folder of a model: every door calls its model as this does.
+
+    Args:
+        source: a folder; None or `default` for the model that comes with the package (a folder called `default` comes
+            first); or else its id on the Hugging Face Hub, `owner/name`, from where it is downloaded.
+
+    Raises:
+        ModelFolderError: there is none of that name.
+        MissingExtra: it is none of the first two, and the `hub` extra is not installed.
+    """
+    return _here(source) or _from_hub(str(source))
+
+
+def is_model_folder(source: str | os.PathLike[str]) -> bool:
+    """Whether this names a model folder on this machine, whole or not."""
+    here = _here(source)
+    return here is not None and (here / FACTS).is_file()
+
+
+def read_model_folder(path: Path, hub: str = "") -> ModelFolder:
+    """Read a model folder and check it; `hub` is its id, where it was downloaded.
+
+    Raises:
+        ModelFolderError: it is not a model folder, a file lacks, is damaged or leads out of it, or one was altered.
+    """
+    data, facts, sums = _read_facts(path)
+    files: dict[str, bytes] = {FACTS: data}
+    for name, expected in sums.items():
+        _check_name(path, name)
+        files[name] = _read_part(path, name, MAX_MODEL_BYTES - sum(map(len, files.values())))
+        if sha256(files[name]) != expected:
+            raise ModelFolderError(f"{path / name} was altered: its SHA-256 is not the one in {FACTS}", _AGAIN)
+    return _understood(path, hub, files, facts)
+
+
+def write_model_folder(target: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
+    """Write a model folder with its checksums, whole; replaces a model folder that is there, and nothing else."""
+    if target.exists():
+        _read_facts(target)
+    sums = {name: sha256(data) for name, data in sorted(files.items())}
+    write_folder(target, {**files, FACTS: json_bytes({**facts, "sha256": sums})})
+
+
+def _here(source: str | os.PathLike[str] | None) -> Path | None:
+    """The folder of a model on this machine; None where there is no folder or file of that name."""
+    try:
+        if source is not None and Path(source).exists():
+            return Path(source)
+    except OSError as error:  # such as a name that is too long
+        raise ModelFolderError(f"{source}: {error.strerror}", "Check the path") from error
+    if source is None or str(source) == DEFAULT:
+        return Path(str(resources.files("spectraderm") / "default_model"))
+    return None
+
+
+def _from_hub(name: str) -> Path:
+    if name.startswith((".", "/", "~")) or name.count("/") != 1:
+        raise ModelFolderError(f"there is no model folder {name}", "Give a folder that `spectraderm export` wrote")
+    with needs("hub", f"there is no folder {name}, and what asks the Hub"):
+        from huggingface_hub import snapshot_download  # noqa: PLC0415
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
+    try:
+        return Path(snapshot_download(name))
+    except (OSError, HfHubHTTPError, LocalEntryNotFoundError, ValueError) as error:
+        raise ModelFolderError(
+            f"there is no folder {name}, and the Hugging Face Hub does not give it "
+            f"({(str(error).strip() or repr(error)).splitlines()[0]})",
+            "Check the name and the connection",
+        ) from error
+
+
+def _read_facts(path: Path) -> tuple[bytes, dict[str, Any], dict[str, Any]]:
+    """The bytes of `spectraderm.json`, what it says, and its checksums by file name."""
+    if path.suffix.lower() in _PICKLES:
+        raise ModelFolderError(
+            f"{path} is a pickled or Keras model, which can run code when opened",
+            "Give a folder that `spectraderm export` wrote",
+        )
+    if not (path / FACTS).is_file():
+        raise ModelFolderError(f"{path} is not a model folder: it has no {FACTS}", "Give one that `export` wrote")
+    try:
+        data = _read_part(path, FACTS, MAX_FACTS_BYTES)
+        facts = json.loads(data)
+        sums = facts["sha256"]
+        if not isinstance(sums, dict) or len(sums) > MAX_MODEL_FILES:
+            raise ValueError("sha256 does not list files")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ModelFolderError(f"{path / FACTS} is damaged ({error!r})", _AGAIN) from error
+    return data, facts, sums
+
+
+def _check_name(path: Path, name: str) -> None:
+    """Raise `ModelFolderError` for what is no name of a file in the folder, or that of a pickled model."""
+    if not name.isprintable() or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ModelFolderError(f"{path / FACTS} names a file outside the model folder: {name!r}", _AGAIN)
+    if Path(name).suffix.lower() in _PICKLES:
+        raise ModelFolderError(f"{path / FACTS} lists {name}, which can run code when opened", _AGAIN)
+
+
+def _read_part(path: Path, name: str, most: int) -> bytes:
+    """A file of the folder. Links may lead about inside, or to where the Hugging Face Hub keeps what it downloads."""
+    file = Path(os.path.realpath(path / name))
+    homes = [Path(os.path.realpath(path))]
+    if homes[0].parent.name == "snapshots":
+        homes.append(homes[0].parent.parent / "blobs")
+    if not any(file.is_relative_to(home) for home in homes):
+        raise ModelFolderError(f"{path / name} is a link out of the model folder, which is not followed", _AGAIN)
+    try:
+        return read_regular(file, most)
+    except FileNotFoundError as error:
+        raise ModelFolderError(f"{path / name} is missing", _AGAIN) from error
+    except OSError as error:
+        raise ModelFolderError(f"{path / name} can't be read ({error.strerror})", _AGAIN) from error
+
+
+def _understood(path: Path, hub: str, files: dict[str, bytes], facts: dict[str, Any]) -> ModelFolder:
+    """What unaltered files say. Raises `ModelFolderError` where one lacks or is damaged."""
+    for needed in (MODEL_CONFIG, PREPROCESSOR, ONNX):
+        if needed not in files:
+            raise ModelFolderError(f"{path} lists no {needed}", _AGAIN)
+    if "calibration" not in facts or not {NOVELTY, HASHES} <= files.keys():
+        raise ModelFolderError(
+            f"{path.name} has no calibration: an earlier version exported it",
+            "Train again with this one, or run `spectraderm calibrate`, `evaluate` and `export` on its run folder",
+        )
+    labels = _labels(path, files)
+    named = facts.get("display_names")
+    display_names = {label: str(named.get(label, label)) if isinstance(named, dict) else label for label in labels}
+    model_id = str(facts.get("model_id", path.name))
+    for name in (*labels, *display_names.values(), model_id):  # none may move a terminal's cursor
+        if len(name) > _MAX_NAME or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
+            raise ModelFolderError(f"{path.name}: {name[:80]!r} is not a name of a class or a model", _AGAIN)
+    try:
+        preprocessing = Preprocessing.from_hub(_json(path, files, PREPROCESSOR))
+    except RecipeError as error:
+        raise ModelFolderError(f"{path.name}/{error.problem}", _AGAIN) from error
+    return ModelFolder(
+        path=path,
+        hub=hub,
+        files=files,
+        facts=facts,
+        model_id=model_id,
+        labels=labels,
+        display_names=display_names,
+        calibration=_calibration(path, facts, len(labels)),
+        references=_references(path, files),
+        training_hashes=_training_hashes(path, files),
+        preprocessing=preprocessing,
+    )
+
+
+def _json(path: Path, files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+    try:
+        content = json.loads(files[name])
+    except (ValueError, RecursionError) as error:
+        raise ModelFolderError(f"{path.name}/{name} is damaged ({error!r})", _AGAIN) from error
+    if not isinstance(content, dict):
+        raise ModelFolderError(f"{path.name}/{name} is not a JSON object", _AGAIN)
+    return content
+
+
+def _labels(path: Path, files: Mapping[str, bytes]) -> list[str]:
+    where = f"{path.name}/{MODEL_CONFIG}"
+    try:
+        names = _json(path, files, MODEL_CONFIG)["id2label"]
+        labels = [str(names[str(number)]) for number in range(len(names))]
+    except (KeyError, TypeError) as error:
+        raise ModelFolderError(f"{where} names no classes ({error!r})", _AGAIN) from error
+    if len(set(labels)) < max(len(labels), 1):
+        raise ModelFolderError(f"{where} names a class twice, or none", _AGAIN)
+    return labels
+
+
+def _calibration(path: Path, facts: Mapping[str, Any], classes: int) -> Calibration:
+    try:
+        settings = Calibration.from_dict(facts["calibration"])
+        if len(settings.thresholds) != classes:
+            raise ValueError(f"{len(settings.thresholds)} thresholds of {classes} classes")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ModelFolderError(f"{path.name}/{FACTS}: its calibration is damaged ({error!r})", _AGAIN) from error
+    return settings
+
+
+def _references(path: Path, files: Mapping[str, bytes]) -> npt.NDArray[np.float32]:
+    array = _array(path, files, NOVELTY)
+    with np.errstate(over="ignore"):
+        features = array.astype(np.float32) if array.dtype.kind == "f" else np.empty(0, np.float32)
+    if features.ndim != 2 or not features.size or not np.isfinite(features).all():
+        raise ModelFolderError(f"{path.name}/{NOVELTY} does not hold features", _AGAIN)
+    return features
+
+
+def _training_hashes(path: Path, files: Mapping[str, bytes]) -> Hashes:
+    array = _array(path, files, HASHES)
+    if array.dtype != np.uint8 or array.ndim != 2 or array.shape[1] != 8:
+        raise ModelFolderError(f"{path.name}/{HASHES} does not hold hashes", _AGAIN)
+    return array.astype(np.uint8)
+
+
+def _array(path: Path, files: Mapping[str, bytes], name: str) -> npt.NDArray[np.generic]:
+    try:
+        array: npt.NDArray[np.generic] = np.lib.format.read_array(io.BytesIO(files[name]), allow_pickle=False)
+    except Exception as error:  # NumPy raises nearly anything on damaged bytes
+        raise ModelFolderError(f"{path.name}/{name} is no NumPy array ({error})", _AGAIN) from error
+    return array
