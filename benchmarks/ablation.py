@@ -34,7 +34,7 @@ from spectraderm.inference.batch import find
 from spectraderm.training import lda as discriminant
 from spectraderm.training import network as model
 from spectraderm.training import recipe as config
-from spectraderm.training.augmentation import View, changed_copy
+from spectraderm.training.augmentation import Transform, augmented
 from spectraderm.training.dataset import Floats, epoch_order, in_batches, read_photo
 from spectraderm.training.fold import KINDS
 from spectraderm.training.network import Normalise, SkinResNet
@@ -52,7 +52,7 @@ class Ways:
     closed: bool = True
     statistics: bool = True
     copies: tuple[int, ...] = tuple(range(len(KINDS)))
-    views: tuple[View, ...] = ("whole", "mirrored", "zoomed", "zoomed mirrored")
+    views: tuple[Transform, ...] = ("whole", "mirrored", "zoomed", "zoomed mirrored")
 
 
 RECIPE = Ways("recipe `discriminant`")
@@ -77,7 +77,7 @@ class Photos:
     """Features of photos by copy `float32[copies, n, width]` and by view `float32[n, width]`, and their classes."""
 
     copies: Floats
-    views: dict[View, Floats]
+    views: dict[Transform, Floats]
     targets: Integers
     groups: Integers
 
@@ -92,7 +92,7 @@ def main() -> None:
     rows = manifest.read(given.run / artifacts.MANIFEST)
     labels: list[str] = settings["labels"]
     backbone = model.load_backbone(settings["backbone_name"])
-    recipe = config.load("discriminant", {"views": list(RECIPE.views)})
+    recipe = config.load("discriminant", {"test_transforms": list(RECIPE.views)})
     network = model.build(backbone, recipe, labels)
     network.train(False)
     preprocessing = recipe.preprocessing(backbone.mean, backbone.std)
@@ -125,12 +125,12 @@ class Look:
     def at(self, pixels: Pixels, targets: Integers, groups: Integers, with_copies: bool) -> Photos:
         """Features of all copies, if asked for, and of all views."""
         kinds = KINDS if with_copies else ()
-        copies = [self._features(np.stack([changed_copy(photo, *kind) for photo in pixels]), "whole") for kind in kinds]
+        copies = [self._features(np.stack([augmented(photo, *kind) for photo in pixels]), "whole") for kind in kinds]
         views = {view: self._features(pixels, view) for view in RECIPE.views}
         return Photos(np.stack(copies) if copies else np.empty((0, 0, 0), np.float32), views, targets, groups)
 
-    def _features(self, pixels: Pixels, view: View) -> Floats:
-        self.network.views = (view,)
+    def _features(self, pixels: Pixels, view: Transform) -> Floats:
+        self.network.test_transforms = (view,)
         return in_batches(pixels, lambda batch: self.network.features(self.normalise(batch)))
 
 

@@ -86,7 +86,7 @@ class Exported:
 
 
 def export_one(trained: Path, run: Path, backbone: Path) -> Exported:
-    """Copy a trained run folder to `run`, calibrate, evaluate and export it."""
+    """Augmentation a trained run folder to `run`, calibrate, evaluate and export it."""
     shutil.copytree(trained, run)
     pipeline.calibrate(run)
     pipeline.evaluate(run)

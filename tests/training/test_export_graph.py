@@ -16,18 +16,18 @@ from spectraderm.inference.engine import Engine
 from spectraderm.training import export
 from spectraderm.training import network as model
 from spectraderm.training import recipe as config
-from spectraderm.training.augmentation import View
+from spectraderm.training.augmentation import Transform
 from spectraderm.training.dataset import in_batches
 from spectraderm.training.graph import Deployable, to_onnx
 from spectraderm.training.network import Backbone, Normalise, SkinResNet
 
 ALL = pytest.mark.parametrize(("recipe", "width", "side"), [("notebook", 32, 2), *((n, 112, 4) for n in CLOSED)])
-VIEWS: tuple[View, ...] = get_args(View)
+TRANSFORMS: tuple[Transform, ...] = get_args(Transform)
 
 
-def build(tiny: Path, head: str, pooling: str, views: tuple[View, ...]) -> SkinResNet:
+def build(tiny: Path, head: str, pooling: str, views: tuple[Transform, ...]) -> SkinResNet:
     """A random head on the small backbone, its bias too."""
-    recipe = config.load("notebook", {"head": head, "pooling": pooling, "views": views})
+    recipe = config.load("notebook", {"head": head, "pooling": pooling, "test_transforms": views})
     network = model.build(model.load_backbone(str(tiny)), recipe, ["a", "b", "c"])
     network.train(False)
     nn.init.uniform_(list(network.classifier.parameters())[-1], -1, 1)
@@ -57,7 +57,7 @@ def test_logits_are_torchs_for_any_number_of_photos(
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_all_that_is_said_of_statistics_over_all_views_is_what_torch_says(head: str, tiny: Path) -> None:
-    network, preprocessing = build(tiny, head, "statistics", VIEWS), Preprocessing(64)
+    network, preprocessing = build(tiny, head, "statistics", TRANSFORMS), Preprocessing(64)
     deployable, engine = Deployable(network, preprocessing), Engine(to_onnx(network, preprocessing))
     for pixels in (flat(0, 128, 255), noise(1), noise(2, seed=2), noise(5, seed=5)):
         with torch.inference_mode():

@@ -18,13 +18,13 @@ from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.training import features, fold, looks, train
 from spectraderm.training import network as model
 from spectraderm.training import recipe as config
-from spectraderm.training.augmentation import View, seen_as
+from spectraderm.training.augmentation import Transform, transformed
 from spectraderm.training.features import Features, of_backbone
 from spectraderm.training.frozen_backbone import Frozen
 from spectraderm.training.network import Backbone, Normalise
 
 KEPT = ("folds/final/logits.csv", "folds/final/checkpoint.safetensors", "folds/final/heatmaps.npz", "features.npy")
-VIEWS: tuple[View, ...] = get_args(View)
+TRANSFORMS: tuple[Transform, ...] = get_args(Transform)
 Make = Callable[..., Features]
 Prepared = Callable[..., Path]
 PIXELS = noise(9)
@@ -84,27 +84,29 @@ def make(backbone: Backbone, tmp_path: Path) -> Make:
 @pytest.mark.parametrize(("recipe", "size"), [("discriminant", 64), ("notebook", 64), ("notebook", 80)])
 def test_features_are_those_of_the_network(recipe: str, size: int, make: Make, backbone: Backbone) -> None:
     pixels = noise(9, size)
-    about = config.load(recipe, {"image_size": size, "views": VIEWS if recipe == "discriminant" else ("whole",)})
+    about = config.load(
+        recipe, {"image_size": size, "test_transforms": TRANSFORMS if recipe == "discriminant" else ("whole",)}
+    )
     network = model.build(backbone, about, ["a", "b"])
     network.train(False)
     photos = Normalise(Preprocessing(size))(torch.from_numpy(pixels))
     with torch.inference_mode():
         expected = network.features(photos)
-        whole = network.pooled(network.feature_maps(seen_as(photos, ["whole"])))
+        whole = network.pooled(network.feature_maps(transformed(photos, ["whole"])))
     for _ in range(2):  # computed, and read
         own = make(recipe, size, pixels)
-        assert np.allclose(own.averaged(about.views), expected, rtol=1e-4, atol=1e-5)
+        assert np.allclose(own.averaged(about.test_transforms), expected, rtol=1e-4, atol=1e-5)
         assert np.allclose(own.averaged(("whole",)), whole, rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_read_is_what_was_computed_and_no_photo_is_looked_at_twice(make: Make, counts: list[int]) -> None:
     first = make()
-    averaged, copies = first.averaged(VIEWS), first.copies(SOME, ROWS)
+    averaged, copies = first.averaged(TRANSFORMS), first.copies(SOME, ROWS)
     # Eight photos differ. Four views; then of the copies the whole ones are known, and 2 + 2 others are not.
     assert sum(counts) == 4 * 8 + 4
     assert np.array_equal(averaged[7], averaged[2])
     again = make()
-    assert np.array_equal(again.averaged(VIEWS), averaged)
+    assert np.array_equal(again.averaged(TRANSFORMS), averaged)
     assert np.array_equal(again.copies(SOME, ROWS), copies)
     assert sum(counts) == 4 * 8 + 4
 

@@ -18,7 +18,7 @@ from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.training import fold
 from spectraderm.training import lda as discriminant
 from spectraderm.training import recipe as config
-from spectraderm.training.augmentation import COPIES, Copy, changed_copy
+from spectraderm.training.augmentation import AUGMENTATIONS, Augmentation, augmented
 from spectraderm.training.dataset import Floats, in_batches
 from spectraderm.training.distributed import Team
 from spectraderm.training.fold import Answers, Trainer
@@ -28,8 +28,8 @@ from spectraderm.training.network import Normalise, SkinResNet, build, load_back
 GROUPS = np.array([0, 0, 0, 1, 2, 2, 3, 4, 5, 5, 6, 7])
 TARGETS = np.array([0, 0, 0, 0, 1, 1, 1, 0, 1, 1, 0, 1])
 SIDES = [*["train"] * 8, "val", "val", "val", "test"]
-KINDS: list[tuple[Copy, bool]] = [(copy, coarse) for coarse in (False, True) for copy in COPIES]
-ROWS = fold.copied_rows(GROUPS)
+KINDS: list[tuple[Augmentation, bool]] = [(copy, coarse) for coarse in (False, True) for copy in AUGMENTATIONS]
+ROWS = fold.augmented_rows(GROUPS)
 
 Fit = tuple[Floats, npt.NDArray[np.int64], npt.NDArray[np.int64]]
 Train = Callable[..., tuple[Fit, Answers]]
@@ -73,9 +73,9 @@ def train(network: SkinResNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return train
 
 
-def of_kind(network: SkinResNet, kind: tuple[Copy, bool]) -> Floats:
+def of_kind(network: SkinResNet, kind: tuple[Augmentation, bool]) -> Floats:
     """Features of a copy of every photo."""
-    normalise, copies = Normalise(Preprocessing(64)), np.stack([changed_copy(photo, *kind) for photo in noise(12)])
+    normalise, copies = Normalise(Preprocessing(64)), np.stack([augmented(photo, *kind) for photo in noise(12)])
     return in_batches(copies, lambda batch: network.pooled(network.feature_maps(normalise(batch))))
 
 

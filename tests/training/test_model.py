@@ -19,12 +19,12 @@ from spectraderm.core.errors import BackboneError
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.training import network as model
 from spectraderm.training import recipe as config
-from spectraderm.training.augmentation import View, seen_as
+from spectraderm.training.augmentation import Transform, transformed
 from spectraderm.training.network import Augment, Normalise, SkinResNet
 from spectraderm.training.recipe import Recipe
 
 LABELS = ["A- a", "b", "c"]
-VIEWS: tuple[View, ...] = get_args(View)
+TRANSFORMS: tuple[Transform, ...] = get_args(Transform)
 
 
 @pytest.fixture
@@ -114,8 +114,8 @@ def test_a_hub_that_does_not_answer_is_said_to_with_the_remedy(monkeypatch: pyte
     assert "can't be had from the Hugging Face Hub (Cannot reach the Hub)" in problem
 
 
-def asking(head: str, pooling: str = "mean", views: tuple[View, ...] = ("whole",)) -> Recipe:
-    return config.load("notebook", {"head": head, "pooling": pooling, "views": views})
+def asking(head: str, pooling: str = "mean", transforms: tuple[Transform, ...] = ("whole",)) -> Recipe:
+    return config.load("notebook", {"head": head, "pooling": pooling, "test_transforms": transforms})
 
 
 def built(tiny: Path, recipe: Recipe) -> SkinResNet:
@@ -186,21 +186,21 @@ def test_statistics_are_means_and_deviations_of_the_last_two_stages(tiny: Path) 
 
 
 @pytest.mark.parametrize("pooling", ["mean", "statistics"])
-@pytest.mark.parametrize("views", [VIEWS, ("zoomed", "whole")])
-def test_features_are_the_mean_of_those_of_each_view(pooling: str, views: tuple[View, ...], tiny: Path) -> None:
-    network, photos = built(tiny, asking("linear", pooling, views)), torch.randn(3, 3, 64, 64)
+@pytest.mark.parametrize("transforms", [TRANSFORMS, ("zoomed", "whole")])
+def test_features_are_averaged_over_transforms(pooling: str, transforms: tuple[Transform, ...], tiny: Path) -> None:
+    network, photos = built(tiny, asking("linear", pooling, transforms)), torch.randn(3, 3, 64, 64)
     with torch.inference_mode():
-        own = [network.pooled(network.feature_maps(seen_as(photos, [view]))) for view in views]
+        own = [network.pooled(network.feature_maps(transformed(photos, [view]))) for view in transforms]
         got = network.features(photos)
     assert torch.allclose(got, torch.stack(own).mean(0), atol=1e-5)
     assert all((got - one).abs().max() > 1e-3 for one in own)
 
 
 def test_a_network_is_the_same_in_hub_layout(tiny: Path, tmp_path: Path) -> None:
-    network, photos = built(tiny, asking("mlp", "statistics", VIEWS)), torch.randn(2, 3, 64, 64)
+    network, photos = built(tiny, asking("mlp", "statistics", TRANSFORMS)), torch.randn(2, 3, 64, 64)
     network.save_pretrained(tmp_path / "saved")
     again = SkinResNet.from_pretrained(tmp_path / "saved")
-    assert again.views == VIEWS
+    assert again.test_transforms == TRANSFORMS
     with torch.inference_mode():
         ours, theirs = (each.classifier(each.features(photos)) for each in (network, again))
     assert torch.equal(ours, theirs)

@@ -1,7 +1,7 @@
-"""Ways to look at one photo: the views a network averages over, and the copies its head learns to see through.
+"""Transforms of a photo that a network averages over at test time, and augmentations that an LDA head is fitted on.
 
-A view is part of the network and of its ONNX graph. A copy is made only in training: the differences between the
-copies of a photo say which features tell of the camera rather than of the skin.
+A transform is part of the network and of its ONNX graph. An augmentation is made only in training: the differences
+between a photo's augmented versions say which features depend on the camera rather than on the skin.
 """
 
 import io
@@ -15,34 +15,34 @@ from torch.nn import functional
 
 from spectraderm.images.preprocessing import Pixels
 
-View = Literal["whole", "mirrored", "zoomed", "zoomed mirrored"]
-Copy = Literal["whole", "mirrored", "turned", "centred", "zoomed", "bordered"]
-COPIES: tuple[Copy, ...] = get_args(Copy)
+Transform = Literal["whole", "mirrored", "zoomed", "zoomed mirrored"]
+Augmentation = Literal["whole", "mirrored", "turned", "centred", "zoomed", "bordered"]
+AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
 CENTRED, ZOOMED = 0.875, 0.7
 """Share of each side that is kept."""
 COARSE_SIDE, COARSE_QUALITY = 128, 60
-"""Pixels and JPEG quality of a coarse copy."""
+"""Pixels and JPEG quality that a coarse version went through."""
 WIDEST_BORDER = 0.15
-"""Share of a side that a bordered copy may lose at either end."""
+"""Share of a side that `bordered` may paint over at either end."""
 
 
-def seen_as(photos: Tensor, views: Sequence[View]) -> Tensor:
-    """Photos `float[n, 3, s, s]` -> their views, view by view: `float[views * n, 3, s, s]`."""
-    return cat([_VIEWS[view](photos) for view in views])
+def transformed(photos: Tensor, transforms: Sequence[Transform]) -> Tensor:
+    """Photos `float[n, 3, s, s]` -> all of them by the first transform, then by the next: `float[t * n, 3, s, s]`."""
+    return cat([_TRANSFORMS[transform](photos) for transform in transforms])
 
 
-def changed_copy(pixels: Pixels, copy: Copy, coarse: bool) -> Pixels:
-    """One copy of a photo `uint8[s, s, 3]` of the same size; a coarse one went through 128 pixels and JPEG 60."""
+def augmented(pixels: Pixels, augmentation: Augmentation, coarse: bool) -> Pixels:
+    """A photo `uint8[s, s, 3]`, augmented, of the same size; a coarse one went through 128 pixels and JPEG 60."""
     side = len(pixels)
     photo = Image.fromarray(pixels)
-    if copy == "mirrored":
+    if augmentation == "mirrored":
         photo = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    elif copy == "turned":
+    elif augmentation == "turned":
         photo = photo.transpose(Image.Transpose.ROTATE_90)
-    elif copy in ("centred", "zoomed"):
-        edge = side * (1 - (CENTRED if copy == "centred" else ZOOMED)) / 2
+    elif augmentation in ("centred", "zoomed"):
+        edge = side * (1 - (CENTRED if augmentation == "centred" else ZOOMED)) / 2
         photo = photo.resize((side, side), Image.Resampling.BILINEAR, (edge, edge, side - edge, side - edge))
-    elif copy == "bordered":
+    elif augmentation == "bordered":
         photo = Image.fromarray(_bordered(pixels))
     if coarse:
         small, data = photo.resize((COARSE_SIDE, COARSE_SIDE), Image.Resampling.BILINEAR), io.BytesIO()
@@ -68,7 +68,7 @@ def _middle(photos: Tensor, share: float) -> Tensor:
     return functional.interpolate(middle, (side, side), mode="bilinear", align_corners=False)
 
 
-_VIEWS: dict[View, Callable[[Tensor], Tensor]] = {
+_TRANSFORMS: dict[Transform, Callable[[Tensor], Tensor]] = {
     "whole": lambda photos: photos,
     "mirrored": lambda photos: photos.flip(3),
     "zoomed": lambda photos: _middle(photos, ZOOMED),

@@ -14,7 +14,7 @@ from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.training import looks
-from spectraderm.training.augmentation import Copy, View
+from spectraderm.training.augmentation import Augmentation, Transform
 from spectraderm.training.dataset import AHEAD, Floats, Inputs
 from spectraderm.training.feature_cache import Store
 from spectraderm.training.frozen_backbone import Frozen, freeze
@@ -68,7 +68,7 @@ class Features:
             one.add(batch, seen)
         return [one.features for one in asked]
 
-    def averaged(self, views: Sequence[View]) -> Floats:
+    def averaged(self, views: Sequence[Transform]) -> Floats:
         """Of all photos `float32[n, columns]`, averaged over views."""
         rows = np.arange(len(self.photos))
         first, *others = self.of([(looks.view(kind, self.normalise), rows) for kind in views], "Computing features")
@@ -76,7 +76,7 @@ class Features:
             first += other
         return first / np.float32(len(views)) if others else first
 
-    def copies(self, kinds: Sequence[tuple[Copy, bool]], rows: Sequence[Rows]) -> Floats:
+    def copies(self, kinds: Sequence[tuple[Augmentation, bool]], rows: Sequence[Rows]) -> Floats:
         """Of one copy after the other, of these rows of all photos, `float32[sum of rows, columns]`."""
         wanted = [(looks.copied(*kind, self.normalise), own) for kind, own in zip(kinds, rows, strict=True)]
         return np.concatenate(self.of(wanted, "Looking at changed copies"))

@@ -15,7 +15,7 @@ from spectraderm.core.progress import Track, no_track
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.training import lda as discriminant
 from spectraderm.training import loop
-from spectraderm.training.augmentation import COPIES
+from spectraderm.training.augmentation import AUGMENTATIONS
 from spectraderm.training.checkpoint import saved
 from spectraderm.training.dataset import Floats, Inputs, epoch_order, in_batches
 from spectraderm.training.distributed import Team
@@ -26,7 +26,7 @@ from spectraderm.training.optimising import dtype_of
 from spectraderm.training.recipe import Recipe
 from spectraderm.training.weights import save_weights
 
-KINDS = tuple((copy, coarse) for coarse in (False, True) for copy in COPIES)
+KINDS = tuple((copy, coarse) for coarse in (False, True) for copy in AUGMENTATIONS)
 """The copies that a `discriminant` head is fitted on, each as it is and coarse."""
 HEAD = "head"
 """The folder in a fold's folder where the head's first training keeps its state, and trained layers what they see."""
@@ -48,8 +48,8 @@ class Answers:
 class Trainer:
     """What all folds share: the recipe; of all photos pixels, SHA-256, features (where used), class numbers, groups.
 
-    `copies` are the features of `copied_rows`, where the backbone is frozen and the head is a `discriminant`; `frozen`
-    are a frozen backbone's layers. Only the team's first process needs features, copies and frozen layers.
+    `copies` are the features of `augmented_rows`, where the backbone is frozen and the head is a `discriminant`;
+    `frozen` are a frozen backbone's layers. Only the team's first process needs features, copies and frozen layers.
     """
 
     recipe: Recipe
@@ -87,7 +87,7 @@ class Trainer:
         seen = self._seen(network, frozen, folder / HEAD) if self.recipe.train_backbone else None
         if closed:
             self._fit_discriminant(network, seen, train)
-        features = seen.averaged(self.recipe.views) if seen else self.features
+        features = seen.averaged(self.recipe.test_transforms) if seen else self.features
         assert features is not None
         logits = in_batches(features, lambda batch: network.classifier(batch.to(self.team.device)))
         if closed and not self.recipe.train_backbone:
@@ -146,7 +146,7 @@ class Trainer:
 
     def _fit_discriminant(self, network: SkinResNet, seen: Features | None, train: loop.Integers) -> None:
         """Fit the last layer on twelve copies of one photo of every photo group, another one for each copy."""
-        rows = copied_rows(self.groups)
+        rows = augmented_rows(self.groups)
         kept = [np.flatnonzero(np.isin(own, train)) for own in rows]
         chosen = [own[places] for own, places in zip(rows, kept, strict=True)]
         if seen:
@@ -184,7 +184,7 @@ class Trainer:
         artifacts.write_csv(folder / artifacts.HISTORY, loop.HISTORY_COLUMNS, [row])
 
 
-def copied_rows(groups: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+def augmented_rows(groups: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
     """Of which photos each of `KINDS` is made: one at random of every photo group, for each kind anew."""
     return [epoch_order(groups, True, 0, number) for number in range(len(KINDS))]
 

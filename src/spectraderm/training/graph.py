@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference.engine import INPUT, OUTPUTS
-from spectraderm.training.augmentation import seen_as
+from spectraderm.training.augmentation import transformed
 from spectraderm.training.network import Normalise, SkinResNet
 
 
@@ -26,7 +26,7 @@ class Deployable(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Pixels `uint8[n, s, s, 3]` -> see `spectraderm.inference.engine.Answer`."""
         photos = self.normalise(pixels)
-        maps = self.network.feature_maps(seen_as(photos, self.network.views))
+        maps = self.network.feature_maps(transformed(photos, self.network.test_transforms))
         features = self.network.averaged(maps, photos.shape[0])
         return self.network.classifier(features), features, self.network.evidence(maps[: photos.shape[0]])
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from spectraderm.core.artifacts import sha256
 from spectraderm.images.preprocessing import Pixels
-from spectraderm.training.augmentation import Copy, View, changed_copy, seen_as
+from spectraderm.training.augmentation import Augmentation, Transform, augmented, transformed
 from spectraderm.training.network import Normalise
 
 _PLAIN = ("whole", "mirrored")
@@ -37,20 +37,20 @@ class Look:
     inputs: Callable[[Pixels], Tensor]
 
 
-def view(kind: View, normalise: Normalise) -> Look:
+def view(kind: Transform, normalise: Normalise) -> Look:
     """One of the views that a network averages over."""
 
     def inputs(pixels: Pixels) -> Tensor:
-        return seen_as(normalise(torch.from_numpy(np.array(pixels))), [kind])
+        return transformed(normalise(torch.from_numpy(np.array(pixels))), [kind])
 
     return Look(kind if kind in _PLAIN else f"view {kind}", inputs)
 
 
-def copied(kind: Copy, coarse: bool, normalise: Normalise) -> Look:
+def copied(kind: Augmentation, coarse: bool, normalise: Normalise) -> Look:
     """One of the copies that a head learns to see through."""
 
     def inputs(pixels: Pixels) -> Tensor:
-        copies = [changed_copy(photo, kind, coarse) for photo in pixels]
+        copies = [augmented(photo, kind, coarse) for photo in pixels]
         return cast("Tensor", normalise(torch.from_numpy(np.stack(copies))))
 
     return Look(kind if kind in _PLAIN and not coarse else f"{'coarse ' if coarse else ''}copy {kind}", inputs)

@@ -17,7 +17,7 @@ from spectraderm.core.artifacts import sha256
 from spectraderm.core.errors import BackboneError
 from spectraderm.images.preprocessing import Preprocessing, rgb_values
 from spectraderm.training import open_nsfw
-from spectraderm.training.augmentation import View, seen_as
+from spectraderm.training.augmentation import Transform, transformed
 from spectraderm.training.recipe import Recipe
 
 DEFAULT_BACKBONE = "microsoft/resnet-50"
@@ -46,14 +46,14 @@ class SkinResNet(ResNetForImageClassification):  # type: ignore[no-untyped-call]
     """`ResNetForImageClassification` with other heads, and with the pooling of either backbone.
 
     `config.head` is `linear` (what transformers itself builds) or `mlp`; `config.pool_padding` is `both` (what
-    transformers itself does) or `end`; `config.pooling` and `config.views` are as in `Recipe`.
+    transformers itself does) or `end`; `config.pooling` and `config.test_transforms` are as in `Recipe`.
     """
 
     def __init__(self, config: ResNetConfig) -> None:
         super().__init__(config)
         _set_pooling(self.resnet, getattr(config, "pool_padding", "both"))
         self.with_statistics = getattr(config, "pooling", "mean") == "statistics"
-        self.views: tuple[View, ...] = tuple(getattr(config, "views", ("whole",)))
+        self.test_transforms: tuple[Transform, ...] = tuple(getattr(config, "test_transforms", ("whole",)))
         width, classes = feature_width(config), len(config.id2label or ())
         if self.with_statistics:
             self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(width, classes))
@@ -79,12 +79,12 @@ class SkinResNet(ResNetForImageClassification):  # type: ignore[no-untyped-call]
 
     def features(self, inputs: Tensor) -> Tensor:
         """Normalised photos `float[n, 3, s, s]` -> features `float[n, width]`, averaged over the network's views."""
-        return self.averaged(self.feature_maps(seen_as(inputs, self.views)), inputs.shape[0])
+        return self.averaged(self.feature_maps(transformed(inputs, self.test_transforms)), inputs.shape[0])
 
     def averaged(self, maps: Tensor, photos: int) -> Tensor:
         """Maps of all views of so many photos, view by view -> features `float[photos, width]`."""
         seen = self.pooled(maps)
-        return seen.reshape(len(self.views), photos, seen.shape[1]).mean(0)
+        return seen.reshape(len(self.test_transforms), photos, seen.shape[1]).mean(0)
 
     def evidence(self, maps: Tensor) -> Tensor:
         """Maps of the whole photo -> how much each place counts for each class, `float[n, classes, h, w]`.
@@ -227,7 +227,7 @@ def build(backbone: Backbone, recipe: Recipe, labels: list[str]) -> SkinResNet:
     """Put a recipe's head for `labels` onto a backbone; the head's weights come from torch's random generator."""
     config = copy.deepcopy(backbone.model.config)
     config.head = "mlp" if recipe.head == "mlp" else "linear"
-    config.pooling, config.views = recipe.pooling, list(recipe.views)
+    config.pooling, config.test_transforms = recipe.pooling, list(recipe.test_transforms)
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: number for number, label in enumerate(labels)}
     config.architectures = ["ResNetForImageClassification"]

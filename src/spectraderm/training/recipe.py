@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spectraderm.core.errors import RecipeError
 from spectraderm.images.preprocessing import Preprocessing, Resize
-from spectraderm.training.augmentation import View
+from spectraderm.training.augmentation import Transform
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -20,12 +20,12 @@ class Recipe(BaseModel):
 
     Attributes:
         head: `linear`, or `mlp` = Dense 512 ReLU, Dense n, by gradient descent; `discriminant` is a linear one that is
-            fitted in closed form on changed copies of the photos, after the layers below were trained.
+            fitted in closed form (LDA) on augmented photos, after the layers below were trained.
         shrinkage: of the `discriminant` head's covariance, 0..1.
-        invariance: how many times the differences between copies of one photo count in that covariance.
+        invariance: how many times the differences between one photo's augmented versions count in that covariance.
         pooling: what a head sees: global `mean`s of the last stage's maps, or `statistics`, means and standard
             deviations of the maps of the last two stages.
-        views: the views of a photo that the network averages over when it answers.
+        test_transforms: the network's features are averages over these transforms of a photo.
         train_backbone: train all layers; else the backbone is frozen and its features are computed once.
         head_epochs: with `train_backbone`, epochs of training the head on frozen features first
             (linear probing, then fine-tuning: Kumar et al. 2022).
@@ -57,7 +57,7 @@ class Recipe(BaseModel):
     shrinkage: float = Field(0.2, gt=0, lt=1)
     invariance: float = Field(1.0, ge=0)
     pooling: Literal["mean", "statistics"] = "mean"
-    views: tuple[View, ...] = Field(("whole",), min_length=1)
+    test_transforms: tuple[Transform, ...] = Field(("whole",), min_length=1)
     train_backbone: bool = False
     head_epochs: int = Field(0, ge=0)
     frozen_stages: int = Field(0, ge=0, le=4)

@@ -21,7 +21,7 @@ from spectraderm.training import distributed as processes
 from spectraderm.training import feature_cache as store
 from spectraderm.training.distributed import Team
 from spectraderm.training.features import of_backbone
-from spectraderm.training.fold import HEAD, KINDS, Trainer, copied_rows
+from spectraderm.training.fold import HEAD, KINDS, Trainer, augmented_rows
 from spectraderm.training.network import Backbone, Normalise, SkinResNet, build
 from spectraderm.training.optimising import dtype_of
 from spectraderm.training.recipe import Recipe
@@ -124,10 +124,10 @@ def _prepare(
     features = copies = frozen = None
     if team.first and (recipe.head_epochs or not recipe.train_backbone):
         seen = of_backbone(backbone, recipe, pixels, photos, preprocessing, normalise, kept, track)
-        features = seen.averaged(recipe.views)
+        features = seen.averaged(recipe.test_transforms)
         if not recipe.train_backbone:
             frozen = seen.frozen
-            copies = seen.copies(KINDS, copied_rows(groups)) if recipe.head == "discriminant" else None
+            copies = seen.copies(KINDS, augmented_rows(groups)) if recipe.head == "discriminant" else None
     if team.first and recipe.train_backbone:
         pixels.all(track)
     team.wait()

@@ -35,7 +35,7 @@ def test_the_mission_recipe_is_the_missions() -> None:
 
 def test_what_is_newer_than_the_mission_is_off_unless_asked_for() -> None:
     recipe = config.load("notebook")
-    assert (recipe.pooling, recipe.views) == ("mean", ("whole",))
+    assert (recipe.pooling, recipe.test_transforms) == ("mean", ("whole",))
     assert (recipe.frozen_stages, recipe.clip_norm, recipe.averaging) == (0, 0, 0)
     for name in config.names():
         own = config.load(name)
@@ -58,8 +58,8 @@ def test_both_closed_form_recipes_look_in_the_same_way() -> None:
     assert not frozen.train_backbone
     for recipe in (frozen, trained):
         assert (recipe.head, recipe.pooling, recipe.weighting) == ("discriminant", "statistics", "photo")
-        assert recipe.views[0] == "whole"
-    assert (frozen.views, frozen.shrinkage) == (trained.views, trained.shrinkage)
+        assert recipe.test_transforms[0] == "whole"
+    assert (frozen.test_transforms, frozen.shrinkage) == (trained.test_transforms, trained.shrinkage)
 
 
 def test_the_shipped_recipes_are_listed() -> None:
@@ -99,8 +99,8 @@ def test_changes_override_the_file_and_nothing_else() -> None:
         ({"shrinkage": 0}, "shrinkage"),
         ({"shrinkage": 1}, "shrinkage"),
         ({"pooling": "max"}, "pooling"),
-        ({"views": []}, "views"),
-        ({"views": ["whole", "turned"]}, "views.1"),
+        ({"test_transforms": []}, "test_transforms"),
+        ({"test_transforms": ["whole", "turned"]}, "test_transforms.1"),
         ({"frozen_stages": 5}, "frozen_stages"),
         ({"clip_norm": -1}, "clip_norm"),
         ({"averaging": 1}, "averaging"),

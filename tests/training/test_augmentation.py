@@ -11,10 +11,19 @@ from conftest import encode, paint
 from PIL import Image
 
 from spectraderm.images.preprocessing import Pixels
-from spectraderm.training.augmentation import CENTRED, COPIES, WIDEST_BORDER, ZOOMED, Copy, View, changed_copy, seen_as
+from spectraderm.training.augmentation import (
+    AUGMENTATIONS,
+    CENTRED,
+    WIDEST_BORDER,
+    ZOOMED,
+    Augmentation,
+    Transform,
+    augmented,
+    transformed,
+)
 
 SIDE = 160  # at which no share of it cuts through a pixel
-VIEWS: tuple[View, ...] = get_args(View)
+TRANSFORMS: tuple[Transform, ...] = get_args(Transform)
 Reals = npt.NDArray[np.float64]
 
 
@@ -36,38 +45,38 @@ def enlarged(photo: npt.NDArray[np.generic], side: int, edge: float) -> Reals:
     return photo.astype(np.float64)
 
 
-def looked(photos: list[Pixels], *views: View) -> npt.NDArray[np.float32]:
+def looked(photos: list[Pixels], *views: Transform) -> npt.NDArray[np.float32]:
     """Views of photos, back in the layout of pixels."""
     stacked = torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2).float()
-    return np.asarray(seen_as(stacked, views).permute(0, 2, 3, 1))
+    return np.asarray(transformed(stacked, views).permute(0, 2, 3, 1))
 
 
 @pytest.mark.parametrize("coarse", [False, True])
-@pytest.mark.parametrize("copy", COPIES)
-def test_a_copy_is_as_large_and_leaves_the_photo_alone(copy: Copy, coarse: bool) -> None:
+@pytest.mark.parametrize("copy", AUGMENTATIONS)
+def test_a_copy_is_as_large_and_leaves_the_photo_alone(copy: Augmentation, coarse: bool) -> None:
     photo, before = painted(), painted()
-    changed = changed_copy(photo, copy, coarse)
+    changed = augmented(photo, copy, coarse)
     assert (changed.shape, changed.dtype) == (photo.shape, photo.dtype)
     assert np.array_equal(photo, before)
     assert np.array_equal(changed, photo) == ((copy, coarse) == ("whole", False))
-    assert np.array_equal(changed_copy(photo, copy, coarse), changed)
+    assert np.array_equal(augmented(photo, copy, coarse), changed)
 
 
 def test_mirrored_and_turned_copies_are_the_photo_again_after_two_and_four_times() -> None:
     photo = painted()
-    assert np.array_equal(changed_copy(photo, "mirrored", False), photo[:, ::-1])
-    assert np.array_equal(changed_copy(photo, "turned", False), np.rot90(photo))
+    assert np.array_equal(augmented(photo, "mirrored", False), photo[:, ::-1])
+    assert np.array_equal(augmented(photo, "turned", False), np.rot90(photo))
     turned = photo
     for _ in range(4):
-        turned = changed_copy(turned, "turned", False)
+        turned = augmented(turned, "turned", False)
     assert np.array_equal(turned, photo)
-    assert np.array_equal(changed_copy(changed_copy(photo, "mirrored", False), "mirrored", False), photo)
+    assert np.array_equal(augmented(augmented(photo, "mirrored", False), "mirrored", False), photo)
 
 
 @pytest.mark.parametrize(("copy", "share"), [("centred", CENTRED), ("zoomed", ZOOMED)])
-def test_cut_copies_show_the_middle_enlarged(copy: Copy, share: float) -> None:
+def test_cut_copies_show_the_middle_enlarged(copy: Augmentation, share: float) -> None:
     photo = painted()
-    changed = changed_copy(photo, copy, False)
+    changed = augmented(photo, copy, False)
     expected = enlarged(photo, SIDE, round(SIDE * (1 - share) / 2))
     assert np.abs(changed - expected).max() <= 1.5  # rounded twice, once for each direction
     assert np.abs(changed - photo.astype(float)).mean() > 4  # that they agree says something
@@ -83,7 +92,7 @@ def test_the_zoomed_view_shows_the_middle_enlarged_and_so_it_does_mirrored() -> 
 @pytest.mark.parametrize("seen_as_copy", ["whole", "mirrored", "zoomed"])
 def test_views_show_what_copies_show(seen_as_copy: Literal["whole", "mirrored", "zoomed"]) -> None:
     photo = painted(1, 224)
-    (seen,), copy = looked([photo], seen_as_copy), changed_copy(photo, seen_as_copy, False).astype(float)
+    (seen,), copy = looked([photo], seen_as_copy), augmented(photo, seen_as_copy, False).astype(float)
     if seen_as_copy != "zoomed":
         assert np.array_equal(seen, copy)
     assert np.abs(seen - copy).mean() < 1.5  # a view cuts between pixels, a copy wherever it comes to lie
@@ -92,9 +101,9 @@ def test_views_show_what_copies_show(seen_as_copy: Literal["whole", "mirrored", 
 
 def test_views_come_one_after_the_other_each_of_all_photos() -> None:
     photos = [painted(seed, 64) for seed in range(3)]
-    seen = looked(photos, *VIEWS)
-    assert seen.shape == (3 * len(VIEWS), 64, 64, 3)
-    for number, view in enumerate(VIEWS):
+    seen = looked(photos, *TRANSFORMS)
+    assert seen.shape == (3 * len(TRANSFORMS), 64, 64, 3)
+    for number, view in enumerate(TRANSFORMS):
         for row, photo in enumerate(photos):
             assert np.array_equal(seen[3 * number + row], looked([photo], view)[0])
     assert np.array_equal(looked(photos, "zoomed", "whole")[3:], np.stack(photos))
@@ -102,23 +111,23 @@ def test_views_come_one_after_the_other_each_of_all_photos() -> None:
 
 def test_a_coarse_copy_loses_what_is_fine_and_keeps_what_is_not() -> None:
     fine, smooth = board(224), painted(2, 224)
-    assert changed_copy(fine, "whole", True).std() < 0.1 * fine.std()
-    assert np.abs(changed_copy(smooth, "whole", True) - smooth.astype(float)).mean() < 8
+    assert augmented(fine, "whole", True).std() < 0.1 * fine.std()
+    assert np.abs(augmented(smooth, "whole", True) - smooth.astype(float)).mean() < 8
     small = np.random.default_rng(0).integers(0, 256, (128, 128, 3), dtype=np.uint8)
     through_jpeg = Image.open(io.BytesIO(encode(Image.fromarray(small), quality=60)))
-    assert np.array_equal(changed_copy(small, "whole", True), np.asarray(through_jpeg))
+    assert np.array_equal(augmented(small, "whole", True), np.asarray(through_jpeg))
 
 
-@pytest.mark.parametrize("copy", COPIES)
-def test_a_coarse_copy_is_the_same_copy_coarsened(copy: Copy) -> None:
+@pytest.mark.parametrize("copy", AUGMENTATIONS)
+def test_a_coarse_copy_is_the_same_copy_coarsened(copy: Augmentation) -> None:
     photo = painted(3, 224)
-    coarse, plain = (changed_copy(photo, copy, coarse).astype(float) for coarse in (True, False))
+    coarse, plain = (augmented(photo, copy, coarse).astype(float) for coarse in (True, False))
     assert np.abs(coarse - plain).mean() < 8
 
 
 def framed(photo: Pixels) -> tuple[int, Pixels]:
     """How wide a bordered copy's frame is, and its colour; the rest is the photo."""
-    changed = changed_copy(photo, "bordered", False)
+    changed = augmented(photo, "bordered", False)
     inner = np.flatnonzero((changed != changed[0, 0]).any((1, 2)))
     width, side = int(inner[0]), len(photo)
     assert (int(inner[-1]), width > 0) == (side - 1 - width, True)
