@@ -20,6 +20,7 @@ export interface Judgement {
   verdict: Verdict;
 }
 
+const UNIT = 2 ** 24;
 const RAPS_PENALTY = 0.1;
 const RAPS_FREE_RANKS = 1;
 
@@ -48,12 +49,13 @@ export function ranking(probabilities: number[]): number[] {
 /** How unlike the training photos: cosine distance of the features to the nearest, 0 to 2 (Sun et al. 2022). */
 export function novelty(features: Float32Array, references: Float32Array): number {
   const channels = features.length;
-  const own = length(features, 0, channels);
+  const own = unit(features, 0, channels);
   let nearest = -1;
   for (let start = 0; start < references.length; start += channels) {
+    const known = unit(references, start, channels);
     let product = 0;
-    for (let at = 0; at < channels; at++) product += features[at] * references[start + at];
-    nearest = Math.max(nearest, product / (own * length(references, start, channels)));
+    for (let at = 0; at < channels; at++) product += own[at] * known[at];
+    nearest = Math.max(nearest, product / UNIT ** 2);
   }
   return Math.max(1 - nearest, 0);
 }
@@ -76,8 +78,10 @@ function strangeness(probabilities: number[], method: "lac" | "raps"): number[] 
   return result;
 }
 
-function length(values: Float32Array, start: number, count: number): number {
+/** Features brought to length one, in whole units of 2^-24, whose products add up exactly, as in Python. */
+function unit(values: Float32Array, start: number, count: number): Float64Array {
   let sum = 0;
   for (let at = start; at < start + count; at++) sum += values[at] * values[at];
-  return Math.max(Math.sqrt(sum), 1e-12);
+  const length = Math.max(Math.sqrt(sum), 1e-12);
+  return Float64Array.from(values.subarray(start, start + count), (value) => Math.round((UNIT * value) / length));
 }

@@ -1,4 +1,7 @@
-/** Perceptual hashes, as Python's `hashing.py`: a DCT hash (Zauner 2010) in all eight turns and flips. */
+/**
+ * Perceptual hashes, as Python's `perceptual_hash.py`: a DCT hash (Zauner 2010) in all eight turns and flips. All sums
+ * are of whole numbers, so that both decide each bit alike.
+ */
 
 import { grey, LANCZOS, type Pixels, reduce, resize } from "./resize.ts";
 
@@ -8,28 +11,34 @@ export const MAX_DISTANCE = 6;
 const SIDE = 32;
 const KEPT = 8;
 const ENOUGH = 512;
-const COSINES = Array.from({ length: KEPT }, (_, k) =>
-  Array.from({ length: SIDE }, (_, n) => 2 * Math.cos((k * Math.PI * (2 * n + 1)) / (2 * SIDE))),
+/** In units of 2^-20, as in Python. */
+const COSINES = Array.from({ length: KEPT }, (_, wave) =>
+  Array.from({ length: SIDE }, (_, place) =>
+    Math.round(2 ** 20 * Math.cos((Math.PI / (2 * SIDE)) * wave * (2 * place + 1))),
+  ),
 );
 
-/** From a place in a turned picture to the place in the picture as it is, the first leaving it there. */
-const TURNS: ((x: number, y: number) => [number, number])[] = [
-  (x, y) => [x, y],
-  (x, y) => [SIDE - 1 - x, y],
-  (x, y) => [x, SIDE - 1 - y],
-  (x, y) => [SIDE - 1 - y, x],
-  (x, y) => [SIDE - 1 - x, SIDE - 1 - y],
-  (x, y) => [y, SIDE - 1 - x],
-  (x, y) => [y, x],
-  (x, y) => [SIDE - 1 - y, SIDE - 1 - x],
+/**
+ * Where in the frequencies of a photo, 8 down and 8 across, those of its turned picture stand, and whether with the
+ * other sign: a flip turns the sign of every second frequency, and a transposed photo has transposed frequencies.
+ */
+const TURNS: ((down: number, across: number) => [down: number, across: number, odd: number])[] = [
+  (down, across) => [down, across, 0],
+  (down, across) => [down, across, across],
+  (down, across) => [down, across, down],
+  (down, across) => [across, down, down],
+  (down, across) => [down, across, across + down],
+  (down, across) => [across, down, across],
+  (down, across) => [across, down, 0],
+  (down, across) => [across, down, across + down],
 ];
 
 /** The hashes, 8 bytes each, of a photo in all turns: 64 bytes. */
 export function turnedHashes(image: Pixels): Uint8Array {
   const factor = Math.max(1, Math.floor(Math.min(image.width, image.height) / ENOUGH));
-  const small = resize(grey(reduce(image, factor, factor)), SIDE, SIDE, LANCZOS).data;
-  const hashes = new Uint8Array(TURNS.length * 8);
-  TURNS.forEach((turn, number) => hashes.set(hash(small, turn), number * 8));
+  const low = lowFrequencies(resize(grey(reduce(image, factor, factor)), SIDE, SIDE, LANCZOS).data);
+  const hashes = new Uint8Array(TURNS.length * KEPT);
+  TURNS.forEach((turn, number) => hashes.set(hash(low, turn), number * KEPT));
   return hashes;
 }
 
@@ -48,25 +57,25 @@ export function nearestHash(hashes: Uint8Array, known: Uint8Array): number {
 
 const BITS = Uint8Array.from({ length: 256 }, (_, byte) => byte.toString(2).replaceAll("0", "").length);
 
-function hash(small: Uint8Array, turn: (x: number, y: number) => [number, number]): Uint8Array {
-  const low = lowFrequencies((x, y) => {
-    const [column, row] = turn(x, y);
-    return small[row * SIDE + column];
+function hash(low: bigint[], turn: (typeof TURNS)[number]): Uint8Array {
+  const turned = low.map((_, at) => {
+    const [down, across, odd] = turn(at >> 3, at & 7);
+    return odd & 1 ? -low[down * KEPT + across] : low[down * KEPT + across];
   });
-  const sorted = Float64Array.from(low).sort();
-  const middle = (sorted[31] + sorted[32]) / 2;
-  const bytes = new Uint8Array(8);
-  low.forEach((value, at) => {
-    if (value > middle) bytes[at >> 3] |= 0x80 >> (at & 7);
+  const sorted = BigInt64Array.from(turned).sort();
+  const twiceMedian = sorted[31] + sorted[32];
+  const bytes = new Uint8Array(KEPT);
+  turned.forEach((value, at) => {
+    if (2n * value > twiceMedian) bytes[at >> 3] |= 0x80 >> (at & 7);
   });
   return bytes;
 }
 
-/** The 8 x 8 lowest frequencies, down and across, rounded: rounding errors are no pattern. */
-function lowFrequencies(level: (x: number, y: number) => number): Float64Array {
+/** The 8 x 8 lowest frequencies, down and across, in units of 2^-40: too many digits for `number`. */
+function lowFrequencies(small: Uint8Array): bigint[] {
   const rows = COSINES.map((wave) =>
-    Array.from({ length: SIDE }, (_, x) => wave.reduce((sum, value, y) => sum + value * level(x, y), 0)),
+    Array.from({ length: SIDE }, (_, x) => BigInt(wave.reduce((sum, value, y) => sum + value * small[y * SIDE + x], 0))),
   );
-  const low = rows.flatMap((row) => COSINES.map((wave) => wave.reduce((sum, value, x) => sum + value * row[x], 0)));
-  return Float64Array.from(low, (value) => Math.round(value * 1e6) / 1e6);
+  const waves = COSINES.map((wave) => wave.map(BigInt));
+  return rows.flatMap((row) => waves.map((wave) => wave.reduce((sum, value, x) => sum + value * row[x], 0n)));
 }

@@ -1,11 +1,13 @@
-/** An upright photo -> a few numbers, and what they say against using it, as Python's `quality.py`. */
+/**
+ * An upright photo -> a few numbers, and what they say against using it, as Python's `quality.py`: sums are of whole
+ * numbers, so that both come to the same bits.
+ */
 
 import { BILINEAR, BOX, nearest, type Pixels, resize } from "./resize.ts";
 
 const SIDE = 128;
 const SKIM = 1024;
-const round = Math.fround;
-const [RED, GREEN, BLUE] = [0.299, 0.587, 0.114].map(round);
+const SMOOTHED = 256; // what `smooth` multiplies grey levels by: both sums of its weights
 
 /** What a photo is like at 128 x 128; grey levels are 0..255, shares 0..1. Python's docstring says what each is. */
 export interface Quality {
@@ -22,26 +24,26 @@ export interface Quality {
   few_colours: number;
 }
 
-/** A square or narrower grid of grey levels. */
+/** A square or narrower grid of whole numbers. */
 interface Grid {
   width: number;
   height: number;
-  values: Float32Array;
+  values: Int32Array;
 }
 
 export function measure(image: Pixels): Quality {
   const { data } = workingColours(image);
   const grey = luma(data);
-  const sorted = Float32Array.from(grey.values).sort();
+  const sorted = Int32Array.from(grey.values).sort();
   const grain = deviation(laplacian(grey).values);
   return {
-    brightness: mean(grey.values),
+    brightness: sum(grey.values) / grey.values.length,
     shadows: percentile(sorted, 2),
     highlights: percentile(sorted, 98),
     dark: share(grey.values, (level) => level < 16),
     blown: share(grey.values, (_, at) => Math.min(data[3 * at], data[3 * at + 1], data[3 * at + 2]) > 250),
     contrast: Math.max(...[0, 1, 2].map((channel) => deviation(data.filter((_, at) => at % 3 === channel)))),
-    sharpness: deviation(laplacian(smooth(grey)).values),
+    sharpness: deviation(laplacian(smooth(grey)).values) / SMOOTHED,
     grain,
     roughness: grain / Math.max(deviation(grey.values), 0.1),
     flat: flatness(grey),
@@ -79,12 +81,10 @@ function workingColours(image: Pixels): Pixels {
 }
 
 function luma(data: Uint8Array): Grid {
-  const values = new Float32Array(SIDE * SIDE);
-  for (let at = 0; at < values.length; at++) {
-    const yellow = round(round(RED * data[3 * at]) + round(GREEN * data[3 * at + 1])); // to 32 bits, as NumPy
-    values[at] = yellow + round(BLUE * data[3 * at + 2]);
-  }
-  return { width: SIDE, height: SIDE, values };
+  return grid(SIDE, SIDE, (x, y) => {
+    const at = 3 * (y * SIDE + x);
+    return Math.floor((299 * data[at] + 587 * data[at + 1] + 114 * data[at + 2] + 500) / 1000);
+  });
 }
 
 function laplacian({ width, height, values }: Grid): Grid {
@@ -94,12 +94,12 @@ function laplacian({ width, height, values }: Grid): Grid {
   });
 }
 
-/** By the binomial weights 1, 4, 6, 4, 1 along both axes: a Gaussian of one pixel. */
+/** By the binomial weights 1, 4, 6, 4, 1 along both axes: a Gaussian of one pixel, times 256. */
 function smooth(grey: Grid): Grid {
   const along = (from: Grid, step: number, width: number, height: number): Grid =>
     grid(width, height, (x, y) => {
       const [a, b, c, d, e] = [0, 1, 2, 3, 4].map((shift) => from.values[y * from.width + x + shift * step]);
-      return (a + e + 4 * (b + d) + 6 * c) / 16;
+      return a + e + 4 * (b + d) + 6 * c;
     });
   const rows = along(grey, 1, grey.width - 4, grey.height);
   return along(rows, rows.width, rows.width, rows.height - 4);
@@ -108,9 +108,9 @@ function smooth(grey: Grid): Grid {
 function flatness({ width, height, values }: Grid): number {
   const flat = grid(width - 1, height - 1, (x, y) => {
     const at = y * width + x;
-    return Math.abs(values[at + 1] - values[at]) < 1 && Math.abs(values[at + width] - values[at]) < 1 ? 1 : 0;
+    return values[at + 1] === values[at] && values[at + width] === values[at] ? 1 : 0;
   });
-  return mean(flat.values);
+  return sum(flat.values) / flat.values.length;
 }
 
 /** Share of the pixels in the commonest of the 16^3 coarse colours. */
@@ -124,30 +124,29 @@ function shareOfCommonest(data: Uint8Array, count: number): number {
 }
 
 function grid(width: number, height: number, value: (x: number, y: number) => number): Grid {
-  const values = new Float32Array(width * height);
+  const values = new Int32Array(width * height);
   for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) values[y * width + x] = value(x, y);
   return { width, height, values };
 }
 
-function mean(values: Float32Array | Uint8Array): number {
-  let sum = 0;
-  for (const value of values) sum += value;
-  return sum / values.length;
+function sum(values: Int32Array | Uint8Array, of = (value: number) => value): number {
+  let total = 0;
+  for (const value of values) total += of(value);
+  return total;
 }
 
-function deviation(values: Float32Array | Uint8Array): number {
-  const middle = mean(values);
-  let sum = 0;
-  for (const value of values) sum += (value - middle) ** 2;
-  return Math.sqrt(sum / values.length);
+/** The standard deviation of whole numbers; only its root is rounded, so that no order of summing shows. */
+function deviation(values: Int32Array | Uint8Array): number {
+  const [count, total, squares] = [values.length, sum(values), sum(values, (value) => value * value)].map(BigInt);
+  return Math.sqrt(Number(count * squares - total * total)) / values.length;
 }
 
-function share(values: Float32Array, counts: (level: number, at: number) => boolean): number {
+function share(values: Int32Array, counts: (level: number, at: number) => boolean): number {
   return values.filter(counts).length / values.length;
 }
 
 /** Between the two nearest of sorted values, as NumPy's default. */
-function percentile(sorted: Float32Array, percent: number): number {
+function percentile(sorted: Int32Array, percent: number): number {
   const place = (percent / 100) * (sorted.length - 1);
   const below = Math.floor(place);
   const above = Math.min(below + 1, sorted.length - 1);

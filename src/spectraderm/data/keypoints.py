@@ -5,12 +5,15 @@ scale, shear and shift, also mirrored; then the pixels laid over each other must
 photos for one wrongly rather than to find all.
 """
 
+import math
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from spectraderm.images.quality import deviation
 
 _SIDE, _KEYPOINTS = 320, 250  # longer side of a photo as it is matched; keypoints kept
 _CONTRAST = 0.015  # below which a place is no keypoint: less than OpenCV's 0.04, for skin has little
@@ -20,7 +23,7 @@ _ZOOM, _STRETCH = 4.0, 1.6  # a crop is at most so much larger or smaller, and o
 _OVERLAP, _SPREAD = 0.35, 0.1  # of the smaller photo; how far the agreeing points spread, in sides of the overlap
 _WHOLE, _TILE, _TILES = 0.9, 0.6, 0.8  # correlation of the overlap, of a tile of it, and how many tiles reach that
 _GRID, _FLAT = 5, 2.0  # tiles a side of the overlap; deviation below which a tile shows nothing to compare
-_NOTHING = np.empty((0, 0), np.float32)
+_NOTHING, _UNIT = np.empty((0, 0)), 2.0**24
 
 Floats = npt.NDArray[np.float32]
 Grey = npt.NDArray[np.uint8]
@@ -86,16 +89,19 @@ def agree(one: Grey, other: Grey, placed: Matrix) -> bool:
         for top in np.array_split(rows, _GRID)
         for left in np.array_split(columns, _GRID)
         for place in [np.ix_(top, left)]
-        if inside[place].mean() > 0.6 and base[place].std() > _FLAT
+        if inside[place].mean() > 0.6 and deviation(base[place]) > _FLAT
     ]
     return len(tiles) >= _GRID and float(np.mean(np.array(tiles) >= _TILE)) >= _TILES
 
 
 def _correlation(a: Grey, b: Grey) -> float:
+    """Pearson's, from sums of whole numbers, which no order of adding changes; 0 where nothing can be said."""
     if a.size < 16:
         return 0.0
-    x, y = (values.astype(np.float64) - values.mean() for values in (a, b))
-    return float((x * y).sum() / max(1e-9, np.sqrt((x * x).sum() * (y * y).sum())))
+    x, y, count = a.astype(np.int64), b.astype(np.int64), a.size
+    total_x, total_y = int(x.sum()), int(y.sum())
+    spread_x, spread_y = count * int((x * x).sum()) - total_x**2, count * int((y * y).sum()) - total_y**2
+    return (count * int((x * y).sum()) - total_x * total_y) / max(1.0, math.sqrt(spread_x * spread_y))
 
 
 def _place(one: Keypoints, other: Keypoints) -> Matrix | None:
@@ -127,7 +133,8 @@ def _matches(one: Keypoints, other: Keypoints) -> tuple[Floats, Floats]:
     if min(len(one.points), len(other.points)) < _MATCHES:
         return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
     a, b = (_unit(looks) for looks in (one.looks, other.looks))
-    alike = np.asarray(cv2.gemm(a, b, 1, _NOTHING, 0, flags=cv2.GEMM_2_T))  # numpy's product has threads of its own
+    # sums of products of whole numbers, below 2^49: exact in any order; numpy's product has threads of its own
+    alike = np.asarray(cv2.gemm(a, b, 1, _NOTHING, 0, flags=cv2.GEMM_2_T)) / _UNIT**2
     row, best, back = np.arange(len(a)), alike.argmax(axis=1), alike.argmax(axis=0)
     first = alike[row, best]
     alike[row, best] = -1
@@ -135,8 +142,7 @@ def _matches(one: Keypoints, other: Keypoints) -> tuple[Floats, Floats]:
     return one.points[good], other.points[best[good]]
 
 
-def _unit(looks: npt.NDArray[np.uint8]) -> Floats:
-    """Root SIFT (Arandjelovic & Zisserman 2012): the root of a histogram that sums to 1."""
-    values = looks.astype(np.float32)
-    unit: Floats = np.sqrt(values / np.maximum(values.sum(axis=1, keepdims=True), 1))
+def _unit(looks: npt.NDArray[np.uint8]) -> Matrix:
+    """Root SIFT (Arandjelovic & Zisserman 2012): the root of a histogram that sums to 1, in whole units of 2^-24."""
+    unit: Matrix = np.rint(_UNIT * np.sqrt(looks / np.maximum(looks.sum(axis=1, keepdims=True, dtype=np.int64), 1)))
     return unit

@@ -37,6 +37,7 @@ Integers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
 
 _TREES = 100
+_UNIT = 2.0**32  # weights in whole units of 2^-32 add up exactly, in any order
 _FRAME = 40  # pixels a side, of which 4 are the outer tenth
 
 
@@ -65,14 +66,23 @@ def glimpse(image: Image.Image) -> dict[str, Features]:
     `mean_colour` [3]; `border` [24], mean and deviation of the colours in the outer tenth at the top, bottom, left and
     right; `pixels_8x8` [192], the photo in 8 x 8 pixels.
     """
-    frame = np.asarray(image.resize((_FRAME, _FRAME), Image.Resampling.BOX, reducing_gap=2.0), np.float32)
-    width = _FRAME // 10
+    frame = np.asarray(image.resize((_FRAME, _FRAME), Image.Resampling.BOX, reducing_gap=2.0), np.int64)
+    width, block = _FRAME // 10, _FRAME // 8
     sides = [frame[:width], frame[-width:], frame[:, :width], frame[:, -width:]]
-    return {
-        "mean_colour": frame.mean((0, 1)),
-        "border": np.concatenate([part for side in sides for part in (side.mean((0, 1)), side.std((0, 1)))]),
-        "pixels_8x8": frame.reshape(8, _FRAME // 8, 8, _FRAME // 8, 3).mean((1, 3)).ravel(),
+    # sums of whole numbers, which no order of adding changes; divided once
+    border = [part for side in sides for part in _mean_and_deviation(side.reshape(-1, 3))]
+    parts = {
+        "mean_colour": frame.sum((0, 1)) / _FRAME**2,
+        "border": np.concatenate(border),
+        "pixels_8x8": frame.reshape(8, block, 8, block, 3).sum((1, 3)).ravel() / block**2,
     }
+    return {name: values.astype(np.float32) for name, values in parts.items()}
+
+
+def _mean_and_deviation(colours: Integers) -> tuple[Reals, Reals]:
+    """Of whole numbers `int64[n, 3]`, each `float64[3]`."""
+    count, total = len(colours), colours.sum(0)
+    return total / count, np.sqrt(count * (colours * colours).sum(0) - total * total) / count
 
 
 def file_facts(size: int, kind: str, width: int, height: int, jpeg_quality: int) -> dict[str, Features]:
@@ -177,10 +187,11 @@ def _shortcut(
 def _resampled(labels: Integers, hit: npt.NDArray[np.bool_], groups: Integers, weights: Reals, seed: int) -> Reals:
     """Balanced accuracies `float64[resamples]` of photo groups drawn with replacement."""
     count = int(groups.max()) + 1
+    whole = np.rint(_UNIT * weights)
     there = np.zeros((count, int(labels.max()) + 1))  # the weight of each class in each photo group
-    np.add.at(there, (groups, labels), weights)
+    np.add.at(there, (groups, labels), whole)
     right = np.zeros_like(there)
-    np.add.at(right, (groups, labels), weights * hit)
+    np.add.at(right, (groups, labels), whole * hit)
     values = []
     for times in draws(count, seed):
         with np.errstate(invalid="ignore"):  # a resample without a class has no recall of it

@@ -1,7 +1,8 @@
 """An upright photo -> a few numbers, and what they say against using it. Asked before any model; knows of none.
 
 Everything is measured on the photo squashed to one small size, so that the same scene gives the same numbers at any
-resolution. The limits of what is unusable lie outside of all photos of the reference data set.
+resolution. The limits of what is unusable lie outside of all photos of the reference data set. Sums are of whole
+numbers, so that every processor, and the browser, comes to the same bits.
 """
 
 import math
@@ -15,10 +16,9 @@ SIDE = 128
 """Working size in pixels: a photo is measured at 128 x 128."""
 
 _SKIM = 1024  # larger photos are first thinned out to this, which costs a tenth of averaging them
-_LUMA = np.array((0.299, 0.587, 0.114), np.float32)
-_LEVELS = np.arange(256, dtype=np.float64)
+_SMOOTHED = 256  # what `_smooth` multiplies grey levels by: both sums of its weights
 
-Greys = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Quality:
             blocks (Marr & Hildreth 1980, "Theory of edge detection"; as a measure of focus: Pertuz et al. 2013).
         grain: standard deviation of the Laplacian as it is.
         roughness: `grain` in units of the standard deviation of the grey levels; 4.5 is pure noise.
-        flat: share of pixels that equal their right and lower neighbours within one grey level.
+        flat: share of pixels that have the very grey level of their right and lower neighbours.
         few_colours: share of the photo in its eight commonest colours, of 16 levels per channel.
     """
 
@@ -65,23 +65,36 @@ class Flaw:
 def measure(image: Image.Image) -> Quality:
     """Measure an upright RGB photo of any size."""
     small = _working(image)
-    colours = np.ascontiguousarray(np.asarray(small).transpose(2, 0, 1))
-    grey = np.dot(_LUMA, colours.reshape(3, -1).astype(np.float32)).reshape(SIDE, SIDE)
+    pixels = np.asarray(small)
+    grey = luma(pixels)
     rising = np.sort(grey, axis=None)
-    grain = float(_laplacian(grey).std())
+    grain = deviation(_laplacian(grey))
     return Quality(
-        brightness=float(grey.mean()),
+        brightness=int(grey.sum()) / grey.size,
         shadows=_percentile(rising, 2),
         highlights=_percentile(rising, 98),
-        dark=float(rising.searchsorted(16)) / rising.size,
-        blown=np.count_nonzero(np.minimum.reduce(colours) > 250) / rising.size,
-        contrast=_largest_deviation(small.histogram()),
-        sharpness=float(_laplacian(_smooth(_smooth(grey.T).T)).std()),
+        dark=int(rising.searchsorted(16)) / grey.size,
+        blown=int((pixels.min(axis=2) > 250).sum()) / grey.size,
+        contrast=max(deviation(pixels[..., channel]) for channel in range(3)),
+        sharpness=deviation(_laplacian(_smooth(_smooth(grey).T))) / _SMOOTHED,
         grain=grain,
-        roughness=grain / max(float(grey.std()), 0.1),
+        roughness=grain / max(deviation(grey), 0.1),
         flat=_flatness(grey),
-        few_colours=_share_of_commonest(colours, 8),
+        few_colours=_share_of_commonest(pixels, 8),
     )
+
+
+def luma(pixels: npt.NDArray[np.uint8]) -> Integers:
+    """Grey levels `int64[...]`, 0..255, of RGB pixels `uint8[..., 3]`: the weights of ITU-R BT.601, rounded."""
+    red, green, blue = np.moveaxis(pixels.astype(np.int64), -1, 0)
+    return (299 * red + 587 * green + 114 * blue + 500) // 1000  # type: ignore[no-any-return]
+
+
+def deviation(values: npt.NDArray[np.integer]) -> float:
+    """The standard deviation of whole numbers; only its root is rounded, so that no order of summing shows."""
+    wide = values.astype(np.int64)
+    total, squares = int(wide.sum()), int((wide * wide).sum())
+    return math.sqrt(values.size * squares - total * total) / values.size
 
 
 def flaws(quality: Quality, width: int, height: int) -> tuple[Flaw, ...]:
@@ -100,43 +113,36 @@ def _working(image: Image.Image) -> Image.Image:
     return image.resize((SIDE, SIDE), method, reducing_gap=2.0)
 
 
-def _percentile(rising: Greys, percent: float) -> float:
+def _percentile(rising: Integers, percent: float) -> float:
     """Between the two nearest of sorted values. NumPy's own takes as long as all else here together."""
     place = percent / 100 * (rising.size - 1)
-    below, above = (float(rising[at]) for at in (int(place), math.ceil(place)))
+    below, above = (int(rising[at]) for at in (int(place), math.ceil(place)))
     return below + (above - below) * (place - int(place))
 
 
-def _largest_deviation(histogram: list[int]) -> float:
-    """The standard deviation of the colour that varies most; `histogram` counts 256 levels of each."""
-    shares = np.array(histogram, np.float64).reshape(3, 256) / sum(histogram[:256])
-    means = shares @ _LEVELS
-    return float(np.sqrt(np.maximum(shares @ _LEVELS**2 - means**2, 0).max()))
-
-
-def _flatness(grey: Greys) -> float:
+def _flatness(grey: Integers) -> float:
     corner = grey[:-1, :-1]
-    flat = (np.abs(grey[:-1, 1:] - corner) < 1) & (np.abs(grey[1:, :-1] - corner) < 1)
-    return float(np.count_nonzero(flat) / flat.size)
+    flat = (grey[:-1, 1:] == corner) & (grey[1:, :-1] == corner)
+    return int(flat.sum()) / flat.size
 
 
-def _laplacian(grey: Greys) -> Greys:
-    beside: Greys = grey[1:-1, 2:] + grey[1:-1, :-2] + grey[2:, 1:-1] + grey[:-2, 1:-1]
+def _laplacian(grey: Integers) -> Integers:
+    beside: Integers = grey[1:-1, 2:] + grey[1:-1, :-2] + grey[2:, 1:-1] + grey[:-2, 1:-1]
     return beside - 4 * grey[1:-1, 1:-1]
 
 
-def _smooth(rows: Greys) -> Greys:
-    """Down the columns, by the binomial weights 1, 4, 6, 4, 1: a Gaussian of one pixel."""
-    smooth: Greys = rows[:-4] + rows[4:] + 4 * (rows[1:-3] + rows[3:-1]) + 6 * rows[2:-2]
-    return smooth / np.float32(16)
+def _smooth(rows: Integers) -> Integers:
+    """Down the columns, by the binomial weights 1, 4, 6, 4, 1: a Gaussian of one pixel, times 16."""
+    smooth: Integers = rows[:-4] + rows[4:] + 4 * (rows[1:-3] + rows[3:-1]) + 6 * rows[2:-2]
+    return smooth
 
 
-def _share_of_commonest(colours: npt.NDArray[np.uint8], count: int) -> float:
-    """Share of the pixels `uint8[3, h, w]` in the commonest of the 16^3 coarse colours."""
-    red, green, blue = colours >> 4
+def _share_of_commonest(pixels: npt.NDArray[np.uint8], count: int) -> float:
+    """Share of the pixels `uint8[h, w, 3]` in the commonest of the 16^3 coarse colours."""
+    red, green, blue = np.moveaxis(pixels >> 4, -1, 0)
     coarse = red.astype(np.uint16) << 8 | green << 4 | blue
     held = np.sort(np.bincount(coarse.ravel(), minlength=4096))
-    return float(held[-count:].sum() / coarse.size)
+    return int(held[-count:].sum()) / coarse.size
 
 
 def _size(width: int, height: int) -> tuple[Flaw, ...]:

@@ -21,6 +21,9 @@ VERDICTS: tuple[Verdict, ...] = ("predicted", "unsure", "out_of_scope", "unusabl
 RAPS_PENALTY, RAPS_FREE_RANKS = 0.1, 1
 """Regularisation of RAPS: what each class beyond the first costs."""
 _BLOCK = 1024
+_UNIT = 2.0**24
+"""Features of length one are kept in whole units of 2^-24: sums of their products stay below 2^53, where floats of 64
+bits are exact, so that neither the processor nor the number of threads decides a digit."""
 
 
 def softmax(logits: Floats | Reals, temperature: float = 1.0) -> Reals:
@@ -75,15 +78,15 @@ class References:
         """
         blocks = [features[start : start + _BLOCK] for start in range(0, len(features), _BLOCK)]
         nearest = [self._cosines(_unit(block)).max(axis=1) for block in blocks]
-        result: Reals = 1 - np.concatenate([np.empty(0, np.float32), *nearest]).astype(np.float64)
+        result: Reals = 1 - np.concatenate([np.empty(0), *nearest]) / _UNIT**2
         return np.maximum(result, 0)  # rounding
 
-    def _cosines(self, unit: Floats) -> Floats:
-        """Of a photo alone by one short product after the other, for which no BLAS starts threads: they would stand in
-        the network's way, and the last digit would depend on how many there are.
+    def _cosines(self, unit: Reals) -> Reals:
+        """Cosines `float64[n, m]`, in units of 2^-48. Of a photo alone by one short product after the other, for which
+        no BLAS starts threads: they would stand in the network's way.
         """
         if len(unit) > 1:
-            found: Floats = unit @ self._unit.T
+            found: Reals = unit @ self._unit.T
         else:
             found = (self._unit[:, None, :] @ unit[0][:, None]).reshape(1, -1)
         return found
@@ -151,7 +154,8 @@ class Calibration:
         return cls(set_method=method, thresholds=thresholds, **values)
 
 
-def _unit(features: Features) -> Floats:
-    wide = features.astype(np.float32)
-    result: Floats = wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12)
+def _unit(features: Features) -> Reals:
+    """Features brought to length one, in whole units of 2^-24."""
+    wide = features.astype(np.float64)
+    result: Reals = np.rint(_UNIT * wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12))
     return result
