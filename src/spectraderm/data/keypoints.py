@@ -79,7 +79,7 @@ def agree(one: Grey, other: Grey, placed: Matrix) -> bool:
     size = (one.shape[1], one.shape[0])
     smooth = cv2.GaussianBlur(other, (0, 0), max(0.3, 0.5 / zoom))
     laid = cv2.GaussianBlur(cv2.warpAffine(smooth, placed, size, borderMode=cv2.BORDER_REPLICATE), (0, 0), 1.5)
-    base = cv2.GaussianBlur(one, (0, 0), 1.5 * max(1.0, zoom))
+    base = np.asarray(cv2.GaussianBlur(one, (0, 0), 1.5 * max(1.0, zoom)), np.uint8)
     inside = cv2.warpAffine(np.full(other.shape, 255, np.uint8), placed, size) == 255
     if _correlation(base[inside], laid[inside]) < _WHOLE:
         return False

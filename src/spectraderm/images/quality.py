@@ -123,7 +123,7 @@ def _percentile(rising: Integers, percent: float) -> float:
 def _flatness(grey: Integers) -> float:
     corner = grey[:-1, :-1]
     flat = (grey[:-1, 1:] == corner) & (grey[1:, :-1] == corner)
-    return int(flat.sum()) / flat.size
+    return float(flat.sum() / flat.size)
 
 
 def _laplacian(grey: Integers) -> Integers:
@@ -142,7 +142,7 @@ def _share_of_commonest(pixels: npt.NDArray[np.uint8], count: int) -> float:
     red, green, blue = np.moveaxis(pixels >> 4, -1, 0)
     coarse = red.astype(np.uint16) << 8 | green << 4 | blue
     held = np.sort(np.bincount(coarse.ravel(), minlength=4096))
-    return int(held[-count:].sum()) / coarse.size
+    return float(held[-count:].sum() / coarse.size)
 
 
 def _size(width: int, height: int) -> tuple[Flaw, ...]:
