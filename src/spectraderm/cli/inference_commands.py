@@ -99,13 +99,15 @@ def _predict_into(
 
     with progress() as track:
         done = job.predict(
-            open_model(model).in_precision(precision.value), photos, out, job.Engine(*engine), shard_size, track
+            open_model(model).in_precision(precision.value), photos, out, *engine, shard_size=shard_size, track=track
         )
-    told = done.summary
-    rate = f", {done.photos / done.seconds:.1f} photos a second" if done.photos else ", all of it before"
-    counts = f"{told['photos']} photos, {told['predicted']} predicted, {told['unreadable']} unreadable"
-    say(f"Done    {done.where}: {counts}{rate}")
-    if told["unreadable"]:
+    summary = done.summary
+    rate = f"{done.photos} this time, {done.photos / done.seconds:.1f} a second" if done.photos else "all of it before"
+    counts = f"{summary['photos']} photos, {summary['predicted']} predicted, {summary['unreadable']} unreadable"
+    say(f"Done    {done.out}: {counts}; {rate}")
+    if done.dropped:
+        say(f"        {done.dropped} earlier answers were dropped: their photos changed or are gone")
+    if summary["unreadable"]:
         raise typer.Exit(1)
 
 

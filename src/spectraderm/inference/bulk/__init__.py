@@ -1,1 +1,1 @@
-"""Millions of photos -> Parquet, in parts that are whole or not there: what was killed goes on. pyarrow's room."""
+"""Any number of photos, here or in an object store -> a folder of Parquet files. The only room with pyarrow and Ray."""

@@ -1,10 +1,9 @@
-"""All photos of some sources -> an output folder of Parquet parts, however often that was interrupted.
+"""All photos of some sources -> an output folder, however often that is interrupted, or photos come and go.
 
-job.json          what is asked for; written first, and the same command again goes on
-photos.parquet    the plan: which photo belongs to which shard
-predictions/      a part per shard; a shard is done when its part is there
-unreadable/       what could not be read, and why
-summary.json      counts and SHA-256 of all of it; written last
+job.json            what is asked for; the same command again goes on
+predictions/        Parquet files with a row per photo, whole or not there
+remaining.parquet   while photos are left: which
+summary.json        counts, and the SHA-256 of every file; written last
 """
 
 import time
@@ -12,116 +11,191 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from itertools import groupby
-from typing import Any
+from itertools import islice
+from typing import Any, Literal
 
-from spectraderm.core import artifacts
-from spectraderm.core import locks as locking
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+
+from spectraderm.core import locks
+from spectraderm.core.artifacts import json_bytes, json_object, sha256
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track, no_track
-from spectraderm.inference import model_folder
-from spectraderm.inference.bulk import parts, plan
-from spectraderm.inference.bulk.filesystem import Place, is_url, without_secrets
-from spectraderm.inference.bulk.parts import Answered
-from spectraderm.inference.bulk.shard import PLAN, Worker
-from spectraderm.inference.bulk.sources import Item, items
+from spectraderm.inference.bulk import table
+from spectraderm.inference.bulk.filesystem import local_path, open_filesystem, without_secrets, write_whole
+from spectraderm.inference.bulk.sources import Item, list_photos, read_photos
+from spectraderm.inference.classifier import Classifier
+from spectraderm.inference.model_folder import ModelFolder
 
-JOB, SUMMARY = "job.json", "summary.json"
+Engine = Literal["local", "ray"]
+JOB, PREDICTIONS, REMAINING, SUMMARY = "job.json", "predictions", "remaining.parquet", "summary.json"
 SHARD_SIZE = 512
-_FORMAT, _MOST_BYTES = 1, 2**31
 _ANOTHER = "Give another --out"
 
 
 @dataclass(frozen=True)
-class Engine:
-    """What does the work: this process (`local`) or Ray (`ray`), here or at `address`; so many `workers`, 0 for all."""
-
-    name: str = "local"
-    address: str = ""
-    workers: int = 0
-
-
-@dataclass(frozen=True)
 class Done:
-    """What is in an output folder, `where` that is, and how many `photos` took how many `seconds` this time."""
+    """What an output folder holds, and what was done this time.
 
-    where: str
+    Attributes:
+        out: its address, without secrets.
+        summary: `summary.json`.
+        photos: how many were answered this time.
+        dropped: how many rows went, because their photo changed or is gone, or their file was damaged.
+        seconds: how long that took.
+    """
+
+    out: str
     summary: dict[str, Any]
     photos: int
+    dropped: int
     seconds: float
 
 
 def predict(
-    model: model_folder.ModelFolder,
+    model: ModelFolder,
     sources: Sequence[str],
     out: str,
-    engine: Engine = Engine(),
+    engine: Engine = "local",
+    address: str = "",
+    workers: int = 0,
     shard_size: int = SHARD_SIZE,
     track: Track = no_track,
 ) -> Done:
-    """Classify every photo of every source into `out`; what is there of an earlier, interrupted call stays.
+    """Classify every photo of every source into `out`. Photos that were answered before, and did not change, stay.
 
     Args:
-        model: the model, in the precision that it is to answer in.
-        sources: folders, files, globs, manifests (`.csv`), Parquet files or folders of them, addresses.
-        out: the output folder or its address.
-        engine: what does the work.
-        shard_size: photos per part; so many are done again after a crash, at most, by every worker.
+        model: the model.
+        sources: see `list_photos`.
+        out: the output folder, a path or a URL.
+        engine: `local`, threads of this process; `ray`, a Ray cluster.
+        address: of the Ray cluster; one on this machine is started where it is empty.
+        workers: threads, or workers of Ray; 0 is one per core.
+        shard_size: photos per Parquet file; so many are answered again after a crash, at most, by every worker.
         track: how progress is shown.
 
     Raises:
-        RunFolderError: `out` holds something else, is being written to, or can't be completed.
-        DatasetError: a source has no photos, or is none.
-        SpectraDermError: `out` or a source can't be reached or written.
+        RunFolderError: `out` holds something else, or another process writes to it.
+        SpectraDermError: a source has no photos, or something can't be reached or written.
     """
-    target, shown = Place.of(out), without_secrets(out)
-    with _alone(target):
-        _claim(target, model, sources, shard_size)
-        if target.below(SUMMARY).kind():
-            return Done(shown, _json(target.below(SUMMARY)), 0, 0.0)
-        if not target.below(PLAN).kind():
-            plan.write(target.below(PLAN), items(sources), shard_size)
-        sizes = plan.Plan(target.below(PLAN)).sizes
-        began, missing = time.perf_counter(), _missing(target, len(sizes))
-        photos = sum(sizes[shard] for shard in missing)
-        worker = (model, out if is_url(out) else shown, list(sources))
-        if engine.name == "ray":
-            _exhaust(track(_there(worker, missing, engine), "Classifying shards", len(missing)))
-        elif missing:
-            _exhaust(track(_here(Worker(*worker, engine.workers), missing), "Classifying", photos))
-        seconds = time.perf_counter() - began
-        return Done(shown, _finish(target, sizes, model), photos, seconds)
+    filesystem, folder = open_filesystem(out)
+    began = time.perf_counter()
+    with _lock(filesystem, folder):
+        _claim(filesystem, folder, model, sources)
+        remaining, dropped = _remaining(filesystem, folder, sources, shard_size)
+        if remaining and engine == "ray":
+            from spectraderm.inference.bulk import ray_engine  # noqa: PLC0415 - an extra
+
+            ray_engine.predict(model, filesystem, folder, shard_size, address, workers)
+        elif remaining:
+            _predict_here(model, filesystem, folder, shard_size, workers, remaining, track)
+        if filesystem.exists(f"{folder}/{REMAINING}"):
+            filesystem.rm(f"{folder}/{REMAINING}")
+        summary = _summarize(filesystem, folder, model.model_id)
+    return Done(without_secrets(out), summary, remaining, dropped, time.perf_counter() - began)
 
 
-def _there(
-    worker: tuple[model_folder.ModelFolder, str, list[str]], shards: list[int], engine: Engine
-) -> Iterator[tuple[int, Any]]:
-    """Every shard, when a worker of Ray has written it. Each worker has one thread: there is one per core."""
-    from spectraderm.core.with_ray import spread  # noqa: PLC0415
-
-    if shards:
-        yield from spread(Worker, (*worker, 1), shards, address=engine.address, workers=engine.workers)
+def _lock(filesystem: AbstractFileSystem, folder: str) -> AbstractContextManager[None]:
+    """One process at a time writes here. Object stores have no locks; two would do the same work twice there."""
+    here = local_path(filesystem, folder)
+    return locks.only_writer(here) if here else nullcontext()
 
 
-def _here(worker: Worker, shards: Iterable[int]) -> Iterator[Item]:
-    """Every photo of these shards, when it is answered; a shard is written when its last one is.
+def _claim(filesystem: AbstractFileSystem, folder: str, model: ModelFolder, sources: Sequence[str]) -> None:
+    """Write `job.json`, or make sure that the one that is there asks for the same."""
+    job = {
+        "model_id": model.model_id,
+        "model_sha256": sha256(json_bytes(model.facts)),
+        "sources": [without_secrets(source) for source in sources],
+    }
+    path = f"{folder}/{JOB}"
+    if filesystem.exists(path):
+        before = json_object(filesystem.cat_file(path), path, _ANOTHER)
+        if other := [key for key, value in job.items() if before.get(key) != value]:
+            raise RunFolderError(f"{folder} was begun with another {', '.join(other)}", _ANOTHER)
+        return
+    names = (
+        [name.rpartition("/")[2] for name in filesystem.ls(folder, detail=False)] if filesystem.isdir(folder) else []
+    )
+    if any(not name.startswith(".") for name in names):
+        raise RunFolderError(f"{folder} is not empty, and not by predict --out", _ANOTHER)
+    write_whole(filesystem, path, json_bytes(job))
 
-    Threads go on with the next shard meanwhile: none waits for another's end.
+
+def _remaining(filesystem: AbstractFileSystem, folder: str, sources: Sequence[str], shard_size: int) -> tuple[int, int]:
+    """Write `remaining.parquet`, and drop the rows of photos that changed or are gone.
+
+    Returns:
+        How many photos remain, and how many rows were dropped.
     """
-    threads = worker.for_many()
+    answered, dropped = _answered(filesystem, folder)
+    new = (item for item in list_photos(sources) if not _discard(answered, (item.path, item.version)))
+    kinds = [(name, pa.int64() if name == "row" else pa.string()) for name in Item._fields]
+    buffer, count = pa.BufferOutputStream(), 0
+    with pq.ParquetWriter(buffer, pa.schema(kinds), compression="zstd") as writer:
+        while shard := list(islice(new, shard_size)):
+            writer.write_table(pa.Table.from_pylist([item._asdict() for item in shard], schema=pa.schema(kinds)))
+            count += len(shard)
+    for path in table.parts(filesystem, f"{folder}/{PREDICTIONS}") if answered else []:
+        part = table.read(filesystem, path)
+        pairs = zip(part["path"].to_pylist(), part["version"].to_pylist(), strict=True)
+        kept = part.filter(pa.array([pair not in answered for pair in pairs]))
+        dropped += part.num_rows - kept.num_rows
+        if kept.num_rows < part.num_rows:
+            table.write(filesystem, path, kept)
+    if count:
+        write_whole(filesystem, f"{folder}/{REMAINING}", buffer.getvalue().to_pybytes())
+    return count, dropped
 
-    def coming() -> Iterator[tuple[int, Item, Any]]:
-        for shard in shards:
-            yield from ((shard, item, photo) for item, photo in worker.photos(worker.plan.shard(shard)))
 
-    answers = in_order(lambda job: worker.answer(job[1], job[2]), coming(), threads)
-    for shard, own in groupby(answers, lambda pair: pair[0][0]):
-        kept: list[Answered] = []
-        for (_, item, _), answer in own:
-            kept.append(answer)
-            yield item
-        worker.write(shard, kept)
+def _answered(filesystem: AbstractFileSystem, folder: str) -> tuple[set[tuple[str, str]], int]:
+    """Path and version of every photo that has a row, and how many rows were lost: a damaged file is deleted."""
+    answered: set[tuple[str, str]] = set()
+    lost = 0
+    for path in table.parts(filesystem, f"{folder}/{PREDICTIONS}"):
+        try:
+            part = table.read(filesystem, path, ["path", "version"])
+            answered |= set(zip(part["path"].to_pylist(), part["version"].to_pylist(), strict=True))
+        except (pa.ArrowException, OSError, KeyError):
+            filesystem.rm(path)
+            lost += 1
+    return answered, lost
+
+
+def _discard(answered: set[tuple[str, str]], pair: tuple[str, str]) -> bool:
+    """Take a pair out of the set; whether it was there."""
+    before = len(answered)
+    answered.discard(pair)
+    return len(answered) < before
+
+
+def _predict_here(
+    model: ModelFolder,
+    filesystem: AbstractFileSystem,
+    folder: str,
+    shard_size: int,
+    workers: int,
+    remaining: int,
+    track: Track,
+) -> None:
+    """Answer what remains by threads of this process, and write a part per shard."""
+    classifier, threads = Classifier(model, workers).for_many()
+    number = len(table.parts(filesystem, f"{folder}/{PREDICTIONS}"))
+
+    def work() -> Iterator[None]:
+        nonlocal number
+        for items in table.batches(filesystem, f"{folder}/{REMAINING}", shard_size):
+            rows = []
+            for _, row in in_order(lambda photo: table.answer(classifier, *photo), read_photos(items), threads):
+                rows.append(row)
+                yield
+            while filesystem.exists(path := f"{folder}/{PREDICTIONS}/part-{number:06}.parquet"):
+                number += 1
+            table.write(filesystem, path, table.to_table(rows, classifier.labels))
+
+    _exhaust(track(work(), "Classifying", remaining))
 
 
 def _exhaust(work: Iterable[object]) -> None:
@@ -129,68 +203,22 @@ def _exhaust(work: Iterable[object]) -> None:
         pass
 
 
-def _alone(out: Place) -> AbstractContextManager[None]:
-    """Nobody else writes here meanwhile. Object stores have no locks; there, two write the same bytes twice."""
-    if out.local is None:
-        return nullcontext()
-    return locking.only_writer(out.local)
-
-
-def _claim(out: Place, model: model_folder.ModelFolder, sources: Sequence[str], shard_size: int) -> None:
-    """Say what the folder is for, or make sure that it is for the same."""
-    asked = {
-        "format": _FORMAT,
-        "model_id": model.model_id,
-        "model_sha256": artifacts.sha256(artifacts.json_bytes(model.facts)),
-        "sources": [without_secrets(source) for source in sources],
-        "shard_size": shard_size,
-    }
-    job = out.below(JOB)
-    if job.kind():
-        found = _json(job)
-        if other := [key for key, value in asked.items() if found.get(key) != value]:
-            raise RunFolderError(f"{out.path} was begun with another {', '.join(other)}", _ANOTHER)
-        return
-    if any(not path.rpartition("/")[2].startswith(".") for path, _ in out.entries()):
-        raise RunFolderError(f"{out.path} is not empty, and not by predict --out", _ANOTHER)
-    job.write(artifacts.json_bytes(asked))
-
-
-def _missing(out: Place, shards: int) -> list[int]:
-    there = {path.rpartition("/")[2] for path, _ in out.below(parts.PREDICTIONS).entries()}
-    return [shard for shard in range(shards) if parts.name("", shard).lstrip("/") not in there]
-
-
-def _json(place: Place) -> dict[str, Any]:
-    return artifacts.json_object(place.read(_MOST_BYTES), place.path, _ANOTHER)
-
-
-def _finish(out: Place, sizes: Sequence[int], model: model_folder.ModelFolder) -> dict[str, Any]:
-    """Read every part again, count, and write the summary. A part that is not whole is deleted."""
-    verdicts: Counter[str] = Counter()
+def _summarize(filesystem: AbstractFileSystem, folder: str, model_id: str) -> dict[str, Any]:
+    """Read every part, count, and write `summary.json`."""
+    verdicts: Counter[str | None] = Counter()
     sums: dict[str, str] = {}
-    unreadable, damaged = 0, []
-    for shard, size in enumerate(sizes):
-        part = parts.read(out, shard)
-        if part is None or part.photos != size:
-            out.below(parts.name(parts.PREDICTIONS, shard)).delete()
-            damaged.append(shard)
-            continue
-        verdicts += part.verdicts
-        unreadable += part.unreadable
-        sums |= part.sha256
-    if damaged:
-        raise RunFolderError(
-            f"{out.path}: {len(damaged)} parts were damaged and are deleted, the first {damaged[0]}",
-            "Run the same command again: it does these once more",
-        )
+    for path in table.parts(filesystem, f"{folder}/{PREDICTIONS}"):
+        part = table.read(filesystem, path, ["verdict"])
+        verdicts += Counter(part["verdict"].to_pylist())
+        sums[path.rpartition("/")[2]] = sha256(filesystem.cat_file(path))
+    unreadable = verdicts.pop(None, 0)
     summary = {
-        "photos": sum(sizes),
-        "predicted": sum(sizes) - unreadable,
+        "photos": verdicts.total() + unreadable,
+        "predicted": verdicts.total(),
         "unreadable": unreadable,
         "verdicts": dict(sorted(verdicts.items())),
-        "model_id": model.model_id,
+        "model_id": model_id,
         "sha256": sums,
     }
-    out.below(SUMMARY).write(artifacts.json_bytes(summary))
+    write_whole(filesystem, f"{folder}/{SUMMARY}", json_bytes(summary))
     return summary

@@ -1,153 +1,233 @@
-"""What someone named -> the photos it stands for: paths, or places in Parquet files that hold photos themselves."""
+"""What someone names -> the photos it stands for: files, or cells of Parquet files that hold photos themselves."""
 
 import csv
-import io
 import os
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
 
-from spectraderm.core import artifacts
-from spectraderm.core.errors import DatasetError, UnreadablePhoto
-from spectraderm.images.preprocessing import HEIC_SUFFIXES, SUFFIXES
-from spectraderm.inference.bulk.filesystem import Place, is_url
+from spectraderm.core.artifacts import read_json
+from spectraderm.core.errors import DatasetError, SpectraDermError, UnreadablePhoto
+from spectraderm.core.reading import read_regular
+from spectraderm.images.preprocessing import HEIC_SUFFIXES, MAX_BYTES, SUFFIXES
+from spectraderm.inference.bulk.filesystem import is_url, local_path, open_filesystem, without_secrets
 from spectraderm.inference.photo_paths import STDIN, walk
 
-_PATHS, _PHOTOS = ("path", "file_name", "file", "url"), ("image", "bytes")
-_MANY_PATHS = 10_000
-_MOST_MANIFEST = 2**31
-FILE = -1
-"""Of what is a file of its own: it has no row group."""
+_PATH_COLUMNS, _PHOTO_COLUMNS = ("path", "file_name", "file", "url"), ("image", "bytes")
+_ROWS = 10_000
 
 
 class Item(NamedTuple):
-    """A photo: what answers call it, the number of its source, which file it is or lies in, and where in that.
+    """One photo.
 
-    `file` is a path in the source's file system, or a URL; `group` and `row` are a Parquet file's row group and the row
-    in it, or `FILE`.
+    Attributes:
+        path: what its answer is called.
+        address: the path or URL of the file.
+        version: changes when the file does: its size and time or tag.
+        row: its row in the file, a Parquet file that holds photos; -1 where the file is the photo.
     """
 
     path: str
-    source: int
-    file: str
-    group: int = FILE
-    row: int = FILE
+    address: str
+    version: str
+    row: int = -1
 
 
-def items(sources: Sequence[str]) -> Iterator[Item]:
-    """All photos of all sources, in their order. Raises `SpectraDermError` for a source without any."""
-    for number, source in enumerate(sources):
-        yield from _of(source, number)
+def list_photos(sources: Sequence[str]) -> Iterator[Item]:
+    """All photos of all sources, in their order, each once.
+
+    Args:
+        sources: folders, files, globs, manifests (`.csv` with a column `path`), Parquet files or folders of them, URLs.
+
+    Raises:
+        SpectraDermError: a source holds no photos or can't be read.
+    """
+    listed: set[tuple[str, int]] = set()
+    for source in sources:
+        for item in _list_source(source):
+            if len(sources) == 1:
+                yield item
+            elif (item.address, item.row) not in listed:
+                listed.add((item.address, item.row))
+                yield item
 
 
-def _of(source: str, number: int) -> Iterator[Item]:
+def _list_source(source: str) -> Iterator[Item]:
     if source == STDIN:
         raise DatasetError("a photo on stdin has no path to be found by again", "Give files or folders with --out")
-    place = Place.of(source)
-    if source.lower().endswith(".csv"):
-        yield from _of_manifest(place, number)
-    elif source.lower().endswith(".parquet") and place.kind() == "file":
-        yield from _of_parquet(place, number)
-    elif is_url(source):
-        yield from _of_address(place, number)
-    elif place.kind() == "folder" and not _has_photos(place) and (tables := _tables(place)):
-        for table in tables:
-            yield from _of_parquet(place.at(table), number)
-    else:
-        for path in walk(source):
-            yield Item(path, number, os.path.abspath(path))  # noqa: PTH100
-
-
-def _of_address(place: Place, number: int) -> Iterator[Item]:
-    """A photo, or a folder with all below it, in an object store."""
-    found = False
-    for path in [place.path] if place.kind() == "file" else _below(place):
-        name = path.lower()
-        if name.endswith(".parquet"):
-            found = True
-            yield from _of_parquet(place.at(path), number)
-        elif name.endswith(tuple(SUFFIXES | HEIC_SUFFIXES)):
-            found = True
-            yield Item(path, number, path)
-    if not found:
-        raise DatasetError(f"{place.path} holds no photos", "Give a folder with photos or Parquet files")
-
-
-def _below(place: Place) -> Iterator[str]:
-    waiting = [place.entries()]
-    while waiting:
-        for path, is_folder in waiting[-1]:
-            if path.rpartition("/")[2].startswith("."):
-                continue
-            if is_folder:
-                waiting.append(place.at(path).entries())
-                break
-            yield path
-        else:
-            waiting.pop()
-
-
-def _of_manifest(place: Place, number: int) -> Iterator[Item]:
-    """The photos of a CSV with a column `path`: from the folder that was audited, or else the one the CSV lies in."""
-    above = place.at(place.folder)
-    root = above.path
-    if above.local and (above.local / artifacts.AUDIT).is_file():
-        root = artifacts.read_json(above.local / artifacts.AUDIT, "Run `spectraderm audit` again")["root"]
+    filesystem, path = open_filesystem(source)
     try:
-        rows = csv.DictReader(io.StringIO(place.read(_MOST_MANIFEST).decode("utf-8-sig")))
-        paths = [row["path"] for row in rows]
-    except (UnicodeDecodeError, csv.Error, KeyError) as error:
-        raise DatasetError(f"{place.path} is no CSV with a column path ({error})", "Give a manifest.csv") from error
-    if not paths or not all(paths):
-        raise DatasetError(f"{place.path} has a line without a path, or none", "Give a manifest.csv")
-    for path in paths:
-        yield Item(path, number, _joined(root, path))
+        if source.lower().endswith(".csv"):
+            yield from _of_manifest(filesystem, path)
+        elif source.lower().endswith(".parquet") and filesystem.isfile(path):
+            yield from _of_parquet(filesystem, path)
+        elif not is_url(source):
+            yield from _of_path(filesystem, source)
+        else:
+            yield from _of_url(filesystem, path)
+    except OSError as error:
+        remedy = "Check the address and the permissions"
+        raise SpectraDermError(f"{without_secrets(source)} can't be read ({error})", remedy) from error
 
 
-def _of_parquet(place: Place, number: int) -> Iterator[Item]:
-    """The rows of a Parquet file, which holds photos (`image`, `bytes`) or their paths (`path`, `file_name`)."""
-    with place.open() as file:
+def _of_path(filesystem: AbstractFileSystem, name: str) -> Iterator[Item]:
+    """The photos of a file, folder or glob on this machine; of a folder without photos, its Parquet files' photos."""
+    found = False
+    try:
+        for found_path in walk(name):
+            found = True
+            yield Item(found_path, os.path.abspath(found_path), _version_of(found_path))  # noqa: PTH100
+    except UnreadablePhoto:
+        tables = sorted(str(path) for path in Path(name).glob("*.parquet")) if Path(name).is_dir() else []
+        if found or not tables:
+            raise
+        for table in tables:
+            yield from _of_parquet(filesystem, os.path.abspath(table))  # noqa: PTH100
+
+
+def _of_url(filesystem: AbstractFileSystem, path: str) -> Iterator[Item]:
+    """A photo, or all photos and Parquet files below a folder of an object store."""
+    found = False
+    folders = (
+        [("", {}, {path: filesystem.info(path)})] if filesystem.isfile(path) else filesystem.walk(path, detail=True)
+    )
+    for _, below, entries in folders:
+        for name in [name for name in below if name.startswith(".")]:
+            del below[name]  # hidden, so that `walk` does not enter it
+        for name in sorted(entries):
+            info = entries[name]
+            if name.lower().endswith(".parquet"):
+                found = True
+                yield from _of_parquet(filesystem, info["name"])
+            elif name.lower().endswith(tuple(SUFFIXES | HEIC_SUFFIXES)) and not name.startswith("."):
+                found = True
+                yield Item(info["name"], _address(filesystem, info["name"]), _version(info))
+    if not found:
+        raise DatasetError(f"{path} holds no photos", "Give a folder with photos or Parquet files")
+
+
+def _of_manifest(filesystem: AbstractFileSystem, path: str) -> Iterator[Item]:
+    """The photos of a CSV with a column `path`: below the folder that was audited, or else the one the CSV lies in."""
+    folder = path.rpartition("/")[0]
+    audit = Path(folder) / "audit.json"
+    root = read_json(audit, "Run `spectraderm audit` again")["root"] if audit.is_file() else folder
+    with filesystem.open(path, encoding="utf-8-sig", mode="r", newline="") as file:
+        try:
+            names = [row["path"] for row in csv.DictReader(file)]
+        except (UnicodeDecodeError, csv.Error, KeyError) as error:
+            raise DatasetError(f"{path} is no CSV with a column path ({error})", "Give a manifest.csv") from error
+    if not names or not all(names):
+        raise DatasetError(f"{path} has a line without a path, or none", "Give a manifest.csv")
+    for name in names:
+        yield _named(filesystem, root, name)
+
+
+def _of_parquet(filesystem: AbstractFileSystem, path: str) -> Iterator[Item]:
+    """The rows of a Parquet file, which holds photos (`image`, `bytes`) or names them (`path`, `file_name`...)."""
+    version = _version(filesystem.info(path))
+    with filesystem.open(path, "rb") as file:
         try:
             table = pq.ParquetFile(file)
         except pa.ArrowException as error:
-            raise DatasetError(f"{place.path} is no Parquet file ({error})", "Write it again") from error
+            raise DatasetError(f"{path} is no Parquet file ({error})", "Write it again") from error
         names = table.schema_arrow.names
-        holding = next((name for name in _PHOTOS if name in names), None)
-        naming = next((name for name in _PATHS if name in names), None)
-        if holding:
-            yield from _held(table, place, number, naming)
-        elif naming:
-            for batch in table.iter_batches(_MANY_PATHS, columns=[naming]):
-                for path in batch.column(0).to_pylist():
-                    if not path:
-                        raise DatasetError(f"{place.path} has a row without {naming}", "Leave it out")
-                    yield Item(path, number, _joined(place.folder, path))
-        else:
-            raise DatasetError(
-                f"{place.path} has none of the columns {', '.join(_PHOTOS + _PATHS)}", "Name its photos so"
-            )
+        holds_photos = any(name in names for name in _PHOTO_COLUMNS)
+        naming = next((name for name in _PATH_COLUMNS if name in names), None)
+        if not holds_photos and not naming:
+            expected = ", ".join(_PHOTO_COLUMNS + _PATH_COLUMNS)
+            raise DatasetError(f"{path} has none of the columns {expected}", "Name its photos so")
+        row = 0
+        for batch in table.iter_batches(_ROWS, columns=[naming] if naming else []):
+            for name in batch.column(0).to_pylist() if naming else [None] * batch.num_rows:
+                if holds_photos:
+                    yield Item(name or f"{path}#{row}", _address(filesystem, path), version, row)
+                elif name:
+                    yield _named(filesystem, path.rpartition("/")[0], name)
+                else:
+                    raise DatasetError(f"{path} has a row without {naming}", "Leave it out")
+                row += 1
 
 
-def _held(table: pq.ParquetFile, place: Place, number: int, naming: str | None) -> Iterator[Item]:
-    for group in range(table.num_row_groups):
-        names = table.read_row_group(group, columns=[naming]).column(0).to_pylist() if naming else []
-        for row in range(table.metadata.row_group(group).num_rows):
-            name = names[row] if names and names[row] else f"{place.path}#{group}.{row}"
-            yield Item(name, number, place.path, group, row)
+def _named(filesystem: AbstractFileSystem, folder: str, name: str) -> Item:
+    """The photo that a table names, by a URL or by a path below a folder."""
+    address = name if is_url(name) else _address(filesystem, os.path.join(folder, name))  # noqa: PTH118
+    return Item(name, address, _version_of(address))
 
 
-def _joined(folder: str, path: str) -> str:
-    return path if is_url(path) else os.path.join(folder, path)  # noqa: PTH118
+def _address(filesystem: AbstractFileSystem, path: str) -> str:
+    return path if "file" in filesystem.protocol else str(filesystem.unstrip_protocol(path))
 
 
-def _tables(place: Place) -> list[str]:
-    return [path for path, is_folder in place.entries() if path.lower().endswith(".parquet") and not is_folder]
-
-
-def _has_photos(place: Place) -> bool:
+def _version_of(address: str) -> str:
+    """The version of a file; empty where it can't be had, which reading it will tell."""
+    filesystem, path = open_filesystem(address)
     try:
-        return next(walk(place.path), None) is not None
-    except UnreadablePhoto:
-        return False
+        return _version(filesystem.info(path))
+    except OSError:
+        return ""
+
+
+def _version(info: dict[str, Any]) -> str:
+    return f"{info['size']} {info.get('ETag') or info.get('etag') or info.get('mtime') or info.get('LastModified')}"
+
+
+def read_photos(items: Iterable[Item]) -> Iterator[tuple[Item, object]]:
+    """Each photo with its cell of a Parquet file, of which one row group at a time is in memory; None for a file.
+
+    What `photo_bytes` then makes of them may be asked for by several threads.
+    """
+    address, first, cells = "", 0, list[Any]()
+    for item in items:
+        if item.row < 0:
+            yield item, None
+            continue
+        if item.address != address or not 0 <= item.row - first < len(cells):
+            address, first, cells = item.address, *_row_group(item.address, item.row)
+        yield item, cells[item.row - first]
+
+
+def photo_bytes(item: Item, cell: object) -> bytes:
+    """A photo's bytes: of its file, or of its cell, which is bytes, or a struct with them, as Hugging Face's are.
+
+    Raises:
+        UnreadablePhoto: the file can't be read, the cell holds no photo, or there are too many bytes.
+    """
+    try:
+        filesystem, path = open_filesystem(item.address)
+        if item.row >= 0:
+            data = cell.get("bytes") if isinstance(cell, dict) else cell
+        elif here := local_path(filesystem, path):
+            data = read_regular(here, MAX_BYTES)
+        else:
+            with filesystem.open(path, "rb") as file:
+                data = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise UnreadablePhoto(f"{item.path}: {why}", "Check the path") from error
+    if not isinstance(data, bytes):
+        raise UnreadablePhoto(f"{item.path}: the cell holds no photo", "Leave the row out")
+    if len(data) > MAX_BYTES:
+        raise UnreadablePhoto(f"{item.path}: more than {MAX_BYTES / 1e6:g} MB", "Make it smaller")
+    return data
+
+
+def _row_group(address: str, row: int) -> tuple[int, list[Any]]:
+    """The row group that holds a row of a Parquet file: its first row, and its photos' cells."""
+    filesystem, path = open_filesystem(address)
+    try:
+        with filesystem.open(path, "rb") as file:
+            table = pq.ParquetFile(file)
+            column = next(name for name in _PHOTO_COLUMNS if name in table.schema_arrow.names)
+            first = 0
+            for number in range(table.num_row_groups):
+                size = table.metadata.row_group(number).num_rows
+                if row < first + size:
+                    return first, table.read_row_group(number, columns=[column]).column(0).to_pylist()
+                first += size
+    except (OSError, pa.ArrowException, StopIteration) as error:
+        raise SpectraDermError(f"{address} changed or is damaged ({error})", "Run the same command again") from error
+    raise SpectraDermError(f"{address} has no row {row} any more", "Run the same command again")

@@ -1,0 +1,87 @@
+"""Answers <-> the rows of Parquet files. The columns follow from the fields of `Prediction`."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from fsspec import AbstractFileSystem
+
+from spectraderm.core.artifacts import sha256
+from spectraderm.core.errors import SpectraDermError
+from spectraderm.images.opening import open_photo
+from spectraderm.inference.bulk.filesystem import write_whole
+from spectraderm.inference.bulk.sources import Item, photo_bytes
+from spectraderm.inference.classifier import Classifier
+from spectraderm.inference.prediction import Prediction
+
+_TYPES = {
+    float: pa.float64(),
+    float | None: pa.float64(),
+    bool: pa.bool_(),
+    list[str]: pa.list_(pa.string()),
+    list[list[float]]: pa.list_(pa.list_(pa.float32())),
+}
+"""Of the fields' types; any other is text."""
+
+
+def schema(labels: Sequence[str]) -> pa.Schema:
+    """The columns of `predictions/`.
+
+    These are `path`, `version` (the file's size and time), `sha256` of the photo's bytes, every field of `Prediction`
+    (`probabilities` as a column `probability:<class>` each), and `error` and `remedy`, which are null where the photo
+    could be read; the fields of `Prediction` are null where it could not.
+    """
+    columns = [(name, pa.string()) for name in ("path", "version", "sha256")]
+    for field in dataclasses.fields(Prediction):
+        if field.name == "probabilities":
+            columns += [(f"probability:{label}", pa.float64()) for label in labels]
+        else:
+            columns.append((field.name, _TYPES.get(field.type, pa.string())))  # type: ignore[arg-type]
+    return pa.schema([*columns, ("error", pa.string()), ("remedy", pa.string())])
+
+
+def answer(classifier: Classifier, item: Item, cell: object) -> dict[str, Any]:
+    """A row of `predictions/`: what a model says of a photo of `read_photos`, or why the photo can't be read."""
+    row: dict[str, Any] = {"path": item.path, "version": item.version}
+    try:
+        photo = photo_bytes(item, cell)
+        row["sha256"] = sha256(photo)
+        prediction = classifier.predict(open_photo(photo, classifier.preprocessing.shortest_side, item.path))
+    except SpectraDermError as error:
+        return row | {"error": error.problem, "remedy": error.remedy}
+    row |= vars(prediction)
+    return row | {f"probability:{label}": value for label, value in row.pop("probabilities").items()}
+
+
+def to_table(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> pa.Table:
+    """Rows as one table; what a row lacks is null."""
+    return pa.Table.from_pylist(list(rows), schema=schema(labels))
+
+
+def parts(filesystem: AbstractFileSystem, folder: str) -> list[str]:
+    """The paths of the Parquet files in a folder, sorted; none where there is no folder."""
+    if not filesystem.isdir(folder):
+        return []
+    return sorted(path for path in filesystem.ls(folder, detail=False) if path.endswith(".parquet"))
+
+
+def read(filesystem: AbstractFileSystem, path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A part of `predictions/`. Raises `pyarrow.ArrowException` where it is damaged."""
+    with filesystem.open(path, "rb") as file:
+        return pq.ParquetFile(file).read(columns)
+
+
+def batches(filesystem: AbstractFileSystem, path: str, size: int) -> Iterator[list[Item]]:
+    """The items of a file that `job` wrote, so many at a time."""
+    with filesystem.open(path, "rb") as file:
+        for batch in pq.ParquetFile(file).iter_batches(size):
+            yield [Item(**row) for row in batch.to_pylist()]
+
+
+def write(filesystem: AbstractFileSystem, path: str, table: pa.Table) -> None:
+    """Write a table, whole."""
+    stream = pa.BufferOutputStream()
+    pq.write_table(table, stream, compression="zstd")
+    write_whole(filesystem, path, stream.getvalue().to_pybytes())
