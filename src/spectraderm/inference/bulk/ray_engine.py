@@ -9,7 +9,7 @@ import pyarrow.fs
 from fsspec import AbstractFileSystem
 
 from spectraderm.core.artifacts import ModelFolder
-from spectraderm.core.errors import MissingExtra, SpectraDermError
+from spectraderm.core.errors import SpectraDermError, needs
 from spectraderm.inference.bulk import table
 from spectraderm.inference.bulk.sources import Item, read_photos
 from spectraderm.inference.classifier import Classifier
@@ -50,11 +50,9 @@ def predict(
     if not address:  # before Ray is imported, which reads them then: nobody else on this machine may ask the cluster
         os.environ.setdefault("RAY_AUTH_MODE", "token")
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    try:
+    with needs("ray", "what predicts on a cluster"):
         import ray  # noqa: PLC0415 - an extra
         import ray.data  # noqa: PLC0415
-    except ModuleNotFoundError as error:
-        raise MissingExtra("Ray", "ray") from error
     _connect(ray, address, workers)
     try:
         size = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
