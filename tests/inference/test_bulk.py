@@ -22,7 +22,7 @@ from spectraderm.cli import commands as cli
 from spectraderm.core.errors import DatasetError, MissingExtra, RunFolderError, SpectraDermError
 from spectraderm.inference.bulk import job, table
 from spectraderm.inference.bulk.filesystem import open_filesystem, without_secrets
-from spectraderm.inference.classifier import read_model
+from spectraderm.inference.model_folder import open_model
 
 MANY, BAD = 23, "07.jpg"
 
@@ -52,7 +52,7 @@ def few(tmp_path: Path) -> Path:
 
 
 def run(model: Path, out: Path | str, *sources: Path | str, **options: Any) -> job.Done:  # noqa: ANN401
-    return job.predict(read_model(model), [str(one) for one in sources], str(out), **({"shard_size": 5} | options))
+    return job.predict(open_model(model), [str(one) for one in sources], str(out), **({"shard_size": 5} | options))
 
 
 def rows(out: Path) -> list[dict[str, Any]]:

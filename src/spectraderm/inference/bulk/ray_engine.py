@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.fs
 from fsspec import AbstractFileSystem
 
-from spectraderm.core.artifacts import ModelFolder
 from spectraderm.core.errors import SpectraDermError, needs
 from spectraderm.inference.bulk import table
 from spectraderm.inference.bulk.sources import Item, read_photos
 from spectraderm.inference.classifier import Classifier
+from spectraderm.inference.model_folder import ModelFolder
 from spectraderm.inference.runtimes import cores
 
 _AGAIN = "Run the same command again: it goes on where it was"
