@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page
 
 from spectraderm import load_model
 from spectraderm.inference.model_folder import find_model
-from spectraderm.serving.spaces.site import build_site
+from spectraderm.serving.spaces.deploy import deploy
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from browser_photos import photos
@@ -43,7 +43,7 @@ def main() -> None:
     model = parser.parse_args().model
     with tempfile.TemporaryDirectory() as folder:
         started = time.monotonic()
-        build_site(model, Path(folder) / "site")
+        deploy(str(model), "static", Path(folder) / "site")
         print(f"built in {time.monotonic() - started:.1f} s")
         with served(Path(folder) / "site") as url, chromium() as browser:
             visits(browser, url)

@@ -24,7 +24,7 @@ from spectraderm import load_model
 from spectraderm.inference.batch import find
 from spectraderm.inference.model_folder import find_model
 from spectraderm.inference.reasons import percent
-from spectraderm.serving.spaces.site import build_site
+from spectraderm.serving.spaces.deploy import deploy
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 import browser_photos
@@ -55,7 +55,7 @@ def main() -> None:
         paths = chosen(given.photos, given.count, Path(folder))
         expected = [model.predict(path).to_dict() for path in paths]
         print(f"{len(paths)} photos, {model.model_id}: {verdicts(expected)}")
-        build_site(given.model, Path(folder) / "site")
+        deploy(str(given.model), "static", Path(folder) / "site")
         doors = {"command line": (cli(paths, given.model), 1e-5)}
         with running(OURS, PORT, str(given.model), "--workers", "1"):
             doors["REST"] = ([rest(path) for path in paths], 1e-5)

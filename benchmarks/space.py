@@ -53,7 +53,7 @@ def install(space: Path, target: str, environment: Path) -> Path:
     python = environment / "bin" / "python"
     arguments = ["--requirement", str(space / "requirements.txt")]
     if target == "docker":
-        arguments = ["--no-deps", "--only-binary", ":all:", *arguments]
+        arguments = ["--only-binary", ":all:", *arguments]
     else:
         lines = (space / "requirements.txt").read_text().splitlines()
         sdk = next(line.removeprefix("gradio") for line in lines if line.startswith("gradio=="))

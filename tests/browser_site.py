@@ -21,8 +21,8 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from spectraderm.core.errors import MissingExtra
+from spectraderm.serving.spaces.deploy import deploy
 from spectraderm.serving.spaces.runtime import RuntimeDownloadError
-from spectraderm.serving.spaces.site import build_site
 
 WEB = Path(__file__).parents[1] / "web"
 CHROMIUM = shutil.which("chromium") or ""
@@ -39,7 +39,7 @@ _PIXELS = f"""async (text) => {{ {_BYTES}
 def build_or_skip(model: Path, out: Path) -> Path:
     """The site of a model, where npm is at hand."""
     try:
-        build_site(model, out)
+        deploy(str(model), "static", out)
     except (MissingExtra, RuntimeDownloadError) as error:
         pytest.skip(f"no site without npm and what it downloads: {error}")
     return out

@@ -20,14 +20,12 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 
 from spectraderm import load_model
-from spectraderm.core import artifacts
-from spectraderm.core.errors import MissingExtra, ModelFolderError, UnreadablePhoto
+from spectraderm.core.errors import MissingExtra, UnreadablePhoto
 from spectraderm.images import perceptual_hash as hashing
 from spectraderm.images.preprocessing import Preprocessing, decoding_scale
 from spectraderm.images.quality import flaws, measure
-from spectraderm.inference import model_folder
 from spectraderm.inference.calibration import VERDICTS, Calibration
-from spectraderm.inference.model_folder import find_model
+from spectraderm.inference.model_folder import find_model, read_model_folder
 from spectraderm.inference.reasons import percent, reason
 from spectraderm.serving.content import WORDS
 from spectraderm.serving.spaces import runtime, site
@@ -203,8 +201,7 @@ def test_verdicts_sets_and_reasons_are_python_s(tmp_path: Path, method: Any) -> 
     ]
     logits, strange = random.normal(0, 1.5, (40, 6)), random.uniform(0, 0.5, 40)
     script = """
-        import { judge, ranking } from "src/calibration.ts";
-        import { percent, reason } from "src/reasons.ts";
+        import { judge, percent, ranking, reason } from "src/verdict.ts";
         console.log(JSON.stringify(input.settings.flatMap((own) => input.logits.map((logits, number) => {
           const { probabilities, fits, verdict } = judge(own, logits, input.strange[number]);
           const order = ranking(probabilities);
@@ -252,30 +249,23 @@ def _npm(folder: Path, *arguments: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_site_is_replaced_by_a_site_and_nothing_else_is(tmp_path: Path) -> None:
-    model, out = write_model(tmp_path / "model"), tmp_path / "out"
-    build_or_skip(model, out)
-    first = json.loads((out / site.SITE).read_bytes())
-    for name, expected in first["sha256"].items():
-        assert artifacts.sha256((out / name).read_bytes()) == expected
-    kept = json.loads((out / "sw.js").read_text().split("const SITE=")[1].split(";")[0])
-    assert {*kept["files"], "sw.js"} == set(first["sha256"])
-    assert not re.search(
+def test_a_site_lists_its_files_for_offline_use_and_names_no_other_host(tmp_path: Path) -> None:
+    out = build_or_skip(write_model(tmp_path / "model"), tmp_path / "out")
+    first = _offline(out)
+    files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
+    assert {*first["files"], "sw.js", "space.json", "LICENSE", "NOTICE", "README.md"} == files
+    other = re.findall(
         rb"https?://(?!www\.w3\.org)", (out / "index.html").read_bytes() + (out / "app.css").read_bytes()
     )
-    site.build_site(write_model(tmp_path / "other", facts={"model_id": "another"}), out)
-    second = json.loads((out / site.SITE).read_bytes())
-    assert second["model_id"] == "another"
-    assert second["spectraderm_site"] != first["spectraderm_site"]
-    (tmp_path / "holiday").mkdir()
-    (tmp_path / "holiday" / "photo.jpg").write_bytes(b"mine")
-    with pytest.raises(site.SiteError, match="holiday is there already"):
-        site.build_site(model, tmp_path / "holiday")
-    (model / model_folder.ONNX).write_bytes(b"altered")
-    with pytest.raises(ModelFolderError, match="altered"):
-        site.build_site(model, out)
-    assert json.loads((out / site.SITE).read_bytes()) == second
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["holiday", "model", "other", "out"]
+    assert not other
+    second = _offline(build_or_skip(write_model(tmp_path / "other", facts={"model_id": "another"}), out))
+    assert second["version"] != first["version"]
+    assert json.loads((out / "model" / "model.json").read_bytes())["model_id"] == "another"
+
+
+def _offline(out: Path) -> dict[str, Any]:
+    kept: dict[str, Any] = json.loads((out / "sw.js").read_text().split("const SITE=")[1].split(";")[0])
+    return kept
 
 
 def test_says_what_to_do_without_npm_and_without_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,14 +275,25 @@ def test_says_what_to_do_without_npm_and_without_a_connection(tmp_path: Path, mo
         monkeypatch.setenv(f"npm_config_{name}", str(value))
     try:
         with pytest.raises(RuntimeDownloadError, match="needs a connection"):
-            site.build_site(model, tmp_path / "out")
+            site.site_files(read_model_folder(model))
     except MissingExtra as error:
         pytest.skip(str(error))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(MissingExtra, match=r"spectraderm\[web\]"):
-        site.build_site(model, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+        site.site_files(read_model_folder(model))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_download_that_was_altered_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPECTRADERM_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    (tmp_path / "npm").write_text("#!/bin/sh\necho altered > onnxruntime-web-1.30.0.tgz\n")
+    (tmp_path / "npm").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(RuntimeDownloadError, match="not the one that this release"):
+        runtime.runtime()
 
 
 def test_the_lock_file_names_no_registry_and_the_runtime_that_is_downloaded() -> None:

@@ -1,25 +1,17 @@
 /** A file's bytes -> upright red, green and blue, by the browser's own decoders. */
 
-import { SpectraDermError } from "./errors.ts";
-import { damaged, readHeader } from "./header.ts";
+import { damaged, SpectraDermError } from "./errors.ts";
+import { readHeader } from "./header.ts";
 import { checkSize, decodingScale } from "./preprocessing.ts";
 import { type Pixels, reduce } from "./resize.ts";
 
 const BAND = 4_000_000; // pixels read at once: some browsers have no larger canvas
-const PREVIEW = 1280;
-
-/** The photo, turned as its EXIF data says, in sRGB, its transparent parts laid over white. */
-export interface Decoded {
-  pixels: Pixels;
-  /** The same for the eye, no side above 1280 pixels. */
-  preview: ImageBitmap;
-}
 
 /**
- * Decode the first frame of a photo, for an input of `size` x `size` pixels. Throws `UnreadablePhoto` where it can't be
- * decoded safely; says why.
+ * Decode the first frame of a photo, for an input of `size` x `size` pixels: turned as its EXIF data says, in sRGB, its
+ * transparent parts laid over white. Throws `UnreadablePhoto` where it can't be decoded safely.
  */
-export async function decode(data: Uint8Array<ArrayBuffer>, size: number): Promise<Decoded> {
+export async function decode(data: Uint8Array<ArrayBuffer>, size: number): Promise<Pixels> {
   const { type, width, height } = readHeader(data);
   refuseAlteredReading();
   const file = new Blob(type === "image/png" ? withoutGamma(data) : [data], { type });
@@ -28,8 +20,7 @@ export async function decode(data: Uint8Array<ArrayBuffer>, size: number): Promi
   });
   try {
     checkSize(bitmap.width, bitmap.height);
-    const scale = type === "image/jpeg" ? decodingScale(width, height, size) : 1;
-    return { pixels: read(bitmap, scale), preview: await shrink(bitmap) };
+    return read(bitmap, type === "image/jpeg" ? decodingScale(width, height, size) : 1);
   } finally {
     bitmap.close();
   }
@@ -76,12 +67,6 @@ function readBand(context: OffscreenCanvasRenderingContext2D, bitmap: ImageBitma
     data[to++] = found[from + 2];
   }
   return { width, height, channels: 3, data };
-}
-
-function shrink(bitmap: ImageBitmap): Promise<ImageBitmap> {
-  const scale = Math.min(1, PREVIEW / Math.max(bitmap.width, bitmap.height));
-  const [resizeWidth, resizeHeight] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
-  return createImageBitmap(bitmap, { resizeWidth, resizeHeight, resizeQuality: "medium" });
 }
 
 /** Some browsers add noise to pictures that pages read, against fingerprinting: the answer would be about the noise. */

@@ -1,17 +1,14 @@
-/** What went wrong and what to do about it, worded as Python's errors are. */
+/** What goes wrong and what to do about it, worded as Python's errors are. */
 
-export interface Failure {
-  name: string;
-  problem: string;
-  remedy: string;
-}
+export type ErrorName = "UnreadablePhoto" | "ModelFolderError" | "AlteredReading" | "NoCanvas" | "Error";
 
 /** An expected failure. Its message is the problem and, where there is one, the remedy. */
 export class SpectraDermError extends Error {
+  override readonly name: string;
   readonly problem: string;
   readonly remedy: string;
 
-  constructor(name: string, problem: string, remedy = "") {
+  constructor(name: ErrorName, problem: string, remedy = "") {
     super(remedy ? `${problem}. ${remedy}` : problem);
     this.name = name;
     this.problem = problem;
@@ -20,27 +17,15 @@ export class SpectraDermError extends Error {
 }
 
 /** These bytes are not a photo that can be decoded safely here. */
-export class UnreadablePhoto extends SpectraDermError {
-  constructor(problem: string, remedy = "") {
-    super("UnreadablePhoto", problem, remedy);
-  }
+export function unreadable(problem: string, remedy = ""): SpectraDermError {
+  return new SpectraDermError("UnreadablePhoto", `photo: ${problem}`, remedy);
+}
+
+export function damaged(): SpectraDermError {
+  return unreadable("damaged or incomplete", "Save or download it again");
 }
 
 /** The site's model is incomplete or altered. */
-export class ModelFolderError extends SpectraDermError {
-  constructor(problem: string, remedy = "Load the page again") {
-    super("ModelFolderError", problem, remedy);
-  }
-}
-
-/** An error as a message between threads. */
-export function toFailure(error: unknown): Failure {
-  if (error instanceof SpectraDermError) {
-    return { name: error.name, problem: error.problem, remedy: error.remedy };
-  }
-  return { name: "Error", problem: error instanceof Error ? error.message : String(error), remedy: "" };
-}
-
-export function fromFailure({ name, problem, remedy }: Failure): SpectraDermError {
-  return new SpectraDermError(name, problem, remedy);
+export function unusableModel(problem: string, remedy = "Load the page again"): SpectraDermError {
+  return new SpectraDermError("ModelFolderError", problem, remedy);
 }

@@ -1,6 +1,6 @@
 /** What a file says of itself before a pixel is decoded: its format and size, and that they are within bounds. */
 
-import { UnreadablePhoto } from "./errors.ts";
+import { damaged, unreadable } from "./errors.ts";
 import { checkPixels, checkSize, MAX_BYTES } from "./preprocessing.ts";
 
 export interface Header {
@@ -19,7 +19,7 @@ const MAX_KEPT_VALUES = 96_000_000;
 export function readHeader(data: Uint8Array): Header {
   refuseWhatBrowsersCannotOpen(data);
   if (data.length > MAX_BYTES) {
-    throw new UnreadablePhoto(`photo: ${(data.length / 1e6).toFixed(0)} MB is more than ${MAX_BYTES / 1e6} MB`);
+    throw unreadable(`${(data.length / 1e6).toFixed(0)} MB is more than ${MAX_BYTES / 1e6} MB`);
   }
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   try {
@@ -33,23 +33,19 @@ export function readHeader(data: Uint8Array): Header {
   }
 }
 
-export function damaged(): UnreadablePhoto {
-  return new UnreadablePhoto("photo: damaged or incomplete", "Save or download it again");
-}
-
 function read(data: Uint8Array, view: DataView): Header {
   if (starts(data, "\xff\xd8\xff")) return jpeg(data, view);
   if (starts(data, "\x89PNG\r\n\x1a\n")) return { type: "image/png", width: view.getUint32(16), height: view.getUint32(20) };
   if (starts(data, "GIF8")) return { type: "image/gif", width: view.getUint16(6, true), height: view.getUint16(8, true) };
   if (starts(data, "RIFF") && text(data, 8) === "WEBP") return webp(data, view);
   if (starts(data, "BM")) return bmp(view);
-  throw new UnreadablePhoto("photo: not a photo in a known format", "Use JPEG, PNG, WEBP, GIF or BMP");
+  throw unreadable("not a photo in a known format", "Use JPEG, PNG, WEBP, GIF or BMP");
 }
 
 function refuseWhatBrowsersCannotOpen(data: Uint8Array): void {
   const tiff = starts(data, "II*\0") || starts(data, "MM\0*");
   if (!tiff && !(text(data, 4) === "ftyp" && HEIC.has(text(data, 8)))) return;
-  throw new UnreadablePhoto(`photo: browsers can't open ${tiff ? "TIFF" : "HEIC"} files`, "Save it as JPEG or PNG");
+  throw unreadable(`browsers can't open ${tiff ? "TIFF" : "HEIC"} files`, "Save it as JPEG or PNG");
 }
 
 /** From segment to segment to the first scan. */
@@ -85,13 +81,13 @@ function checkScans(data: Uint8Array, view: DataView, at: { frame: number; scan:
   if (!PROGRESSIVE.has(view.getUint8(at.frame + 1)) && view.getUint8(at.scan + 4) >= colours) return;
   const scans = countScans(data);
   if (scans > MAX_SCANS || scans * width * height > MAX_SCANNED_PIXELS) {
-    const problem = `photo: a JPEG of ${scans} scans of ${width}x${height} pixels is more than is decoded`;
-    throw new UnreadablePhoto(problem, "Save it again with another program");
+    const problem = `a JPEG of ${scans} scans of ${width}x${height} pixels is more than is decoded`;
+    throw unreadable(problem, "Save it again with another program");
   }
   if (width * height * colours > MAX_KEPT_VALUES) {
     const most = Math.floor(MAX_KEPT_VALUES / colours / 1e6);
     const remedy = "Scale it down, or save it without `progressive`";
-    throw new UnreadablePhoto(`photo: a progressive JPEG of more than ${most} megapixels`, remedy);
+    throw unreadable(`a progressive JPEG of more than ${most} megapixels`, remedy);
   }
 }
 

@@ -1,6 +1,6 @@
 /** An upright photo -> the pixels a model reads, as Python's `preprocessing.py`; and the limits that both share. */
 
-import { UnreadablePhoto } from "./errors.ts";
+import { unreadable } from "./errors.ts";
 import { BILINEAR, type Pixels, resize } from "./resize.ts";
 
 export const MAX_PIXELS = 64_000_000;
@@ -45,13 +45,13 @@ export function decodingScale(width: number, height: number, size: number): numb
 /** Throw `UnreadablePhoto` for what is too large, too small or too narrow to be looked at. */
 export function checkSize(width: number, height: number): void {
   if (width * height > MAX_PIXELS) {
-    throw new UnreadablePhoto(`photo: ${width}x${height} is more than ${MAX_PIXELS / 1e6} megapixels`, "Scale it down");
+    throw unreadable(`${width}x${height} is more than ${MAX_PIXELS / 1e6} megapixels`, "Scale it down");
   }
   if (Math.min(width, height) < MIN_SIDE) {
-    throw new UnreadablePhoto(`photo: ${width}x${height} is too small`, `Both sides need ${MIN_SIDE} pixels`);
+    throw unreadable(`${width}x${height} is too small`, `Both sides need ${MIN_SIDE} pixels`);
   }
   if (Math.max(width, height) > MAX_ASPECT * Math.min(width, height)) {
-    throw new UnreadablePhoto(`photo: ${width}x${height} is a strip, not a photo`, "Crop it to the skin");
+    throw unreadable(`${width}x${height} is a strip, not a photo`, "Crop it to the skin");
   }
 }
 
@@ -59,8 +59,8 @@ export function checkSize(width: number, height: number): void {
 export function checkPixels(pixels: number, format: string): void {
   const most = MAX_PIXELS_OF[format] ?? MAX_PIXELS;
   if (pixels <= most) return;
-  const problem = `photo: a ${format} of more than ${most / 1e6} megapixels`;
-  throw new UnreadablePhoto(problem, "Scale it down, or save it as a JPEG");
+  const problem = `a ${format} of more than ${most / 1e6} megapixels`;
+  throw unreadable(problem, "Scale it down, or save it as a JPEG");
 }
 
 function crop({ width, channels, data }: Pixels, left: number, top: number, size: number): Uint8Array {

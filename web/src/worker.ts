@@ -2,38 +2,44 @@
 
 import { Classifier } from "./classifier.ts";
 import { decode } from "./decoding.ts";
-import { toFailure } from "./errors.ts";
-import type { Reply, Request } from "./messages.ts";
+import { SpectraDermError } from "./errors.ts";
+import type { ModelFacts } from "./model.ts";
 import { preprocess } from "./preprocessing.ts";
 
-const loading = Classifier.load(new URL(".", self.location.href));
+/** `load` comes first, and once; then photos. The answer, `{ result }` or `{ error }`, goes to the message's port. */
+export type Task = { load: ModelFacts } | { predict: ArrayBuffer } | { pixels: ArrayBuffer };
 
-let asked = false;
-let last: Promise<void> = Promise.resolve(); // one photo at a time
+let loading: Promise<Classifier>;
+let waiting = 0;
+let last: Promise<unknown> = Promise.resolve(); // one photo at a time
 
-loading.then(
-  (classifier) => {
-    say({ kind: "ready", facts: classifier.facts });
-    if (!asked) last = classifier.warmUp().catch(() => undefined);
-  },
-  (error) => say({ kind: "broken", failure: toFailure(error) }),
-);
-
-self.addEventListener("message", ({ data }: MessageEvent<Request>) => {
-  asked = true;
-  last = last.then(() => answer(data)).catch((error) => say({ kind: "refused", id: data.id, failure: toFailure(error) }));
+self.addEventListener("message", ({ data, ports: [port] }: MessageEvent<Task>) => {
+  if ("load" in data) {
+    loading = Classifier.load(data.load, new URL(".", self.location.href));
+    answer(port, loading.then(() => undefined));
+    loading.then((classifier) => {
+      if (!waiting) last = classifier.warmUp();
+    }, () => undefined);
+  } else {
+    waiting++;
+    last = last.catch(() => undefined).then(() => answer(port, look(data)));
+  }
 });
 
-async function answer({ id, task, photo }: Request): Promise<void> {
+async function look(task: Exclude<Task, { load: ModelFacts }>): Promise<unknown> {
   const classifier = await loading;
-  const { pixels, preview } = await decode(new Uint8Array(photo), classifier.facts.preprocessing.size);
-  if (task === "pixels") {
-    say({ kind: "pixels", id, pixels: preprocess(pixels, classifier.facts.preprocessing) });
-  } else {
-    say({ kind: "prediction", id, prediction: await classifier.predict(pixels), preview }, [preview]);
-  }
+  const { preprocessing } = classifier.facts;
+  if ("pixels" in task) return preprocess(await decode(new Uint8Array(task.pixels), preprocessing.size), preprocessing);
+  return classifier.predict(await decode(new Uint8Array(task.predict), preprocessing.size));
 }
 
-function say(reply: Reply, moved: Transferable[] = []): void {
-  self.postMessage(reply, { transfer: moved });
+/** A class of error doesn't survive the way to another thread: its parts do. */
+function answer(port: MessagePort, found: Promise<unknown>): Promise<void> {
+  return found.then(
+    (result) => port.postMessage({ result }),
+    (error) => {
+      const { name, problem, remedy } = error instanceof SpectraDermError ? error : new SpectraDermError("Error", String(error));
+      port.postMessage({ error: { name, problem, remedy } });
+    },
+  );
 }

@@ -176,7 +176,12 @@ def compare(
 @app.command()
 def deploy(
     model: Model,
-    target: Annotated[Target, typer.Option(help="gradio: a server. static: in the visitor's browser. docker: both.")],
+    target: Annotated[
+        Target,
+        typer.Option(
+            help="gradio: a Gradio app. static: the page, in the visitor's browser. docker: what serve serves."
+        ),
+    ],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     title: Annotated[str, typer.Option(help="Of the Space.")] = "SpectraDerm",
     upload: Annotated[bool, typer.Option("--push", help="Also upload it, as --repo-id.")] = False,

@@ -1,9 +1,8 @@
 /** A prediction, or a refusal, as people read it. The order is that of all of SpectraDerm's pages. */
 
 import { SpectraDermError } from "../errors.ts";
-import type { Condition, Facts } from "../model.ts";
-import type { Prediction } from "../prediction.ts";
-import { general, percent } from "../reasons.ts";
+import type { Condition, Facts, Prediction } from "../model.ts";
+import { general, percent } from "../verdict.ts";
 import { type Child, element } from "./elements.ts";
 
 /** What a screen reader is told at once. */

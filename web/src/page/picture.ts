@@ -1,86 +1,51 @@
 /** The photo, and over it where the evidence lies. */
 
-import type { Facts } from "../model.ts";
-import type { Preprocessing } from "../preprocessing.ts";
+import type { Facts, Prediction } from "../model.ts";
 import { element } from "./elements.ts";
 
-const SIDE = 192;
 const FAINT = [33, 102, 255];
 const STRONG = [120, 255, 240]; // blue to cyan: what no skin has
 const OPACITY = 0.7;
 
-/** A photo, with its heatmap, a slider for its opacity and a caption where `heatmap` has rows. */
-export function picture(preview: ImageBitmap, heatmap: number[][], condition: string, facts: Facts): Node[] {
-  const layers = element("div", { class: "layers" }, photo(preview));
-  if (!heatmap.length) return [layers];
-  const heat = draw(heatmap);
-  place(heat, preview, facts.preprocessing);
-  layers.append(heat);
-  const caption = facts.words.heatmap.replace("{condition}", condition);
-  return [layers, element("figcaption", {}, caption), slider(heat, facts.words.page.opacity)];
-}
-
-function photo(preview: ImageBitmap): HTMLCanvasElement {
-  const { width, height } = preview;
-  const canvas = element("canvas", { class: "picture", role: "img", "aria-label": "Your photo" });
-  [canvas.width, canvas.height] = [width, height];
-  const context = canvas.getContext("2d");
-  if (context) {
-    context.fillStyle = "#fff";
-    context.fillRect(0, 0, width, height);
-    context.drawImage(preview, 0, 0);
+/** A photo, with its heatmap, a slider for its opacity and a caption where there is a heatmap. */
+export function picture(photo: Blob, { heatmap, display_name }: Prediction, facts: Facts): HTMLElement {
+  const image = element("img", { class: "picture", alt: "Your photo", src: URL.createObjectURL(photo) });
+  const layers = element("div", { class: "layers" }, image);
+  const figure = element("figure", {}, layers);
+  const heat = heatmap.length ? draw(heatmap) : null;
+  if (heat) {
+    const input = element("input", { type: "range", min: "0", max: "100", step: "5", value: String(100 * OPACITY) });
+    input.addEventListener("input", () => (heat.style.opacity = String(Number(input.value) / 100)));
+    const caption = facts.words.heatmap.replace("{condition}", display_name);
+    layers.append(heat);
+    figure.append(element("figcaption", {}, caption), element("label", { class: "slider" }, facts.words.page.opacity, input));
   }
-  return canvas;
+  image.addEventListener("load", () => {
+    URL.revokeObjectURL(image.src);
+    if (heat) place(heat, image.naturalWidth, image.naturalHeight, facts);
+  });
+  image.addEventListener("error", () => figure.remove()); // a server reads formats that some browsers don't
+  return figure;
 }
 
-/** Bilinear between the middles of the map's places. */
+/** One pixel for each place of the map: the browser draws it smooth. */
 function draw(heatmap: number[][]): HTMLCanvasElement {
   const canvas = element("canvas", { class: "heat", "aria-hidden": "true" });
-  canvas.width = canvas.height = SIDE;
-  const context = canvas.getContext("2d");
-  const pixels = new ImageData(SIDE, SIDE);
-  for (let at = 0; at < SIDE * SIDE; at++) {
-    const share = between(heatmap, ((at % SIDE) + 0.5) / SIDE, (Math.floor(at / SIDE) + 0.5) / SIDE);
-    FAINT.forEach((faint, channel) => {
-      pixels.data[4 * at + channel] = faint + share * (STRONG[channel] - faint);
-    });
-    pixels.data[4 * at + 3] = 255 * share;
-  }
-  context?.putImageData(pixels, 0, 0);
+  [canvas.width, canvas.height] = [heatmap[0].length, heatmap.length];
+  const pixels = new ImageData(canvas.width, canvas.height);
+  heatmap.flat().forEach((share, at) => {
+    const colour = FAINT.map((faint, channel) => faint + share * (STRONG[channel] - faint));
+    pixels.data.set([...colour, 255 * share], 4 * at);
+  });
+  canvas.getContext("2d")?.putImageData(pixels, 0, 0);
+  canvas.style.opacity = String(OPACITY);
   return canvas;
-}
-
-function between(heatmap: number[][], x: number, y: number): number {
-  const [row, below, down] = neighbours(y * heatmap.length - 0.5, heatmap.length);
-  const [column, right, across] = neighbours(x * heatmap[0].length - 0.5, heatmap[0].length);
-  const upper = heatmap[row][column] * (1 - across) + heatmap[row][right] * across;
-  const lower = heatmap[below][column] * (1 - across) + heatmap[below][right] * across;
-  return upper * (1 - down) + lower * down;
-}
-
-function neighbours(place: number, count: number): [number, number, number] {
-  const held = Math.min(Math.max(place, 0), count - 1);
-  const first = Math.floor(held);
-  return [first, Math.min(first + 1, count - 1), held - first];
 }
 
 /** Over the part of the photo that the model's input shows. */
-function place(heat: HTMLCanvasElement, { width, height }: ImageBitmap, settings: Preprocessing): void {
-  const side = settings.crop_fraction * Math.min(width, height);
-  const [across, down] = settings.resize === "squash" ? [100, 100] : [(100 * side) / width, (100 * side) / height];
-  Object.assign(heat.style, {
-    left: `${(100 - across) / 2}%`,
-    top: `${(100 - down) / 2}%`,
-    width: `${across}%`,
-    height: `${down}%`,
-    opacity: String(OPACITY),
-  });
-}
-
-function slider(heat: HTMLCanvasElement, name: string): HTMLElement {
-  const input = element("input", { type: "range", min: "0", max: "100", step: "5", value: String(Math.round(100 * OPACITY)) });
-  input.addEventListener("input", () => {
-    heat.style.opacity = String(Number(input.value) / 100);
-  });
-  return element("label", { class: "slider" }, name, input);
+function place(heat: HTMLElement, width: number, height: number, { preprocessing }: Facts): void {
+  const side = preprocessing.crop_fraction * Math.min(width, height);
+  const [across, down] = preprocessing.resize === "squash" ? [100, 100] : [(100 * side) / width, (100 * side) / height];
+  const box = { left: (100 - across) / 2, top: (100 - down) / 2, width: across, height: down };
+  for (const [name, share] of Object.entries(box)) heat.style.setProperty(name, `${share}%`);
 }

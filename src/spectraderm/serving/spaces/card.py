@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-from collections.abc import Mapping
 from importlib import resources
 from string import Template
 from typing import Any
@@ -23,7 +22,6 @@ _ISOLATED = {  # threads in WebAssembly need it
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "cross-origin",
 }
-_PRIVACY = {"static": "Your photo never leaves your device: the model comes to your browser."}
 _RUN = {
     "gradio": "pip install -r requirements.txt\npython app.py",
     "docker": "docker build -t spectraderm .\n"
@@ -32,33 +30,22 @@ _RUN = {
 }
 
 
-def readme(model: ModelFolder, title: str, target: str, gradio: str = "") -> bytes:
-    """The README of a Space of a kind with a model; `gradio` is the version of a Gradio Space."""
+def readme(model: ModelFolder, title: str, target: str, gradio: str) -> bytes:
+    """The README of a Space.
+
+    Args:
+        model: what the Space is about.
+        title: of the Space.
+        target: the kind of Space: `gradio`, `docker` or `static`.
+        gradio: the version of Gradio that a Gradio Space gets.
+    """
     template = (resources.files("spectraderm.serving.spaces") / "templates" / "README.md").read_text(encoding="utf-8")
-    front = _front(model, title, target, gradio)
-    text = Template(template).substitute(
-        front="\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()),
-        title=title,
-        notice=WORDS["notice"],
-        conditions=", ".join(model.display_names.values()),
-        model_id=model.model_id,
-        measured=_measured(model.card),
-        privacy=_PRIVACY.get(target, WORDS["privacy"]),
-        now=WORDS["doctor"]["now"],
-        soon=WORDS["doctor"]["soon"],
-        run=_RUN[target],
-    )
-    return text.encode()
-
-
-def _front(model: ModelFolder, title: str, target: str, gradio: str) -> dict[str, Any]:
-    """By key of the Hub's Spaces configuration reference; written as JSON, each value is YAML too."""
     of_target: dict[str, dict[str, Any]] = {
         "gradio": {"sdk_version": gradio, "python_version": PYTHON, "app_file": "app.py"},
         "docker": {"app_port": PORT},
         "static": {"app_file": "index.html", "custom_headers": _ISOLATED},
     }
-    return {
+    front = {  # keys of the Hub's configuration reference; written as JSON, each value is YAML too
         "title": title,
         "emoji": "🔎",
         "colorFrom": "blue",
@@ -72,19 +59,28 @@ def _front(model: ModelFolder, title: str, target: str, gradio: str) -> dict[str
         **({"models": [model.hub]} if model.hub else {}),
         "tags": ["dermatology", "skin", "image-classification", "calibrated", "onnx"],
     }
+    measured = re.search(r"^## How good it is\n+(.+?)(?:\n\n|\n#|\Z)", model.card, re.DOTALL | re.MULTILINE)
+    text = Template(template).substitute(
+        front="\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()),
+        title=title,
+        notice=WORDS["notice"],
+        conditions=", ".join(model.display_names.values()),
+        model_id=model.model_id,
+        measured=measured[1] if measured else "Its model card says nothing of that: expect nothing of it.",
+        privacy=WORDS["privacy"][{"static": "browser", "docker": "server"}.get(target, target)],
+        now=WORDS["doctor"]["now"],
+        soon=WORDS["doctor"]["soon"],
+        run=_RUN[target],
+    )
+    return text.encode()
 
 
-def _licence(card: str) -> Mapping[str, str]:
-    """The model's, from the front matter of its card; this package's own where it names none."""
+def _licence(card: str) -> dict[str, str]:
+    """The model's licence, from the front matter of its card; this package's own where it names none."""
     front = re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)
-    said = dict(re.findall(r"^(license|license_name|license_link): *(\S+) *$", front[1] if front else "", re.MULTILINE))
-    if "license" not in said:
-        return {"license": "apache-2.0"}
-    link = said.get("license_link", "")
-    return said | ({"license_link": f"model/{link}"} if link and ":" not in link else {})
-
-
-def _measured(card: str) -> str:
-    """The first paragraph of the model card's own answer to how good it is."""
-    found = re.search(r"^## How good it is\n+(.+?)(?:\n\n|\n#|\Z)", card, re.DOTALL | re.MULTILINE)
-    return found[1] if found else "Its model card says nothing of that: expect nothing of it."
+    found = dict(
+        re.findall(r"^(license|license_name|license_link): *(\S+) *$", front[1] if front else "", re.MULTILINE)
+    )
+    if link := found.get("license_link"):
+        found["license_link"] = link if ":" in link else f"model/{link}"
+    return found if "license" in found else {"license": "apache-2.0"}

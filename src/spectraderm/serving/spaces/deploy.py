@@ -1,20 +1,22 @@
-"""A model folder -> a complete Hugging Face Space folder: a Gradio page, a static site, or a container."""
+"""A model folder -> a complete Hugging Face Space folder: a Gradio app, a static site, or a container."""
 
-import tempfile
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from string import Template
 from typing import Literal, get_args
 
-from spectraderm.core.errors import SpectraDermError
-from spectraderm.inference.model_folder import CARD, ModelFolder, open_model
-from spectraderm.serving.spaces import requirements
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from spectraderm.core.errors import MissingExtra, SpectraDermError
+from spectraderm.inference.model_folder import ModelFolder, open_model
 from spectraderm.serving.spaces.card import PORT, PYTHON, readme
 from spectraderm.serving.spaces.folder import Space, check_free, write_space
-from spectraderm.serving.spaces.sources import licences, sources
+from spectraderm.serving.spaces.site import site_files
 
 Target = Literal["gradio", "static", "docker"]
-_MODEL = "model"
+GRADIO = "6.31.0"
+"""The Gradio that the app was tried with; nothing else here needs it."""
 
 
 def deploy(model: str | None, target: str, out: Path, title: str = "SpectraDerm") -> None:
@@ -22,14 +24,14 @@ def deploy(model: str | None, target: str, out: Path, title: str = "SpectraDerm"
 
     Args:
         model: as `spectraderm.load_model` takes it.
-        target: `gradio` (a page and REST, on the Hub's machine), `static` (in the visitor's browser) or `docker` (as
-            `gradio`, anywhere).
+        target: `gradio` (a Gradio app on the Hub's machine), `static` (the page, with the model in the visitor's
+            browser) or `docker` (what `serve` serves: REST and the page, anywhere).
         out: the folder; an unaltered Space that was written there before is replaced.
         title: of the Space.
 
     Raises:
         SpectraDermError: no such target or model, a title that a README can't carry, or `out` holds something else.
-        MissingExtra: what serves, or what builds the static site, is not installed.
+        MissingExtra: what the Space needs is not installed here.
     """
     if target not in get_args(Target):
         raise SpectraDermError(f"there are no {target} Spaces", f"Give one of {', '.join(get_args(Target))}")
@@ -37,37 +39,50 @@ def deploy(model: str | None, target: str, out: Path, title: str = "SpectraDerm"
         raise SpectraDermError(f"{title!r} can't be a title", "Give one line of text")
     check_free(out)
     folder = open_model(model)
-    files = _static(folder) if target == "static" else _served(folder, target)
-    gradio = requirements.pins()["gradio"] if target == "gradio" else ""
-    write_space(out, Space(target, {**files, "README.md": readme(folder, title, target, gradio)}))
-
-
-def _served(folder: ModelFolder, target: str) -> dict[str, bytes]:
-    """A Space that runs the server: the model whole, our sources (no index has them), and pinned packages."""
-    pinned = requirements.pins()
-    lines = requirements.beside_the_builder(pinned) if target == "gradio" else requirements.exact(pinned)
-    files = {
-        "app.py": _template("app.py"),
-        "requirements.txt": "".join(f"{line}\n" for line in lines).encode(),
-        **{f"{_MODEL}/{name}": data for name, data in folder.files.items()},
-        **sources(),
-        **licences(),
+    match target:
+        case "static":
+            files = site_files(folder)
+        case "gradio":
+            files = _with_package(folder, [f"gradio=={GRADIO}", *pins()])
+            files |= {"app.py": _template("app.py").replace(b'"$title"', repr(title).encode())}
+        case _:
+            files = _with_package(folder, pins("serve"))
+            files |= {"Dockerfile": _template("Dockerfile"), ".dockerignore": _template("dockerignore")}
+    licences = {
+        name: metadata.distribution("spectraderm").read_text(f"licenses/{name}") for name in ("LICENSE", "NOTICE")
     }
-    if target == "docker":
-        files |= {"Dockerfile": _template("Dockerfile"), ".dockerignore": _template("dockerignore")}
-    return files
+    files |= {name: text.encode() for name, text in licences.items() if text}
+    card = readme(folder, title, target, GRADIO)
+    write_space(out, Space(target, {**files, "README.md": card}))
 
 
-def _static(folder: ModelFolder) -> dict[str, bytes]:
-    """A Space that only hands out files: the site, and the model's card and notice where the site has none."""
-    from spectraderm.serving.spaces.site import build_site  # noqa: PLC0415 - none but this door needs it
+def pins(extra: str = "") -> list[str]:
+    """What the installed spectraderm asks for, also for an extra, as `name==version` of what is installed.
 
-    with tempfile.TemporaryDirectory() as around:
-        site = Path(around) / "site"
-        build_site(folder.path, site)
-        files = {file.relative_to(site).as_posix(): file.read_bytes() for file in site.rglob("*") if file.is_file()}
-    papers = {f"{_MODEL}/{name}": folder.files[name] for name in (CARD, "NOTICE") if name in folder.files}
-    return papers | files | licences()
+    Raises:
+        MissingExtra: some of it is not installed.
+    """
+    needs = [Requirement(line) for line in metadata.requires("spectraderm") or ()]
+    names = {need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": extra})}
+    try:
+        return [f"{name}=={Version(metadata.version(name)).public}" for name in sorted(names)]
+    except metadata.PackageNotFoundError as error:
+        raise MissingExtra(f"{error.name}, which a Space needs,", extra or "serve") from error
+
+
+def _with_package(folder: ModelFolder, requirements: list[str]) -> dict[str, bytes]:
+    """The model whole, this package's source (no index has it) without the model that comes with it, and the pins."""
+    home = Path(str(resources.files("spectraderm")))
+    source = {file.relative_to(home): file for file in sorted(home.rglob("*")) if file.is_file()}
+    return {
+        "requirements.txt": "".join(f"{line}\n" for line in requirements).encode(),
+        **{f"model/{name}": data for name, data in folder.files.items()},
+        **{
+            f"spectraderm/{name.as_posix()}": file.read_bytes()
+            for name, file in source.items()
+            if not {"default_model", "__pycache__"} & set(name.parts)
+        },
+    }
 
 
 def _template(name: str) -> bytes:

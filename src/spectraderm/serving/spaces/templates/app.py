@@ -1,16 +1,40 @@
-"""The Space: the server and its page, for the model in the folder beside this file."""
+"""A Gradio app for the model in the folder beside this file."""
 
-import os
 from pathlib import Path
 
-from spectraderm.serving.server import ServeOptions, serve
+import gradio as gr
 
-if __name__ == "__main__":  # its engine processes import this file, too
-    serve(
-        ServeOptions(
-            model=str(Path(__file__).resolve().with_name("model")),
-            host="0.0.0.0",  # noqa: S104 - a Space is asked from outside
-            port=int(os.environ.get("PORT", "7860")),
-            workers=int(float(os.environ.get("CPU_CORES", "0"))),  # a Space says how many of the machine are its own
-        )
-    )
+import spectraderm
+from spectraderm.core.errors import SpectraDermError
+from spectraderm.serving.content import WORDS
+
+MODEL = spectraderm.load_model(Path(__file__).resolve().with_name("model"))
+
+
+def classify(photo: str | None) -> tuple[str, dict[str, float]]:
+    """The file of a photo -> the verdict in words, and how probable each condition is."""
+    if photo is None:
+        raise gr.Error("Give a photo first")
+    try:
+        prediction = MODEL.predict(photo)
+    except SpectraDermError as error:
+        raise gr.Error(str(error)) from error
+    verdict = f"{WORDS['verdicts'][prediction.verdict]['title']}: {prediction.display_name}".removesuffix(": ")
+    judged = prediction.verdict in ("predicted", "unsure")  # else a guess would mean nothing
+    shown = {MODEL.display_name(label): share for label, share in prediction.probabilities.items() if judged}
+    return f"{verdict}. {prediction.reason}", shown
+
+
+app = gr.Interface(
+    classify,
+    gr.Image(type="filepath", image_mode=None, label="Photo"),  # the file as it came: so each door answers the same
+    [gr.Textbox(label="Verdict"), gr.Label(label="How probable each condition is")],
+    title="$title",
+    description=f"{WORDS['notice']} {WORDS['privacy']['gradio']}",
+    flagging_mode="never",
+    analytics_enabled=False,
+    delete_cache=(60, 600),
+)
+
+if __name__ == "__main__":
+    app.launch()

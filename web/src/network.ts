@@ -1,11 +1,11 @@
-/** The exported model and a photo's pixels -> logits, features and maps. ONNX Runtime's door. */
+/** The exported network and a photo's pixels -> logits, features and maps. ONNX Runtime's door. */
 
 import type * as ort from "onnxruntime-web/wasm";
-import { ModelFolderError } from "./errors.ts";
+import { unusableModel } from "./errors.ts";
 
 const THREADS = 4;
 
-export interface Answer {
+export interface Outputs {
   logits: Float32Array;
   features: Float32Array;
   /** For each class `rows` x `columns` numbers: how much each place counts. */
@@ -14,8 +14,8 @@ export interface Answer {
   columns: number;
 }
 
-/** `size` x `size` pixels, red, green, blue -> what the network makes of them. */
-export type Network = (pixels: Uint8Array) => Promise<Answer>;
+/** Takes `size` x `size` pixels, red, green, blue. */
+export type Network = (pixels: Uint8Array) => Promise<Outputs>;
 
 /** Fetch the runtime and the model. Throws `ModelFolderError` where they can't be loaded. */
 export async function loadNetwork(model: Promise<Uint8Array>, runtime: URL, size: number): Promise<Network> {
@@ -25,7 +25,7 @@ export async function loadNetwork(model: Promise<Uint8Array>, runtime: URL, size
   void InferenceSession.create(new Uint8Array()).catch(() => null); // starts the runtime while the model comes
   const bytes = await model;
   const session = await InferenceSession.create(bytes, { executionProviders: ["wasm"] }).catch((error) => {
-    throw new ModelFolderError(`model.onnx can't be loaded (${error instanceof Error ? error.message : error})`);
+    throw unusableModel(`model.onnx can't be loaded (${error instanceof Error ? error.message : error})`);
   });
   return async (pixels) => {
     const { logits, features, maps } = await session.run({ pixels: new Tensor("uint8", pixels, [1, size, size, 3]) });
@@ -37,5 +37,5 @@ export async function loadNetwork(model: Promise<Uint8Array>, runtime: URL, size
 function floats(tensor: ort.Tensor): Float32Array {
   const values = tensor.data as Float32Array;
   if (values.every(Number.isFinite)) return values;
-  throw new ModelFolderError("The model answers with what is no number");
+  throw unusableModel("The model answers with what is no number");
 }

@@ -1,0 +1,131 @@
+/** Logits and features -> probabilities, prediction sets, novelty, verdicts and reasons, as Python's `inference`. */
+
+export type Verdict = "predicted" | "unsure" | "out_of_scope" | "unusable_photo";
+
+/** The settings of a model that turn its logits into a verdict; Python's `Calibration` says what each is. */
+export interface Calibration {
+  temperature: number;
+  coverage: number;
+  set_method: "lac" | "raps";
+  thresholds: number[];
+  sure_at: number;
+  promised_accuracy: number;
+  novelty_threshold: number;
+}
+
+export interface Judgement {
+  probabilities: number[];
+  /** For each class, whether it fits. */
+  fits: boolean[];
+  verdict: Verdict;
+}
+
+const UNIT = 2 ** 24;
+const RAPS_PENALTY = 0.1;
+const RAPS_FREE_RANKS = 1;
+const NAMED = 3;
+
+/** The verdict on a photo of these logits, whose features are so far from the nearest training photo's. */
+export function judge(settings: Calibration, logits: ArrayLike<number>, novelty: number): Judgement {
+  const probabilities = softmax(logits, settings.temperature);
+  const best = ranking(probabilities)[0];
+  const scores = nonconformityScores(probabilities, settings.set_method);
+  const fits = scores.map((score, number) => score <= settings.thresholds[number] || number === best);
+  const unsure = probabilities[best] < settings.sure_at || fits.filter(Boolean).length > 1;
+  const verdict = novelty > settings.novelty_threshold ? "out_of_scope" : unsure ? "unsure" : "predicted";
+  return { probabilities, fits, verdict };
+}
+
+/** Probabilities of logits divided by a temperature (Guo et al. 2017). */
+function softmax(logits: ArrayLike<number>, temperature: number): number[] {
+  const scaled = Array.from(logits, (logit) => logit / temperature);
+  const largest = Math.max(...scaled);
+  const shifted = scaled.map((logit) => Math.exp(logit - largest));
+  const sum = shifted.reduce((total, one) => total + one, 0);
+  return shifted.map((one) => one / sum);
+}
+
+/** The numbers of the classes, most probable first; of equals, the first. */
+export function ranking(probabilities: number[]): number[] {
+  return probabilities.map((_, number) => number).sort((a, b) => probabilities[b] - probabilities[a] || a - b);
+}
+
+/** The nonconformity scores of split conformal sets: LAC (Sadinle et al. 2019) or RAPS (Angelopoulos et al. 2021). */
+function nonconformityScores(probabilities: number[], method: "lac" | "raps"): number[] {
+  if (method === "lac") return probabilities.map((probability) => 1 - probability);
+  const result = new Array<number>(probabilities.length);
+  let falling = 0;
+  ranking(probabilities).forEach((number, rank) => {
+    falling += probabilities[number];
+    result[number] = falling + RAPS_PENALTY * Math.max(0, rank + 1 - RAPS_FREE_RANKS);
+  });
+  return result;
+}
+
+/** How unlike the training photos: cosine distance of the features to the nearest, 0 to 2 (Sun et al. 2022). */
+export function novelty(features: Float32Array, references: Float32Array): number {
+  const channels = features.length;
+  const own = unit(features, 0, channels);
+  let nearest = -1;
+  for (let start = 0; start < references.length; start += channels) {
+    const known = unit(references, start, channels);
+    let product = 0;
+    for (let at = 0; at < channels; at++) product += own[at] * known[at];
+    nearest = Math.max(nearest, product / UNIT ** 2);
+  }
+  return Math.max(1 - nearest, 0);
+}
+
+/** Features brought to length one, in whole units of 2^-24, whose products add up exactly, as in Python. */
+function unit(values: Float32Array, start: number, count: number): Float64Array {
+  let sum = 0;
+  for (let at = start; at < start + count; at++) sum += values[at] * values[at];
+  const length = Math.max(Math.sqrt(sum), 1e-12);
+  return Float64Array.from(values.subarray(start, start + count), (value) => Math.round((UNIT * value) / length));
+}
+
+/**
+ * Why a verdict is what it is, in one sentence.
+ *
+ * @param fitting The prediction set, in names for people, most probable first.
+ * @param probability Of the first.
+ * @param classes How many conditions the model knows.
+ */
+export function reason(
+  verdict: Verdict,
+  fitting: string[],
+  probability: number,
+  settings: Calibration,
+  classes: number,
+): string {
+  if (verdict === "out_of_scope") {
+    const none = `none of the ${classes} conditions it knows`;
+    return `Unlike the photos the model learned from: another kind of photo, ${none}, or no skin at all.`;
+  }
+  const promised = `${general(100 * settings.promised_accuracy)} of 100 such answers`;
+  if (verdict === "predicted") return `Of photos like those the model learned from, at least ${promised} are right.`;
+  if (fitting.length > 1) return `It could be ${either(fitting, classes)}: the model can't tell which.`;
+  if (settings.sure_at > 1) {
+    return `No probability was ever high enough for ${promised} to be right, so this model is never sure.`;
+  }
+  const below = (Math.floor(1000 * probability) / 10).toFixed(1);
+  const needed = (Math.ceil(1000 * settings.sure_at) / 10).toFixed(1);
+  return `${fitting[0]} fits best, but ${below} % is below the ${needed} % from which ${promised} are right.`;
+}
+
+function either(names: string[], classes: number): string {
+  if (names.length === classes && classes > 2) return `any of the ${classes} conditions it knows`;
+  const named = names.length > NAMED + 1 ? [...names.slice(0, NAMED), `${names.length - NAMED} others`] : names;
+  return `${named.slice(0, -1).join(", ")} or ${named[named.length - 1]}`;
+}
+
+/** A probability for people; what is not certain never reads as 100 % or 0 %. */
+export function percent(share: number): string {
+  if (share >= 0.995 && share < 1) return "over 99 %";
+  return share > 0 && share < 0.005 ? "under 1 %" : `${(100 * share).toFixed(0)} %`;
+}
+
+/** A number to six digits, as Python's `:g`. */
+export function general(value: number): string {
+  return String(Number(value.toPrecision(6)));
+}
