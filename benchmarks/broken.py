@@ -98,9 +98,7 @@ def audit_and_split(world: World, run: Path) -> None:
 
 def predict(world: World, run: Path) -> None:
     """By the run's own model, into a folder of the run, some photos to a part."""
-    job.predict(
-        open_model(run / artifacts.MODEL).in_precision("auto"), [str(world.photos)], str(run / "out"), shard_size=4
-    )
+    job.predict(open_model(run / artifacts.MODEL), [str(world.photos)], str(run / "out"), shard_size=4)
 
 
 def _same(do: Callable[[World, Path], object]) -> Stage:

@@ -74,7 +74,7 @@ def visits(browser: Browser, url: str) -> None:
 
 def compare(page: Page, model: Path) -> None:
     """Print each photo whose answer differs at all, and the largest differences."""
-    classifier = load_model(model, precision="float")  # as the page does
+    classifier = load_model(model)
     worst = {"pixels": 0.0, "probabilities": 0.0, "novelty": 0.0}
     given, other = photos(), 0
     for name, data in given.items():

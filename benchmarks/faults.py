@@ -37,7 +37,6 @@ DAMAGED = {
     "folds/final/checkpoint.safetensors": ("export", "train"),
     "calibration.json": ("evaluate", "calibrate"),
     "novelty.npy": ("export", "calibrate"),
-    "model/onnx/model_int8.onnx": ("predict", "export"),
 }
 """A file, the stage that meets its damage, and the one that makes it anew."""
 _DELETED = {"config.json": ("config.json", "folds")}

@@ -25,8 +25,7 @@ from spectraderm.data import shortcuts
 from spectraderm.evaluation import ledger
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.training import checkpoint as state
-from spectraderm.training import export, graph
-from spectraderm.training import quantize as quantise
+from spectraderm.training import export, quantize
 from spectraderm.training.network import SkinResNet
 
 _WRITES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.link", "os.truncate", "shutil.rmtree"}
@@ -97,7 +96,7 @@ def forked(
         shortcuts._TREES = 3
         state.INTERVAL, state.COST = 0.0, 1e9  # a state after every step: there are few
         ledger.datetime = _Standing  # type: ignore[attr-defined]
-        export.to_onnx = quantise.to_onnx = _traced_once(root / "told-graphs")  # type: ignore[attr-defined]
+        export.to_onnx = quantize.to_onnx = _traced_once(root / "told-graphs")  # type: ignore[attr-defined]
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
             do(out)
         (told / "writes").write_text(str(count[0]))
@@ -113,13 +112,13 @@ def forked(
 
 def _traced_once(folder: Path) -> Callable[..., bytes]:
     """`to_onnx`, which takes torch seconds and writes nothing, done once for the same weights."""
-    trace = graph.to_onnx
+    trace = export.to_onnx
 
-    def traced(network: SkinResNet, preprocessing: Preprocessing, half: bool = False) -> bytes:
+    def traced(network: SkinResNet, preprocessing: Preprocessing) -> bytes:
         weights = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
-        path = folder / sha256(weights + bytes([half]))
+        path = folder / sha256(weights)
         if not path.is_file():
-            write_file(path, trace(network, preprocessing, half))
+            write_file(path, trace(network, preprocessing))
         return path.read_bytes()
 
     return traced

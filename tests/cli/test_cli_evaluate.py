@@ -82,7 +82,7 @@ def test_what_is_asked_of_a_calibration_stands_in_the_file_and_in_the_models_ver
         assert call(stage, evaluated).code == 0
     assert read(evaluated / artifacts.EVALUATION)["calibration"]["coverage"] == 0.5
     assert read(evaluated / "model" / model_folder.FACTS)["calibration"] == found
-    after = said_of(call("predict", photos, "--model", evaluated / "model", "--precision", "float"))
+    after = said_of(call("predict", photos, "--model", evaluated / "model"))
     assert "predicted" not in {one["verdict"] for one in before}
     sure = [one for one in after if one["verdict"] == "predicted"]
     assert sure

@@ -59,7 +59,7 @@ def page(browser: Browser, address: str) -> Page:
 def test_answers_as_python_does_and_asks_no_other_host_even_offline(page: Page, address: str) -> None:
     asked: list[str] = []
     page.context.on("request", lambda request: asked.append(request.url))
-    model = load_model(threads=1, precision="float")
+    model = load_model(threads=1)
     given = photos()
     page.reload()
     for name in COMPARED:

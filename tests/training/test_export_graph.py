@@ -18,7 +18,7 @@ from spectraderm.training import network as model
 from spectraderm.training import recipe as config
 from spectraderm.training.augmentation import Transform
 from spectraderm.training.dataset import in_batches
-from spectraderm.training.graph import Deployable, to_onnx
+from spectraderm.training.export import Deployable, halved, to_onnx
 from spectraderm.training.network import Backbone, Normalise, SkinResNet
 
 ALL = pytest.mark.parametrize(("recipe", "width", "side"), [("notebook", 32, 2), *((n, 112, 4) for n in CLOSED)])
@@ -115,7 +115,7 @@ def test_half_is_half_as_large_and_guesses_alike() -> None:
     network = model.build(backbone, config.load("notebook"), ["a", "b", "c"])
     network.train(False)
     preprocessing = Preprocessing(64, mean=backbone.mean, std=backbone.std)
-    graph = to_onnx(network, preprocessing, half=True)
+    graph = halved(to_onnx(network, preprocessing))
     whole = sum(value.numel() for value in network.state_dict().values()) * 4
     assert 0.45 * whole < len(graph) < 0.6 * whole
     pixels, normalise = noise(24), Normalise(preprocessing)

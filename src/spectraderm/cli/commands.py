@@ -20,7 +20,6 @@ from spectraderm.cli.options import (
     Engine,
     Epochs,
     Folds,
-    Int8,
     Log,
     Lr,
     OnEngine,
@@ -62,15 +61,12 @@ def run(
     resume: Resume = False,
     log: Log = None,
     crops: Crops = None,
-    int8: Int8 = True,
 ) -> None:
     """All of it: audit, split, train, calibrate, evaluate, export. What most people want."""
     pipeline, terminal = _stages()
     out = out or Path("runs") / f"{photos.resolve().name}-{Path(recipe).stem}-{split.value}"
     changes = recipe_changes(epochs, batch_size, lr, patience)
-    options = pipeline.Options(
-        recipe, backbone, split.value, folds, seed, resume, device.value, log, changes, crops, int8
-    )
+    options = pipeline.Options(recipe, backbone, split.value, folds, seed, resume, device.value, log, changes, crops)
     with terminal.progress() as track:
         evaluation = pipeline.run(photos, out, options, track)
     terminal.say_audit(out)
@@ -229,19 +225,21 @@ def reproduce(
 @app.command()
 def export(
     run: Run,
-    out: Annotated[Path | None, typer.Option(help="Model folder; by default RUN/model.")] = None,
-    half: Annotated[bool, typer.Option("--half", help="Store ONNX weights as 16-bit floats.")] = False,
+    out: Annotated[Path | None, typer.Option(help="Model folder; by default RUN/model, or RUN/model-int8.")] = None,
     onnx_only: Annotated[bool, typer.Option("--onnx-only", help="Leave model.safetensors out.")] = False,
     notes: Annotated[Path | None, typer.Option(help="Markdown file to put at the end of the model card.")] = None,
-    int8: Int8 = True,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Write another model folder, which computes in 8-bit integers.")
+    ] = False,
 ) -> None:
     """Write the model folder, after measuring that it gives training's logits."""
     pipeline, terminal = _stages()
     with terminal.progress() as track:
-        measured = pipeline.export_model(run, out, half, onnx_only, notes, int8, track)
+        measured = pipeline.export_model(run, out, onnx_only, notes, int8, track)
+    folder = out or run / ("model-int8" if int8 else "model")
     terminal.say_export(measured)
-    terminal.say_stability(out or run / "model")
-    say(f"Model   {out or run / 'model'}")
+    terminal.say_stability(folder)
+    say(f"Model   {folder}")
 
 
 @app.command()

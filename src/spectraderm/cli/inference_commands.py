@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from spectraderm.cli.console import say, stdout
-from spectraderm.cli.options import Address, Engine, Format, OnEngine, Precision
+from spectraderm.cli.options import Address, Engine, Format, OnEngine
 from spectraderm.core.errors import SpectraDermError, needs
 
 app = typer.Typer()
@@ -43,10 +43,6 @@ def predict(
         Format | None, typer.Option(help="By default a table on a terminal, jsonl into a pipe.")
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Classes to show per photo, in the table.")] = 3,
-    precision: Annotated[
-        Precision,
-        typer.Option(help="auto: in 8-bit integers where the model has been measured in them, as all doors do."),
-    ] = Precision.auto,
     out: Annotated[
         str,
         typer.Option(
@@ -65,14 +61,14 @@ def predict(
     if out:
         if format:
             raise SpectraDermError("--out writes Parquet", "Leave --format out")
-        _predict_into(out, photos, model, precision, (engine.value, address, workers), shard_size)
+        _predict_into(out, photos, model, (engine.value, address, workers), shard_size)
         return
     if engine != Engine.local or address or workers:
         raise SpectraDermError("--engine, --address and --workers go with --out", "Give --out DIR")
     from spectraderm.inference import batch  # noqa: PLC0415
     from spectraderm.inference.classifier import load_model  # noqa: PLC0415
 
-    classifier = load_model(model, precision=precision.value)
+    classifier = load_model(model)
     failed = 0
     with stdout() as stream:
         chosen = format or (Format.table if stream.isatty() else Format.jsonl)
@@ -90,7 +86,7 @@ def predict(
 
 
 def _predict_into(
-    out: str, photos: list[str], model: str | None, precision: Precision, engine: tuple[str, str, int], shard_size: int
+    out: str, photos: list[str], model: str | None, engine: tuple[str, str, int], shard_size: int
 ) -> None:
     with needs("scale", "what reads and writes Parquet"):
         from spectraderm.inference.bulk import job  # noqa: PLC0415
@@ -98,9 +94,7 @@ def _predict_into(
     from spectraderm.inference.model_folder import open_model  # noqa: PLC0415
 
     with progress() as track:
-        done = job.predict(
-            open_model(model).in_precision(precision.value), photos, out, *engine, shard_size=shard_size, track=track
-        )
+        done = job.predict(open_model(model), photos, out, *engine, shard_size=shard_size, track=track)
     summary = done.summary
     rate = f"{done.photos} this time, {done.photos / done.seconds:.1f} a second" if done.photos else "all of it before"
     counts = f"{summary['photos']} photos, {summary['predicted']} predicted, {summary['unreadable']} unreadable"

@@ -22,14 +22,6 @@ class Sets(StrEnum):
     raps = "raps"
 
 
-class Precision(StrEnum):
-    """What a network computes in."""
-
-    auto = "auto"
-    int8 = "int8"
-    float = "float"
-
-
 class Format(StrEnum):
     """How predictions are printed."""
 
@@ -72,12 +64,6 @@ Log = Annotated[str | None, typer.Option(help="Also log to tensorboard or mlflow
 Crops = Annotated[
     bool | None,
     typer.Option("--crops/--no-crops", help="Look for crops and zooms of photos: slow. By default up to 5,000 photos."),
-]
-Int8 = Annotated[
-    bool,
-    typer.Option(
-        "--int8/--no-int8", help="Also make the network in 8-bit integers, and ship it where it is as accurate."
-    ),
 ]
 OnEngine = Annotated[
     Engine, typer.Option("--engine", help="local: this process. ray: Ray, on this machine or a cluster.")

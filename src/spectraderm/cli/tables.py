@@ -155,19 +155,20 @@ def say_calibration(found: dict[str, Any]) -> None:
 
 
 def say_export(measured: dict[str, Any]) -> None:
-    """How near the exported model comes to training's logits, and the quantised one to it."""
-    parity, int8 = measured["parity"], measured["int8"]
+    """How near the exported model comes to training's logits; or what one in 8-bit integers loses."""
+    if "loss" in measured:
+        loss = measured["loss"]
+        points = {name: _points(value) for name, value in loss["accuracy_difference"].items()}
+        say(
+            f"In 8-bit integers, on {loss['photos']} held-out photos: accuracy {points['value']} points "
+            f"({points['low']} to {points['high']}), changed first guesses {100 * loss['changed_top1']:.1f} %"
+        )
+        return
+    parity = measured["parity"]
     say(
         f"Parity on {parity['photos']} photos: largest difference of a logit {parity['max_logit_difference']:.2g} "
         f"(bound {parity['bound']:g}), changed first guesses {parity['changed_top1']}"
     )
-    if int8:
-        points = {name: _points(value) for name, value in int8["accuracy_difference"].items()}
-        say(
-            f"In 8-bit integers, on {int8['photos']} held-out photos: accuracy {points['value']} points "
-            f"({points['low']} to {points['high']}), changed first guesses {100 * int8['changed_top1']:.1f} %; "
-            + ("shipped" if int8["shipped"] else "not shipped, for it costs too much")
-        )
 
 
 def _points(value: float | None) -> str:

@@ -17,7 +17,7 @@ from spectraderm.core.files import write_file
 
 CHECKSUMS = "checksums.txt"
 _LINE = re.compile(r"([0-9a-f]{64})  (\S[^\n]*)")
-_PASSING = re.compile(r"cache/|log/|model/|\..*|.*/\..*|.*(state|previous)\.safetensors|folds/[^/]+/head/")
+_PASSING = re.compile(r"cache/|log/|model/|model-int8/|\..*|.*/\..*|.*(state|previous)\.safetensors|folds/[^/]+/head/")
 """What is deleted in the end, or carries checksums of its own."""
 
 _runs: list[Path] = []

@@ -11,7 +11,7 @@ from spectraderm.core.errors import RunFolderError
 from spectraderm.core.locks import is_main, only_writer
 
 ORDER = ("audit", "split", "train", "calibrate", "evaluate", "export")
-_FOLD = re.compile(r"(int8/)?folds/([^/]+)/")
+_FOLD = re.compile(r"folds/([^/]+)/")
 _AGAIN = {
     "audit": "Run `spectraderm audit PHOTOS --out {run}` again",
     "split": "Run `spectraderm split {run}` again",
@@ -75,7 +75,7 @@ def _source(run: Path, file: str) -> str:
     fold = _FOLD.match(file)
     if fold is None:
         return _WRITTEN.get(file, "")
-    done = not fold[1] and (artifacts.fold_folder(run, fold[2]) / artifacts.LOGITS).is_file()
+    done = (artifacts.fold_folder(run, fold[1]) / artifacts.LOGITS).is_file()
     kept = (artifacts.LOGITS, artifacts.CHECKPOINT, artifacts.FEATURES, artifacts.HISTORY)
     return "fold" if done and file.endswith(kept) else ""
 

@@ -15,7 +15,7 @@ from spectraderm.images.preprocessing import Pixels
 from spectraderm.images.quality import flaws, measure
 from spectraderm.inference.calibration import VERDICTS, References
 from spectraderm.inference.engine import Answer, Engine, Floats
-from spectraderm.inference.model_folder import ONNX, ModelFolder, Precision, open_model
+from spectraderm.inference.model_folder import ONNX, ModelFolder, open_model
 from spectraderm.inference.prediction import Prediction, unusable
 from spectraderm.inference.reasons import reason
 
@@ -130,22 +130,18 @@ class Classifier:
         return ModelFolderError(f"{self.model_id}: its files do not belong together", "Export it again")
 
 
-def load_model(
-    source: str | os.PathLike[str] | None = None, threads: int = 0, precision: Precision = "auto"
-) -> Classifier:
+def load_model(source: str | os.PathLike[str] | None = None, threads: int = 0) -> Classifier:
     """Open a model and check that it is whole and unaltered.
 
     Args:
         source: a model folder, the Hub id of one (`owner/name`, needs the `hub` extra and a connection), or None
             for the default model that comes with the package.
         threads: how many threads one photo may use; 0 is one per core.
-        precision: `int8` computes in 8-bit integers, `float` in 32-bit floats; `auto` in integers where the model has
-            been measured in them, which all doors do.
 
     Raises:
         ModelFolderError: no such folder, or it is incomplete, altered, or of a kind that is never opened.
     """
-    return Classifier(open_model(source).in_precision(precision), threads)
+    return Classifier(open_model(source), threads)
 
 
 def _heatmap(evidence: Floats) -> list[list[float]]:

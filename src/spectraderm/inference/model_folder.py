@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +27,8 @@ from spectraderm.inference.calibration import Calibration
 FACTS, MODEL_CONFIG, PREPROCESSOR = "spectraderm.json", "config.json", "preprocessor_config.json"
 WEIGHTS, ONNX, CARD = "model.safetensors", "onnx/model.onnx", "README.md"
 NOVELTY, HASHES = "novelty.npy", "training_photos.npy"
-INT8, ONNX_INT8, NOVELTY_INT8 = "int8", "onnx/model_int8.onnx", "novelty_int8.npy"
 DEFAULT = "default"
 """Name of the model that comes with the package, unless a folder of that name is here."""
-
-Precision = Literal["auto", "int8", "float"]
 
 MAX_FACTS_BYTES, MAX_MODEL_BYTES, MAX_MODEL_FILES = 10_000_000, 2**31, 1000
 """Of `spectraderm.json`, of all files together (protobuf, and so ONNX, ends there), and how many those may be."""
@@ -80,22 +77,6 @@ class ModelFolder:
     def card(self) -> str:
         """The model card, Markdown; empty where it has none."""
         return self.files.get(CARD, b"").decode("utf-8", "replace")
-
-    def in_precision(self, precision: Precision) -> "ModelFolder":
-        """The same model as it answers in 8-bit integers, or in floats; `auto` is integers where it has them.
-
-        Raises:
-            ModelFolderError: it has none in 8-bit integers.
-        """
-        own: Any = self.facts.get(INT8)
-        if precision == "float" or (precision == "auto" and own is None):
-            return self
-        try:
-            files = {**self.files, ONNX: self.files[ONNX_INT8], NOVELTY: self.files[NOVELTY_INT8]}
-            facts = {**self.facts, "calibration": own["calibration"], "model_id": f"{self.model_id}-{INT8}"}
-        except (KeyError, TypeError) as error:
-            raise ModelFolderError(f"{self.path.name} has no model in 8-bit integers", _AGAIN) from error
-        return _understood(self.path, self.hub, files, facts)
 
 
 def open_model(source: str | os.PathLike[str] | None = None) -> ModelFolder:

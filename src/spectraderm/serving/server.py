@@ -78,7 +78,7 @@ def serve(options: ServeOptions) -> None:
         ModelFolderError: as `spectraderm.load_model`.
         SpectraDermError: the address is taken, or not this machine's.
     """
-    folder = open_model(options.model).in_precision("auto")
+    folder = open_model(options.model)
     pool = Pool(options.model, options.workers, options.queue, options.seconds, options.batch)
     app = create_app(pool, folder, options.guards)
     app = _with_page(app, pool, folder, options.max_mb) if options.page else app

@@ -51,7 +51,7 @@ def serve_comparison(models: list[str | None], host: str, port: int) -> None:
         ModelFolderError: as `spectraderm.load_model`.
         MissingExtra: Gradio is not installed.
     """
-    knowns = [open_model(model).in_precision("auto") for model in models]
+    knowns = [open_model(model) for model in models]
     with needs("page", "the web page"):
         from spectraderm.serving.page.mount import mount_compare  # noqa: PLC0415
     options = ServeOptions(host=host, port=port, workers=1)

@@ -1,13 +1,20 @@
 """Trained run folder -> model folder: Hugging Face layout, ONNX, and the proof that it gives training's logits."""
 
+import logging
+import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
+from torch import Tensor, nn
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import ParityError, RunFolderError
@@ -19,79 +26,112 @@ from spectraderm.images.perceptual_hash import from_hex
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.inference import model_folder
 from spectraderm.inference.calibration import Calibration
-from spectraderm.inference.engine import Engine, Floats
+from spectraderm.inference.engine import INPUT, OUTPUTS, Engine, Floats
 from spectraderm.inference.runtimes import ONNXRUNTIME
+from spectraderm.training.augmentation import transformed
 from spectraderm.training.dataset import read_photo
-from spectraderm.training.graph import to_onnx
-from spectraderm.training.network import Backbone, SkinResNet
+from spectraderm.training.network import Backbone, Normalise, SkinResNet
 from spectraderm.training.robustness import measure_stability, to_markdown
 from spectraderm.training.train import read_config, restore
 
 PARITY = 1e-3
-"""The largest difference of a logit between training and the exported model that is let pass."""
+"""The largest difference of a logit between training and the exported model that is let pass; and no first guess may
+change."""
 PARITY_HALF = 5e-2
-"""The same for weights stored as 16-bit floats, which also must not change a single first guess."""
+"""The same for weights stored as 16-bit floats."""
 _BATCH = 16
 _CALIBRATE = "Run `spectraderm calibrate RUN` first"
+
+
+@dataclass(frozen=True)
+class Integers:
+    """A run in 8-bit integers: its folder, of `quantize.quantize`, calibrated; and the accuracy that it loses."""
+
+    folder: Path
+    loss: Mapping[str, Any]
 
 
 def export(
     run: Path,
     backbone: Backbone,
     out: Path | None = None,
-    half: bool = False,
     onnx_only: bool = False,
     notes: str = "",
-    int8: Mapping[str, Any] | None = None,
+    integers: Integers | None = None,
     track: Track = no_track,
 ) -> dict[str, Any]:
-    """Write the model folder of a trained and evaluated run.
+    """Write the model folder of a trained and evaluated run: one network, in one precision, with its calibration.
+
+    The ONNX weights are stored as 16-bit floats, half the size, and computed with in 32 bits; where that would change
+    a first guess of any photo of the run, they are stored in 32 bits.
 
     Args:
         run: the run folder.
         backbone: the one it was trained from.
-        out: the model folder; by default `run/model`.
-        half: store the ONNX weights as 16-bit floats (computation stays 32 bit): half the size.
+        out: the model folder; by default `run/model`, or `run/model-int8`.
         onnx_only: leave `model.safetensors` out.
         notes: Markdown to put at the end of the model card, such as what was measured elsewhere.
-        int8: of the quantised network in `run/int8/`, which is to go with it, what was measured; None leaves it out.
+        integers: export this network in 8-bit integers instead, without `model.safetensors`.
         track: how progress is shown.
 
     Returns:
-        The measured parity: photos, largest difference of a logit, changed first guesses, and the bounds.
+        What was measured: `parity`, photos, largest difference of a logit, changed first guesses and the bound; or of
+        integers their `loss`.
 
     Raises:
         ParityError: the exported model does not give the logits that training stored; nothing is written.
         RunFolderError: the run is not trained, calibrated or evaluated.
     """
     config = read_config(run)
-    calibration = _calibration(run, len(config["labels"]))
-    references = artifacts.read_array(run / artifacts.NOVELTY, _CALIBRATE)
+    source = integers.folder if integers else run
+    calibration = _calibration(source, len(config["labels"]))
+    references = artifacts.read_array(source / artifacts.NOVELTY, _CALIBRATE)
     card = run / artifacts.CARD
     if not card.is_file():
         raise RunFolderError(f"{run} has no model card yet", "Run `spectraderm evaluate RUN` first")
     known = training_hashes(run)
     network, preprocessing = restore(run, backbone)
-    graph = to_onnx(network, preprocessing, half)
-    engine = Engine(graph, runtime=ONNXRUNTIME)
-    parity = measure_parity(run, engine, preprocessing, PARITY_HALF if half else PARITY, track)
-    quantised = _quantised(run) if int8 else {}
-    served = Engine(quantised[model_folder.ONNX_INT8], runtime=ONNXRUNTIME) if int8 else engine
-    stability = measure_stability(run, served, preprocessing, track)
-    added = [to_markdown(stability), *([_of_int8(int8)] if int8 else []), *([f"{notes.strip()}\n"] if notes else [])]
+    measured: dict[str, Any]
+    if integers:
+        graph, precision = (source / model_folder.ONNX).read_bytes(), "int8"
+        measured = {"loss": dict(integers.loss)}
+    else:
+        graph, precision, parity = _in_floats(run, network, preprocessing, track)
+        measured = {"parity": parity}
+    stability = measure_stability(run, Engine(graph, runtime=ONNXRUNTIME), preprocessing, track)
+    parts = [to_markdown(stability), *([_of_int8(integers.loss)] if integers else [])]
     files = {
-        artifacts.CARD: b"\n".join([card.read_bytes(), *(part.encode() for part in added)]),
+        artifacts.CARD: b"\n".join(
+            [card.read_bytes(), *(part.encode() for part in [*parts, *([f"{notes.strip()}\n"] if notes else [])])]
+        ),
         model_folder.ONNX: graph,
         model_folder.NOVELTY: artifacts.array_bytes(references),
         model_folder.HASHES: artifacts.array_bytes(known),
-        **quantised,
-        **_hub_files(network, preprocessing, onnx_only),
+        **_hub_files(network, preprocessing, onnx_only or integers is not None),
     }
-    facts = {**_facts(run, config, graph), "parity": parity, "stability": stability, "calibration": calibration}
-    if int8:
-        facts[artifacts.INT8] = {**int8, "calibration": _calibration(run / artifacts.INT8, len(config["labels"]))}
-    model_folder.write_model_folder(out or run / artifacts.MODEL, files, facts)
-    return parity
+    facts = {
+        **_facts(run, config, graph),
+        "precision": precision,
+        **measured,
+        "stability": stability,
+        "calibration": calibration,
+    }
+    model_folder.write_model_folder(out or run / (artifacts.MODEL_INT8 if integers else artifacts.MODEL), files, facts)
+    return measured
+
+
+def _in_floats(
+    run: Path, network: SkinResNet, preprocessing: Preprocessing, track: Track
+) -> tuple[bytes, str, dict[str, Any]]:
+    """The network's graph, how its weights are stored, and the measured parity."""
+    whole = to_onnx(network, preprocessing)
+    try:
+        graph = halved(whole)
+        engine = Engine(graph, runtime=ONNXRUNTIME)
+        return graph, "float16", measure_parity(run, engine, preprocessing, PARITY_HALF, track)
+    except ParityError:  # a guess hangs on the last digits
+        engine = Engine(whole, runtime=ONNXRUNTIME)
+        return whole, "float32", measure_parity(run, engine, preprocessing, PARITY, track)
 
 
 def measure_parity(
@@ -151,32 +191,19 @@ def _hub_files(network: SkinResNet, preprocessing: Preprocessing, onnx_only: boo
     return files
 
 
-def _quantised(run: Path) -> dict[str, bytes]:
-    """The network in 8-bit integers, and the training photos' features as it has them."""
-    folder = run / artifacts.INT8
-    try:
-        graph = (folder / model_folder.ONNX).read_bytes()
-    except OSError as error:
-        raise RunFolderError(f"{folder} has no network ({error.strerror})", "Export again") from error
-    return {
-        model_folder.ONNX_INT8: graph,
-        model_folder.NOVELTY_INT8: artifacts.array_bytes(artifacts.read_array(folder / artifacts.NOVELTY, _CALIBRATE)),
-    }
-
-
-def _of_int8(measured: Mapping[str, Any]) -> str:
-    """What was measured of the network in 8-bit integers, as a section of the model card."""
-    found = measured["accuracy_difference"]
+def _of_int8(loss: Mapping[str, Any]) -> str:
+    """What a network in 8-bit integers loses, as a section of the model card."""
+    found = loss["accuracy_difference"]
     value, low, high = (
         "?" if found[key] is None else f"{100 * found[key]:+.2f}".replace("-", "−") for key in ("value", "low", "high")
     )
     return (
         "## In 8-bit integers\n"
-        "The model answers by `onnx/model_int8.onnx`, in 8-bit integers, with a calibration of its own.\n"
-        f"On {measured['photos']} held-out photos ({measured['photo_groups']} different ones, each counted once) its "
-        f"accuracy differs by {value} points ({low} to {high}) from that in floats,\nand its first guess is another in "
-        f"{100 * measured['changed_top1']:.1f} % of the files. All other numbers above but those on the camera are of "
-        "the model in floats.\n"
+        "This model computes in 8-bit integers, with a calibration of its own.\n"
+        f"On {loss['photos']} held-out photos ({loss['photo_groups']} different ones, each counted once) its accuracy "
+        f"differs by {value} points ({low} to {high}) from that in floats,\nand its first guess is another in "
+        f"{100 * loss['changed_top1']:.1f} % of the files. All other numbers above but those on the camera are of the "
+        "model in floats.\n"
     )
 
 
@@ -205,3 +232,62 @@ def _calibration(run: Path, classes: int) -> dict[str, Any]:
 def _batches(root: Path, rows: list[Row], preprocessing: Preprocessing) -> Iterator[Pixels]:
     for start in range(0, len(rows), _BATCH):
         yield np.stack([read_photo(root, row, preprocessing) for row in rows[start : start + _BATCH]])
+
+
+class Deployable(nn.Module):
+    """The network as it is exported: pixels in; logits, features and class activation maps out."""
+
+    def __init__(self, network: SkinResNet, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.network = network
+        self.normalise = Normalise(preprocessing)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Pixels `uint8[n, s, s, 3]` -> see `spectraderm.inference.engine.Answer`."""
+        photos = self.normalise(pixels)
+        maps = self.network.feature_maps(transformed(photos, self.network.test_transforms))
+        features = self.network.averaged(maps, photos.shape[0])
+        return self.network.classifier(features), features, self.network.evidence(maps[: photos.shape[0]])
+
+
+def to_onnx(network: SkinResNet, preprocessing: Preprocessing) -> bytes:
+    """One ONNX file with a free batch size: `pixels: uint8[n, s, s, 3]` -> `logits`, `features`, `maps`."""
+    example = torch.zeros(2, preprocessing.size, preprocessing.size, 3, dtype=torch.uint8)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it regrets, four times, that torchvision is absent
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # torch about its own code
+        program = torch.onnx.export(
+            Deployable(network, preprocessing).eval(),
+            (example,),
+            input_names=[INPUT],
+            output_names=list(OUTPUTS),
+            dynamic_shapes=({0: torch.export.Dim("n", min=1, max=4096)},),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    del model.metadata_props[:], model.graph.metadata_props[:]
+    for node in model.graph.node:  # the exporter notes stack traces, paths of this machine among them
+        del node.metadata_props[:]
+        node.doc_string = ""
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def halved(graph: bytes) -> bytes:
+    """The same graph with large weights stored as 16-bit floats, cast back when the model is loaded."""
+    model = onnx.load_from_string(graph)
+    casts = []
+    for tensor in model.graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        if tensor.data_type == TensorProto.FLOAT and values.size > 1024:
+            stored = f"{tensor.name}.half"
+            casts.append(helper.make_node("Cast", [stored], [tensor.name], to=TensorProto.FLOAT))
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), stored))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*casts, *nodes])
+    data: bytes = model.SerializeToString()
+    return data
