@@ -179,7 +179,7 @@ def test_the_same_is_exported_again_and_elsewhere_without_weights(
     (tmp_path / "notes.md").write_text("## Measured elsewhere\n")
     pipeline.export_model(run, tmp_path / "light", onnx_only=True, notes=tmp_path / "notes.md")
     light = model_folder.read_model_folder(tmp_path / "light")
-    assert set(light.files) == FILES - {"model.safetensors"}
+    assert set(light.files) == {*FILES, "spectraderm.json"} - {"model.safetensors"}
     card = light.files["README.md"]
     assert card.startswith((run / "README.md").read_bytes() + b"\n## Does the camera matter?\n")
     assert card.endswith(b" |\n\n## Measured elsewhere\n")

@@ -117,7 +117,7 @@ class _Photos(CalibrationDataReader):  # type: ignore[misc]
 def _chosen(rows: Sequence[Row], sides: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
     """At random `PHOTOS` of the training photos, of different photo groups, `int64[n]`, in order."""
     train = np.flatnonzero(np.array(sides) == "train")
-    _, first = np.unique([rows[row].photo_group for row in train], return_index=True)
+    _, first = np.unique(np.array([row.photo_group for row in rows])[train], return_index=True)
     return np.sort(np.random.default_rng(0).permutation(train[np.sort(first)])[:PHOTOS])
 
 
