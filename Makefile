@@ -5,11 +5,9 @@
 # make test-newest   the same with the newest
 # make browser       installs Chromium for the browser tests, which are skipped without (Debian, as root)
 # make web           builds the page in src/spectraderm/serving/static from web/ (needs Node.js)
-# make bench           how fast it is beside other programs, as a table (DATA=folder); half an hour
-# make bench-peers     installs those programs, once, into an environment of their own (3 GB)
-# make bench-accuracy  the README's results, from the reference data set (DATA=folder)
-# make bench-growth    time per photo and memory, up to 100,000 photos
-# make bench-profile   where the time of one prediction goes
+# make bench         how fast it is beside other programs, as a table (DATA=folder); half an hour
+# make bench-peers   installs those programs, once, into an environment of their own (3 GB)
+# The other benchmarks are scripts in benchmarks/, each of which says how it is used.
 PYTHON ?= python3
 VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
@@ -19,7 +17,7 @@ DEMO_OUT ?= spectraderm-demo
 VENV_PEERS ?= .venv-peers
 PEERS ?= $(VENV_PEERS)/bin/python
 
-.PHONY: demo test test-oldest test-newest check lint web browser bench bench-peers bench-accuracy bench-growth bench-profile clean
+.PHONY: demo test test-oldest test-newest check lint web browser bench bench-peers clean
 
 demo: $(VENV)/train.stamp
 	rm -rf $(DEMO_OUT)
@@ -50,18 +48,9 @@ browser:
 	command -v chromium || (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium)
 
 bench: $(VENV)/train.stamp
-	$(BIN)/python benchmarks/table.py $(if $(DATA),"$(DATA)") --peers "$(PEERS)"
+	$(BIN)/python benchmarks/peers.py $(if $(DATA),"$(DATA)") --peers "$(PEERS)"
 
 bench-peers: $(VENV_PEERS)/peers.stamp
-
-bench-accuracy: $(VENV)/train.stamp
-	$(BIN)/python benchmarks/protocols.py "$(DATA)"
-
-bench-growth: $(VENV)/train.stamp
-	$(BIN)/python benchmarks/growth.py
-
-bench-profile: $(VENV)/train.stamp
-	$(BIN)/python benchmarks/profile_predict.py
 
 clean:
 	rm -rf $(VENV) .venv-oldest .venv-newest $(VENV_PEERS) $(DEMO_OUT)

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import sides
-from prepared import painted
+import timing
+from timing import painted
 
 import spectraderm
 from spectraderm.images import perceptual_hash as hashing
@@ -106,12 +106,12 @@ def starts(model: str | None, photo: str, times: int) -> None:
     for _ in range(times):
         for name, words in programs.items():
             command = [sys.executable, "-c", words]
-            timed(name, lambda command=command: subprocess.run(command, check=True, env=sides.environment()), taken)()
+            timed(name, lambda command=command: subprocess.run(command, check=True, env=timing.environment()), taken)()
         command = ["predict", photo, "--format", "jsonl", *(("--model", model) if model else ())]
-        taken.setdefault("spectraderm predict", []).append(sides.ours(*command).first)
+        taken.setdefault("spectraderm predict", []).append(timing.spectraderm(*command).first)
     print("\n| start-up, ms | |\n| --- | --- |")
     for name, values in taken.items():
-        print(f"| {name} | {sides.spread([1000 * value for value in values])} |")
+        print(f"| {name} | {timing.spread([1000 * value for value in values])} |")
 
 
 if __name__ == "__main__":

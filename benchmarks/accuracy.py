@@ -1,6 +1,6 @@
-"""The README's results: the mission's recipe as it was measured, the same by photo, and fine-tuning by photo.
+"""The README's results: the notebook's recipe as it was measured, the same by photo, and fine-tuning by photo.
 
-    python benchmarks/protocols.py PHOTOS [--out runs] [--backbone open-nsfw-thin] [--skip-finetune]
+    python benchmarks/accuracy.py PHOTOS [--out runs] [--backbone open-nsfw-thin] [--skip-finetune]
 
 Makes three run folders and prints them side by side; finished ones are not made again. Fine-tuning takes about half an
 hour on two cores, the other two a minute each.

@@ -1,11 +1,9 @@
 """How long `spectraderm audit` takes, and how much memory, on folders of many painted photos with planted copies.
 
-    python benchmarks/audit_scale.py [1000 10000 100000] [--crops] [--engine ray]
-    python benchmarks/audit_scale.py --pairs 100000 1000000
+    python benchmarks/audit.py [1000 10000 100000] [--crops]
 
 Paints small photos of a few waves into a temporary folder, a tenth of them copies: turned, rescaled and encoded anew.
-Without `--crops` the audit gets `--no-crops`: with crops it does some 15 photos a second. With `--pairs` there are no
-photos: our search for copies is measured against faiss', on random hashes (`near_pairs.py`).
+Without `--crops` the audit gets `--no-crops`: with crops it does some 15 photos a second.
 """
 
 import argparse
@@ -45,30 +43,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("photos", type=int, nargs="*", default=[1000, 10_000, 100_000])
     parser.add_argument("--crops", action="store_true", help="look for crops, too")
-    parser.add_argument("--engine", default="local", help="local or ray")
-    parser.add_argument("--pairs", type=int, nargs="+", help="so many hashes, and no photos")
-    parser.add_argument("--limit", type=float, default=60, help="with --pairs, seconds of each of faiss' searches")
     arguments = parser.parse_args()
-    if arguments.pairs:
-        import near_pairs  # noqa: PLC0415
-
-        near_pairs.show(arguments.pairs, arguments.limit)
-        return
     print(f"{'photos':>8} {'seconds':>8} {'photos/s':>8} {'peak MB':>8} {'planted':>8} {'found':>8}", flush=True)
     for count in arguments.photos:
         with ProcessPoolExecutor(1) as alone:  # its children's peak memory is that of one audit
-            m = alone.submit(measure, count, arguments.crops, arguments.engine).result()
+            m = alone.submit(measure, count, arguments.crops).result()
         rate = m.photos / m.seconds
         print(f"{m.photos:8} {m.seconds:8.1f} {rate:8.0f} {m.memory:8.0f} {m.planted:8} {m.found:8}", flush=True)
 
 
-def measure(count: int, crops: bool, engine: str) -> Measured:
+def measure(count: int, crops: bool) -> Measured:
     """Paint `count` photos, audit them in a subprocess, compare its groups with what was planted, delete all."""
     with tempfile.TemporaryDirectory() as folder:
         root, out = Path(folder, "photos"), Path(folder, "run")
         paint_all(root, count)
         options = ["--out", str(out), *([] if crops else ["--no-crops"])]
-        options += ["--engine", engine] if engine != "local" else []
         command = [sys.executable, "-c", _START, "audit", str(root), *options]
         start = time.perf_counter()
         with Path(folder, "said").open("w+") as said:
