@@ -40,9 +40,10 @@ def readme(model: ModelFolder, title: str, target: str, gradio: str) -> bytes:
         gradio: the version of Gradio that a Gradio Space gets.
     """
     template = (resources.files("spectraderm.serving.spaces") / "templates" / "README.md").read_text(encoding="utf-8")
+    hardware = {"suggested_hardware": "cpu-basic"}
     of_target: dict[str, dict[str, Any]] = {
-        "gradio": {"sdk_version": gradio, "python_version": PYTHON, "app_file": "app.py"},
-        "docker": {"app_port": PORT},
+        "gradio": {"sdk_version": gradio, "python_version": PYTHON, "app_file": "app.py", **hardware},
+        "docker": {"app_port": PORT, **hardware},
         "static": {"app_file": "index.html", "custom_headers": _ISOLATED},
     }
     front = {  # keys of the Hub's configuration reference; written as JSON, each value is YAML too
@@ -52,7 +53,6 @@ def readme(model: ModelFolder, title: str, target: str, gradio: str) -> bytes:
         "colorTo": "gray",
         "sdk": target,
         **of_target[target],
-        **({} if target == "static" else {"suggested_hardware": "cpu-basic"}),
         "pinned": False,
         **_licence(model.card),
         "short_description": SHORT,

@@ -48,12 +48,9 @@ def deploy(model: str | None, target: str, out: Path, title: str = "SpectraDerm"
         case _:
             files = _with_package(folder, pins("serve"))
             files |= {"Dockerfile": _template("Dockerfile"), ".dockerignore": _template("dockerignore")}
-    licences = {
-        name: metadata.distribution("spectraderm").read_text(f"licenses/{name}") for name in ("LICENSE", "NOTICE")
-    }
-    files |= {name: text.encode() for name, text in licences.items() if text}
-    card = readme(folder, title, target, GRADIO)
-    write_space(out, Space(target, {**files, "README.md": card}))
+    for name in ("LICENSE", "NOTICE"):
+        files[name] = (metadata.distribution("spectraderm").read_text(f"licenses/{name}") or "").encode()
+    write_space(out, Space(target, {**files, "README.md": readme(folder, title, target, GRADIO)}))
 
 
 def pins(extra: str = "") -> list[str]:
@@ -73,16 +70,13 @@ def pins(extra: str = "") -> list[str]:
 def _with_package(folder: ModelFolder, requirements: list[str]) -> dict[str, bytes]:
     """The model whole, this package's source (no index has it) without the model that comes with it, and the pins."""
     home = Path(str(resources.files("spectraderm")))
-    source = {file.relative_to(home): file for file in sorted(home.rglob("*")) if file.is_file()}
-    return {
-        "requirements.txt": "".join(f"{line}\n" for line in requirements).encode(),
-        **{f"model/{name}": data for name, data in folder.files.items()},
-        **{
-            f"spectraderm/{name.as_posix()}": file.read_bytes()
-            for name, file in source.items()
-            if not {"default_model", "__pycache__"} & set(name.parts)
-        },
-    }
+    files = {f"model/{name}": data for name, data in folder.files.items()}
+    files["requirements.txt"] = "".join(f"{line}\n" for line in requirements).encode()
+    for file in sorted(home.rglob("*")):
+        name = file.relative_to(home.parent)
+        if file.is_file() and not {"default_model", "__pycache__"} & set(name.parts):
+            files[name.as_posix()] = file.read_bytes()
+    return files
 
 
 def _template(name: str) -> bytes:

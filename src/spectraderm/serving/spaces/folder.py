@@ -4,13 +4,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from spectraderm.core import artifacts
+from spectraderm.core.artifacts import json_bytes, sha256, write_folder
 from spectraderm.core.errors import SpectraDermError
 
 MANIFEST = "space.json"
 """Says which files belong to a Space, with their SHA-256."""
-_SCRAPS = {".pyc", ".pyi"}
-"""What running a Space leaves in it: Python's, and Gradio's."""
 _AGAIN = "Run `spectraderm deploy` again"
 
 
@@ -32,17 +30,16 @@ def check_free(out: Path) -> None:
         raise SpectraDermError(f"{out} holds what `deploy` did not write", "Give a folder that does not exist yet")
     known = read_space(out).files
     for file in sorted(out.rglob("*")):
-        name = file.relative_to(out)
-        if not file.is_dir() and name.as_posix() not in known and file.suffix not in _SCRAPS:
+        name = file.relative_to(out).as_posix()
+        if not file.is_dir() and name not in known and file.suffix != ".pyc":  # which running a Space leaves in it
             raise SpectraDermError(f"{file} is not of this Space", "Move it away, or give another folder")
 
 
 def write_space(out: Path, space: Space) -> None:
     """Write it into a folder beside `out`, the manifest last, then rename. Replaces a Space that is unaltered."""
     check_free(out)
-    sums = {name: artifacts.sha256(data) for name, data in sorted(space.files.items())}
-    manifest = artifacts.json_bytes({"target": space.target, "sha256": sums})
-    artifacts.write_folder(out, {**space.files, MANIFEST: manifest})
+    sums = {name: sha256(data) for name, data in sorted(space.files.items())}
+    write_folder(out, {**space.files, MANIFEST: json_bytes({"target": space.target, "sha256": sums})})
 
 
 def read_space(folder: Path) -> Space:
@@ -57,18 +54,15 @@ def read_space(folder: Path) -> Space:
         target, sums = str(facts["target"]), {str(name): str(value) for name, value in facts["sha256"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SpectraDermError(f"{folder} is not a Space: its {MANIFEST} can't be read ({error!r})", _AGAIN) from error
-    files = {name: _read(folder, name, expected) for name, expected in sums.items()}
-    return Space(target, {**files, MANIFEST: manifest})
-
-
-def _read(folder: Path, name: str, expected: str) -> bytes:
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name:
-        raise SpectraDermError(f"{folder / MANIFEST} names a file outside the Space: {name}", _AGAIN)
-    try:
-        data = (folder / path).read_bytes()
-    except (OSError, ValueError) as error:
-        raise SpectraDermError(f"{folder / path} can't be read ({error})", _AGAIN) from error
-    if artifacts.sha256(data) != expected:
-        raise SpectraDermError(f"{folder / path} was altered", "Move it away, then run `spectraderm deploy` again")
-    return data
+    files = {MANIFEST: manifest}
+    for name, expected in sums.items():
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\\" in name:
+            raise SpectraDermError(f"{folder / MANIFEST} names a file outside the Space: {name}", _AGAIN)
+        try:
+            files[name] = (folder / path).read_bytes()
+        except (OSError, ValueError) as error:
+            raise SpectraDermError(f"{folder / path} can't be read ({error})", _AGAIN) from error
+        if sha256(files[name]) != expected:
+            raise SpectraDermError(f"{folder / path} was altered", f"Move it away. {_AGAIN}")
+    return Space(target, files)

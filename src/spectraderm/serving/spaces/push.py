@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from spectraderm.core.errors import SpectraDermError, needs
 from spectraderm.inference import model_folder
@@ -26,17 +24,6 @@ _REMEDIES = {
 }
 
 
-@dataclass(frozen=True)
-class _Repo:
-    """Where to upload: `kind` is `model` or `space`; a Space has an `sdk`. `marker` is the file that shows it ours."""
-
-    name: str
-    kind: str
-    marker: str
-    private: bool
-    sdk: str | None = None
-
-
 def push_model(folder: Path, repo_id: str, private: bool = False, token: str | None = None) -> str:
     """Upload a model folder, so that `load_model(repo_id)` opens it anywhere; returns its address.
 
@@ -52,7 +39,7 @@ def push_model(folder: Path, repo_id: str, private: bool = False, token: str | N
         MissingExtra: huggingface_hub is not installed.
     """
     files = model_folder.read_model_folder(folder).files
-    return _push(files, _Repo(repo_id, "model", model_folder.FACTS, private), token)
+    return _push(files, repo_id, model_folder.FACTS, private, token)
 
 
 def push_space(folder: Path, repo_id: str, sdk: str, private: bool = False, token: str | None = None) -> str:
@@ -60,40 +47,39 @@ def push_space(folder: Path, repo_id: str, sdk: str, private: bool = False, toke
     space = read_space(folder)
     if space.target != sdk:
         raise SpectraDermError(f"{folder} is a {space.target} Space, not a {sdk} one", "Give its own kind")
-    return _push(space.files, _Repo(repo_id, "space", MANIFEST, private, sdk), token)
+    return _push(space.files, repo_id, MANIFEST, private, token, sdk)
 
 
-def _push(files: Mapping[str, bytes], repo: _Repo, token: str | None) -> str:
-    if repo.name.count("/") != 1:
-        raise SpectraDermError(f"{repo.name!r} is no name of a repository", "Give OWNER/NAME")
+def _push(
+    files: Mapping[str, bytes], name: str, marker: str, private: bool, token: str | None, sdk: str | None = None
+) -> str:
+    """Upload files to a repository, a Space where there is an `sdk`; `marker` is the file that shows it to be ours."""
+    if name.count("/") != 1:
+        raise SpectraDermError(f"{name!r} is no name of a repository", "Give OWNER/NAME")
     with needs("hub", "what uploads to the Hub"):
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, get_token  # noqa: PLC0415
     if not (token or get_token()):
         raise SpectraDermError("the Hugging Face Hub takes nothing without a token", _WRITE)
-    api = HfApi(token=token, library_name="spectraderm")
-    with _explained(repo.name):
-        url = api.create_repo(
-            repo.name, repo_type=repo.kind, private=repo.private or None, exist_ok=True, space_sdk=repo.sdk
-        )
-        there = api.repo_info(repo.name, repo_type=repo.kind)
-        stale = _stale(repo, there, set(files))
-        additions = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=data) for name, data in files.items()]
-        deletions = [CommitOperationDelete(path_in_repo=name) for name in stale]
-        message = f"Upload {len(files)} files with SpectraDerm"
+    api, kind = HfApi(token=token, library_name="spectraderm"), "space" if sdk else "model"
+    with _explained(name):
+        url = api.create_repo(name, repo_type=kind, private=private or None, exist_ok=True, space_sdk=sdk)
+        there = api.repo_info(name, repo_type=kind)
+        found = {file.rfilename for file in there.siblings or ()}
+        if private and not there.private:
+            raise SpectraDermError(f"{name} is there already, and public", "Make it private on the Hub, or rename")
+        if marker not in found and not found <= _STARTERS:
+            example = min(found - _STARTERS)
+            raise SpectraDermError(f"{name} holds something else, such as {example}", "Give a new name")
+        stale = sorted(found - set(files) - {".gitattributes"})
         api.create_commit(
-            repo.name, [*additions, *deletions], commit_message=message, repo_type=repo.kind, parent_commit=there.sha
+            name,
+            [CommitOperationAdd(path_in_repo=file, path_or_fileobj=data) for file, data in files.items()]
+            + [CommitOperationDelete(path_in_repo=file) for file in stale],
+            commit_message=f"Upload {len(files)} files with SpectraDerm",
+            repo_type=kind,
+            parent_commit=there.sha,
         )
     return str(url)
-
-
-def _stale(repo: _Repo, there: Any, ours: set[str]) -> list[str]:  # noqa: ANN401 - one of two classes, by kind
-    """The files to delete of a repository that is ours, or new, and as private as it has to be."""
-    if repo.private and not there.private:
-        raise SpectraDermError(f"{repo.name} is there already, and public", "Make it private on the Hub, or rename")
-    names = {file.rfilename for file in there.siblings or ()}
-    if repo.marker not in names and not names <= _STARTERS:
-        raise SpectraDermError(f"{repo.name} holds something else, such as {min(names - _STARTERS)}", "Give a new name")
-    return sorted(names - ours - {".gitattributes"})
 
 
 @contextmanager
@@ -104,14 +90,13 @@ def _explained(name: str) -> Iterator[None]:
     except SpectraDermError:
         raise
     except Exception as error:
-        status = _status(error)
-        said = (str(error).strip() or repr(error)).splitlines()[0]
-        if status:
+        text = (str(error).strip() or repr(error)).splitlines()[0]
+        if status := _status(error):
             remedy = _REMEDIES.get(status, "The Hub has a problem of its own: try again later")
-            raise SpectraDermError(f"the Hub refuses {name} with {status} ({said})", remedy) from error
+            raise SpectraDermError(f"the Hub refuses {name} with {status} ({text})", remedy) from error
         if isinstance(error, ValueError):  # a malformed name, or a README that the Hub does not take
-            raise SpectraDermError(f"the Hub does not take {name} ({said})", "Check the name") from error
-        raise SpectraDermError(f"the Hub does not answer about {name} ({said})", "Check the connection") from error
+            raise SpectraDermError(f"the Hub does not take {name} ({text})", "Check the name") from error
+        raise SpectraDermError(f"the Hub does not answer about {name} ({text})", "Check the connection") from error
 
 
 def _status(error: BaseException | None) -> int | None:

