@@ -20,7 +20,7 @@ from spectraderm.core.locks import LOCK, VARIABLE, is_main, only_writer
 HOLD = """
 import sys, time
 from pathlib import Path
-from spectraderm.locking import only_writer
+from spectraderm.core.locks import only_writer
 with only_writer(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.readline()

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from spectraderm.core.errors import WriteError
-from spectraderm.core.files import write_file
+from spectraderm.core.files import write_file, written
 
 CHECKSUMS = "checksums.txt"
 _LINE = re.compile(r"([0-9a-f]{64})  (\S[^\n]*)")
@@ -32,14 +32,16 @@ def noting(run: Path) -> Iterator[None]:
         return
     _put_in_order(run)
     _runs.append(here)
+    written.append(_note)
     try:
         yield
         _put_in_order(run)
     finally:
+        written.remove(_note)
         _runs.remove(here)
 
 
-def note(path: Path, data: bytes) -> None:
+def _note(path: Path, data: bytes) -> None:
     """Note that a file has got these bytes, where its folder's files are being noted."""
     where = _absolute(path)
     for run in _runs:

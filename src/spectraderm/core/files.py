@@ -6,17 +6,24 @@ a writer holds a lock on it, and the system takes that away with the process.
 """
 
 import contextlib
+import csv
 import ctypes
 import errno
+import hashlib
+import io
+import json
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
-from spectraderm.core.errors import WriteError
+import numpy as np
+import numpy.typing as npt
+
+from spectraderm.core.errors import RunFolderError, WriteError
 
 try:
     import fcntl
@@ -57,7 +64,109 @@ def being_written(path: Path) -> Iterator[BinaryIO]:
         sync_folder(path.parent)
 
 
-def write_folder(target: Path, files: Mapping[str, bytes], write: Callable[[Path, bytes], None] = write_file) -> None:
+def sha256(data: bytes) -> str:
+    """SHA-256 of `data`, as 64 hexadecimal digits."""
+    return hashlib.sha256(data).hexdigest()
+
+
+written: list[Callable[[Path, bytes], None]] = []
+"""Called with every file that `write_bytes` has written: a stage notes checksums so."""
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file so that after a crash there is the old one or the new one, never half of it.
+
+    In a run folder where a stage is at work its checksum is noted. Raises `WriteError`.
+    """
+    write_file(path, data)
+    for listener in written:
+        listener(path, data)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write `content` as indented JSON, keys in the order given."""
+    write_bytes(path, json_bytes(content))
+
+
+def json_bytes(content: Mapping[str, Any]) -> bytes:
+    """`content` as every JSON file here is written. Raises `ValueError` for a number that JSON does not have."""
+    return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows under a header line; keys that are not columns are an error."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
+
+
+def write_array(path: Path, array: npt.NDArray[np.generic]) -> None:
+    """Write one NumPy array, never pickled."""
+    write_bytes(path, array_bytes(array))
+
+
+def write_arrays(path: Path, **arrays: npt.NDArray[np.generic]) -> None:
+    """Write named NumPy arrays as `.npz`. Its members get no time of day: the same arrays are the same bytes."""
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, **arrays)
+    write_bytes(path, stream.getvalue())
+
+
+def array_bytes(array: npt.NDArray[np.generic]) -> bytes:
+    """An array as every `.npy` file here is written."""
+    stream = io.BytesIO()
+    np.save(stream, array, allow_pickle=False)
+    return stream.getvalue()
+
+
+def read_array(path: Path, remedy: str) -> npt.NDArray[Any]:
+    """Read what `write_array` wrote. Raises `RunFolderError`, with `remedy`, where it is missing or damaged."""
+    try:
+        array: npt.NDArray[Any] = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise RunFolderError(f"{path} can't be read ({error})", remedy) from error
+    return array
+
+
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a JSON object. Raises `RunFolderError`, with `remedy`, where it is missing or not JSON."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunFolderError(f"{path} can't be read ({error})", remedy) from error
+    return json_object(data, str(path), remedy)
+
+
+def json_object(data: bytes, name: str, remedy: str) -> dict[str, Any]:
+    """The JSON object that a file called `name` holds. Raises `RunFolderError`, with `remedy`, where it holds none."""
+    try:
+        content = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise RunFolderError(f"{name} can't be read ({error})", remedy) from error
+    if not isinstance(content, dict):
+        raise RunFolderError(f"{name} is not a JSON object", remedy)
+    return content
+
+
+def read_csv(path: Path, needed: Sequence[str], remedy: str) -> list[dict[str, str]]:
+    """Read rows as dictionaries. Raises `RunFolderError`, with `remedy`, where the file or a needed column lacks."""
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in needed if name not in (reader.fieldnames or ())]
+            if missing:
+                raise RunFolderError(f"{path} has no column {', '.join(missing)}", remedy)
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise RunFolderError(f"{path} can't be read ({error})", remedy) from error
+    if any(row[name] is None for row in rows for name in needed):
+        raise RunFolderError(f"{path} has a line that is cut short", remedy)
+    return rows
+
+
+def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
     """Write a folder of these files in their order: all of them into one beside it, which then takes its place.
 
     What is at `target` by then is deleted; whether it may be is for who calls this to check. Raises `WriteError`.
@@ -71,7 +180,7 @@ def write_folder(target: Path, files: Mapping[str, bytes], write: Callable[[Path
         with _held(around):
             try:
                 for name, data in files.items():
-                    write(around / _NEW / name, data)
+                    write_bytes(around / _NEW / name, data)
                 _take_place(around, target)
                 sync_folder(target.parent)
             finally:

@@ -1,0 +1,274 @@
+"""A run folder as one object: the names of its files, where they are, and how they are read and checked.
+
+Stages meet only through these files. What their rows mean is for the stages to know; here they are columns.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spectraderm.core import checksums
+from spectraderm.core.errors import RunFolderError
+from spectraderm.core.files import read_array, read_csv, read_json
+from spectraderm.core.locks import is_main, only_writer
+
+MANIFEST, AUDIT, SPLIT = "manifest.csv", "audit.json", "split.csv"
+COPIES, MEASUREMENTS, GALLERY = "copies.csv", "measurements.npz", "gallery.html"
+CONFIG, ENVIRONMENT = "config.json", "environment.json"
+HISTORY, CURVES, LOGITS = "history.csv", "curves.png", "logits.csv"
+STATE, CHECKPOINT = "state.safetensors", "checkpoint.safetensors"
+FEATURES, HEATMAPS = "features.npy", "heatmaps.npz"
+CALIBRATION = "calibration.json"
+NOVELTY = "novelty.npy"
+EVALUATION, REPORT, CARD = "evaluation.json", "report.html", "README.md"
+MODEL, MODEL_INT8 = "model", "model-int8"
+CACHE, OUTSIDE, LEDGER = "cache", "outside", "test_ledger.csv"
+FINAL = "final"
+"""Name of the fold whose model is exported; the folds beside it only measure."""
+ORIGINAL = "original"
+"""Name of the measuring fold that keeps the folders as they came, copies and all, beside the honest ones."""
+
+LOGIT_COLUMNS = ("path", "photo_group", "split", "label")
+"""Of `logits.csv`; then one column `logit:<class>` per class, in the order of the model's outputs."""
+
+_MADE_BY = {
+    AUDIT: "Run `spectraderm audit PHOTOS --out RUN` first",
+    MANIFEST: "Run `spectraderm audit PHOTOS --out RUN` first",
+    SPLIT: "Run `spectraderm split RUN` first",
+    CONFIG: "Run `spectraderm train RUN` first",
+    CALIBRATION: "Run `spectraderm calibrate RUN` first",
+    EVALUATION: "Run `spectraderm evaluate RUN` first",
+}
+_TRAIN = "Run `spectraderm train RUN --resume`"
+
+STAGES = ("audit", "split", "train", "calibrate", "evaluate", "export")
+_WRITTEN_BY = {
+    MANIFEST: "audit",
+    MEASUREMENTS: "audit",
+    AUDIT: "audit",
+    SPLIT: "split",
+    CONFIG: "train",
+    FEATURES: "train",
+    CALIBRATION: "calibrate",
+    NOVELTY: "calibrate",
+}
+"""What later stages read, and which one writes it. Reports and the card are for people, who may change them."""
+_OF_FOLD = re.compile(rf"folds/([^/]+)/(?:.*/)?(?:{'|'.join(map(re.escape, (LOGITS, CHECKPOINT, FEATURES, HISTORY)))})")
+_AGAIN = {
+    "audit": "Run `spectraderm audit PHOTOS --out {run}` again",
+    "split": "Run `spectraderm split {run}` again",
+    "train": "Delete {run}/folds and {file}, then run `spectraderm train {run} --resume`",
+    "fold": "Delete {folder}, then run `spectraderm train {run} --resume`: that fold is trained again",
+    "calibrate": "Run `spectraderm calibrate {run}` again",
+}
+
+
+@dataclass(frozen=True)
+class Fold:
+    """The folder of one fold of a run."""
+
+    folder: Path
+
+    @property
+    def history(self) -> Path:
+        """`history.csv`, a line per epoch."""
+        return self.folder / HISTORY
+
+    @property
+    def curves(self) -> Path:
+        """`curves.png`, the history drawn."""
+        return self.folder / CURVES
+
+    @property
+    def state(self) -> Path:
+        """`state.safetensors`, of a training that is not done."""
+        return self.folder / STATE
+
+    @property
+    def checkpoint(self) -> Path:
+        """`checkpoint.safetensors`, the weights."""
+        return self.folder / CHECKPOINT
+
+    @property
+    def logits(self) -> Path:
+        """`logits.csv`, written last: a fold that has it is done."""
+        return self.folder / LOGITS
+
+    @property
+    def features(self) -> Path:
+        """`features.npy`, where the backbone was trained, too."""
+        return self.folder / FEATURES
+
+    @property
+    def heatmaps(self) -> Path:
+        """`heatmaps.npz`, of the surest errors."""
+        return self.folder / HEATMAPS
+
+
+@dataclass(frozen=True)
+class Logits:
+    """`logits.csv` of one fold, n photos in the manifest's order.
+
+    Attributes:
+        paths, splits, labels: `str[n]`; `splits` are this fold's, `labels` the true classes.
+        groups: photo groups, `int64[n]`.
+        classes: the classes, in the order of the model's outputs.
+        values: `float64[n, classes]`.
+    """
+
+    paths: npt.NDArray[np.str_]
+    groups: npt.NDArray[np.int64]
+    splits: npt.NDArray[np.str_]
+    labels: npt.NDArray[np.str_]
+    classes: list[str]
+    values: npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @property
+    def targets(self) -> npt.NDArray[np.int64]:
+        """The true classes' numbers, `int64[n]`."""
+        number = {label: place for place, label in enumerate(self.classes)}
+        return np.array([number[label] for label in self.labels.tolist()], np.int64)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder. Every reader raises `RunFolderError` where its file lacks or is damaged, and says what to do."""
+
+    folder: Path
+
+    def path(self, name: str) -> Path:
+        """Where a file of the run is, by one of the names of this module."""
+        return self.folder / name
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Do the work of a stage, one of `STAGES`: alone here, on inputs that are whole, noting what is written.
+
+        Of processes that train together the first one locks the folder.
+
+        Raises:
+            FolderInUse: another process is at work here.
+            RunFolderError: an earlier stage's file is damaged; or this is one of several processes, and no training.
+            WriteError: the folder can't be written to.
+        """
+        if not is_main() and name != "train":
+            raise RunFolderError(f"`{name}` is for one process", "Start it without torchrun or accelerate")
+        if not is_main() or (name != "audit" and not self.folder.is_dir()):  # the stage itself says best what lacks
+            yield
+            return
+        with only_writer(self.folder), checksums.noting(self.folder):
+            self.check(name)
+            yield
+
+    def check(self, stage: str) -> None:
+        """Compare what the stages before this one wrote with the checksums of then.
+
+        Of a training that goes on, the folds that are done are compared, too. Files without a checksum pass.
+
+        Raises:
+            RunFolderError: a file was damaged, or changed by hand.
+        """
+        for name, expected in checksums.read(self.folder).items():
+            source, file = self._source(name), self.folder / name
+            before = source and STAGES.index("train" if source == "fold" else source) < STAGES.index(stage)
+            if not before and not (stage == "train" and source == "fold"):
+                continue
+            try:
+                altered = checksums.altered(self.folder, name, expected)
+            except OSError as error:
+                raise RunFolderError(f"{file} can't be read ({error.strerror})", "Look whether it is yours") from error
+            if altered:
+                remedy = _AGAIN[source].format(run=self.folder, file=file, folder=file.parent)
+                raise RunFolderError(
+                    f"{file} is damaged or was changed: its SHA-256 is not the one in {checksums.CHECKSUMS}",
+                    f"{remedy}; or, where it was changed on purpose, delete its line in "
+                    f"{self.folder / checksums.CHECKSUMS}",
+                )
+
+    def _source(self, name: str) -> str:
+        """The stage that wrote a file, `fold` for those of a fold that is done; empty where none reads it."""
+        fold = _OF_FOLD.fullmatch(name)
+        if fold is None:
+            return _WRITTEN_BY.get(name, "")
+        return "fold" if self.fold(fold[1]).logits.is_file() else ""
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """How it was trained."""
+        return self._json(CONFIG)
+
+    @property
+    def audit(self) -> dict[str, Any]:
+        """What the audit found."""
+        return self._json(AUDIT)
+
+    @property
+    def photos(self) -> Path:
+        """The folder of photos that was audited."""
+        return Path(self.audit["root"])
+
+    @property
+    def calibration(self) -> dict[str, Any]:
+        """The settings of its verdicts, at home and elsewhere."""
+        return self._json(CALIBRATION)
+
+    @property
+    def evaluation(self) -> dict[str, Any]:
+        """Its scores."""
+        return self._json(EVALUATION)
+
+    @property
+    def manifest(self) -> list[dict[str, str]]:
+        """A row per photo, as `manifest.csv` has them."""
+        return read_csv(self.path(MANIFEST), ("path",), _MADE_BY[MANIFEST])
+
+    @property
+    def split(self) -> list[dict[str, str]]:
+        """A row per fold and photo, as `split.csv` has them."""
+        return read_csv(self.path(SPLIT), ("fold", "path", "split"), _MADE_BY[SPLIT])
+
+    @property
+    def fold_names(self) -> list[str]:
+        """The folds that were or are to be trained, the final one first."""
+        return [str(fold["fold"]) for fold in self.config["folds"]]
+
+    def fold(self, name: str) -> Fold:
+        """The folder of a fold."""
+        return Fold(self.folder / "folds" / name)
+
+    def logits(self, fold: str) -> Logits:
+        """The logits of all photos by the model of one fold; the one place where they are read."""
+        path, classes = self.fold(fold).logits, [str(label) for label in self.config["labels"]]
+        names = [f"logit:{label}" for label in classes]
+        rows = read_csv(path, [*LOGIT_COLUMNS, *names], _TRAIN)
+        if not rows:
+            raise RunFolderError(f"{path} is empty", "Train again")
+        paths, groups, splits, labels = (np.array([row[column] for row in rows]) for column in LOGIT_COLUMNS)
+        try:
+            values = np.array([[float(row[name]) for name in names] for row in rows])
+            groups = groups.astype(np.int64)
+        except ValueError as error:
+            raise RunFolderError(f"{path} is damaged ({error})", "Train again") from error
+        if unknown := set(labels.tolist()) - set(classes):
+            raise RunFolderError(f"{path} is damaged ({min(unknown)!r} is no class of the run)", "Train again")
+        if not np.isfinite(values).all():
+            raise RunFolderError(f"{path} has logits that are no numbers: training diverged", "Lower the learning rate")
+        return Logits(paths, groups, splits, labels, classes, values)
+
+    def features(self, fold: str) -> npt.NDArray[np.float16]:
+        """Features `float16[n, channels]` of all photos: the fold's own, or those of the frozen backbone."""
+        own = self.fold(fold).features
+        path = own if own.is_file() else self.path(FEATURES)
+        return read_array(path, "Train again, into a new run folder")
+
+    def _json(self, name: str) -> dict[str, Any]:
+        return read_json(self.path(name), _MADE_BY[name])
