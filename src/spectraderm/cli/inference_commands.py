@@ -1,4 +1,4 @@
-"""The commands that open a door to a trained model: on the terminal, over HTTP, as a page, as a Space."""
+"""The commands that open a door to a trained model: on the terminal, over HTTP, as a Space."""
 
 import os
 import sys
@@ -13,8 +13,6 @@ from spectraderm.cli.options import Address, Engine, Format, OnEngine
 from spectraderm.core.errors import SpectraDermError, needs
 
 app = typer.Typer()
-pages = typer.Typer(no_args_is_help=True, help="Show a run's report, or two models beside each other, in a browser.")
-app.add_typer(pages, name="page")
 
 
 class Target(StrEnum):
@@ -111,9 +109,6 @@ def serve(
     host: Host = "127.0.0.1",
     port: Port = 8000,
     workers: Annotated[int, typer.Option(min=0, help="Processes that classify; 0: one per core.")] = 0,
-    batch: Annotated[
-        int, typer.Option(min=1, help="Waiting photos that one process takes at a time, to look at one by one.")
-    ] = 1,
     queue: Annotated[int, typer.Option(min=0, help="Photos that may wait; past it 429. 0: 16 per process.")] = 0,
     max_mb: Annotated[int, typer.Option(min=1, max=100, help="Size of a request, in MB.")] = 16,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time that one photo may take.")] = 10,
@@ -122,7 +117,6 @@ def serve(
         str, typer.Option(envvar="SPECTRADERM_API_KEY", help="Asked of every request but /health and /ready.")
     ] = "",
     cors: Annotated[list[str] | None, typer.Option(help="Origin whose pages may ask; may be repeated.")] = None,
-    page: Annotated[bool, typer.Option("--page/--no-page", help="Also serve the web page, at /.")] = True,
 ) -> None:
     """Answer over HTTP: POST /predict, and a web page at /. Stores nothing."""
     with needs("serve", "the server"):
@@ -132,39 +126,14 @@ def serve(
         host=host,
         port=port,
         workers=workers,
-        batch=batch,
         queue=queue,
         max_mb=max_mb,
         seconds=seconds,
         grace=grace,
         api_key=api_key,
         cors=tuple(cors or ()),
-        page=page,
     )
     serve(options)
-
-
-@pages.command()
-def report(
-    run: Annotated[Path, typer.Argument(help="Run folder.")], host: Host = "127.0.0.1", port: Port = 8000
-) -> None:
-    """Serve the report of a run, its photos among it."""
-    with needs("serve", "the server"):
-        from spectraderm.serving.showing import serve_report  # noqa: PLC0415
-    serve_report(run, host, port)
-
-
-@pages.command()
-def compare(
-    model_a: Model,
-    model_b: Model,
-    host: Host = "127.0.0.1",
-    port: Port = 8000,
-) -> None:
-    """Show what two models say of one photo."""
-    with needs("serve", "the server"):
-        from spectraderm.serving.showing import serve_comparison  # noqa: PLC0415
-    serve_comparison([model_a, model_b], host, port)
 
 
 @app.command()

@@ -1,152 +1,168 @@
-"""The REST interface: what can be asked, and how the answers are told. FastAPI's door.
+"""The REST interface: its routes, and how photos arrive in their requests. FastAPI's door.
 
-Bodies are in memory, bounded and complete before anything here sees them (`limits`); photos go to `workers`.
+Bodies are complete, in memory and within the limits before any route runs (`middleware`); photos go to the `pool`.
 """
 
 import asyncio
+import base64
+import logging
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, NoReturn
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from pydantic import ValidationError
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.inference.model_folder import ModelFolder
 from spectraderm.inference.prediction import Prediction
-from spectraderm.serving import schemas as answers
-from spectraderm.serving import uploads
-from spectraderm.serving.journal import KEY, Journal, Record
-from spectraderm.serving.metrics import CONTENT_TYPE, Metrics
-from spectraderm.serving.middleware import Guards, Limits
+from spectraderm.serving import schemas
+from spectraderm.serving.middleware import Gate, LogEntry, Refusal, ServeOptions, kind_of, public
 from spectraderm.serving.pool import Pool
-from spectraderm.serving.refusals import JSON, Malformed, NotReady, TooBusy, told
-from spectraderm.serving.schemas import NOTICE, Answer, Failed, ModelFacts, Score, State, documented
+from spectraderm.serving.schemas import NOTICE, Answer, Failed, Inputs, Score, documented
 
-_OF_PHOTOS = (400, 408, 413, 415, 422, 429, 503)
-"""How requests with photos may fail, beside those that any may."""
-_PHOTO = {"image/*": answers.BINARY, uploads.BYTES: answers.BINARY}
+MAX_PHOTOS = 16
+"""In one form."""
+_BYTES, _FORM, _JSON = "application/octet-stream", "multipart/form-data", "application/json"
+_PHOTO = {"image/*": schemas.BINARY, _BYTES: schemas.BINARY}
+_PHOTO_ERRORS = documented(400, 408, 413, 415, 422, 429, 503)
+_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # its warnings quote what was sent
 
 
-def create_app(pool: Pool, folder: ModelFolder, guards: Guards | None = None) -> FastAPI:
-    """The REST interface to a pool, which whoever calls this starts and stops.
-
-    Args:
-        pool: answers for photos.
-        folder: the pool's model.
-        guards: what a request may cost.
-    """
-    guards, metrics = guards or Guards(), Metrics(pool)
+def create_app(pool: Pool, model: ModelFolder, options: ServeOptions) -> FastAPI:
+    """The REST interface to a pool, which the caller starts and stops; `model` is the pool's."""
+    cors = Middleware(  # outermost, so that pages can read refusals, too
+        CORSMiddleware,
+        allow_origins=list(options.cors),
+        allow_methods=["GET", "POST"],
+        allow_headers=["authorization", "content-type", "x-api-key"],
+        expose_headers=["x-request-id", "x-verdict", "x-notice", "retry-after"],
+    )
+    registry = CollectorRegistry()
+    gate = Middleware(Gate, options=options, draining=lambda: pool.draining, log=_logger(registry, pool))
     app = FastAPI(
         title="SpectraDerm",
         summary=NOTICE,
-        version=str(folder.facts.get("spectraderm", "")) or "0",
-        docs_url=None,  # the pages would come from elsewhere, and at run time nothing does
+        version=str(model.facts.get("spectraderm", "")) or "0",
+        docs_url=None,  # the pages would load scripts from other hosts
         redoc_url=None,
-        middleware=[
-            *_cors(guards),
-            Middleware(Journal, metrics=metrics, draining=lambda: pool.draining),
-            Middleware(Limits, guards=guards, over=lambda: pool.over),
-        ],
-        exception_handlers={RequestValidationError: _malformed, HTTPException: _http},
+        middleware=[cors, gate] if options.cors else [gate],
+        exception_handlers={RequestValidationError: _malformed, HTTPException: _no_route},
         responses=documented(401, 500),
     )
-    _about_the_server(app, pool, folder, metrics)
-    _about_photos(app, pool)
-    _as_hugging_face(app, pool)
+    _add_server_routes(app, pool, model, registry)
+    _add_photo_routes(app, pool)
     return app
 
 
-def _about_the_server(app: FastAPI, pool: Pool, folder: ModelFolder, metrics: Metrics) -> None:
-    facts = answers.model_facts(folder)
+def _add_server_routes(app: FastAPI, pool: Pool, model: ModelFolder, registry: CollectorRegistry) -> None:
+    known = {name: model.facts.get(name) for name in ("parity", "stability", "recipe")}
+    facts = {"model_id": model.model_id, "labels": model.labels, "display_names": model.display_names, "notice": NOTICE}
+    facts |= {"calibration": model.calibration.to_dict(), **known}
 
     @app.get("/health")
-    async def health() -> State:
+    async def health() -> dict[str, str]:
         """The server is alive. Needs no key."""
-        return State(status="ok")
+        return {"status": "ok"}
 
     @app.get("/ready", responses=documented(503))
-    async def ready() -> State:
-        """The server answers for photos: the model has been loaded, and no stop is near. Needs no key."""
+    async def ready() -> dict[str, str]:
+        """The server classifies photos, and is not about to stop. Needs no key."""
         if not pool.ready:
-            raise NotReady("the model is being loaded, or the server is about to stop", "Ask again in some seconds")
-        return State(status="ready")
+            raise Refusal("NotReady", "the server is about to stop, or restarts its workers", "Ask again in a second")
+        return {"status": "ready"}
 
-    @app.get("/model", response_model=ModelFacts)
-    async def model() -> Response:
-        """What is known of the model, and what it promises."""
-        return JSONResponse(facts)
+    @app.get("/model")
+    async def facts_of_model() -> dict[str, Any]:
+        """The model's classes, calibration and recipe, as `spectraderm.json` holds them."""
+        return facts
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
-    async def counted() -> Response:
-        """What the server counts, for Prometheus."""
-        return Response(metrics.page(), media_type=CONTENT_TYPE)
+    async def metrics() -> Response:
+        """Counters of requests, photos and seconds, for Prometheus."""
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-def _about_photos(app: FastAPI, pool: Pool) -> None:
-    form = {uploads.FORM: answers.form_schema(uploads.MAX_PHOTOS)}
+def _add_photo_routes(app: FastAPI, pool: Pool) -> None:
+    form, inputs = {_FORM: schemas.form_schema(MAX_PHOTOS)}, {_JSON: schemas.json_schema()}
 
     @app.post(
         "/predict",
         response_model=Answer | list[Answer | Failed],
-        responses=documented(*_OF_PHOTOS),
+        responses=_PHOTO_ERRORS,
         openapi_extra={"requestBody": {"required": True, "content": _PHOTO | form}},
     )
     async def predict(
-        request: Request,
-        heatmap: Annotated[bool, Query(description="Say where the evidence lies.")] = False,
+        request: Request, heatmap: Annotated[bool, Query(description="Also where the evidence lies.")] = False
     ) -> Response:
-        """What the model says of a photo, or of each of up to 16 photos of a form, in order."""
-        media, record = uploads.kind(request), _record(request)
-        if media == uploads.FORM:
-            return JSONResponse(await _each(pool, await uploads.several(request), heatmap, record))
-        if not uploads.is_photo(media):
-            raise uploads.wrong_type(media, "image/jpeg", uploads.BYTES, uploads.FORM)
-        return JSONResponse(answers.answer(await _noted(pool, await uploads.one(request), record), heatmap))
-
-
-def _as_hugging_face(app: FastAPI, pool: Pool) -> None:
-    asked = {JSON: {"schema": answers.asked_schema()}}
+        """The prediction of one photo, or of each of up to 16 photos of a form, in order."""
+        media = _media_type(request)
+        photos = await _form_photos(request) if media == _FORM else [await _body(request, media, _FORM)]
+        results = await _predict(pool, request, photos)
+        if media != _FORM and not isinstance(results[0], Prediction):
+            raise results[0]
+        answers = [_json(result, heatmap) for result in results]
+        return JSONResponse(answers if media == _FORM else answers[0])
 
     @app.post(
         "/",
         response_model=list[Score],
-        responses=documented(*_OF_PHOTOS),
-        openapi_extra={"requestBody": {"required": True, "content": _PHOTO | asked}},
+        responses=_PHOTO_ERRORS,
+        openapi_extra={"requestBody": {"required": True, "content": _PHOTO | inputs}},
     )
     async def classify(request: Request) -> Response:
-        """As Hugging Face's image classification; the verdict, which its answer has no place for, is in a header."""
-        media, top_k = uploads.kind(request), answers.Parameters().top_k
-        if media == JSON:
-            data, top_k = uploads.asked(await request.body())
-        elif uploads.is_photo(media) or not media:  # its clients do not say what they send
-            data = await uploads.one(request)
+        """As Hugging Face's image classification; headers hold the verdict, for which its body has no place."""
+        media, top_k = _media_type(request) or _BYTES, schemas.Parameters().top_k  # its own clients name no type
+        if media == _JSON:
+            photo, top_k = _json_photo(await request.body())
         else:
-            raise uploads.wrong_type(media, JSON, "image/jpeg", uploads.BYTES)
-        said = await _noted(pool, data, _record(request))
-        scores = [{"label": label, "score": score} for label, score in said.probabilities.items()]
-        return JSONResponse(scores[:top_k], headers={"x-verdict": said.verdict, "x-notice": NOTICE})
+            photo = await _body(request, media, _JSON)
+        (result,) = await _predict(pool, request, [photo])
+        if not isinstance(result, Prediction):
+            raise result
+        scores = [{"label": label, "score": score} for label, score in result.probabilities.items()]
+        return JSONResponse(scores[:top_k], headers={"x-verdict": result.verdict, "x-notice": NOTICE})
 
 
-async def _noted(pool: Pool, data: bytes, record: Record) -> Prediction:
-    """Predict, and note what came of it."""
-    try:
-        said = await pool.predict(data)
-    except SpectraDermError as error:
-        record.outcomes.append(type(error).__name__)
-        raise
-    record.outcomes.append(said.verdict)
-    return said
+def _logger(registry: CollectorRegistry, pool: Pool) -> Callable[[LogEntry], None]:
+    """Counts each finished request in the metrics, and writes its line of the access log to stderr."""
+    requests = Counter("spectraderm_requests", "By HTTP status.", ["status"], registry=registry)
+    photos = Counter("spectraderm_photos", "By verdict, or by error.", ["outcome"], registry=registry)
+    seconds = Histogram("spectraderm_request_seconds", "Of requests with photos.", buckets=_BUCKETS, registry=registry)
+    pending = Gauge("spectraderm_photos_pending", "Waiting or being classified.", registry=registry)
+    pending.set_function(lambda: pool.pending)
+    ready = Gauge("spectraderm_ready", "1 where photos are classified.", registry=registry)
+    ready.set_function(lambda: pool.ready)
+
+    def log(entry: LogEntry) -> None:
+        requests.labels(str(entry.status)).inc()
+        for outcome in entry.outcomes:
+            photos.labels(outcome).inc()
+        if entry.outcomes:
+            seconds.observe(entry.seconds)
+        if sys.stderr is not None:
+            sys.stderr.write(entry.line() + "\n")
+
+    return log
 
 
-async def _each(pool: Pool, photos: list[bytes], heatmap: bool, record: Record) -> list[dict[str, Any]]:
-    """Of each photo an `Answer` or a `Failed`, in order; no more at once than there are workers, so others get a turn.
+async def _predict(pool: Pool, request: Request, photos: list[bytes]) -> list[Prediction | SpectraDermError]:
+    """The result of each photo, in order; no more at once than there are workers, so that others get a turn.
 
-    Raises `TooBusy` or `NotReady` where no photo got an answer, and that is among the reasons.
+    Raises a `Refusal` where the server is too busy, or about to stop, and no photo has a prediction.
     """
-    turns = asyncio.Semaphore(pool.workers)
+    turns = asyncio.Semaphore(pool.size)
 
     async def one(photo: bytes) -> Prediction | SpectraDermError:
         async with turns:
@@ -155,46 +171,76 @@ async def _each(pool: Pool, photos: list[bytes], heatmap: bool, record: Record) 
             except SpectraDermError as error:
                 return error
 
-    said = await asyncio.gather(*map(one, photos))
-    record.outcomes += [each.verdict if isinstance(each, Prediction) else type(each).__name__ for each in said]
-    for each in said:
-        if isinstance(each, (TooBusy, NotReady)) and not any(isinstance(other, Prediction) for other in said):
-            raise each
-    return [
-        answers.answer(each, heatmap) if isinstance(each, Prediction) else {"error": told(each), "notice": NOTICE}
-        for each in said
-    ]
+    results = await asyncio.gather(*map(one, photos))
+    entry: LogEntry = request.scope["state"]["entry"]
+    entry.outcomes += [one.verdict if isinstance(one, Prediction) else kind_of(one) for one in results]
+    busy = [one for one in results if isinstance(one, Refusal) and one.status in (429, 503)]
+    if busy and not any(isinstance(one, Prediction) for one in results):
+        raise busy[0]
+    return results
 
 
-def _record(request: Request) -> Record:
-    record: Record = request.scope["state"][KEY]
-    return record
+def _json(result: Prediction | SpectraDermError, heatmap: bool) -> Mapping[str, Any]:
+    """An `Answer` or a `Failed` as JSON."""
+    if not isinstance(result, Prediction):
+        return {"error": public(result), "notice": NOTICE}
+    return (result if heatmap else replace(result, heatmap=[])).to_dict() | {"notice": NOTICE}
 
 
-def _cors(guards: Guards) -> list[Middleware]:
-    """Closed where no origin is named. Outermost, so that pages can read refusals, too."""
-    if not guards.cors:
-        return []
-    cors = Middleware(
-        CORSMiddleware,
-        allow_origins=list(guards.cors),
-        allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-type", "x-api-key"],
-        expose_headers=["x-request-id", "x-verdict", "x-notice", "retry-after"],
-    )
-    return [cors]
+def _media_type(request: Request) -> str:
+    """The body's media type without parameters, in lower case; empty where the request names none."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+async def _body(request: Request, media: str, other: str) -> bytes:
+    """The body as a photo. Raises a `Refusal` where its type is another, or it is empty."""
+    if media != _BYTES and not media.startswith("image/"):
+        raise Refusal("WrongType", "a body of this type is not read here", f"Send image/jpeg, {_BYTES} or {other}")
+    if not (photo := await request.body()):
+        raise Refusal("Malformed", "the body is empty", "Send a photo")
+    return photo
+
+
+class _InMemory(MultiPartParser):
+    spool_max_size = sys.maxsize  # from where on it would write to disk
+
+
+async def _form_photos(request: Request) -> list[bytes]:
+    """The photos of a form's files, in order, whatever their names. Raises a `Refusal`."""
+    parser = _InMemory(request.headers, request.stream(), max_files=MAX_PHOTOS, max_fields=4, max_part_size=1000)
+    try:
+        form = await parser.parse()
+    except (MultiPartException, UnicodeError, ValueError, LookupError) as error:
+        remedy = f"Send multipart/form-data with 1 to {MAX_PHOTOS} files and nothing else"
+        raise Refusal("Malformed", "the form can't be read", remedy) from error
+    try:
+        parts = [value for _, value in form.multi_items()]
+        photos = [await part.read() for part in parts if not isinstance(part, str)]
+    finally:
+        await form.close()
+    if not parts or len(photos) < len(parts):
+        raise Refusal("Malformed", "the form has no file, or a part that is none", "Send each photo as a file")
+    return photos
+
+
+def _json_photo(body: bytes) -> tuple[bytes, int]:
+    """The photo and the number of classes of Hugging Face's JSON. Raises a `Refusal`."""
+    try:
+        parsed = Inputs.model_validate_json(body)
+        return base64.b64decode(parsed.inputs, validate=True), parsed.parameters.top_k
+    except ValidationError as error:
+        raise Refusal("Malformed", "the JSON is not of this shape", 'Send {"inputs": base64 of a photo}') from error
+    except ValueError as error:
+        raise Refusal("Malformed", "inputs is not base64", "Send the photo's bytes, never an address") from error
 
 
 async def _malformed(_: Request, error: Exception) -> NoReturn:
-    raise Malformed("a parameter is not what is asked for", "See /openapi.json") from error
+    raise Refusal("Malformed", "a parameter has a value that it can't have", "See /openapi.json") from error
 
 
-async def _http(request: Request, error: Exception) -> Response:
-    """What FastAPI itself refuses: an address or a method that there is not."""
+async def _no_route(_: Request, error: Exception) -> NoReturn:
+    """Turn FastAPI's own refusal, of a path or method that there is not, into one of ours."""
     assert isinstance(error, HTTPException)
-    record = _record(request)
-    record.error = {404: "NotFound", 405: "WrongMethod"}.get(error.status_code, "Malformed")
-    problem = answers.WHY.get(error.status_code, answers.WHY[400]).rstrip(".")
-    content = {"type": record.error, "problem": problem, "remedy": "See /openapi.json"}
-    told_so = {"error": content, "request_id": record.request_id}
-    return JSONResponse(told_so, error.status_code, dict(error.headers or {}))
+    kind = {404: "NotFound", 405: "WrongMethod"}.get(error.status_code, "Malformed")
+    headers = dict(error.headers or {})
+    raise Refusal(kind, "there is no such path, or not with this method", "See /openapi.json", headers) from error

@@ -1,199 +1,218 @@
-"""A bounded queue of photos before some engine processes."""
+"""A bounded pool of processes, each of which holds the model; a photo that crashes or hangs one harms no other."""
 
 import asyncio
-import time
-from collections.abc import Sequence
+import multiprocessing
+import os
+import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from threading import Thread
+from typing import cast
 
-from spectraderm.core.errors import SpectraDermError, UnreadablePhoto
-from spectraderm.inference.prediction import Prediction
-from spectraderm.serving.refusals import NotReady, TooBusy, TooLate, TooSlow
-from spectraderm.serving.worker import Died, EngineProcess, cores
+from spectraderm.core.errors import ModelFolderError, SpectraDermError, UnreadablePhoto
+from spectraderm.inference.classifier import Prediction, load_model
+from spectraderm.serving.middleware import Refusal
 
 QUEUE_PER_WORKER = 16
-_BEFORE_RETRY = 1.0
-"""Seconds until a process that could not be started again is tried once more."""
+_SPAWN = multiprocessing.get_context("spawn")  # never forked: the server process has threads
+_LOAD_SECONDS = 120.0
+_THREADS = 2
+"""Of each process: a photo is done sooner while other cores rest, and under load it costs nothing."""
+_NICE = 2
+"""Lower priority than the server process, so that it refuses at once however busy the workers are."""
 
-Said = Prediction | SpectraDermError
-
-
-@dataclass
-class _Job:
-    """A photo and who waits for what is said of it."""
-
-    data: bytes
-    answer: asyncio.Future[Prediction]
-    taken: bool = False
-
-    def give_up(self) -> None:
-        """Of one that has waited long enough, unless its turn has come."""
-        if not self.taken and not self.answer.done():
-            self.answer.set_exception(TooLate("the photo waited too long for its turn", "Send it again later"))
-
-    def settle(self, said: Said) -> None:
-        if self.answer.done():  # who asked has gone
-            return
-        if isinstance(said, Prediction):
-            self.answer.set_result(said)
-        else:
-            self.answer.set_exception(said)
+_Failure = tuple[type[SpectraDermError], str, str]
+"""A `SpectraDermError` between processes, for not every one survives pickling: class, problem and remedy."""
 
 
-class Pool:
-    """Engine processes behind one queue. Belongs to the event loop that starts it.
+class Crashed(Exception):
+    """The process ended before it answered."""
+
+
+class Worker:
+    """One process that holds the model. Its methods block; one thread at a time calls them, `kill` any.
 
     Args:
         source: the model; see `spectraderm.load_model`.
-        workers: how many processes, each with two threads; 0 is one per core.
+    """
+
+    def __init__(self, source: str | None) -> None:
+        self._source = source
+        self._process: BaseProcess | None = None
+        self._link: Connection | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.is_alive()
+
+    def start(self) -> None:
+        """Start the process anew and wait until it has loaded the model.
+
+        Raises:
+            ModelFolderError: the model can't be loaded, or not in time.
+        """
+        self.kill()
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # inherited: NumPy's own threads would wait by spinning
+        self._link, theirs = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_work, args=(self._source, theirs), name="worker", daemon=True)
+        self._process.start()
+        theirs.close()  # or the end of the process would go unnoticed
+        loaded: bool | _Failure = False
+        with suppress(EOFError, OSError):
+            loaded = self._link.poll(_LOAD_SECONDS) and self._link.recv()
+        if loaded is not True:
+            self.kill()
+            raise _error(loaded) if loaded else ModelFolderError("a worker process can't be started", "Try again")
+
+    def predict(self, photo: bytes) -> Prediction:
+        """The prediction of a photo's bytes. Raises as `Classifier.predict`, or `Crashed`."""
+        assert self._link is not None
+        try:
+            self._link.send(photo)
+            result = cast("Prediction | _Failure", self._link.recv())
+        except (EOFError, OSError) as error:
+            self.kill()  # its pipe closes a moment before the process counts as ended
+            raise Crashed from error
+        if isinstance(result, tuple):
+            raise _error(result)
+        return result
+
+    def kill(self) -> None:
+        """End the process at once; a `predict` that waits for it raises `Crashed`."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.join()
+
+
+def _error(failure: _Failure) -> SpectraDermError:
+    kind, problem, remedy = failure
+    made = kind.__new__(kind)
+    SpectraDermError.__init__(made, problem, remedy)
+    return made
+
+
+def _work(source: str | None, link: Connection) -> None:
+    """Load the model and predict until the server process has gone; its signals are not for this process."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(_NICE)
+    Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        classifier = load_model(source, threads=_THREADS)
+    except SpectraDermError as error:
+        link.send((type(error), error.problem, error.remedy))
+        return
+    link.send(True)
+    with suppress(EOFError, OSError):  # the server process has gone
+        while True:
+            try:
+                result: Prediction | _Failure = classifier.predict(link.recv())
+            except SpectraDermError as error:
+                result = (type(error), error.problem, error.remedy)
+            link.send(result)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(0)
+
+
+class Pool:
+    """Worker processes and the photos that wait for one. Belongs to the event loop that starts it.
+
+    Args:
+        source: the model; see `spectraderm.load_model`.
+        workers: how many processes, of two threads each; 0 is one per core.
         queue: how many photos may wait; 0 is 16 per process.
-        seconds: how long looking at a photo may take.
-        batch: how many waiting photos a free process takes at a time, to look at one by one.
-        patience: how many seconds a photo may wait for its turn; by default `seconds`.
+        seconds: time limit of one photo in its process.
+        patience: seconds that a photo may wait for a process; by default `seconds`.
 
     Attributes:
-        pending: photos that wait or are being looked at.
-        draining: the server is about to stop: `ready` is False, and what comes nevertheless is answered.
+        pending: how many photos wait or are being classified.
+        draining: the server is about to stop: `ready` is False, but photos are still classified.
     """
 
     def __init__(
-        self,
-        source: str | None,
-        workers: int,
-        queue: int,
-        seconds: float,
-        batch: int = 1,
-        patience: float | None = None,
+        self, source: str | None, workers: int = 0, queue: int = 0, seconds: float = 10, patience: float = 0
     ) -> None:
-        self.workers = workers or cores()
-        self.queue = queue or QUEUE_PER_WORKER * self.workers
-        self.pending, self.draining, self._answered = 0, False, 0.0
-        self._seconds, self._batch = seconds, batch
-        self._patience = seconds if patience is None else patience
-        self._processes = [EngineProcess(source) for _ in range(self.workers)]
-        self._threads = ThreadPoolExecutor(2 * self.workers, "engine")  # one may still be waiting for a killed process
-        self._jobs: asyncio.Queue[_Job] = asyncio.Queue()
-        self._loops: list[asyncio.Task[None]] = []
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.pending, self.draining = 0, False
+        self._seconds, self._patience = seconds, patience or seconds
+        self._workers = [Worker(source) for _ in range(workers or cores)]
+        self.queue = queue or QUEUE_PER_WORKER * self.size
+        self._idle: asyncio.Queue[Worker] = asyncio.Queue()
+        self._threads = ThreadPoolExecutor(2 * self.size, "worker")  # one more each: it may wait for a killed process
+
+    @property
+    def size(self) -> int:
+        """How many processes there are."""
+        return len(self._workers)
 
     @property
     def ready(self) -> bool:
-        """Loaded, alive, and not about to stop."""
-        return bool(self._loops) and not self.draining and any(process.alive for process in self._processes)
-
-    @property
-    def over(self) -> bool:
-        """The server is about to stop, and the last answer was given more than a second ago."""
-        return self.draining and not self.pending and time.monotonic() - self._answered > 1
-
-    @property
-    def waiting(self) -> int:
-        """How many photos wait for their turn."""
-        return self._jobs.qsize()
-
-    @property
-    def pids(self) -> list[int | None]:
-        """The numbers of the engine processes."""
-        return [process.pid for process in self._processes]
+        """Whether photos are classified and will be for a while."""
+        return not self.draining and any(worker.alive for worker in self._workers)
 
     async def start(self) -> None:
-        """Start all processes and wait until each has loaded the model. Raises as `spectraderm.load_model`."""
+        """Start every process and wait until each has loaded the model. Raises as `spectraderm.load_model`."""
         run = asyncio.get_running_loop().run_in_executor
-        await asyncio.gather(*(run(self._threads, process.start) for process in self._processes))
-        self._loops = [asyncio.create_task(self._serve(process)) for process in self._processes]
+        await asyncio.gather(*(run(self._threads, worker.start) for worker in self._workers))
+        for worker in self._workers:
+            self._idle.put_nowait(worker)
 
-    async def predict(self, data: bytes) -> Prediction:
-        """What the model says of a photo's bytes.
-
-        Raises:
-            NotReady: the pool has not been started.
-            TooBusy: as many photos wait as may.
-            TooLate: it waited for `patience` seconds, and was not looked at.
-            TooSlow: looking at it took more than `seconds`.
-            UnreadablePhoto, MissingExtra, ModelFolderError: as `Classifier.predict`; the first, too, where the photo
-                made two processes end.
-        """
-        if not self._loops:
-            raise NotReady("the model is still being loaded", "Send it again in some seconds")
-        if self.pending >= self.workers * self._batch + self.queue:
-            raise TooBusy(f"{self.queue} photos wait already", "Send it again later")
-        loop = asyncio.get_running_loop()
-        job = _Job(data, loop.create_future())
-        patience = loop.call_later(self._patience, job.give_up)
-        self._jobs.put_nowait(job)
-        self.pending += 1
-        try:
-            return await job.answer
-        finally:
-            patience.cancel()
-            job.data = b""
-            self.pending -= 1
-            self._answered = time.monotonic()
-
-    async def stop(self) -> None:
-        """End all processes; what still waits gets `NotReady`."""
-        for task in self._loops:
-            task.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
-        self._loops = []
-        self.kill()
-        while not self._jobs.empty():
-            self._jobs.get_nowait().settle(NotReady("the server stops", "Send it again later"))
+    def stop(self) -> None:
+        """End every process at once."""
+        for worker in self._workers:
+            worker.kill()
         self._threads.shutdown(wait=False)
 
-    def kill(self) -> None:
-        """End all processes at once."""
-        for process in self._processes:
-            process.close()
+    async def predict(self, photo: bytes) -> Prediction:
+        """The prediction of a photo's bytes.
 
-    async def _serve(self, process: EngineProcess) -> None:
-        """One process's turns, for as long as the pool lives."""
-        while True:
-            jobs = await self._next()
+        Raises:
+            Refusal: `TooBusy`, the queue is full; `TooLate`, the photo waited for `patience` seconds and was dropped
+                unread; `TooSlow`, no result came within `seconds`, and its process was ended.
+            UnreadablePhoto, MissingExtra: as `Classifier.predict`; the first, too, where it crashed two processes.
+            ModelFolderError: a process that crashed can't load the model again.
+        """
+        if self.pending >= self.size + self.queue:
+            raise Refusal("TooBusy", f"{self.queue} photos wait already", "Send it again later")
+        self.pending += 1
+        try:
             try:
-                await self._answer(process, jobs)
-            finally:  # stopped meanwhile
-                for job in jobs:
-                    job.settle(NotReady("the server stops", "Send it again later"))
+                async with asyncio.timeout(self._patience):
+                    worker = await self._idle.get()
+            except TimeoutError as error:
+                raise Refusal("TooLate", "the photo waited too long for its turn", "Send it again later") from error
+            try:
+                return await self._predict(worker, photo)
+            finally:
+                self._idle.put_nowait(worker)
+        finally:
+            self.pending -= 1
 
-    async def _next(self) -> list[_Job]:
-        """The jobs of one turn: those that wait, up to `batch`, without waiting for more; the given up ones aside."""
-        jobs: list[_Job] = []
-        while not jobs or (len(jobs) < self._batch and not self._jobs.empty()):
-            job = await self._jobs.get()
-            if not job.answer.done():
-                job.taken = True
-                jobs.append(job)
-        return jobs
-
-    async def _answer(self, process: EngineProcess, jobs: Sequence[_Job], again: bool = True) -> None:
-        """Settle the jobs. Where they bring down the process, or take too long together, each is tried alone."""
-        failed: SpectraDermError
-        try:
-            for job, said in zip(jobs, await self._ask(process, [job.data for job in jobs]), strict=True):
-                job.settle(said)
-            return
-        except TimeoutError:
-            again = len(jobs) > 1
-            failed = TooSlow(f"looking at the photo took more than {self._seconds:g} seconds", "Scale it down")
-        except Died:
-            failed = UnreadablePhoto("the photo made the program that reads it fail, twice", "Save it again as JPEG")
-        for job in jobs:
-            if again:
-                await self._answer(process, [job], again=False)
-            else:
-                job.settle(failed)
-
-    async def _ask(self, process: EngineProcess, photos: list[bytes]) -> list[Said]:
-        """Ask in a thread. Raises `Died`, or, having ended the process, `TimeoutError`."""
+    async def _predict(self, worker: Worker, photo: bytes) -> Prediction:
+        """Let a process predict, in a thread; one that crashes is replaced, and the photo tried once more."""
         run = asyncio.get_running_loop().run_in_executor
-        while not process.alive:
-            with suppress(SpectraDermError):
-                await run(self._threads, process.start)
-                break
-            await asyncio.sleep(_BEFORE_RETRY)
-        try:
-            return await asyncio.wait_for(run(self._threads, process.ask, photos), self._seconds * len(photos))
-        except TimeoutError:
-            process.kill()
-            raise
+        for _ in range(2):
+            if not worker.alive:
+                await run(self._threads, worker.start)
+            try:
+                async with asyncio.timeout(self._seconds):
+                    return await run(self._threads, worker.predict, photo)
+            except Crashed:
+                continue
+            except TimeoutError as error:
+                worker.kill()
+                problem = f"the photo took more than {self._seconds:g} seconds"
+                raise Refusal("TooSlow", problem, "Scale it down") from error
+            except asyncio.CancelledError:
+                worker.kill()  # or the next photo would get the result of this one
+                raise
+        raise UnreadablePhoto("the photo made the program that reads it fail, twice", "Save it again as JPEG")

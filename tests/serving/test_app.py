@@ -1,11 +1,11 @@
+"""The REST interface and its middleware, in one process: every request, right and wrong."""
+
 import asyncio
 import base64
-import contextlib
-import dataclasses
 import json
 import re
 import tempfile
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,19 @@ import pytest
 from conftest import encode, jpeg_of_size, paint
 from handmade import LABELS, write_model
 from PIL import Image
+from pydantic import TypeAdapter
 
 import spectraderm
 from spectraderm import Classifier
-from spectraderm.core.errors import MissingExtra, ModelFolderError, SpectraDermError
+from spectraderm.core.errors import MissingExtra, ModelFolderError
 from spectraderm.inference.model_folder import ModelFolder, open_model
 from spectraderm.inference.prediction import Prediction
-from spectraderm.serving import pool as workers
-from spectraderm.serving import schemas as answers
+from spectraderm.serving import pool as pools
 from spectraderm.serving.app import create_app
 from spectraderm.serving.content import WORDS
-from spectraderm.serving.middleware import Guards, Limits, Receive, Scope, Send
+from spectraderm.serving.middleware import ServeOptions
 from spectraderm.serving.pool import Pool
+from spectraderm.serving.schemas import Answer, Refused
 
 JPEG = {"content-type": "image/jpeg"}
 Client = httpx.AsyncClient
@@ -42,7 +43,7 @@ def model(folder: Path) -> Classifier:
 
 
 @pytest.fixture(scope="module")
-def known(folder: Path) -> ModelFolder:
+def opened(folder: Path) -> ModelFolder:
     return open_model(folder)
 
 
@@ -52,68 +53,46 @@ def photo() -> bytes:
 
 
 class Here:
-    """In place of an engine process: the model in this one."""
+    """In place of a worker process: the model in this one."""
 
     model: Classifier
-    fails: Exception | None = None
 
     def __init__(self, source: str | None) -> None:  # noqa: ARG002
-        self.alive, self.pid = True, 0
+        self.alive = True
 
     def start(self) -> None: ...
 
     def kill(self) -> None: ...
 
-    def close(self) -> None: ...
-
-    def ask(self, photos: Sequence[bytes]) -> list[Prediction | SpectraDermError]:
-        return [self._answer(photo) for photo in photos]
-
-    def _answer(self, photo: bytes) -> Prediction | SpectraDermError:
-        try:
-            if self.fails:
-                raise self.fails
-            return self.model.predict(photo)
-        except SpectraDermError as error:
-            return error
+    def predict(self, photo: bytes) -> Prediction:
+        return self.model.predict(photo)
 
 
 Steps = Callable[[Client], Coroutine[Any, Any, None]]
+Ask = Callable[..., None]
 
 
 @pytest.fixture
-def ask(
-    monkeypatch: pytest.MonkeyPatch, model: Classifier, known: ModelFolder, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., Pool]:
-    """Runs steps with a client of a server with these guards; returns the server's pool."""
-    monkeypatch.setattr(workers, "EngineProcess", Here)
+def ask(monkeypatch: pytest.MonkeyPatch, model: Classifier, opened: ModelFolder) -> Ask:
+    """Runs steps with a client of a server with these options."""
+    monkeypatch.setattr(pools, "Worker", Here)
     monkeypatch.setattr(Here, "model", model, raising=False)
 
-    @contextlib.asynccontextmanager
-    async def client(pool: Pool, guards: Guards | None, start: bool) -> AsyncIterator[Client]:
-        if start:
-            await pool.start()
-        transport = httpx.ASGITransport(create_app(pool, known, guards))
-        async with Client(transport=transport, base_url="http://server") as made:
-            yield made
-        await pool.stop()
-
-    def run(steps: Steps, guards: Guards | None = None, start: bool = True) -> Pool:
-        pool = Pool(None, 2, 4, 5.0)
-
+    def run(steps: Steps, **options: Any) -> None:  # noqa: ANN401
         async def all_of_it() -> None:
-            async with client(pool, guards, start) as made:
-                await steps(made)
+            pool = Pool(None, 2, 4, 5.0)
+            await pool.start()
+            transport = httpx.ASGITransport(create_app(pool, opened, ServeOptions(**options)))
+            async with Client(transport=transport, base_url="http://server") as client:
+                await steps(client)
+            pool.stop()
 
         asyncio.run(all_of_it())
-        return pool
 
     return run
 
 
-def test_a_photo_gets_the_prediction_of_every_other_door(
-    ask: Callable[..., Pool], model: Classifier, photo: bytes
-) -> None:
+def test_a_photo_gets_the_prediction_of_every_other_door(ask: Ask, model: Classifier, photo: bytes) -> None:
     expected = model.predict(photo).to_dict() | {"notice": WORDS["notice"]}
 
     async def steps(client: Client) -> None:
@@ -125,16 +104,13 @@ def test_a_photo_gets_the_prediction_of_every_other_door(
         black = await client.post("/predict", content=encode(Image.new("RGB", (99, 99)), "PNG"), headers=JPEG)
         assert (black.status_code, black.json()["verdict"]) == (200, "unusable_photo")
         for one in (got, black):
-            answers.Answer.model_validate(one.json(), strict=True)
+            TypeAdapter(Answer).validate_python(one.json(), strict=False)
 
     answers_bytes = "application/octet-stream; x=y"
     ask(steps)
-    assert set(answers.Answer.model_fields) == {field.name for field in dataclasses.fields(Prediction)} | {"notice"}
 
 
-def test_several_photos_in_order_and_a_bad_one_harms_no_other(
-    ask: Callable[..., Pool], model: Classifier, photo: bytes
-) -> None:
+def test_several_photos_in_order_and_a_bad_one_harms_no_other(ask: Ask, model: Classifier, photo: bytes) -> None:
     photos = [photo, b"no photo", *(encode(paint(seed)) for seed in range(14))]
 
     async def steps(client: Client) -> None:
@@ -154,7 +130,7 @@ def test_several_photos_in_order_and_a_bad_one_harms_no_other(
     ask(steps)
 
 
-def test_nothing_is_written_to_disk(ask: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written_to_disk(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even of a photo larger than what Starlette keeps in memory."""
     large = encode(paint(1, (1600, 1200)), "BMP")
     assert len(large) > 5_000_000
@@ -205,7 +181,7 @@ _FORM = {"content-type": "multipart/form-data; boundary=x"}
     ],
 )
 def test_bad_bodies_are_refused(
-    ask: Callable[..., Pool], content: bytes, headers: dict[str, str], status: int, kind: str, folder: Path
+    ask: Ask, content: bytes, headers: dict[str, str], status: int, kind: str, folder: Path
 ) -> None:
     async def steps(client: Client) -> None:
         raw = httpx.Headers(headers, encoding="latin-1")
@@ -213,14 +189,14 @@ def test_bad_bodies_are_refused(
         assert (got.status_code, got.json()["error"]["type"]) == (status, kind)
         assert got.json()["error"]["problem"]
         assert got.json()["request_id"] == got.headers["x-request-id"]
-        answers.Refused.model_validate(got.json(), strict=True)
+        Refused.model_validate(got.json(), strict=True)
         assert folder.name not in got.text
         assert "(" not in got.json()["error"]["problem"]  # what the decoder says could quote the photo
 
     ask(steps)
 
 
-def test_addresses_methods_and_parameters_that_there_are_not(ask: Callable[..., Pool], photo: bytes) -> None:
+def test_addresses_methods_and_parameters_that_there_are_not(ask: Ask, photo: bytes) -> None:
     async def steps(client: Client) -> None:
         assert (await client.get("/nothing")).json()["error"]["type"] == "NotFound"
         got = await client.get("/predict")
@@ -234,7 +210,7 @@ def test_addresses_methods_and_parameters_that_there_are_not(ask: Callable[..., 
     ask(steps)
 
 
-def test_hugging_face_inference(ask: Callable[..., Pool], model: Classifier, photo: bytes) -> None:
+def test_hugging_face_inference(ask: Ask, model: Classifier, photo: bytes) -> None:
     expected = [{"label": name, "score": value} for name, value in model.predict(photo).probabilities.items()]
     text = base64.b64encode(photo).decode()
 
@@ -269,28 +245,18 @@ def test_hugging_face_inference(ask: Callable[..., Pool], model: Classifier, pho
     ask(steps)
 
 
-def test_health_readiness_and_facts(
-    ask: Callable[..., Pool], model: Classifier, known: ModelFolder, photo: bytes
-) -> None:
-    async def loading(client: Client) -> None:
+def test_health_readiness_and_facts(ask: Ask, model: Classifier) -> None:
+    async def steps(client: Client) -> None:
         assert (await client.get("/health")).json() == {"status": "ok"}
-        for got in (await client.get("/ready"), await client.post("/predict", content=photo, headers=JPEG)):
-            assert (got.status_code, got.json()["error"]["type"]) == (503, "NotReady")
-            assert int(got.headers["retry-after"]) > 0
-
-    ask(loading, start=False)
-
-    async def loaded(client: Client) -> None:
         assert (await client.get("/ready")).json() == {"status": "ready"}
         facts = (await client.get("/model")).json()
         assert (facts["model_id"], facts["labels"]) == (model.model_id, model.labels)
         assert facts["calibration"]["coverage"] == model.calibration.coverage
-        answers.ModelFacts.model_validate(facts)
 
-    ask(loaded)
+    ask(steps)
 
 
-def test_metrics_count_what_happened(ask: Callable[..., Pool], photo: bytes, model: Classifier) -> None:
+def test_metrics_count_what_happened(ask: Ask, photo: bytes, model: Classifier) -> None:
     verdict = model.predict(photo).verdict
 
     async def steps(client: Client) -> None:
@@ -304,13 +270,13 @@ def test_metrics_count_what_happened(ask: Callable[..., Pool], photo: bytes, mod
         assert lines['spectraderm_requests_total{status="200"}'] == "2.0"
         assert lines['spectraderm_requests_total{status="422"}'] == "1.0"
         assert lines["spectraderm_request_seconds_count"] == "3.0"
-        assert lines["spectraderm_requests_in_flight"] == "1.0"
+        assert lines["spectraderm_ready"] == "1.0"
 
     ask(steps)
 
 
-def test_the_journal_has_a_line_per_request_and_nothing_of_the_photo(
-    ask: Callable[..., Pool], photo: bytes, model: Classifier, capfd: pytest.CaptureFixture[str]
+def test_the_access_log_has_a_line_per_request_and_nothing_of_the_photo(
+    ask: Ask, photo: bytes, model: Classifier, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async def steps(client: Client) -> None:
         mine = {"x-request-id": "canary", "user-agent": "canary"}
@@ -324,8 +290,8 @@ def test_the_journal_has_a_line_per_request_and_nothing_of_the_photo(
     printed = capfd.readouterr()
     lines = [json.loads(line) for line in printed.err.splitlines()]
     verdict = model.predict(photo).verdict
-    told = [verdict, "UnreadablePhoto", [verdict, "UnreadablePhoto"], "Malformed", "NotFound"]
-    assert [line["verdict"] for line in lines] == told
+    logged = [verdict, "UnreadablePhoto", [verdict, "UnreadablePhoto"], "Malformed", "NotFound"]
+    assert [line["verdict"] for line in lines] == logged
     assert all(set(line) == {"time", "request_id", "verdict", "ms"} for line in lines)
     assert "canary" not in printed.err + printed.out
 
@@ -339,7 +305,7 @@ def test_the_journal_has_a_line_per_request_and_nothing_of_the_photo(
     ],
 )
 def test_failures_of_the_server_say_nothing_of_it(
-    ask: Callable[..., Pool],
+    ask: Ask,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     photo: bytes,
@@ -371,7 +337,7 @@ async def dripping(size: int, pause: float = 0.0) -> AsyncIterator[bytes]:
         await asyncio.sleep(pause)
 
 
-def test_a_body_is_counted_as_it_comes(ask: Callable[..., Pool]) -> None:
+def test_a_body_is_counted_as_it_comes(ask: Ask) -> None:
     async def steps(client: Client) -> None:
         for content in (b"x" * 100_001, dripping(101_000)):
             got = await client.post("/predict", content=content, headers=JPEG)
@@ -380,56 +346,30 @@ def test_a_body_is_counted_as_it_comes(ask: Callable[..., Pool]) -> None:
         got = await client.post("/predict", content=b"x", headers=JPEG | {"content-length": "a"})
         assert got.status_code == 400
 
-    ask(steps, Guards(max_bytes=100_000))
+    ask(steps, max_mb=0.1)
 
 
-def test_a_slow_body_is_given_up(ask: Callable[..., Pool]) -> None:
+def test_a_slow_body_is_given_up(ask: Ask) -> None:
     async def steps(client: Client) -> None:
         got = await client.post("/predict", content=dripping(100_000, 0.02), headers=JPEG)
         assert (got.status_code, got.json()["error"]["type"]) == (408, "SlowBody")
 
-    ask(steps, Guards(body_seconds=0.1))
+    ask(steps, body_seconds=0.1)
 
 
-def test_bodies_at_once_share_a_bounded_memory(ask: Callable[..., Pool]) -> None:
+def test_bodies_at_once_share_a_bounded_memory(ask: Ask) -> None:
     async def steps(client: Client) -> None:
         def post() -> Coroutine[Any, Any, httpx.Response]:
             return client.post("/predict", content=dripping(10_000, 0.01), headers=JPEG)
 
-        statuses = sorted(one.status_code for one in await asyncio.gather(*(post() for _ in range(5))))
-        assert 429 in statuses
-        assert set(statuses) == {422, 429}
+        statuses = {one.status_code for one in await asyncio.gather(*(post() for _ in range(20)))}
+        assert statuses == {422, 429}
         assert (await post()).status_code == 422  # all has been given back
 
-    ask(steps, Guards(held_bytes=25_000))
+    ask(steps, max_mb=0.01)
 
 
-def test_an_answer_without_an_end_ends_with_the_server() -> None:
-    """A web page's, once no photo has been under way for a second; until then it goes on."""
-    ends: list[bool] = [False, False, True]
-    sent: list[str] = []
-
-    async def stream(scope: Scope, receive: Receive, send: Send) -> None:
-        while True:
-            message = await receive()
-            sent.append(message["type"])
-            if message["type"] == "http.disconnect":
-                return
-
-    async def never() -> dict[str, Any]:
-        if sent:
-            await asyncio.sleep(9)
-        return {"type": "http.request", "body": b""}
-
-    async def send(message: object) -> None: ...
-
-    scope: Scope = {"type": "http", "path": "/", "headers": []}
-    limits = Limits(stream, Guards(), lambda: ends.pop(0))
-    asyncio.run(asyncio.wait_for(limits(scope, never, send), 5))
-    assert (sent, ends) == (["http.request", "http.disconnect"], [])
-
-
-def test_a_full_queue_is_told_at_once(ask: Callable[..., Pool], photo: bytes) -> None:
+def test_a_full_queue_is_told_at_once(ask: Ask, photo: bytes) -> None:
     async def steps(client: Client) -> None:
         got = await asyncio.gather(*(client.post("/predict", content=photo, headers=JPEG) for _ in range(12)))
         assert sorted(one.status_code for one in got) == [200] * 6 + [429] * 6
@@ -438,7 +378,7 @@ def test_a_full_queue_is_told_at_once(ask: Callable[..., Pool], photo: bytes) ->
     ask(steps)
 
 
-def test_a_key_is_asked_for_everywhere_but_of_probes(ask: Callable[..., Pool]) -> None:
+def test_a_key_is_needed_everywhere_but_for_probes(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     async def steps(client: Client) -> None:
         for path, method in (("/predict", "POST"), ("/", "POST"), ("/model", "GET"), ("/nowhere", "GET")):
             for wrong in ({}, {"x-api-key": "other"}, {"authorization": "Basic key"}, {"x-api-key": "k\xe9y"}):
@@ -450,11 +390,13 @@ def test_a_key_is_asked_for_everywhere_but_of_probes(ask: Callable[..., Pool]) -
         assert (await client.get("/health")).status_code == 200
         assert (await client.get("/ready")).status_code == 200
 
-    assert "key" not in repr(Guards(api_key="key")).replace("api_key", "")
-    ask(steps, Guards(api_key="key"))
+    monkeypatch.setenv("SPECTRADERM_API_KEY", "key")
+    assert "key=" not in repr(ServeOptions())
+    ask(steps)
+    ask(steps, api_key="key")
 
 
-def test_pages_elsewhere_may_ask_only_where_they_are_named(ask: Callable[..., Pool], photo: bytes) -> None:
+def test_pages_elsewhere_may_ask_only_where_they_are_named(ask: Ask, photo: bytes) -> None:
     origin = {"origin": "https://a.example"}
     preflight = origin | {"access-control-request-method": "POST"}
 
@@ -473,10 +415,10 @@ def test_pages_elsewhere_may_ask_only_where_they_are_named(ask: Callable[..., Po
         assert "access-control-allow-origin" not in other.headers
 
     ask(closed)
-    ask(opened, Guards(cors=("https://a.example",), api_key="k"))
+    ask(opened, cors=("https://a.example",), api_key="k")
 
 
-def test_the_description_names_every_answer(ask: Callable[..., Pool]) -> None:
+def test_the_description_names_every_answer(ask: Ask) -> None:
     async def steps(client: Client) -> None:
         described = (await client.get("/openapi.json")).json()
         predict = described["paths"]["/predict"]["post"]
