@@ -39,7 +39,7 @@ def overload(bodies: list[bytes], clients: int, seconds: float) -> bool:
     """More clients than the server can hold, for so long."""
     with (
         NamedTemporaryFile() as file,
-        running(OURS, 8300, "--no-page", "--queue", "8", journal=Path(file.name)) as server,
+        running(OURS, 8300, "--queue", "8", journal=Path(file.name)) as server,
     ):
         url = URL.format(port=8300)
         calm = asyncio.run(crowd(url, bodies, 2, 5))
@@ -84,7 +84,7 @@ def overload(bodies: list[bytes], clients: int, seconds: float) -> bool:
 
 def killed(bodies: list[bytes]) -> bool:
     """SIGKILL to an engine every two seconds, under load."""
-    with running(OURS, 8301, "--no-page") as server:
+    with running(OURS, 8301) as server:
 
         async def both() -> tuple[Told, int]:
             asking = asyncio.create_task(crowd(URL.format(port=8301), bodies, 8, 20))
@@ -106,7 +106,7 @@ def told_to_stop(bodies: list[bytes]) -> bool:
     """SIGTERM with photos under way: each that was accepted is answered."""
     lost, taken, ends = 0, 0, []
     for turn in range(5):
-        with running(OURS, 8302 + turn, "--no-page") as server:
+        with running(OURS, 8302 + turn) as server:
             answers, seconds = asyncio.run(_stopped(URL.format(port=8302 + turn), bodies, server))
         taken += len(answers)
         lost += sum(status not in (200, 429, 503) for status in answers)

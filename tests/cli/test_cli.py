@@ -16,7 +16,7 @@ from spectraderm.inference.calibration import VERDICTS
 
 COMMANDS = (
     *("run", "audit", "split", "train", "calibrate", "evaluate", "compare", "reproduce", "export", "predict", "demo"),
-    *("serve", "page", "deploy", "push"),
+    *("serve", "deploy", "push"),
 )
 FIELDS = {
     *("path", "verdict", "reason", "label", "display_name", "probability", "probabilities", "prediction_set"),
@@ -50,7 +50,6 @@ def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
         "matplotlib",
         "jinja2",
         "fastapi",
-        "gradio",
     )
     end = f"import sys, atexit; atexit.register(lambda: print([n for n in {heavy!r} if n in sys.modules]))\n"
     command = [sys.executable, "-c", end + START[-1], "--help"]

@@ -28,7 +28,7 @@ def refused(*words: str) -> str:
 
 def test_serve_answers_as_python_does_and_ends_when_told(model: Path) -> None:
     photo = encode(paint(4))
-    with start("serve", str(model), "--port", "0", "--workers", "1", "--no-page") as process:
+    with start("serve", str(model), "--port", "0", "--workers", "1") as process:
         assert process.stderr
         said = process.stderr.readline().decode()
         port = int(said.split("http://127.0.0.1:")[1].split()[0])
@@ -44,13 +44,8 @@ def test_serve_answers_as_python_does_and_ends_when_told(model: Path) -> None:
 def test_serve_says_what_is_in_its_way(model: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        assert f"port {port}" in refused("serve", str(model), "--port", port, "--no-page")
+        assert f"port {port}" in refused("serve", str(model), "--port", port)
     assert "not a model folder" in refused("serve", str(tmp_path))
-
-
-def test_page_says_what_is_missing(tmp_path: Path) -> None:
-    assert "Run `spectraderm evaluate RUN` first" in refused("page", "report", str(tmp_path))
-    assert "not a model folder" in refused("page", "compare", "default", str(tmp_path))
 
 
 def test_deploy_writes_a_space_and_uploads_only_if_told_to(model: Path, tmp_path: Path) -> None:

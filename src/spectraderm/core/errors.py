@@ -120,7 +120,6 @@ EXTRA_MODULES = {
     "heic": "pillow_heif",
     "hub": "huggingface_hub",
     "openvino": "openvino",
-    "page": "gradio jinja2",
     "ray": "fsspec pyarrow ray",
     "scale": "fsspec pyarrow",
     "serve": "fastapi h11 prometheus_client pydantic python_multipart starlette uvicorn",
