@@ -67,9 +67,9 @@ def create_app(pool: Pool, model: ModelFolder, options: ServeOptions) -> FastAPI
 
 
 def _add_server_routes(app: FastAPI, pool: Pool, model: ModelFolder, registry: CollectorRegistry) -> None:
-    known = {name: model.facts.get(name) for name in ("parity", "stability", "recipe")}
-    facts = {"model_id": model.model_id, "labels": model.labels, "display_names": model.display_names, "notice": NOTICE}
-    facts |= {"calibration": model.calibration.to_dict(), **known}
+    facts: dict[str, Any] = {name: model.facts.get(name) for name in ("parity", "stability", "recipe")}
+    facts |= {"model_id": model.model_id, "labels": model.labels, "display_names": model.display_names}
+    facts |= {"calibration": model.calibration.to_dict(), "notice": NOTICE}
 
     @app.get("/health")
     async def health() -> dict[str, str]:
