@@ -240,7 +240,6 @@ def test_hugging_face_inference(ask: Ask, model: Classifier, photo: bytes) -> No
         assert (await client.post("/", content=b"x", headers={"content-type": "text/plain"})).status_code == 415
         assert (await client.post("/", content=photo)).json() == expected  # as Hugging Face's own client sends bytes
         assert (await client.post("/", content=b"x", headers=JPEG)).status_code == 422
-        assert (await client.get("/")).status_code == 405  # where a web page can be mounted
 
     ask(steps)
 
@@ -416,6 +415,29 @@ def test_pages_elsewhere_may_ask_only_where_they_are_named(ask: Ask, photo: byte
 
     ask(closed)
     ask(opened, cors=("https://a.example",), api_key="k")
+
+
+def test_the_page_is_at_the_root_and_a_sentence_where_it_was_not_built(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    async def built(client: Client) -> None:
+        index = await client.get("/")
+        assert index.headers["content-type"].startswith("text/html")
+        for name in re.findall(r'(?:src|href)="([\w.-]+)"', index.text):
+            assert (await client.get(f"/{name}")).status_code == 200
+        facts = (await client.get("/model/model.json")).json()
+        assert facts["engine"] == "server"
+        assert (await client.get(f"/{facts['paintings'][0]}")).content.startswith(b"\xff\xd8")
+        assert (await client.put("/")).status_code == 405
+
+    async def absent(client: Client) -> None:
+        got = await client.get("/")
+        assert got.status_code == 200
+        assert "POST /predict" in got.text
+
+    ask(built)
+    monkeypatch.setattr("spectraderm.serving.spaces.site.STATIC", tmp_path / "none")
+    ask(absent)
 
 
 def test_the_description_names_every_answer(ask: Ask) -> None:

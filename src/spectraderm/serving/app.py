@@ -6,6 +6,7 @@ Bodies are complete, in memory and within the limits before any route runs (`mid
 import asyncio
 import base64
 import logging
+import mimetypes
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -29,19 +30,24 @@ from spectraderm.serving import schemas
 from spectraderm.serving.middleware import Gate, LogEntry, Refusal, ServeOptions, kind_of, public
 from spectraderm.serving.pool import Pool
 from spectraderm.serving.schemas import NOTICE, Answer, Failed, Inputs, Score, documented
+from spectraderm.serving.spaces.site import page_files
 
 MAX_PHOTOS = 16
 """In one form."""
 _BYTES, _FORM, _JSON = "application/octet-stream", "multipart/form-data", "application/json"
 _PHOTO = {"image/*": schemas.BINARY, _BYTES: schemas.BINARY}
 _PHOTO_ERRORS = documented(400, 408, 413, 415, 422, 429, 503)
+_NO_PAGE = (
+    b"<!doctype html><title>SpectraDerm</title><p>The page was not built into this installation. "
+    b"Send a photo to <code>POST /predict</code>; the interface is described at <a href=openapi.json>/openapi.json</a>."
+)
 _BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # its warnings quote what was sent
 
 
 def create_app(pool: Pool, model: ModelFolder, options: ServeOptions) -> FastAPI:
-    """The REST interface to a pool, which the caller starts and stops; `model` is the pool's."""
+    """The REST interface to a pool, which the caller starts and stops, and the page at `/`; `model` is the pool's."""
     cors = Middleware(  # outermost, so that pages can read refusals, too
         CORSMiddleware,
         allow_origins=list(options.cors),
@@ -63,6 +69,7 @@ def create_app(pool: Pool, model: ModelFolder, options: ServeOptions) -> FastAPI
     )
     _add_server_routes(app, pool, model, registry)
     _add_photo_routes(app, pool)
+    _add_page(app, model, options)
     return app
 
 
@@ -133,6 +140,23 @@ def _add_photo_routes(app: FastAPI, pool: Pool) -> None:
             raise result
         scores = [{"label": label, "score": score} for label, score in result.probabilities.items()]
         return JSONResponse(scores[:top_k], headers={"x-verdict": result.verdict, "x-notice": NOTICE})
+
+
+def _add_page(app: FastAPI, model: ModelFolder, options: ServeOptions) -> None:
+    """The files of the page, whose script sends photos to `/predict`; one sentence where it was not built."""
+    try:
+        files = page_files(model, options.max_mb)
+    except FileNotFoundError:
+        files = {"index.html": _NO_PAGE}
+
+    def route(name: str, data: bytes) -> None:
+        async def file(_: Request) -> Response:
+            return Response(data, media_type=mimetypes.guess_type(name)[0] or "application/octet-stream")
+
+        app.add_route("/" if name == "index.html" else f"/{name}", file, include_in_schema=False)
+
+    for name, data in files.items():
+        route(name, data)
 
 
 def _logger(registry: CollectorRegistry, pool: Pool) -> Callable[[LogEntry], None]:
