@@ -69,12 +69,14 @@ class Worker:
 
     def predict(self, photo: bytes) -> Prediction:
         """The prediction of a photo's bytes. Raises as `Classifier.predict`, or `Crashed`."""
-        assert self._link is not None
+        link, process = self._link, self._process  # `start` may put others in their place, once this one was killed
+        assert link is not None
+        assert process is not None
         try:
-            self._link.send(photo)
-            result = cast("Prediction | _Failure", self._link.recv())
+            link.send(photo)
+            result = cast("Prediction | _Failure", link.recv())
         except (EOFError, OSError) as error:
-            self.kill()  # its pipe closes a moment before the process counts as ended
+            process.join()  # its pipe closes a moment before the process counts as ended
             raise Crashed from error
         if isinstance(result, tuple):
             raise _error(result)
