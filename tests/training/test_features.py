@@ -6,22 +6,23 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from tinynet import RECIPES, noise, prepare, train_one, write_tiny
-from torch import Tensor
 
 from spectraderm.core import artifacts
 from spectraderm.core.artifacts import sha256
 from spectraderm.core.progress import no_track
 from spectraderm.images.preprocessing import Pixels, Preprocessing
-from spectraderm.training import features, fold, looks, train
+from spectraderm.training import features, fold, frozen_backbone, train
 from spectraderm.training import network as model
 from spectraderm.training import recipe as config
 from spectraderm.training.augmentation import Transform, transformed
+from spectraderm.training.dataset import Floats
 from spectraderm.training.features import Features, of_backbone
 from spectraderm.training.frozen_backbone import Frozen
-from spectraderm.training.network import Backbone, Normalise
+from spectraderm.training.network import Backbone, Normalise, SkinResNet
 
 KEPT = ("folds/final/logits.csv", "folds/final/checkpoint.safetensors", "folds/final/heatmaps.npz", "features.npy")
 TRANSFORMS: tuple[Transform, ...] = get_args(Transform)
@@ -42,15 +43,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many photos, or views of them, go through frozen layers at a time."""
+    """Of how many photos, or variants of them, features are computed at a time."""
     counts: list[int] = []
-    plain = Frozen.pooled
+    plain = features._Part.add
 
-    def counted(self: Frozen, network: Any, photos: Tensor) -> Tensor:  # noqa: ANN401
+    def counted(self: features._Part, photos: list[str], values: Floats) -> None:
         counts.append(len(photos))
-        return plain(self, network, photos)
+        plain(self, photos, values)
 
-    monkeypatch.setattr(Frozen, "pooled", counted)
+    monkeypatch.setattr(features._Part, "add", counted)
     return counts
 
 
@@ -120,9 +121,7 @@ def test_recipes_share_what_they_have_in_common(make: Make, counts: list[int]) -
     assert sum(counts) == 8 + 5
 
 
-def test_another_photo_size_backbone_library_or_line_is_computed_anew(
-    make: Make, counts: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_photo_size_or_backbone_is_computed_anew(make: Make, counts: list[int], tmp_path: Path) -> None:
     make().averaged(("whole",))
     for changed in (
         {"pixels": noise(9, seed=1)},
@@ -132,11 +131,67 @@ def test_another_photo_size_backbone_library_or_line_is_computed_anew(
         before = sum(counts)
         make(**changed).averaged(("whole",))
         assert sum(counts) > before
-    for facts in (("other lines", "pillow 1"), ()):
-        monkeypatch.setattr(looks, "made_by", lambda facts=facts: facts)
-        before = sum(counts)
-        make().averaged(("whole",))
-        assert sum(counts) == before + 8
+
+
+def doubled(plain: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *given: 2 * plain(*given)
+
+
+def darker(plain: Callable[..., Pixels]) -> Callable[..., Pixels]:
+    return lambda *given: plain(*given) // 2
+
+
+def unpadded(plain: Callable[..., bytes]) -> Callable[..., bytes]:
+    """A graph whose pooling has other edges."""
+
+    def graph(resnet: Any) -> bytes:  # noqa: ANN401
+        model = onnx.load_from_string(plain(resnet))
+        (pads,) = (one for node in model.graph.node if node.op_type == "MaxPool" for one in node.attribute
+                   if one.name == "pads")  # fmt: skip
+        pads.ints[:] = [0, 0, 1, 1]
+        return model.SerializeToString()
+
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("where", "name", "change"),
+    [
+        (SkinResNet, "pooled", doubled),
+        (Frozen, "pooled", doubled),
+        (frozen_backbone, "backbone_graph", unpadded),
+        (Normalise, "forward", doubled),
+        (features, "transformed", doubled),
+        (features, "augmented", darker),
+    ],
+)
+def test_features_follow_every_change_of_how_they_are_made(
+    where: Any,  # noqa: ANN401
+    name: str,
+    change: Callable[..., Any],
+    make: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def computed() -> list[Floats]:
+        own = make()
+        return [own.averaged(("whole", "zoomed")), own.copies(SOME, ROWS)]
+
+    before = computed()
+    monkeypatch.setattr(where, name, change(getattr(where, name)))
+    after = computed()
+    assert not all(np.allclose(*pair) for pair in zip(before, after, strict=True))
+    shutil.rmtree(tmp_path / "kept")
+    assert all(np.array_equal(*pair) for pair in zip(after, computed(), strict=True))
+
+
+def test_another_library_or_way_to_decode_is_computed_anew(
+    make: Make, counts: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make().averaged(("whole",))
+    monkeypatch.setattr(features.PIL, "__version__", "1.2.3")
+    make().averaged(("whole",))
+    assert sum(counts) == 8 + 8
 
 
 def test_what_was_kept_before_an_interruption_is_there_after_it(
@@ -146,15 +201,15 @@ def test_what_was_kept_before_an_interruption_is_there_after_it(
     shutil.rmtree(make().root)
     counts.clear()
     monkeypatch.setattr(features, "_FILE", 1)
-    plain = Frozen.pooled
+    plain = features._Part.add
 
-    def stopped(self: Frozen, network: Any, photos: Tensor) -> Tensor:  # noqa: ANN401
+    def stopped(self: features._Part, photos: list[str], values: Floats) -> None:
         if sum(counts) >= 8:
             raise KeyboardInterrupt
-        return plain(self, network, photos)
+        plain(self, photos, values)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Frozen, "pooled", stopped)
+        patch.setattr(features._Part, "add", stopped)
         with pytest.raises(KeyboardInterrupt):
             make().averaged(("whole", "mirrored"))
     assert np.array_equal(make().averaged(("whole", "mirrored")), expected)
