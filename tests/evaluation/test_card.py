@@ -9,11 +9,10 @@ from huggingface_hub import ModelCard
 
 from spectraderm.core import artifacts, resampling
 from spectraderm.data import shortcuts
-from spectraderm.evaluation import formatting as words
-from spectraderm.evaluation import ledger
+from spectraderm.evaluation import formatting, ledger
 from spectraderm.evaluation.evaluate import evaluate
 from spectraderm.evaluation.model_card import write_card
-from spectraderm.evaluation.summary import claimed_row, tell
+from spectraderm.evaluation.summary import claimed_row, summarise
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +22,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def card(run: Path, **changes: object) -> str:
-    write_card(run, tell(run, evaluate(run) | changes))
+    write_card(run, summarise(run, evaluate(run) | changes))
     return (run / artifacts.CARD).read_text(encoding="utf-8")
 
 
@@ -96,11 +95,11 @@ def test_the_card_states_scores_baselines_and_verdicts(tmp_path: Path) -> None:
     text = card(run)
     evaluation = evaluate(run)
     believed = evaluation["protocols"][-1]
-    assert f"**{words.score(believed['group_accuracy'])}** right" in text
+    assert f"**{formatting.score(believed['group_accuracy'])}** right" in text
     for name, own in believed["baselines"].items():
-        assert f"| – {words.BASELINES[name]} | | {words.score(own['group_accuracy'])} |" in text
+        assert f"| – {formatting.BASELINES[name]} | | {formatting.score(own['group_accuracy'])} |" in text
     verdict = evaluation["refusals"]["predicted"]
-    assert f"not out of scope | {words.score(verdict)} | {words.score(verdict['accuracy'])} |" in text
+    assert f"not out of scope | {formatting.score(verdict)} | {formatting.score(verdict['accuracy'])} |" in text
     assert "a probability of at least 50.0 %" in text
     assert "novelty above 0.500" in text
     assert "Not a medical device" in text

@@ -11,8 +11,7 @@ from pages import clean_run, given_and_by_photo, outside, pictures, read, report
 
 from spectraderm.core import artifacts, resampling
 from spectraderm.data import shortcuts
-from spectraderm.evaluation import figures, ledger
-from spectraderm.evaluation import formatting as words
+from spectraderm.evaluation import figures, formatting, ledger
 from spectraderm.evaluation.evaluate import evaluate
 from spectraderm.evaluation.report import CONFUSION_CSV, CONFUSION_PNG, write_report
 
@@ -66,7 +65,7 @@ def test_the_number_to_believe_leads_and_what_leaks_is_struck(tmp_path: Path) ->
     page = report(given_and_by_photo(tmp_path))
     given, _, believed = json.loads((tmp_path / artifacts.EVALUATION).read_text())["protocols"]
     assert (given["leaked"], believed["believe"]) == (1, True)
-    number, claim = (words.percent(row["group_accuracy"]["value"]) for row in (believed, given))
+    number, claim = (formatting.percent(row["group_accuracy"]["value"]) for row in (believed, given))
     assert number != claim
     headline = page.text.index(number)
     assert headline < page.text.index(claim)
@@ -87,7 +86,9 @@ def test_the_baselines_stand_below_their_protocol(tmp_path: Path) -> None:
     page = report(given_and_by_photo(tmp_path))
     rows = json.loads((tmp_path / artifacts.EVALUATION).read_text())["protocols"]
     floors = [" ".join(cells[2].split()) for kind, cells in page.rows if kind == "floor"]
-    expected = [words.percent(own["group_accuracy"]["value"]) for r in rows for own in r.get("baselines", {}).values()]
+    expected = [
+        formatting.percent(own["group_accuracy"]["value"]) for r in rows for own in r.get("baselines", {}).values()
+    ]
     assert len(expected) == 8
     assert [floor.split(" %")[0] + " %" for floor in floors] == expected
 
@@ -114,9 +115,9 @@ def test_the_refusals_are_those_of_the_evaluation(tmp_path: Path) -> None:
     refusals = json.loads((tmp_path / artifacts.EVALUATION).read_text())["refusals"]
     for name in ("predicted", "unsure", "out_of_scope", "unusable_photo"):
         _, cells = page.row(name.replace("_", " "))
-        assert cells[1].startswith(words.percent(refusals[name]["value"]))
+        assert cells[1].startswith(formatting.percent(refusals[name]["value"]))
         accuracy = refusals[name]["accuracy"]
-        assert cells[2].startswith(words.percent(accuracy["value"]) if accuracy else words.DASH)
+        assert cells[2].startswith(formatting.percent(accuracy["value"]) if accuracy else formatting.DASH)
 
 
 def test_photos_from_elsewhere_show_what_is_lost(tmp_path: Path) -> None:
@@ -128,7 +129,7 @@ def test_photos_from_elsewhere_show_what_is_lost(tmp_path: Path) -> None:
     outside(run, "clinic", scores={"n_photos": 40, "n_groups": 30, **scores})
     outside(run, "textures", strangers=strangers, novelty_detection=auroc)
     page = report(run)
-    assert words.points(0.4 - here) in page.row("clinic")[1]
+    assert formatting.points(0.4 - here) in page.row("clinic")[1]
     assert page.row("other photos: clinic")[0] == "believe"
     assert "of photos from elsewhere (other photos: clinic)" in page.text
     cells = page.row("textures")[1]
@@ -146,7 +147,7 @@ def test_what_is_not_defined_is_a_dash(tmp_path: Path) -> None:
     result["protocols"][1]["group_accuracy"] = {"value": float("nan"), "low": float("nan"), "high": float("nan")}
     write_report(run, result)
     page = read(run)
-    assert page.row("of these, test photos that are no copies")[1][2] == words.DASH
+    assert page.row("of these, test photos that are no copies")[1][2] == formatting.DASH
     assert "nan" not in page.text.lower().split()
     assert "None" not in page.text
 

@@ -7,18 +7,20 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from spectraderm.core import artifacts
 
 mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "0"})
 mpl.rcParams["text.parse_math"] = False  # a dollar in a class name is a dollar
-_TRAIN, _VAL = "#4477aa", "#cc6633"
+_TRAIN, _VAL, _GREY = "#4477aa", "#cc6633", "#57606a"
 _DPI = 130
-_GREY = "#57606a"
 _HISTORY = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
 _SMALL = (4.4, 3.3)
 """Inches of a figure that must still be read on a phone."""
+
+History = Sequence[Mapping[str, float]]
 
 
 def write_curves(run: Path) -> None:
@@ -29,42 +31,26 @@ def write_curves(run: Path) -> None:
 
 def histories(run: Path) -> dict[str, list[dict[str, float]]]:
     """Each fold's `history.csv` by its name: a row per epoch."""
-    found = {}
+    result = {}
     for path in sorted(run.glob(f"folds/*/{artifacts.HISTORY}")):
         rows = artifacts.read_csv(path, _HISTORY, "Run `spectraderm train RUN --resume`")
-        found[path.parent.name] = [{name: float(value) for name, value in row.items()} for row in rows]
-    return found
+        result[path.parent.name] = [{name: float(value) for name, value in row.items()} for row in rows]
+    return result
 
 
-def curves(history: Sequence[dict[str, float]]) -> bytes:
+def curves(history: History) -> bytes:
     """Two plots side by side: loss and accuracy of training and validation by epoch."""
     figure = Figure(figsize=(9, 3.4), layout="constrained")
-    epochs = [row["epoch"] for row in history]
-    for axes, what in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        axes.plot(epochs, [row[f"train_{what}"] for row in history], color=_TRAIN, marker=".", label="training")
-        axes.plot(epochs, [row[f"val_{what}"] for row in history], color=_VAL, marker=".", label="validation")
-        axes.set(xlabel="epoch", ylabel=what, title=what.capitalize())
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.set_ylim(0, 1.02 if what == "accuracy" else None)
-        axes.grid(alpha=0.3)
-        axes.legend()
+    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        _by_epoch(axes, [history], metric, marker=".")
+        axes.set_title(metric.capitalize())
     return _png(figure)
 
 
-def learning(folds: Mapping[str, Sequence[Mapping[str, float]]], what: str) -> bytes:
+def learning(folds: Mapping[str, History], metric: str) -> bytes:
     """`loss` or `accuracy` by epoch, a thin line for every fold, of training and of validation photos."""
     figure = Figure(figsize=_SMALL, layout="constrained")
-    axes = figure.subplots()
-    for side, colour, name in (("train", _TRAIN, "training"), ("val", _VAL, "validation")):
-        for number, rows in enumerate(folds.values()):
-            values = [row[f"{side}_{what}"] for row in rows]
-            label = None if number else name
-            axes.plot([row["epoch"] for row in rows], values, color=colour, alpha=0.7, lw=1.2, label=label)
-    axes.set(xlabel="epoch", ylabel=what)
-    axes.locator_params(axis="x", integer=True)
-    axes.set_ylim(0, 1.02 if what == "accuracy" else None)
-    axes.grid(alpha=0.3)
-    axes.legend()
+    _by_epoch(figure.subplots(), list(folds.values()), metric, alpha=0.7, lw=1.2)
     return _png(figure)
 
 
@@ -75,15 +61,15 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> bytes:
     filled = [one for one in bins if one["confidence"] is not None]
     above.plot([0, 1], [0, 1], color=_GREY, lw=1, ls="--", label="as it should be")
     sizes = [16 + 1.2 * one["n_photos"] ** 0.5 * 4 for one in filled]
-    where, came_true = [one["confidence"] for one in filled], [one["accuracy"] for one in filled]
-    above.plot(where, came_true, color=_TRAIN, lw=1)
-    above.scatter(where, came_true, sizes, color=_TRAIN, zorder=3, label="measured")
+    confidence, accuracy = [one["confidence"] for one in filled], [one["accuracy"] for one in filled]
+    above.plot(confidence, accuracy, color=_TRAIN, lw=1)
+    above.scatter(confidence, accuracy, sizes, color=_TRAIN, zorder=3, label="measured")
     above.set(ylabel="share right", xlim=(0, 1), ylim=(0, 1.03))
     above.grid(alpha=0.3)
     above.legend(loc="upper left")
     middles, width = [(one["low"] + one["high"]) / 2 for one in bins], bins[0]["high"] - bins[0]["low"]
-    drawn = below.bar(middles, [one["n_photos"] for one in bins], 0.9 * width, color=_TRAIN)
-    below.bar_label(drawn, [str(one["n_photos"] or "") for one in bins], fontsize=6.5, padding=1)
+    bars = below.bar(middles, [one["n_photos"] for one in bins], 0.9 * width, color=_TRAIN)
+    below.bar_label(bars, [str(one["n_photos"] or "") for one in bins], fontsize=6.5, padding=1)
     below.set(xlabel="probability of the guess", ylabel="photos")
     below.margins(y=0.35)
     return _png(figure)
@@ -114,13 +100,25 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> bytes:
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
         axes.set_yticks(range(len(names)), names)
         axes.spines[:].set_visible(False)
-        for row, column in np.ndindex(*counts.shape):
+        for row, column in zip(*counts.nonzero(), strict=True):
             text = f"{values[row, column]:.2f}".removeprefix("0") if values is shares else str(values[row, column])
-            if counts[row, column]:
-                colour = "white" if shares[row, column] > 0.5 else "black"
-                axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, text, ha="center", va="center", color=colour, fontsize=8)
     figure.axes[0].set_ylabel("true class")
     return _png(figure)
+
+
+def _by_epoch(axes: Axes, histories: Sequence[History], metric: str, **style: Any) -> None:  # noqa: ANN401
+    """A line of training and one of validation photos for every history."""
+    for side, colour, name in (("train", _TRAIN, "training"), ("val", _VAL, "validation")):
+        for number, rows in enumerate(histories):
+            values, label = [row[f"{side}_{metric}"] for row in rows], None if number else name
+            axes.plot([row["epoch"] for row in rows], values, color=colour, label=label, **style)
+    axes.set(xlabel="epoch", ylabel=metric)
+    axes.locator_params(axis="x", integer=True)
+    axes.set_ylim(0, 1.02 if metric == "accuracy" else None)
+    axes.grid(alpha=0.3)
+    axes.legend()
 
 
 def _png(figure: Figure) -> bytes:

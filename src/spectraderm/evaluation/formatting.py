@@ -1,14 +1,18 @@
-"""Numbers and names as people read them, in the report and in the card."""
+"""Numbers and names as people read them, and the templates of the report and the card. Jinja's door."""
 
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
-_HUB_ID = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
+import jinja2
+
 DASH = "–"
 """Stands where a number is not defined."""
+_HUB_ID = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
 
 BASELINES = {
     "majority_class": "the most frequent class",
@@ -34,53 +38,47 @@ SETS = {
 }
 KINDS = {"exact": "same bytes", "near": "same photo, turned, mirrored, scaled or saved again", "crop": "crop or zoom"}
 
+Metric = Mapping[str, Any] | None
 
-def known(value: float | None) -> bool:
+
+def defined(value: float | None) -> TypeGuard[float]:
     """Whether a number is there at all."""
     return value is not None and math.isfinite(value)
 
 
 def percent(value: float | None) -> str:
     """A share as people read it: `0.8732` -> `87.3 %`."""
-    return f"{100 * value:.1f} %" if value is not None and math.isfinite(value) else DASH
-
-
-def bounds(metric: Mapping[str, Any] | None) -> str:
-    """The interval of a share: `84.9–89.6`; nothing where there is none."""
-    return _range(metric, lambda value: f"{100 * value:.1f}")
-
-
-def span(metric: Mapping[str, Any] | None) -> str:
-    """The interval of a plain number: `0.849–0.896`."""
-    return _range(metric, number)
-
-
-def score(metric: Mapping[str, Any] | None) -> str:
-    """A share with its interval: `87.3 % (84.9–89.6)`."""
-    if not metric or not known(metric.get("value")):
-        return DASH
-    interval = bounds(metric)
-    return percent(metric["value"]) + (f" ({interval})" if interval else "")
+    return f"{100 * value:.1f} %" if defined(value) else DASH
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """A plain number: `0.035`."""
-    return f"{value:.{digits}f}" if value is not None and math.isfinite(value) else DASH
-
-
-def measure(metric: Mapping[str, Any] | None) -> str:
-    """A number with its interval: `0.037 (0.000–0.063)`."""
-    if not metric or not known(metric.get("value")):
-        return DASH
-    interval = span(metric)
-    return number(metric["value"]) + (f" ({interval})" if interval else "")
+    return f"{value:.{digits}f}" if defined(value) else DASH
 
 
 def points(value: float | None) -> str:
     """A difference of shares: `-0.252` -> `−25.2 points`."""
-    if value is None or not math.isfinite(value):
-        return DASH
-    return f"{100 * value:+.1f} points".replace("-", "−")
+    return f"{100 * value:+.1f} points".replace("-", "−") if defined(value) else DASH
+
+
+def bounds(metric: Metric) -> str:
+    """The interval of a share: `84.9–89.6`; nothing where there is none."""
+    return _range(metric, lambda value: f"{100 * value:.1f}")
+
+
+def span(metric: Metric) -> str:
+    """The interval of a plain number: `0.849–0.896`."""
+    return _range(metric, number)
+
+
+def score(metric: Metric) -> str:
+    """A share with its interval: `87.3 % (84.9–89.6)`."""
+    return _with_interval(metric, percent, bounds)
+
+
+def decimal(metric: Metric) -> str:
+    """A number with its interval: `0.037 (0.000–0.063)`."""
+    return _with_interval(metric, number, span)
 
 
 def spaced(name: str) -> str:
@@ -93,22 +91,46 @@ def plain(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|&])", r"\\\1", " ".join(text.split()))
 
 
+def times(count: int, what: str) -> str:
+    """`1 time`, `2 times`."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def pathless(name: str) -> str:
     """A backbone's name; of a path only the last part, for reports and cards are passed on."""
     return name if re.fullmatch(_HUB_ID, name) else Path(name).name
 
 
 def hub_id(name: str, source: str) -> str | None:
-    """A backbone's name where it is an id of the Hugging Face Hub, `owner/name`, not a folder; `source` tells."""
+    """A backbone's name where it is an id of the Hugging Face Hub, `owner/name`, not a folder: `source` begins so."""
     return name if re.fullmatch(_HUB_ID, name) and source.partition("@")[0] == name else None
 
 
-def times(count: int, what: str) -> str:
-    """`1 time`, `2 times`."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
+@cache
+def template(name: str) -> jinja2.Template:
+    """One of `templates/`: in `*.html.j2` every text is escaped; in Markdown names go through `plain`."""
+    templates = jinja2.Environment(
+        loader=jinja2.PackageLoader("spectraderm.evaluation"),
+        autoescape=jinja2.select_autoescape(["html.j2"]),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters = (percent, number, points, bounds, span, score, decimal, spaced, plain, times)
+    templates.filters |= {function.__name__: function for function in filters}
+    templates.filters["yaml"] = lambda value: json.dumps(value, ensure_ascii=False)  # JSON is YAML, too
+    templates.globals |= {"BASELINES": BASELINES, "SHORTCUTS": SHORTCUTS, "KINDS": KINDS}
+    return templates.get_template(name)
 
 
-def _range(metric: Mapping[str, Any] | None, told: Callable[[float], str]) -> str:
-    if not metric or not known(metric.get("low")) or not known(metric.get("high")):
+def _with_interval(metric: Metric, shown: Callable[[float | None], str], range_of: Callable[[Metric], str]) -> str:
+    if not metric or not defined(metric.get("value")):
+        return DASH
+    interval = range_of(metric)
+    return shown(metric["value"]) + (f" ({interval})" if interval else "")
+
+
+def _range(metric: Metric, shown: Callable[[float], str]) -> str:
+    if not metric or not defined(metric.get("low")) or not defined(metric.get("high")):
         return ""
-    return f"{told(metric['low'])}–{told(metric['high'])}"
+    return f"{shown(metric['low'])}–{shown(metric['high'])}"

@@ -1,20 +1,17 @@
 """An evaluated run -> `report.html` in one file, the model card, and the confusion matrix as PNG and CSV."""
 
 import base64
-from functools import cache
 from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from spectraderm.core import artifacts
 from spectraderm.evaluation import calibrate, figures, outputs
 from spectraderm.evaluation import examples as pictures
-from spectraderm.evaluation import formatting as words
 from spectraderm.evaluation.bootstrap import Scored
 from spectraderm.evaluation.calibration_metrics import error_by_chance
+from spectraderm.evaluation.formatting import template
 from spectraderm.evaluation.model_card import write_card
-from spectraderm.evaluation.summary import Facts, tell
+from spectraderm.evaluation.summary import Facts, summarise
 
 CONFUSION_CSV, CONFUSION_PNG = "confusion_matrix.csv", "confusion_matrix.png"
 
@@ -27,31 +24,15 @@ def write_report(run: Path, evaluation: dict[str, Any]) -> None:
     Raises:
         RunFolderError: a file of the run lacks or is damaged.
     """
-    facts = tell(run, evaluation)
+    facts = summarise(run, evaluation)
     labels, display = evaluation["labels"], facts["display"]
     picture = figures.confusion(evaluation["confusion_matrix"], [display[label] for label in labels])
     artifacts.write_bytes(run / CONFUSION_PNG, picture)
     _write_confusion(run / CONFUSION_CSV, labels, evaluation["confusion_matrix"])
     figures.write_curves(run)
     write_card(run, facts)
-    page = page_template().render(facts | _drawn(run, evaluation) | _photos(run, facts))
+    page = template("report.html.j2").render(facts | _drawn(run, evaluation) | _photos(run, facts))
     artifacts.write_bytes(run / artifacts.REPORT, page.encode())
-
-
-@cache
-def page_template() -> jinja2.Template:
-    """The report, in which every text is escaped."""
-    templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("spectraderm.evaluation"),
-        autoescape=jinja2.select_autoescape(["html.j2"]),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    own = (words.percent, words.score, words.bounds, words.number, words.span, words.points, words.spaced, words.times)
-    templates.filters |= {function.__name__: function for function in own}
-    templates.globals |= {"BASELINES": words.BASELINES, "SHORTCUTS": words.SHORTCUTS, "KINDS": words.KINDS}
-    return templates.get_template("report.html.j2")
 
 
 def _drawn(run: Path, evaluation: Facts) -> Facts:

@@ -1,12 +1,11 @@
-"""An evaluated run -> what the report and the card both tell of it, still as numbers."""
+"""An evaluated run -> the facts that both the report and the card show, still as numbers."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from spectraderm.core import artifacts
-from spectraderm.evaluation import formatting as words
-from spectraderm.evaluation import ledger
+from spectraderm.evaluation import formatting, ledger
 from spectraderm.evaluation.bootstrap import MIN_GROUPS
 from spectraderm.inference.calibration import VERDICTS
 
@@ -19,7 +18,7 @@ _FITTED_ON = {
 }
 
 
-def tell(run: Path, evaluation: Facts) -> Facts:
+def summarise(run: Path, evaluation: Facts) -> Facts:
     """Everything that the templates ask for and that needs no photos.
 
     Raises:
@@ -49,7 +48,7 @@ def tell(run: Path, evaluation: Facts) -> Facts:
         "ledger": ledger.summary(run),
         "fitted_on": _FITTED_ON[evaluation["calibration"]["fitted_on"]],
         "command": command(evaluation, config),
-        "hub_id": words.hub_id(config["backbone_name"], config["backbone"]),
+        "hub_id": formatting.hub_id(config["backbone_name"], config["backbone"]),
         "patients": _patients(run),
     }
 
@@ -69,7 +68,7 @@ def claimed_row(evaluation: Facts, believed: Facts) -> Facts | None:
 
 def verdicts(evaluation: Facts, calibration: Facts) -> list[Facts]:
     """Per verdict what it means, how many test photos get it, and how often the guess is right."""
-    sure = f"a probability of at least {words.percent(calibration['sure_at'])}"
+    sure = f"a probability of at least {formatting.percent(calibration['sure_at'])}"
     if calibration["sure_at"] > 1:
         sure = "sure enough (no probability was, on the held-out photos)"
     meanings = {
@@ -90,11 +89,11 @@ def sets(evaluation: Facts, display: Mapping[str, str]) -> list[Facts]:
     rows = []
     for name, found in evaluation["calibration"]["sets"].items():
         own = found["by_group"]
-        ranked = [(one["value"], i) for i, one in enumerate(own["per_class"]) if words.known(one["value"])]
+        ranked = [(one["value"], i) for i, one in enumerate(own["per_class"]) if formatting.defined(one["value"])]
         worst = min(ranked)[1] if ranked else None
         rows.append(
             {
-                "title": words.SETS.get(name, name),
+                "title": formatting.SETS.get(name, name),
                 "shipped": name == evaluation["calibration"]["shipped"],
                 **{key: own[key] for key in ("coverage", "mean_size", "singletons")},
                 "worst": None if worst is None else own["per_class"][worst],
@@ -128,7 +127,7 @@ def elsewhere(found: list[Facts], evaluation: Facts) -> list[Facts]:
     for one in found:
         if one.get("scores"):
             there = one["scores"]["group_accuracy"]["value"]
-            both = words.known(there) and words.known(here)
+            both = formatting.defined(there) and formatting.defined(here)
             rows.append({**one, "difference": there - here if both else None})
     return rows
 
@@ -137,7 +136,7 @@ def command(evaluation: Facts, config: Facts) -> str:
     """What makes such a run, without the places of a machine."""
     return (
         f"spectraderm run PHOTOS --recipe {evaluation['recipe']} --split {evaluation['protocol']} "
-        f"--folds {evaluation['folds_asked']} --backbone {words.pathless(config['backbone_name'])} "
+        f"--folds {evaluation['folds_asked']} --backbone {formatting.pathless(config['backbone_name'])} "
         f"--seed {evaluation['seed']}"
     )
 
