@@ -201,8 +201,8 @@ def _disturbed(
 
 
 def _final(file: str) -> bool:
-    """Not what a training or a scoring only has while it is at work."""
-    return not file.endswith((".scoring", "checksums.txt")) and "folds/" not in file
+    """Not what a training only has while it is at work."""
+    return not file.endswith("checksums.txt") and "folds/" not in file
 
 
 def _judged(fault: str, where: str, ended: tuple[int, str], expected: str, wrong: str) -> Outcome:

@@ -86,8 +86,8 @@ def given_and_by_photo(run: Path) -> Path:
     return write_run(run, folds, "grouped", (a, b))
 
 
-def outside(run: Path, name: str, **found: object) -> None:
-    artifacts.write_json(run / artifacts.OUTSIDE / f"{name}.json", {"name": name, "in_training": 0, **found})
+def external(run: Path, name: str, **result: object) -> None:
+    artifacts.write_json(run / artifacts.EXTERNAL / f"{name}.json", {"name": name, "in_training": 0, **result})
 
 
 def share(value: float) -> dict[str, Any]:

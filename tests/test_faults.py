@@ -170,19 +170,23 @@ def test_no_error_of_the_system_reaches_a_person_as_it_is(
     assert capsys.readouterr().err.startswith(f"error: {said}")
 
 
-def test_a_scoring_that_was_killed_is_one_line_in_the_ledger(chain: Any, tmp_path: Path) -> None:  # noqa: ANN401
+def test_a_scoring_that_was_killed_is_no_line_in_the_ledger(
+    chain: Any,  # noqa: ANN401
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     from spectraderm import scoring
 
     run = broken.copied(chain["calibrate"].after, tmp_path / "run")
-    scoring._enter_once(run, "evaluate", "")  # and killed
-    scoring._enter_once(run, "evaluate", "")
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(scoring, "write_report", killed)
+        with pytest.raises(KeyboardInterrupt):
+            scoring.evaluate(run)
+    assert ledger.summary(run)["opened"] == 0
+    scoring.evaluate(run)
     assert ledger.summary(run)["opened"] == 1
-    scoring._enter_once(run, "run", "")  # another command
-    assert ledger.summary(run)["opened"] == 2
-    (run / scoring._BEGUN).unlink()  # it was told of
-    scoring._enter_once(run, "run", "")
-    assert ledger.summary(run)["opened"] == 3
-    logits = run / "folds/final/logits.csv"
-    logits.write_text(logits.read_text() + "\n")  # another model
-    scoring._enter_once(run, "run", "")
-    assert ledger.summary(run)["opened"] == 4
+    assert "scored 1 time, by 1 model" in (run / artifacts.REPORT).read_text(encoding="utf-8")

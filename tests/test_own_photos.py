@@ -4,7 +4,7 @@ from pathlib import Path
 from tinynet import Exported
 
 from spectraderm.core import artifacts
-from spectraderm.evaluation.external import evaluate_outside
+from spectraderm.evaluation.external import evaluate_external
 
 
 def test_a_runs_own_test_photos_are_not_photos_from_elsewhere(
@@ -12,7 +12,7 @@ def test_a_runs_own_test_photos_are_not_photos_from_elsewhere(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(exports["notebook"].run, run)
-    result = evaluate_outside(run / artifacts.MODEL, photos / "test")
+    result = evaluate_external(run / artifacts.MODEL, photos / "test")
     assert result["in_training"] == 0
     assert result["of_the_run"] == result["n_photos"] == 9
-    assert not (run / artifacts.OUTSIDE).exists()
+    assert not (run / artifacts.EXTERNAL).exists()

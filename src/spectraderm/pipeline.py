@@ -18,11 +18,8 @@ from spectraderm.data import split as splitting
 from spectraderm.data import synthetic as painting
 from spectraderm.data.split import Protocol
 from spectraderm.evaluation import calibrate as calibration
-from spectraderm.evaluation import outputs
-from spectraderm.evaluation.bootstrap import Scored
 from spectraderm.evaluation.compare import compare as compare_scored
 from spectraderm.evaluation.figures import write_curves
-from spectraderm.inference.calibration import softmax
 from spectraderm.inference.classifier import Prediction, load_model
 from spectraderm.scoring import Settings, calibrate, compare, evaluate, score, settings_of
 from spectraderm.training import export, open_nsfw, quantize
@@ -148,12 +145,9 @@ def export_model(
 
 def _loss(run_folder: Path, integers: Path) -> dict[str, Any]:
     """How a run's held-out photos fare in 8-bit integers, against floats."""
-    config = training.read_config(run_folder)
-    held = [
-        calibration.held_out(calibration.crossing(config["protocol"], outputs.read(folder, config))).photos
-        for folder in (integers, run_folder)
-    ]
-    quantised, floats = (Scored(one.labels, softmax(one.logits), one.groups) for one in held)
+    quantised, floats = (
+        calibration.held_out(calibration.read_outputs(folder)[1])[1].scored() for folder in (integers, run_folder)
+    )
     found = compare_scored(quantised, floats)
     names = {"value": "difference", "low": "low", "high": "high"}
     return {

@@ -123,7 +123,7 @@ def test_a_map_and_a_file_for_the_result(painted: Path, tmp_path: Path) -> None:
     done = call("evaluate", model, painted, "--label-map", names, "--out", out)
     assert (done.code, done.out) == (0, "")
     result = read(out)
-    assert (result["scores"]["n_photos"], result["strangers"]["refused"]["n_photos"]) == (2, 1)
+    assert (result["scores"]["n_photos"], result["out_of_distribution"]["refused"]["n_photos"]) == (2, 1)
     assert result["confusion_matrix"][0] == result["confusion_matrix"][2] == [0, 0, 0]
     assert "balanced accuracy" in done.err
     assert "Of none of its classes" in done.err
@@ -170,7 +170,7 @@ def test_what_a_runs_model_made_of_another_folder_is_a_row_of_its_next_evaluatio
     assert "Novelty tells them from the run's own photos with an AUROC of" in done.err
     after = call("evaluate", evaluated)
     row = read(evaluated / artifacts.EVALUATION)["protocols"][-1]
-    assert (row["name"], row["n_photos"], row["believe"]) == ("outside:strange", 3, True)
+    assert (row["name"], row["n_photos"], row["believe"]) == ("external:strange", 3, True)
     told = "strange (3 files, 3 photo groups)"
     assert told not in before.err
     assert f"> {told}: {row['words']}" in after.err

@@ -18,7 +18,7 @@ def published(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     pipeline.calibrate(run, pipeline.Settings(coverage=0.8, set_method="raps"))
     scores = pipeline.score(run)["splits"]["test"]
     outside = {"name": "other", "scores": scores, "in_training": 0}
-    artifacts.write_json(run / artifacts.OUTSIDE / "other.json", outside)
+    artifacts.write_json(run / artifacts.EXTERNAL / "other.json", outside)
     pipeline.score(run)
     return run
 

@@ -5,30 +5,36 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from handmade import LABELS, Said, write_run
+from handmade import LABELS, Said, leaking_run, write_run
 from numpy.typing import NDArray
 from scipy.special import softmax as scipy_softmax
 from scipy.stats import binom
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
-from spectraderm.evaluation import outputs
-from spectraderm.evaluation.calibrate import calibrate, crossing, held_out, judge, settings_of
-from spectraderm.evaluation.fitting import (
+from spectraderm.evaluation.bootstrap import group_weights
+from spectraderm.evaluation.calibrate import (
     NEVER_SURE,
     NOVELTY_KEPT,
     PROMISE_FAILS_AT,
+    Outputs,
     Settings,
+    calibrate,
+    crossing,
+    features,
     fit,
+    fit_confidence,
     fit_sets,
-    fit_sure,
     fit_temperature,
-    group_weights,
+    held_out,
+    judge,
+    read_outputs,
+    references,
     set_variants,
+    settings_of,
     weighted_quantile,
 )
-from spectraderm.evaluation.outputs import Outputs
-from spectraderm.inference.calibration import SetMethod, prediction_sets, softmax, strangeness
+from spectraderm.inference.calibration import SetMethod, novelty, prediction_sets, softmax, strangeness
 
 A, B, D = LABELS
 CLASSES = 4
@@ -201,7 +207,7 @@ def test_the_promise_is_broken_in_a_tenth_of_draws_at_most(count: int, truth: Ac
         sure = random.random(count)
         right = random.random(count) < truth(sure)
         chances = np.stack([0.5 + sure / 2, 0.5 - sure / 2], axis=1)
-        found = fit_sure(chances, (~right).astype(np.int64), 0.95)
+        found = fit_confidence(chances, (~right).astype(np.int64), 0.95)
         broken += found <= 1 and tail[min(int((2 * found - 1) * 10_000), 9_999)] < 0.95
     assert broken <= binom.ppf(0.999, 200, PROMISE_FAILS_AT)
 
@@ -209,23 +215,23 @@ def test_the_promise_is_broken_in_a_tenth_of_draws_at_most(count: int, truth: Ac
 def test_where_nothing_is_accurate_enough_nothing_is_sure() -> None:
     random = np.random.default_rng(0)
     chances = softmax(random.normal(0, 3, (500, CLASSES)))
-    assert fit_sure(chances, random.integers(0, CLASSES, 500), 0.95) == NEVER_SURE > 1
-    assert fit_sure(chances[:0], np.empty(0, np.int64), 0.95) == NEVER_SURE
+    assert fit_confidence(chances, random.integers(0, CLASSES, 500), 0.95) == NEVER_SURE > 1
+    assert fit_confidence(chances[:0], np.empty(0, np.int64), 0.95) == NEVER_SURE
 
 
 def test_all_right_is_proof_from_as_many_photos_as_the_test_needs() -> None:
     """0.95 ** 45 is the first power below a tenth."""
     chances = softmax(np.random.default_rng(0).normal(0, 3, (100, CLASSES)))
     right = chances.argmax(1)
-    assert fit_sure(chances[:44], right[:44], 0.95) == NEVER_SURE
-    assert fit_sure(chances[:45], right[:45], 0.95) == chances[:45].max(1).min()
-    assert fit_sure(chances, right, 1.0) == NEVER_SURE
+    assert fit_confidence(chances[:44], right[:44], 0.95) == NEVER_SURE
+    assert fit_confidence(chances[:45], right[:45], 0.95) == chances[:45].max(1).min()
+    assert fit_confidence(chances, right, 1.0) == NEVER_SURE
 
 
 def test_equally_sure_photos_are_in_or_out_together() -> None:
     chances = np.tile([0.9, 0.1], (200, 1))
     wrong = np.repeat([0, 1], [100, 100])  # those that come first are right
-    assert fit_sure(chances, wrong, 0.95) == NEVER_SURE
+    assert fit_confidence(chances, wrong, 0.95) == NEVER_SURE
 
 
 def test_the_promise_is_tested_on_one_photo_of_every_group() -> None:
@@ -296,7 +302,7 @@ def test_settings_are_found_on_held_out_photos_only() -> None:
     folds = three_folds()
     for split, same in (("train", True), ("test", False)):
         other = [changed(fold, split) for fold in folds]
-        assert (fit(held_out(other).photos, Settings()) == fit(held_out(folds).photos, Settings())) == same
+        assert (fit(held_out(other)[1], Settings()) == fit(held_out(folds)[1], Settings())) == same
 
 
 @pytest.mark.parametrize(("sides", "source"), [(("val", "calibration"), "calibration"), (("val", "test"), "val")])
@@ -306,8 +312,8 @@ def test_one_fold_is_judged_by_its_calibration_or_else_its_validation_photos(
     random = np.random.default_rng(0)
     splits = [*["train"] * 100, *[sides[0]] * 100, *[sides[1]] * 100, *["test"] * 100]
     fold = folded("final", splits, random, np.arange(400), random.integers(0, CLASSES, 400))
-    assert held_out([fold]).source == source
-    assert set(held_out([fold]).photos.splits) == {source}
+    assert held_out([fold])[0] == source
+    assert set(held_out([fold])[1].splits) == {source}
     before = judge([fold], Settings()).probabilities
     for split in ("train", "val", "calibration", "test"):
         same = np.array_equal(judge([changed(fold, split)], Settings()).probabilities, before)
@@ -397,4 +403,22 @@ def test_features_of_other_photos_are_refused(tmp_path: Path) -> None:
     run = run_of(tmp_path)
     np.save(run / artifacts.FEATURES, np.zeros((4, 16), np.float16))
     with pytest.raises(RunFolderError, match="features of 4 photos and logits of 63"):
-        outputs.read(run, artifacts.read_json(run / artifacts.CONFIG, ""))
+        read_outputs(run)
+
+
+def test_novelty_is_against_one_training_photo_of_every_group(tmp_path: Path) -> None:
+    run = leaking_run(tmp_path)
+    (fold,), _ = read_outputs(run)
+    features = np.load(run / artifacts.FEATURES)
+    trained = fold.splits == "train"
+    assert np.isnan(fold.novelty[trained]).all()
+    np.testing.assert_array_equal(fold.novelty[~trained], novelty(features[~trained], features[trained]))
+    splits = np.array(["val", "train", "train", "test", "train", "train"])
+    assert references(splits, np.array([7, 9, 3, 3, 9, 1])).tolist() == [1, 2, 5]
+
+
+def test_a_folds_own_features_come_before_the_runs(tmp_path: Path) -> None:
+    run = leaking_run(tmp_path)
+    own = np.ones((6, 3), np.float16)
+    artifacts.write_array(artifacts.fold_folder(run, "final") / artifacts.FEATURES, own)
+    np.testing.assert_array_equal(features(run, "final"), own)

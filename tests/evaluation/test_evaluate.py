@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
 from spectraderm.evaluation.bootstrap import Scored
 from spectraderm.evaluation.calibrate import calibrate
-from spectraderm.evaluation.evaluate import evaluate, refusals
+from spectraderm.evaluation.evaluate import MOST_VALUES, UNKNOWN, evaluate, refusals, subgroups
+from spectraderm.inference.calibration import Judgement
 
 A, B, D = LABELS
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "group_accuracy")
@@ -158,11 +159,11 @@ def test_photos_from_elsewhere_are_believed_most(tmp_path: Path) -> None:
     run = three_ways(tmp_path)
     scores = evaluate(run)["splits"]["test"]
     found = {"name": "other", "scores": scores, "in_training": 0}
-    artifacts.write_json(run / artifacts.OUTSIDE / "other.json", found)
-    artifacts.write_json(run / artifacts.OUTSIDE / "strangers.json", {"name": "strangers", "in_training": 0})
-    assert believed(evaluate(run)) == ["outside:other"]
-    artifacts.write_json(run / artifacts.OUTSIDE / "other.json", found | {"in_training": 7})
-    row = rows_of(evaluate(run))["outside:other"]
+    artifacts.write_json(run / artifacts.EXTERNAL / "other.json", found)
+    artifacts.write_json(run / artifacts.EXTERNAL / "cats.json", {"name": "cats", "in_training": 0})
+    assert believed(evaluate(run)) == ["external:other"]
+    artifacts.write_json(run / artifacts.EXTERNAL / "other.json", found | {"in_training": 7})
+    row = rows_of(evaluate(run))["external:other"]
     assert (row["leaked"], row["accuracy"]) == (0, scores["accuracy"])
     assert "7 more are left out" in row["words"]
 
@@ -326,3 +327,80 @@ def test_logits_without_rows_or_cut_short_are_an_error(keep: int, tmp_path: Path
     path.write_text("".join(lines[: 1 + 2 * keep])[: None if keep == 0 else -5])
     with pytest.raises(RunFolderError, match=r"logits\.csv"):
         evaluate(tmp_path)
+
+
+# -- subgroups ---------------------------------------------------------------------------------------------------------
+
+COUNT = 40
+
+
+def tables(rows: list[Mapping[str, str]], groups: list[int] | None = None) -> dict[str, dict[str, Any]]:
+    """40 photos of two classes; those with an odd number, past the 20th, are guessed wrong and not predicted."""
+    labels = np.arange(COUNT) % 2
+    wrong = (np.arange(COUNT) % 2 == 1) & (np.arange(COUNT) >= 20)
+    chances = np.where(np.eye(2)[np.where(wrong, 1 - labels, labels)] == 1, 0.8, 0.2)
+    own = np.arange(COUNT) if groups is None else np.array(groups)
+    sets = np.stack([np.ones(COUNT, bool), np.arange(COUNT) < 10], axis=1)
+    judged = Judgement(chances, sets, wrong.astype(np.int64))
+    return {table["column"]: table for table in subgroups(rows, Scored(labels, chances, own), judged)}
+
+
+def manifest_rows(**columns: list[str]) -> list[Mapping[str, str]]:
+    return [{"path": f"{i}.jpg", **{name: own[i] for name, own in columns.items()}} for i in range(COUNT)]
+
+
+def test_every_value_is_scored_on_its_own_photos() -> None:
+    (old, young) = tables(manifest_rows(age=["young"] * 20 + ["old"] * 20))["age"]["values"]
+    assert (old["value"], young["value"]) == ("old", "young")
+    assert (old["n_photos"], old["n_groups"], old["claim"]) == (20, 20, True)
+    assert old["group_accuracy"]["value"] == 0.5
+    assert young["group_accuracy"]["value"] == 1.0
+    assert (old["not_predicted"]["value"], young["not_predicted"]["value"]) == (0.5, 0.0)
+    assert young["ece"]["value"] == pytest.approx(0.2)
+    assert young["coverage"]["value"] == pytest.approx(15 / 20)
+    assert (old["mean_set_size"], young["mean_set_size"]) == (1.0, 1.5)
+
+
+def test_few_photo_groups_are_no_claim_however_many_photos() -> None:
+    ages = manifest_rows(age=["young"] * 20 + ["old"] * 20)
+    (old, young) = tables(ages, [i // 3 if i < 20 else i for i in range(COUNT)])["age"]["values"]
+    assert (old["claim"], young["claim"]) == (True, False)
+    assert (young["n_photos"], young["n_groups"]) == (20, 7)
+
+
+def test_copies_count_once() -> None:
+    """Nine copies of one photo with two classes in its set, and eleven photos of which one has two."""
+    (young, _) = tables(manifest_rows(age=["a"] * 20 + ["b"] * 20), [0] * 9 + list(range(9, COUNT)))["age"]["values"]
+    assert young["mean_set_size"] == pytest.approx((2 + 2 + 10) / 12)
+
+
+def test_empty_cells_are_a_value_and_stand_last() -> None:
+    values = tables(manifest_rows(age=[""] * 20 + ["zz"] * 20))["age"]["values"]
+    assert [value["value"] for value in values] == ["zz", UNKNOWN]
+
+
+def test_names_and_measurements_and_empty_columns_are_no_subgroups() -> None:
+    got = tables(
+        manifest_rows(
+            patient=["p"] * COUNT,
+            width=["96"] * COUNT,
+            phash=["00"] * COUNT,
+            remark=[str(i % (MOST_VALUES + 1)) for i in range(COUNT)],
+            nothing=[""] * COUNT,
+            site=[str(i % MOST_VALUES) for i in range(COUNT)],
+        )
+    )
+    assert list(got) == ["site"]
+
+
+def test_skin_tones_go_from_light_to_dark_and_are_a_proxy() -> None:
+    tones = ["dark", "light", "very light", "brown", ""]
+    got = tables(manifest_rows(skin_tone_estimate=[tones[i % 5] for i in range(COUNT)], sex=["f", "m"] * 20))
+    assert [value["value"] for value in got["skin_tone_estimate"]["values"]] == [
+        "very light",
+        "light",
+        "brown",
+        "dark",
+        UNKNOWN,
+    ]
+    assert (got["skin_tone_estimate"]["proxy"], got["sex"]["proxy"]) == (True, False)

@@ -11,11 +11,11 @@ from spectraderm.evaluation import ledger
 def test_every_use_of_the_test_photos_is_counted(tmp_path: Path) -> None:
     run = leaking_run(tmp_path)
     assert ledger.summary(run) == {"opened": 0, "first": None, "models": 0, "compared_with": []}
-    ledger.enter(run, "evaluate")
+    ledger.write(run, ledger.entry(run, "evaluate"))
     first = ledger.summary(run)
-    ledger.enter(run, "compare", "runs/b")
-    ledger.enter(run, "compare", "runs/a, again")
-    ledger.enter(run, "compare", "runs/b")
+    ledger.write(run, ledger.entry(run, "compare", "runs/b"))
+    ledger.write(run, ledger.entry(run, "compare", "runs/a, again"))
+    ledger.write(run, ledger.entry(run, "compare", "runs/b"))
     got = ledger.summary(run)
     assert (first["opened"], got["opened"], got["models"]) == (1, 4, 1)
     assert got["first"] == first["first"]
@@ -24,17 +24,17 @@ def test_every_use_of_the_test_photos_is_counted(tmp_path: Path) -> None:
 
 def test_another_model_is_counted_as_one(tmp_path: Path) -> None:
     run = leaking_run(tmp_path)
-    ledger.enter(run, "run")
-    ledger.enter(run, "evaluate")
+    ledger.write(run, ledger.entry(run, "run"))
+    ledger.write(run, ledger.entry(run, "evaluate"))
     assert ledger.summary(run)["models"] == 1
     write_fold(artifacts.fold_folder(run, "final"), [Said("a.jpg", 0, "test", LABELS[0], LABELS[1])])
-    ledger.enter(run, "evaluate")
+    ledger.write(run, ledger.entry(run, "evaluate"))
     assert ledger.summary(run)["models"] == 2
 
 
 def test_the_lines_say_what_was_done(tmp_path: Path) -> None:
     run = leaking_run(tmp_path)
-    ledger.enter(run, "compare", "other")
+    ledger.write(run, ledger.entry(run, "compare", "other"))
     (line,) = artifacts.read_csv(run / artifacts.LEDGER, ledger.COLUMNS, "")
     assert (line["what"], line["with"], len(line["logits_sha256"])) == ("compare", "other", 64)
     assert line["when"].endswith("+00:00")
@@ -42,18 +42,18 @@ def test_the_lines_say_what_was_done(tmp_path: Path) -> None:
 
 def test_a_column_that_somebody_added_is_no_obstacle(tmp_path: Path) -> None:
     run = leaking_run(tmp_path)
-    ledger.enter(run, "run")
+    ledger.write(run, ledger.entry(run, "run"))
     path = run / artifacts.LEDGER
     head, line = path.read_text().splitlines()
     path.write_text(f"{head},note\n{line},mine\n")
-    ledger.enter(run, "evaluate")
+    ledger.write(run, ledger.entry(run, "evaluate"))
     assert ledger.summary(run)["opened"] == 2
 
 
 def test_a_damaged_ledger_is_not_written_over(tmp_path: Path) -> None:
     run = leaking_run(tmp_path)
     (run / artifacts.LEDGER).write_text("when,what\n1,2\n")
-    for use in (ledger.summary, lambda run: ledger.enter(run, "run")):
+    for use in (ledger.summary, lambda run: ledger.write(run, ledger.entry(run, "run"))):
         with pytest.raises(RunFolderError, match=r"test_ledger\.csv has no column"):
             use(run)
     assert (run / artifacts.LEDGER).read_text() == "when,what\n1,2\n"
@@ -61,5 +61,5 @@ def test_a_damaged_ledger_is_not_written_over(tmp_path: Path) -> None:
 
 def test_what_was_not_trained_was_not_tested(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="spectraderm train RUN"):
-        ledger.enter(tmp_path, "evaluate")
+        ledger.entry(tmp_path, "evaluate")
     assert not list(tmp_path.iterdir())

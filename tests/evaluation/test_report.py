@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import encode, paint
 from handmade import LABELS, Said, leaking_run, write_run
-from pages import clean_run, given_and_by_photo, outside, pictures, read, report, share
+from pages import clean_run, external, given_and_by_photo, pictures, read, report, share
 
 from spectraderm.core import artifacts, resampling
 from spectraderm.data import shortcuts
@@ -52,7 +52,7 @@ def test_names_that_are_html_stay_names(tmp_path: Path) -> None:
     run = write_run(
         tmp_path / "run", {"final": [*rows, Said("b", 2, "test", "b", "b")]}, "deduplicated", (EVIL, "b"), audit
     )
-    outside(run, EVIL, strangers={"refused": share(0.5), "flagged": share(0.75)})
+    external(run, EVIL, out_of_distribution={"refused": share(0.5), "flagged": share(0.75)})
     (tmp_path / name).write_bytes(encode(paint(1)))
     page = report(run)
     assert page.text.count(name) == 2  # among the findings, and among the wrong
@@ -125,9 +125,9 @@ def test_photos_from_elsewhere_show_what_is_lost(tmp_path: Path) -> None:
     here = evaluate(run)["protocols"][-1]["group_accuracy"]["value"]
     scores = {name: share(0.4) for name in ("accuracy", "group_accuracy", "balanced_accuracy", "macro_f1")}
     auroc = {"auroc": share(0.8125)}
-    strangers = {"refused": share(0.625), "flagged": share(0.875)}
-    outside(run, "clinic", scores={"n_photos": 40, "n_groups": 30, **scores})
-    outside(run, "textures", strangers=strangers, novelty_detection=auroc)
+    unknown = {"refused": share(0.625), "flagged": share(0.875)}
+    external(run, "clinic", scores={"n_photos": 40, "n_groups": 30, **scores})
+    external(run, "textures", out_of_distribution=unknown, novelty_detection=auroc)
     page = report(run)
     assert formatting.points(0.4 - here) in page.row("clinic")[1]
     assert page.row("other photos: clinic")[0] == "believe"
@@ -168,11 +168,11 @@ def test_groups_too_small_for_a_claim_make_none(tmp_path: Path) -> None:
 
 def test_a_test_that_was_used_to_choose_is_told(tmp_path: Path) -> None:
     run = clean_run(tmp_path)
-    ledger.enter(run, "evaluate")
-    ledger.enter(run, "evaluate")
+    for _ in range(2):
+        ledger.write(run, ledger.entry(run, "evaluate"))
     assert "were used to choose" not in (page := report(run)).text
     assert "scored 2 times, by 1 model," in page.text
-    ledger.enter(run, "compare", "other-run")
+    ledger.write(run, ledger.entry(run, "compare", "other-run"))
     assert "were used to choose. Compared with: other-run." in report(run).text
 
 

@@ -180,11 +180,11 @@ def evaluate(
     if is_model_folder(targets[0]):
         if len(targets) != 2:
             raise SpectraDermError("a model is evaluated on one folder of photos", "Give MODEL PHOTOS")
-        from spectraderm.evaluation.external import evaluate_outside  # noqa: PLC0415
+        from spectraderm.evaluation.external import evaluate_external  # noqa: PLC0415
 
         with terminal.progress() as track:
-            result = evaluate_outside(targets[0], targets[1], label_map, out, track)
-        terminal.say_outside(result)
+            result = evaluate_external(targets[0], targets[1], label_map, out, track)
+        terminal.say_external(result)
         return
     if label_map or out:
         raise SpectraDermError("--label-map and --out go with MODEL PHOTOS", "Leave them out for run folders")

@@ -75,7 +75,7 @@ def differences(before: Any, after: Any, where: str = "") -> list[str]:  # noqa:
 
 def _copy(run: Path, again: Path) -> None:
     """What training starts from, and what was found on other folders' photos, which stands in `evaluation.json`."""
-    beside = sorted((run / artifacts.OUTSIDE).glob("*.json"))
+    beside = sorted((run / artifacts.EXTERNAL).glob("*.json"))
     for path in [*(run / name for name in _KEPT), *beside]:
         target = again / path.relative_to(run)
         target.parent.mkdir(exist_ok=True)

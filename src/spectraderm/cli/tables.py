@@ -28,7 +28,7 @@ __all__ = [
     "say_calibration",
     "say_comparison",
     "say_export",
-    "say_outside",
+    "say_external",
     "say_scores",
     "say_split",
     "say_stability",
@@ -122,7 +122,7 @@ def _add_protocol(table: Table, row: dict[str, Any]) -> None:
 def _short(protocol: str) -> str:
     """A protocol's name that fits into a column."""
     names = {"original": "folders as given", "without-copies": "less the copies", "grouped": "by photo"}
-    return names.get(protocol, protocol.removeprefix("outside:"))
+    return names.get(protocol, protocol.removeprefix("external:"))
 
 
 def _say_trust(evaluation: dict[str, Any]) -> None:
@@ -183,7 +183,7 @@ def say_stability(model: Path) -> None:
         say(f"Stability on {stability['photos']} held-out photos: first guess changes: {', '.join(told)}")
 
 
-def say_outside(result: dict[str, Any]) -> None:
+def say_external(result: dict[str, Any]) -> None:
     """What a model made of another folder."""
     counts = f"{result['n_photos']} photos, {result['n_groups']} photo groups"
     say(f"\n{result['name']}: {counts}, model {result['model_id']}")
@@ -201,8 +201,8 @@ def say_outside(result: dict[str, Any]) -> None:
         for name, own in result["refusals"].items():
             right = f", right {_score(own['accuracy'])}" if own["accuracy"] else ""
             say(f"  {name.replace('_', ' ')} {_score(own)}{right}")
-    if "strangers" in result:
-        own = result["strangers"]
+    if "out_of_distribution" in result:
+        own = result["out_of_distribution"]
         say(f"Of none of its classes: refused {_score(own['refused'])}, refused or unsure {_score(own['flagged'])}")
     if "of_the_run" in result and "novelty_detection" not in result:
         say(f"Not kept as photos from elsewhere: {result['of_the_run']} of them are photos of the run itself")

@@ -1,27 +1,167 @@
-"""Which held-out photos a model's settings are found on, and proof out of fold that the settings hold.
+"""Held-out logits and novelties -> the settings of a model, and proof out of fold that the settings hold.
 
 Nothing is ever set on the photos it is then scored on. With k folds by photo each fold's test photos are judged by
 settings found on the test photos of the other folds, and the exported model gets those found on all of them. With one
 fold they come from its calibration photos, or, where the folders as they came have none, from its validation photos.
+Every photo group counts once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from scipy.stats import binom
 
 from spectraderm.core import artifacts
-from spectraderm.core.errors import RunFolderError
-from spectraderm.evaluation import outputs
-from spectraderm.evaluation.fitting import NOVELTY_KEPT, PROMISE_FAILS_AT, Settings, fit
-from spectraderm.evaluation.outputs import Outputs
-from spectraderm.inference.calibration import Calibration, Judgement
+from spectraderm.core.errors import RunFolderError, SpectraDermError
+from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals, Scored, group_weights
+from spectraderm.inference.calibration import (
+    Calibration,
+    Judgement,
+    SetMethod,
+    novelty,
+    prediction_sets,
+    softmax,
+    strangeness,
+)
 
-__all__ = ["Held", "Settings", "calibrate", "crossing", "held_out", "judge", "settings_of"]
-
+NOVELTY_KEPT = 0.95
+"""Share of the held-out photos, each photo group counted once, that the novelty threshold lets pass."""
+PROMISE_FAILS_AT = 0.1
+"""How likely the promised accuracy among `predicted` verdicts may be broken by bad luck of the calibration photos."""
+NEVER_SURE = 1.01
+"""A probability that no guess has."""
+_STEPS = np.arange(0.25, 1.0001, 0.025)
+_HOTTEST = 20.0
+_NO_LIMIT = 1e9  # JSON has no infinity
+_ROUNDING = 1e-12
 _CALIBRATE_FIRST = "Run `spectraderm calibrate RUN` first"
+_ARRAYS = ("paths", "splits", "labels", "groups", "logits", "novelty")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What one fold's model makes of n photos, in the manifest's order.
+
+    Attributes:
+        fold: its name; `seed` is its seed.
+        paths: relative to the folder of photos.
+        splits: `train`, `val`, `calibration`, `test` or `excluded`, for this fold.
+        labels, groups: class numbers and photo groups, `int64[n]`.
+        logits: `float64[n, classes]`.
+        novelty: `float64[n]`, against the training photos of this fold; NaN for those themselves.
+    """
+
+    fold: str
+    seed: int
+    paths: npt.NDArray[np.str_]
+    splits: npt.NDArray[np.str_]
+    labels: Integers
+    groups: Integers
+    logits: Reals
+    novelty: Reals
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def take(self, rows: Booleans | Integers) -> "Outputs":
+        """The same for some photos only."""
+        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in _ARRAYS}
+        return replace(self, **arrays)
+
+    def of(self, split: str) -> "Outputs":
+        """The photos of one split."""
+        return self.take(self.splits == split)
+
+    def scored(self, temperature: float = 1.0) -> Scored:
+        """Labels, probabilities at a temperature, and groups."""
+        return Scored(self.labels, softmax(self.logits, temperature), self.groups)
+
+
+def pool(parts: Sequence[Outputs]) -> Outputs:
+    """Several folds' photos as one, under the first one's name."""
+    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
+    return replace(parts[0], **arrays)
+
+
+def read_outputs(run: Path) -> tuple[list[Outputs], list[Outputs]]:
+    """The outputs of every fold, the final one first; and those whose test photos are the score, see `crossing`.
+
+    Raises:
+        RunFolderError: a fold has none yet, or they are damaged or of other photos than the first one's.
+    """
+    config = artifacts.read_json(run / artifacts.CONFIG, "Run `spectraderm train RUN` first")
+    folds = [_read_fold(run, entry["fold"], entry["seed"], config["labels"]) for entry in config["folds"]]
+    for fold in folds[1:]:
+        if not np.array_equal(fold.paths, folds[0].paths):
+            path = artifacts.fold_folder(run, fold.fold) / artifacts.LOGITS
+            raise RunFolderError(f"{path} is of other photos than fold {folds[0].fold}", "Train again")
+    return folds, crossing(config["protocol"], folds)
+
+
+def _read_fold(run: Path, fold: str, seed: int, labels: list[str]) -> Outputs:
+    path = artifacts.fold_folder(run, fold) / artifacts.LOGITS
+    names = [f"logit:{label}" for label in labels]
+    number = {label: i for i, label in enumerate(labels)}
+    records = artifacts.read_csv(path, [*artifacts.LOGIT_COLUMNS, *names], "Run `spectraderm train RUN --resume`")
+    if not records:
+        raise RunFolderError(f"{path} is empty", "Train again")
+    try:
+        logits = np.array([[float(record[name]) for name in names] for record in records])
+        true = np.array([number[record["label"]] for record in records])
+        groups = np.array([int(record["photo_group"]) for record in records])
+    except (KeyError, ValueError) as error:
+        raise RunFolderError(f"{path} is damaged ({error!r})", "Train again") from error
+    if not np.isfinite(logits).all():
+        raise RunFolderError(f"{path} has logits that are no numbers: training diverged", "Lower the learning rate")
+    splits = np.array([record["split"] for record in records])
+    of_photos = features(run, fold)
+    if len(of_photos) != len(records):
+        count = len(of_photos)
+        raise RunFolderError(f"{run} has features of {count} photos and logits of {len(records)}", "Train again")
+    new, novelties = splits != "train", np.full(len(records), np.nan)
+    novelties[new] = novelty(of_photos[new], of_photos[references(splits, groups)])
+    paths = np.array([record["path"] for record in records])
+    return Outputs(fold, seed, paths, splits, true, groups, logits, novelties)
+
+
+def references(splits: npt.NDArray[np.str_], groups: Integers) -> Integers:
+    """The training photos that novelty is measured against, `int64[m]`: the first of every photo group."""
+    trained = np.flatnonzero(splits == "train")
+    _, first = np.unique(groups[trained], return_index=True)
+    return trained[np.sort(first)].astype(np.int64)
+
+
+def features(run: Path, fold: str) -> npt.NDArray[np.float16]:
+    """Features `float16[n, channels]` of all photos: the fold's own, or those of the frozen backbone."""
+    own = artifacts.fold_folder(run, fold) / artifacts.FEATURES
+    path = own if own.is_file() else run / artifacts.FEATURES
+    return artifacts.read_array(path, "Train again, into a new run folder")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is wanted of a calibration; see `Calibration`. `per_class` makes sets hold their coverage in every class."""
+
+    coverage: float = 0.9
+    set_method: SetMethod = "lac"
+    per_class: bool = False
+    promised_accuracy: float = 0.95
+
+    def __post_init__(self) -> None:
+        """Raise `SpectraDermError` for what is no share of photos."""
+        if not (0 < self.coverage < 1 and 0 < self.promised_accuracy < 1):
+            raise SpectraDermError("coverage and accuracy are shares of photos", "Give numbers between 0 and 1")
+
+    @property
+    def set_name(self) -> str:
+        """The name of its prediction sets: `lac`, `raps`, `lac_per_class` or `raps_per_class`."""
+        return f"{self.set_method}{'_per_class' if self.per_class else ''}"
 
 
 def calibrate(run: Path, settings: Settings | None = None) -> dict[str, Any]:
@@ -30,63 +170,54 @@ def calibrate(run: Path, settings: Settings | None = None) -> dict[str, Any]:
     Raises:
         RunFolderError: the run is not trained to the end.
     """
-    config = artifacts.read_json(run / artifacts.CONFIG, "Run `spectraderm train RUN` first")
-    settings = settings or Settings()
-    folds = outputs.read(run, config)
-    held = held_out(crossing(config["protocol"], folds))
-    final = folds[0]
-    known = outputs.features(run, final.fold)[outputs.references(final.splits, final.groups)]
+    settings, (final, *_), crossed = settings or Settings(), *read_outputs(run)
+    source, held = held_out(crossed)
     result = {
-        **fit(held.photos, settings).to_dict(),
+        **fit(held, settings).to_dict(),
         "per_class": settings.per_class,
-        "fitted_on": held.source,
-        "n_photos": len(held.photos),
-        "n_groups": len(np.unique(held.photos.groups)),
+        "fitted_on": source,
+        "n_photos": len(held),
+        "n_groups": len(np.unique(held.groups)),
         "novelty_method": "knn",
         "novelty_kept": NOVELTY_KEPT,
         "promise_fails_at": PROMISE_FAILS_AT,
     }
-    artifacts.write_array(run / artifacts.NOVELTY, known)
+    artifacts.write_array(run / artifacts.NOVELTY, features(run, final.fold)[references(final.splits, final.groups)])
     artifacts.write_json(run / artifacts.CALIBRATION, result)
     return result
 
 
 def settings_of(run: Path) -> Settings:
-    """What was asked when a run was calibrated. Raises `RunFolderError` where it was not."""
+    """The settings that a run was calibrated with. Raises `RunFolderError` where it was not."""
     path = run / artifacts.CALIBRATION
-    asked = artifacts.read_json(path, _CALIBRATE_FIRST)
+    stored = artifacts.read_json(path, _CALIBRATE_FIRST)
     names = ("coverage", "set_method", "per_class", "promised_accuracy")
     try:
-        Calibration.from_dict(asked)
-        return Settings(**{name: asked[name] for name in names})
+        Calibration.from_dict(stored)
+        return Settings(**{name: stored[name] for name in names})
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{path} is damaged ({error!r})", _CALIBRATE_FIRST) from error
 
 
-@dataclass(frozen=True)
-class Held:
-    """Photos that no model was trained on that judges them here; `source` says which they are."""
-
-    source: str
-    photos: Outputs
-
-
-def held_out(crossed: Sequence[Outputs]) -> Held:
-    """What the final model's settings are found on. Raises `RunFolderError` where there are no such photos.
+def held_out(crossed: Sequence[Outputs]) -> tuple[str, Outputs]:
+    """The photos that the final model's settings are found on, and which these are: `out_of_fold` or a split.
 
     Of folds that `crossing` gives: all tests of several, or of a single one what it held out beside its test.
+
+    Raises:
+        RunFolderError: there are no such photos.
     """
     if len(crossed) > 1:
-        return Held("out_of_fold", outputs.pool([fold.of("test") for fold in crossed]))
-    for source in ("calibration", "val"):
-        photos = crossed[0].of(source)
+        return "out_of_fold", pool([fold.of("test") for fold in crossed])
+    for split in ("calibration", "val"):
+        photos = crossed[0].of(split)
         if len(photos):
-            return Held(source, photos)
+            return split, photos
     raise RunFolderError(f"fold {crossed[0].fold} has no calibration or validation photos", "Split again")
 
 
 def crossing(protocol: str, folds: Sequence[Outputs]) -> list[Outputs]:
-    """The folds whose test photos are the score: the k folds by photo, or else the final one alone."""
+    """The folds whose test photos are the score: the k folds by photo group, or else the final one alone."""
     measuring = [fold for fold in folds[1:] if fold.fold != artifacts.ORIGINAL]
     return measuring if protocol == "grouped" and measuring else list(folds[:1])
 
@@ -95,12 +226,100 @@ def judge(crossed: Sequence[Outputs], settings: Settings) -> Judgement:
     """Judge the pooled test photos of folds, each by settings that were found without them."""
     tests = [fold.of("test") for fold in crossed]
     if len(tests) == 1:
-        found = [fit(held_out(crossed).photos, settings)]
+        calibrations = [fit(held_out(crossed)[1], settings)]
     else:
-        found = [fit(outputs.pool([other for other in tests if other is not own]), settings) for own in tests]
-    parts = [own.judge(test.logits, test.novelty) for own, test in zip(found, tests, strict=True)]
-    return Judgement(
-        np.concatenate([part.probabilities for part in parts]),
-        np.concatenate([part.sets for part in parts]),
-        np.concatenate([part.verdicts for part in parts]),
+        calibrations = [fit(pool([other for other in tests if other is not test]), settings) for test in tests]
+    parts = [fitted.judge(test.logits, test.novelty) for fitted, test in zip(calibrations, tests, strict=True)]
+    names = ("probabilities", "sets", "verdicts")
+    return Judgement(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+def fit(held: Outputs, settings: Settings) -> Calibration:
+    """Find all settings on held-out photos."""
+    weights = group_weights(held.groups)
+    temperature = fit_temperature(held.logits, held.labels, weights)
+    probabilities = softmax(held.logits, temperature)
+    thresholds = fit_sets(probabilities, held.labels, held.groups, settings)
+    novelty_threshold = weighted_quantile(held.novelty, weights, NOVELTY_KEPT)
+    sets = prediction_sets(probabilities, thresholds, settings.set_method)
+    # one photo of every group: as independent as a test wants them
+    first = np.zeros(len(held), bool)
+    first[np.unique(held.groups, return_index=True)[1]] = True
+    candidates = first & (held.novelty <= novelty_threshold) & (sets.sum(1) == 1)
+    return Calibration(
+        temperature=temperature,
+        coverage=settings.coverage,
+        set_method=settings.set_method,
+        thresholds=tuple(thresholds.tolist()),
+        sure_at=fit_confidence(probabilities[candidates], held.labels[candidates], settings.promised_accuracy),
+        promised_accuracy=settings.promised_accuracy,
+        novelty_threshold=novelty_threshold,
     )
+
+
+def fit_temperature(logits: Reals, labels: Integers, weights: Reals) -> float:
+    """The temperature with the smallest weighted log loss (Guo et al. 2017), between 1/20 and 20."""
+
+    def loss(log_temperature: float) -> float:
+        logs = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return -float(np.average(logs[np.arange(len(labels)), labels], weights=weights))
+
+    edge = float(np.log(_HOTTEST))
+    best = minimize_scalar(loss, bounds=(-edge, edge), method="bounded", options={"xatol": 1e-8})
+    return float(np.exp(best.x))
+
+
+def fit_sets(probabilities: Reals, labels: Integers, groups: Integers, settings: Settings) -> Reals:
+    """Thresholds of split conformal sets, `float64[classes]`: equal, or `per_class` each from its own photos.
+
+    Of n photo groups the ceil((n + 1) * coverage)-th largest nonconformity score (Vovk et al. 2005; per class:
+    Mondrian), copies sharing their group's weight (Lee, Barber & Willett 2023, "Distribution-free inference with
+    hierarchical data"). Where there are too few groups for that, no score is too large.
+    """
+    count, classes = len(labels), probabilities.shape[1]
+    scores = strangeness(probabilities, settings.set_method)[np.arange(count), labels]
+
+    def threshold(rows: Booleans) -> float:
+        groups_there = len(np.unique(groups[rows]))
+        share = settings.coverage * (groups_there + 1) / max(groups_there, 1)
+        if not groups_there or share > 1 + _ROUNDING:
+            return _NO_LIMIT
+        return weighted_quantile(scores[rows], group_weights(groups[rows]), min(share, 1.0))
+
+    if not settings.per_class:
+        return np.full(classes, threshold(np.ones(count, bool)))
+    return np.array([threshold(labels == i) for i in range(classes)])
+
+
+def fit_confidence(probabilities: Reals, labels: Integers, promised: float) -> float:
+    """The probability from which guesses keep a promised accuracy, 1.01 where none does; one photo of every group.
+
+    Learn then test (Angelopoulos et al. 2021), as a fixed sequence: from the surest quarter, or as many as the test
+    needs at least, downwards, as long as an exact binomial test rejects that the guesses from a threshold on are right
+    less often than promised. So the promise is broken with a probability of at most `PROMISE_FAILS_AT`.
+    """
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    falling = np.sort(confidence)[::-1]
+    threshold = NEVER_SURE
+    for count in (round(share * len(confidence)) for share in _STEPS):
+        if promised**count > PROMISE_FAILS_AT:  # not even all of them right would be proof
+            continue
+        tested = confidence >= falling[count - 1]
+        if binom.cdf((~right[tested]).sum(), tested.sum(), 1 - promised) > PROMISE_FAILS_AT:
+            break
+        threshold = float(falling[count - 1])
+    return threshold
+
+
+def weighted_quantile(values: Reals, weights: Reals, share: float) -> float:
+    """The smallest value with at least `share`, 0 to 1, of the weight at or below it."""
+    order = np.argsort(values, kind="stable")
+    reached = weights[order].cumsum()
+    return float(values[order[np.argmax(reached >= share * reached[-1] * (1 - _ROUNDING))]])
+
+
+def set_variants(settings: Settings) -> dict[str, Settings]:
+    """Every way to make prediction sets at the same coverage, by name, to be shown side by side."""
+    methods: tuple[SetMethod, ...] = ("lac", "raps")
+    variants = [replace(settings, set_method=method, per_class=once) for method in methods for once in (False, True)]
+    return {variant.set_name: variant for variant in variants}

@@ -6,51 +6,70 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from spectraderm.core import artifacts
-from spectraderm.evaluation import calibrate, calibration_metrics, metrics, outputs, subgroups
-from spectraderm.evaluation.baselines import read_measurements
-from spectraderm.evaluation.bootstrap import Integers, Reals, Scored, group_weights, rate
-from spectraderm.evaluation.calibrate import Settings, settings_of
+from spectraderm.core.errors import RunFolderError
+from spectraderm.evaluation import calibration_metrics, metrics
+from spectraderm.evaluation.bootstrap import MIN_GROUPS, Integers, Reals, Scored, group_weights, rate
+from spectraderm.evaluation.calibrate import (
+    Outputs,
+    Settings,
+    held_out,
+    judge,
+    pool,
+    read_outputs,
+    set_variants,
+    settings_of,
+)
 from spectraderm.evaluation.compare import detection
-from spectraderm.evaluation.fitting import set_variants
-from spectraderm.evaluation.metrics import set_scores
-from spectraderm.evaluation.outputs import Outputs
-from spectraderm.evaluation.protocols import side_by_side
-from spectraderm.inference.calibration import VERDICTS, Judgement, softmax
+from spectraderm.evaluation.protocols import protocols, read_measurements
+from spectraderm.inference.calibration import VERDICTS, Judgement
 
-__all__ = ["PROTOCOLS", "evaluate", "novelty_detection", "refusals", "settings_of"]
-
-PROTOCOLS = {
-    "original": "the folders as they came, validation cut at random",
-    "grouped": "by photo: no photo group on two sides",
-    "deduplicated": "the folders as they came, less the copies: no photo group on two sides",
-}
+SKIN_TONE = "skin_tone_estimate"
+UNKNOWN = "not known"
+MOST_VALUES = 20
+"""Columns with more values than this, such as names, are no subgroups."""
+_LIGHT_TO_DARK = ("very light", "light", "intermediate", "tan", "brown", "dark")
+_NOT_SUBGROUPS = frozenset(
+    {
+        *("path", "label", "given_split", "sha256", "width", "height", "bytes", "photo_group", "copy_group", "phash"),
+        *("patient", "lesion", "group", "jpeg_quality", "ita", "unusable", "format"),
+    }
+)
 _OF_SPLITS = ("accuracy", "group_accuracy", "balanced_accuracy", "macro_f1")
+
+ManifestRows = Sequence[Mapping[str, str]]
 
 
 def evaluate(run: Path) -> dict[str, Any]:
     """Score a trained and calibrated run and write `evaluation.json`.
 
-    With k folds by photo, `test` pools the folds: every photo is scored once, by a model that never saw it or its
-    copies, and judged by settings that were found without it. With several random draws as given, `over_folds` has the
-    mean and range over the draws.
+    With k folds by photo group, `test` pools the folds: every photo is scored once, by a model that was trained neither
+    on it nor on its copies, and judged by settings that were found without it. With several random draws of the
+    original folders, `over_folds` has the mean and range over the draws.
 
     Raises:
         RunFolderError: the run is not trained to the end, or not calibrated.
     """
     config = artifacts.read_json(run / artifacts.CONFIG, "Run `spectraderm train RUN` first")
-    settings = settings_of(run)
-    folds = outputs.read(run, config)
-    crossed = calibrate.crossing(config["protocol"], folds)
-    test = outputs.pool([fold.of("test") for fold in crossed])
-    manifest = outputs.described(run, folds[0].paths)
+    settings, (folds, crossed) = settings_of(run), read_outputs(run)
+    test = pool([fold.of("test") for fold in crossed])
+    manifest = _manifest(run, folds[0].paths)
     tested = [manifest[path] for path in test.paths.tolist()]
-    judged = _gated(calibrate.judge(crossed, settings), tested)
+    judged = judge(crossed, settings)
+    refused = np.array([bool(row.get("unusable")) for row in tested])  # by the quality gate, before any model is asked
+    judged = replace(judged, verdicts=np.where(refused, VERDICTS.index("unusable_photo"), judged.verdicts))
     scored = Scored(test.labels, judged.probabilities, test.groups)
-    rows = side_by_side(run, config["protocol"], folds, crossed, read_measurements(run, len(manifest)))
+    rows = protocols(run, config["protocol"], folds, crossed, read_measurements(run, len(manifest)))
+    draws = folds if config["protocol"] == "original" else crossed
     result = {
-        **_about(config, folds, crossed),
+        "protocol": config["protocol"],
+        "folds": len(crossed),
+        "folds_asked": len(draws),
+        "seed": folds[0].seed,
+        "recipe": config["recipe"]["name"],
+        "backbone": config["backbone"],
         "splits": _splits(crossed) | {"test": metrics.scores(scored)},
         "protocols": rows,
         "per_class": metrics.per_class(scored, config["labels"]),
@@ -59,9 +78,8 @@ def evaluate(run: Path) -> dict[str, Any]:
         "baselines": next(row["baselines"] for row in rows if row["name"] == config["protocol"]),
         "calibration": _calibration(crossed, test, scored, judged, settings),
         "refusals": refusals(scored, judged.verdicts),
-        "subgroups": subgroups.subgroups(tested, scored, judged),
+        "subgroups": subgroups(tested, scored, judged),
     }
-    draws = folds if config["protocol"] == "original" else crossed
     if len(draws) > 1:
         result["over_folds"] = _over_folds(draws)
     artifacts.write_json(run / artifacts.EVALUATION, result)
@@ -75,68 +93,94 @@ def refusals(scored: Scored, verdicts: Integers) -> dict[str, Any]:
     """
     result: dict[str, Any] = {}
     for number, name in enumerate(VERDICTS):
-        own = verdicts == number
-        part = scored.take(own)
-        guessed = own.any() and name != "unusable_photo"
+        rows = verdicts == number
+        part = scored.take(rows)
+        guessed = rows.any() and name != "unusable_photo"
         accuracy = rate(part.right, part.groups, by_group=True) if guessed else None
-        result[name] = {**rate(own, scored.groups, by_group=True), "accuracy": accuracy}
+        result[name] = {**rate(rows, scored.groups, by_group=True), "accuracy": accuracy}
     return result
 
 
-def novelty_detection(run: Path, outside: Reals, groups: Integers) -> dict[str, Any]:
+def subgroups(rows: ManifestRows, scored: Scored, judged: Judgement) -> list[dict[str, Any]]:
+    """A table per manifest column that describes the test photos: is the model as good for everybody?
+
+    Of every value how good, how calibrated and how sure, each photo group counted once. `rows` are the manifest's lines
+    of the n photos. `claim` is false where there are too few photo groups for one. An empty cell is the value
+    `not known`. The column `skin_tone_estimate` is a proxy read off the photos, not a fact about people.
+    """
+    tables = []
+    for column in (name for name in rows[0] if name not in _NOT_SUBGROUPS):
+        values = np.array([row[column] or UNKNOWN for row in rows])
+        known = sorted(set(values.tolist()) - {UNKNOWN})
+        if 0 < len(known) <= MOST_VALUES:
+            if column == SKIN_TONE:
+                known = [value for value in _LIGHT_TO_DARK if value in known]
+            shown = [*known, *([UNKNOWN] if (values == UNKNOWN).any() else [])]
+            parts = [{"value": value, **_subgroup(scored, judged, values == value)} for value in shown]
+            tables.append({"column": column, "proxy": column == SKIN_TONE, "values": parts})
+    return tables
+
+
+def novelty_detection(run: Path, external: Reals, groups: Integers) -> dict[str, Any]:
     """How well novelty tells photos from elsewhere, of these photo groups, from a run's own; see `detection`."""
-    config = artifacts.read_json(run / artifacts.CONFIG, "Run `spectraderm train RUN` first")
-    crossed = calibrate.crossing(config["protocol"], outputs.read(run, config))
-    own = outputs.pool([fold.of("test") for fold in crossed])
-    return detection(own.novelty, outside, own.groups, groups)
+    _, crossed = read_outputs(run)
+    test = pool([fold.of("test") for fold in crossed])
+    return detection(test.novelty, external, test.groups, groups)
 
 
-def _gated(judged: Judgement, tested: Sequence[Mapping[str, str]]) -> Judgement:
-    """With the verdict `unusable_photo` for those that the quality gate refuses before any model is asked."""
-    refused = np.array([bool(row.get("unusable")) for row in tested])
-    return replace(judged, verdicts=np.where(refused, VERDICTS.index("unusable_photo"), judged.verdicts))
-
-
-def _about(config: Mapping[str, Any], folds: Sequence[Outputs], crossed: Sequence[Outputs]) -> dict[str, Any]:
-    return {
-        "protocol": config["protocol"],
-        "folds": len(crossed),
-        "folds_asked": len(folds) if config["protocol"] == "original" else len(crossed),
-        "seed": folds[0].seed,
-        "recipe": config["recipe"]["name"],
-        "backbone": config["backbone"],
-    }
+def _manifest(run: Path, paths: npt.NDArray[np.str_]) -> dict[str, dict[str, str]]:
+    """The manifest's lines by path. Raises `RunFolderError` where it does not name these photos, in this order."""
+    path = run / artifacts.MANIFEST
+    rows = artifacts.read_csv(path, ("path",), "Run `spectraderm audit PHOTOS --out RUN` first")
+    if [row["path"] for row in rows] != paths.tolist():
+        raise RunFolderError(f"{path} is not of the photos that were trained on", "Train again, into a new run folder")
+    return {row["path"]: row for row in rows}
 
 
 def _splits(crossed: Sequence[Outputs]) -> dict[str, Any]:
     """Of photos that are no test only what the curves show, too; their probabilities are not calibrated."""
     result = {}
     for name in ("train", "val", "calibration"):
-        own = outputs.pool([fold.of(name) for fold in crossed])
-        if len(own):
-            scores = metrics.scores(Scored(own.labels, softmax(own.logits), own.groups))
-            result[name] = {kept: scores[kept] for kept in ("n_photos", "n_groups", *_OF_SPLITS)}
+        photos = pool([fold.of(name) for fold in crossed])
+        if len(photos):
+            scores = metrics.scores(photos.scored())
+            result[name] = {key: scores[key] for key in ("n_photos", "n_groups", *_OF_SPLITS)}
     return result
 
 
 def _calibration(
     crossed: Sequence[Outputs], test: Outputs, scored: Scored, judged: Judgement, settings: Settings
 ) -> dict[str, Any]:
-    raw = metrics.scores(Scored(test.labels, softmax(test.logits), test.groups))
-    weights = group_weights(test.groups)
+    before, weights = metrics.scores(test.scored()), group_weights(test.groups)
     return {
-        "fitted_on": calibrate.held_out(crossed).source,
-        "ece_before": raw["ece"],
-        "ece_before_by_group": raw["by_group"]["ece"],
+        "fitted_on": held_out(crossed)[0],
+        "ece_before": before["ece"],
+        "ece_before_by_group": before["by_group"]["ece"],
         "reliability": calibration_metrics.reliability(scored, weights),
         "risk_coverage": metrics.risk_coverage(scored, weights),
         "coverage": settings.coverage,
         "shipped": settings.set_name,
         "sets": {
-            name: set_scores(test.labels, calibrate.judge(crossed, variant).sets, test.groups)
+            name: metrics.set_scores(test.labels, judge(crossed, variant).sets, test.groups)
             for name, variant in set_variants(settings).items()
         },
         "sets_of_verdicts": float(judged.sets.sum(1).mean()),
+    }
+
+
+def _subgroup(scored: Scored, judged: Judgement, rows: npt.NDArray[np.bool_]) -> dict[str, Any]:
+    part, sets = scored.take(rows), judged.sets[rows]
+    scores, covered = metrics.scores(part), sets[np.arange(len(part)), part.labels]
+    return {
+        "n_photos": len(part),
+        "n_groups": part.n_groups,
+        "claim": part.n_groups >= MIN_GROUPS,
+        "group_accuracy": scores["group_accuracy"],
+        "balanced_accuracy": scores["by_group"]["balanced_accuracy"],
+        "ece": scores["by_group"]["ece"],
+        "coverage": rate(covered, part.groups, by_group=True),
+        "mean_set_size": float(np.average(sets.sum(1), weights=group_weights(part.groups))),
+        "not_predicted": rate(judged.verdicts[rows] > 0, part.groups, by_group=True),
     }
 
 
@@ -144,8 +188,8 @@ def _over_folds(folds: Sequence[Outputs]) -> dict[str, Any]:
     """Mean, lowest and highest accuracy over folds or draws, with each one's."""
     result: dict[str, Any] = {}
     for split in ("train", "val", "test"):
-        own = [fold.of(split) for fold in folds if (fold.splits == split).any()]
-        values = [float((part.logits.argmax(1) == part.labels).mean()) for part in own]
+        parts = [fold.of(split) for fold in folds if (fold.splits == split).any()]
+        values = [float((part.logits.argmax(1) == part.labels).mean()) for part in parts]
         if values:
             result[f"{split}_accuracy"] = {
                 "mean": float(np.mean(values)),
@@ -153,6 +197,6 @@ def _over_folds(folds: Sequence[Outputs]) -> dict[str, Any]:
                 "high": max(values),
                 "n": len(values),
                 "values": values,
-                "seeds": [part.seed for part in own],
+                "seeds": [part.seed for part in parts],
             }
     return result

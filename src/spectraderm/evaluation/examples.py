@@ -1,8 +1,7 @@
 """Photos for the report: test photos beside their training twins, and the surest errors with where the model looked."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from PIL import Image
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import SpectraDermError
-from spectraderm.evaluation.outputs import Outputs
+from spectraderm.evaluation.calibrate import Outputs
 from spectraderm.images.preprocessing import Preprocessing, decode
 from spectraderm.images.thumbnails import data_url
 from spectraderm.inference.calibration import VERDICTS, Judgement
@@ -26,68 +25,39 @@ EVIDENCE = (190, 255, 0)
 _STRONGEST = 0.6
 _REMEDY = "Run `spectraderm audit PHOTOS --out RUN` first"
 
-
-@dataclass(frozen=True)
-class Leak:
-    """A test photo and the photo it is a copy of. Pictures are data URLs, empty where a photo can't be read."""
-
-    path: str
-    twin: str
-    kind: str
-    label: str
-    twin_label: str
-    twin_split: str
-    picture: str
-    twin_picture: str
+Row = dict[str, str]
 
 
-@dataclass(frozen=True)
-class Wrong:
-    """A test photo that was guessed wrong, and how many copies of it were, too, though less surely.
+def leaks(run: Path, root: Path, display: Mapping[str, str]) -> tuple[list[Row], dict[str, int]]:
+    """Up to `LEAKS` leaked test photos, of every class and kind in turn, and how many there are of each kind.
 
-    `looked` is what the model saw, coloured by how much it counted.
+    Each has `path` and `twin`, the photo that it is a copy of, with their labels and pictures: data URLs, empty where
+    a photo can't be read.
     """
-
-    path: str
-    label: str
-    guess: str
-    probability: float
-    verdict: str
-    copies: int
-    picture: str
-    looked: str
-
-
-def leaks(run: Path, root: Path, display: Mapping[str, str]) -> tuple[list[Leak], dict[str, int]]:
-    """Up to `LEAKS` leaked test photos, of every class and kind in turn, and how many there are of each kind."""
-    path = run / artifacts.COPIES
-    if not path.is_file():
+    if not (run / artifacts.COPIES).is_file():
         return [], {}
-    columns = ("path", "twin", "kind", "path_split", "twin_split")
-    copies = artifacts.read_csv(path, columns, _REMEDY)
+    copies = artifacts.read_csv(run / artifacts.COPIES, ("path", "twin", "kind", "path_split", "twin_split"), _REMEDY)
     crossing = [copy for copy in copies if copy["path_split"] == "test" and copy["twin_split"] in ("train", "val")]
     rows = artifacts.read_csv(run / artifacts.MANIFEST, ("path", "label"), _REMEDY)
     labels = {row["path"]: display.get(row["label"], row["label"]) for row in rows}
-    kinds = {kind: sum(copy["kind"] == kind for copy in crossing) for kind in sorted({c["kind"] for c in crossing})}
+    crossing.sort(key=lambda copy: copy["path"])
+    by_kind = _in_turn(crossing, lambda copy: (labels[copy["path"]], copy["kind"]))
     shown = [
-        Leak(
-            copy["path"],
-            copy["twin"],
-            copy["kind"],
-            labels[copy["path"]],
-            labels[copy["twin"]],
-            copy["twin_split"],
-            _thumbnail(root / copy["path"]),
-            _thumbnail(root / copy["twin"]),
-        )
-        for copy in _spread(crossing, labels)
+        {
+            **copy,
+            "label": labels[copy["path"]],
+            "twin_label": labels[copy["twin"]],
+            "picture": _thumbnail(root / copy["path"]),
+            "twin_picture": _thumbnail(root / copy["twin"]),
+        }
+        for copy in _in_turn(by_kind, lambda copy: (labels[copy["path"]],))[:LEAKS]
     ]
-    return shown, kinds
+    return shown, dict(sorted(Counter(copy["kind"] for copy in crossing).items()))
 
 
 def wrong(
     run: Path, root: Path, crossed: Sequence[Outputs], judged: Judgement, config: Mapping[str, Any]
-) -> list[Wrong]:
+) -> list[dict[str, Any]]:
     """The `WRONG` photo groups that were guessed wrong most surely, by calibrated probability, each by one test photo.
 
     Args:
@@ -96,78 +66,70 @@ def wrong(
         crossed: the folds whose test photos are the score.
         judged: their test photos, pooled in order.
         config: of the run.
+
+    Returns:
+        Of each photo `path`, `label`, `guess`, `probability` and `verdict`; `copies`, how many copies of it were
+        guessed wrong, too, though less surely; and as data URLs its `picture` and `heatmap`, the model's input coloured
+        by how much each place counted.
     """
     names = [config["display_names"][label] for label in config["labels"]]
-    places = [(fold, int(row)) for fold in crossed for row in np.flatnonzero(fold.splits == "test")]
-    guesses, sure = judged.probabilities.argmax(1), judged.probabilities.max(1)
-    errors = [i for i, (fold, row) in enumerate(places) if fold.labels[row] != guesses[i]]
-    errors.sort(key=lambda i: (-sure[i], str(places[i][0].paths[places[i][1]])))
-    of_group: defaultdict[int, list[int]] = defaultdict(list)
+    rows = [(fold, int(row)) for fold in crossed for row in np.flatnonzero(fold.splits == "test")]
+    guesses, confidence = judged.probabilities.argmax(1), judged.probabilities.max(1)
+    errors = [i for i, (fold, row) in enumerate(rows) if fold.labels[row] != guesses[i]]
+    errors.sort(key=lambda i: (-confidence[i], str(rows[i][0].paths[rows[i][1]])))
+    of_group: dict[int, list[int]] = {}
     for i in errors:
-        of_group[int(places[i][0].groups[places[i][1]])].append(i)
+        of_group.setdefault(int(rows[i][0].groups[rows[i][1]]), []).append(i)
     preprocessing = Preprocessing.from_hub(config["preprocessing"]) if "preprocessing" in config else Preprocessing()
-    maps = {fold.fold: _heatmaps(run, fold.fold) for fold in crossed}
+    heatmaps = {fold.fold: _heatmaps(run, fold.fold) for fold in crossed}
     shown = []
     for i, *copies in list(of_group.values())[:WRONG]:
-        fold, row = places[i]
-        path = str(fold.paths[row])
+        fold, row = rows[i]
+        photo, heat = _read(root / str(fold.paths[row])), heatmaps[fold.fold].get(row)
         shown.append(
-            Wrong(
-                path,
-                names[fold.labels[row]],
-                names[guesses[i]],
-                float(sure[i]),
-                VERDICTS[judged.verdicts[i]],
-                len(copies),
-                *_seen(root / path, maps[fold.fold].get(row), preprocessing),
-            )
+            {
+                "path": str(fold.paths[row]),
+                "label": names[fold.labels[row]],
+                "guess": names[guesses[i]],
+                "probability": float(confidence[i]),
+                "verdict": VERDICTS[judged.verdicts[i]],
+                "copies": len(copies),
+                "picture": data_url(photo, SIDE) if photo else "",
+                "heatmap": "" if photo is None or heat is None else data_url(overlay(preprocessing(photo), heat), SIDE),
+            }
         )
     return shown
 
 
-def coloured(pixels: npt.NDArray[np.uint8], heat: npt.NDArray[np.float16]) -> Image.Image:
+def overlay(pixels: npt.NDArray[np.uint8], heat: npt.NDArray[np.float16]) -> Image.Image:
     """The model's input `uint8[s, s, 3]` under a class activation map `[h, w]`: the greener, the more it counted.
 
     Only evidence for the guess is shown, on a scale of its own for each photo (Zhou et al. 2016).
     """
     evidence = np.maximum(np.nan_to_num(heat.astype(np.float32)), 0)
     evidence /= max(float(evidence.max()), 1e-9)
-    grid = Image.fromarray((255 * _STRONGEST * evidence).astype(np.uint8))
-    seen = Image.fromarray(pixels)
-    mask = grid.resize(seen.size, Image.Resampling.BICUBIC)
-    return Image.composite(Image.new("RGB", seen.size, EVIDENCE), seen, mask)
-
-
-def _seen(path: Path, heat: npt.NDArray[np.float16] | None, preprocessing: Preprocessing) -> tuple[str, str]:
-    photo = _read(path)
-    if photo is None:
-        return "", ""
-    return data_url(photo, SIDE), "" if heat is None else data_url(coloured(preprocessing(photo), heat), SIDE)
+    grid, photo = Image.fromarray((255 * _STRONGEST * evidence).astype(np.uint8)), Image.fromarray(pixels)
+    mask = grid.resize(photo.size, Image.Resampling.BICUBIC)
+    return Image.composite(Image.new("RGB", photo.size, EVIDENCE), photo, mask)
 
 
 def _heatmaps(run: Path, fold: str) -> dict[int, npt.NDArray[np.float16]]:
     """The maps that a fold kept, by row of its logits; none where the file lacks or is damaged."""
     try:
         with np.load(artifacts.fold_folder(run, fold) / artifacts.HEATMAPS, allow_pickle=False) as stored:
-            return {int(row): own for row, own in zip(stored["rows"], stored["maps"], strict=True) if own.ndim == 2}
+            return {int(row): one for row, one in zip(stored["rows"], stored["maps"], strict=True) if one.ndim == 2}
     except (OSError, ValueError, KeyError, EOFError):
         return {}
 
 
-def _spread(copies: Sequence[dict[str, str]], labels: Mapping[str, str]) -> list[dict[str, str]]:
-    """One of each class in turn, of a class one of each kind in turn."""
-    of_kind: defaultdict[tuple[str, str], int] = defaultdict(int)
-    turned = []
-    for copy in sorted(copies, key=lambda copy: copy["path"]):
-        key = (labels[copy["path"]], copy["kind"])
-        turned.append((of_kind[key], copy["kind"], copy["path"], copy))
-        of_kind[key] += 1
-    of_class: defaultdict[str, int] = defaultdict(int)
+def _in_turn(copies: Sequence[Row], kind: Callable[[Row], tuple[str, ...]]) -> list[Row]:
+    """The first of every kind, kinds sorted, then the second of every kind, and so on."""
+    counted: Counter[tuple[str, ...]] = Counter()
     ranked = []
-    for _, _, path, copy in sorted(turned, key=lambda entry: entry[:3]):
-        ranked.append((of_class[labels[path]], labels[path], path, copy))
-        of_class[labels[path]] += 1
-    return [copy for *_, copy in sorted(ranked, key=lambda entry: entry[:3])][:LEAKS]
+    for copy in copies:
+        ranked.append((counted[kind(copy)], kind(copy), copy))
+        counted[kind(copy)] += 1
+    return [copy for *_, copy in sorted(ranked, key=lambda entry: entry[:2])]
 
 
 def _thumbnail(path: Path) -> str:

@@ -1,5 +1,6 @@
 """`test_ledger.csv`: every time a run's test photos were scored. A test that was used to choose is no test any more."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,26 +9,36 @@ from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
 
 COLUMNS = ("when", "what", "with", "logits_sha256")
-_REMEDY = "Delete it only if it is not this run's"
+Entry = dict[str, str]
 
 
-def enter(run: Path, what: str, beside: str = "") -> None:
-    """Add a line: `what` is the command that scored the test photos, `beside` the run that it was compared with.
+def entry(run: Path, command: str, beside: str = "") -> Entry:
+    """The line for a scoring of the test photos by `command`, with the runs `beside` which they were compared with.
 
-    Raises `RunFolderError` where nothing was trained that could be scored, or the ledger is damaged.
+    It is for `write`, once the scores are out: then a scoring that is killed and done again is one line.
+
+    Raises:
+        RunFolderError: nothing was trained that could be scored.
     """
     logits = sorted(run.glob(f"folds/*/{artifacts.LOGITS}"))
     if not logits:
         raise RunFolderError(f"{run} has no trained fold", "Run `spectraderm train RUN` first")
     digest = artifacts.sha256(b"".join(path.read_bytes() for path in logits))
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    lines = [*_read(run), {"when": when, "what": what, "with": beside, "logits_sha256": digest}]
-    artifacts.write_csv(run / artifacts.LEDGER, COLUMNS, lines)
+    return dict(zip(COLUMNS, (when, command, beside, digest), strict=True))
 
 
-def summary(run: Path) -> dict[str, Any]:
-    """How often the test photos were scored, by how many different models, and with which runs they were compared."""
-    lines = _read(run)
+def write(run: Path, new: Entry) -> None:
+    """Add a line. Raises `RunFolderError` where the ledger is damaged."""
+    artifacts.write_csv(run / artifacts.LEDGER, COLUMNS, [*_read(run), new])
+
+
+def summary(run: Path, new: Sequence[Entry] = ()) -> dict[str, Any]:
+    """How often the test photos were scored, by how many different models, and with which runs they were compared.
+
+    `new` are lines that will be written when the scores are out.
+    """
+    lines = [*_read(run), *new]
     return {
         "opened": len(lines),
         "first": lines[0]["when"] if lines else None,
@@ -36,7 +47,7 @@ def summary(run: Path) -> dict[str, Any]:
     }
 
 
-def _read(run: Path) -> list[dict[str, str]]:
+def _read(run: Path) -> list[Entry]:
     path = run / artifacts.LEDGER
-    lines = artifacts.read_csv(path, COLUMNS, _REMEDY) if path.is_file() else []
+    lines = artifacts.read_csv(path, COLUMNS, "Delete it only if it is not this run's") if path.is_file() else []
     return [{name: line[name] for name in COLUMNS} for line in lines]

@@ -1,19 +1,27 @@
-"""The same model measured in every way there is, side by side, with what needs no model: which number to believe."""
+"""The same model measured in every way there is, side by side, with what needs no model: which number to believe.
+
+Baselines are the floor under every score, on the very same photos: programs that never look at a disease.
+`majority_class` guesses the most frequent training class; `hash_look_up` the class of the training photo with the
+nearest perceptual hash, in any turn; `metadata` goes by file size, format, dimensions and JPEG quality; `pixels_8x8` by
+the photo shrunk to 8x8.
+"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
 from spectraderm.core import artifacts
+from spectraderm.core.errors import RunFolderError
+from spectraderm.core.resampling import interval
+from spectraderm.data import shortcuts
 from spectraderm.evaluation import metrics
-from spectraderm.evaluation.baselines import baselines
-from spectraderm.evaluation.bootstrap import Scored
-from spectraderm.evaluation.outputs import Outputs
-from spectraderm.inference.calibration import softmax
+from spectraderm.evaluation.bootstrap import Booleans, Integers, Scored, resample, weights
+from spectraderm.evaluation.calibrate import Outputs, pool
+from spectraderm.images.perceptual_hash import nearest_of
 
 TITLES = {
     "original": "the folders as they came",
@@ -22,92 +30,126 @@ TITLES = {
     "deduplicated": "the folders less the copies: no copy crosses",
 }
 SHOWN = ("n_photos", "n_groups", "accuracy", "group_accuracy", "balanced_accuracy", "macro_f1")
+BASELINES = ("majority_class", "hash_look_up", "metadata", "pixels_8x8")
+EXTERNAL = "external:"
+"""Before the name of a row about photos from elsewhere."""
+_AUDIT_AGAIN = "Run `spectraderm audit` again, into a new run folder"
+
+Measurements = Mapping[str, npt.NDArray[Any]]
 
 
-@dataclass(frozen=True)
-class _Way:
-    """One protocol: the folds whose test photos are scored, and which of these count, as positions when pooled."""
-
-    name: str
-    folds: list[Outputs]
-    counted: npt.NDArray[np.bool_]
-    leaked: int
-
-
-def side_by_side(
-    run: Path, protocol: str, folds: Sequence[Outputs], crossed: list[Outputs], measured: Mapping[str, Any]
+def protocols(
+    run: Path, protocol: str, folds: Sequence[Outputs], crossed: Sequence[Outputs], measured: Measurements
 ) -> list[dict[str, Any]]:
     """A row per protocol, the one to believe least first; `believe` marks the one to believe most, if there is any.
 
     Args:
-        run: the run folder; `outside/*.json` in it are what `evaluate MODEL PHOTOS` found on other folders.
+        run: the run folder; `external/*.json` in it are the results of `evaluate MODEL PHOTOS` on other folders.
         protocol: the run's own.
         folds: all of them.
         crossed: those whose test photos are the run's score.
-        measured: what the audit measured of every photo.
+        measured: the audit's measurements of every photo.
     """
-    given = crossed if protocol == "original" else [fold for fold in folds if fold.fold == artifacts.ORIGINAL]
-    ways = _given_ways(given) if given else []
+    original = crossed if protocol == "original" else [fold for fold in folds if fold.fold == artifacts.ORIGINAL]
+    rows = _original_rows(original, measured, folds[0].seed) if original else []
     if protocol != "original":
-        ways.append(_Way(protocol, crossed, np.ones(sum(len(f.of("test")) for f in crossed), bool), 0))
-    rows = [_row(way, measured, folds[0].seed) for way in ways] + _outside(run)
+        words = "Believe it for new photos of the same collection; those of other people and cameras are harder."
+        rows.append(_row(protocol, crossed, None, 0, words) | _floor(crossed, measured, folds[0].seed))
+    rows += _external_rows(run)
     clean = [row for row in rows if not row["leaked"]]
-    many = [row for row in clean if row["name"] != "without-copies"] or clean
-    outside = [row for row in many if row["name"].startswith("outside:")]
-    for row in [max(outside, key=lambda row: row["n_groups"])] if outside else many[-1:]:
+    whole = [row for row in clean if row["name"] != "without-copies"] or clean
+    external = [row for row in whole if row["name"].startswith(EXTERNAL)]
+    for row in [max(external, key=lambda row: row["n_groups"])] if external else whole[-1:]:
         row["believe"] = True
     return rows
 
 
-def _given_ways(given: list[Outputs]) -> list[_Way]:
-    fold = given[0]
-    test = fold.of("test")
-    seen = fold.groups[np.isin(fold.splits, ("train", "val"))]
-    clean = ~np.isin(test.groups, seen)
-    ways = [_Way("original", given, np.ones(len(test), bool), int((~clean).sum()))]
-    return [*ways, _Way("without-copies", given, clean, 0)] if 0 < clean.sum() < len(test) else ways
+def external_results(run: Path) -> list[dict[str, Any]]:
+    """What `evaluate MODEL PHOTOS` wrote about other folders of photos, in order of name."""
+    paths = sorted((run / artifacts.EXTERNAL).glob("*.json"))
+    return [artifacts.read_json(path, "Delete it, and evaluate on those photos again") for path in paths]
 
 
-def _row(way: _Way, measured: Mapping[str, Any], seed: int) -> dict[str, Any]:
-    tests = [fold.of("test") for fold in way.folds]
-    logits = np.concatenate([test.logits for test in tests])
-    labels, groups = (np.concatenate([getattr(test, name) for test in tests]) for name in ("labels", "groups"))
-    scored = Scored(labels, softmax(logits), groups).take(way.counted)
-    scores = metrics.scores(scored)
-    row: dict[str, Any] = {
-        "name": way.name,
-        "title": TITLES[way.name],
-        "believe": False,
-        "leaked": way.leaked,
-        **{name: scores[name] for name in SHOWN},
-    }
-    row["words"] = _words(way.name, way.leaked, len(scored))
-    if way.name != "without-copies":
-        row["baselines"] = baselines(way.folds, measured, logits.shape[1], seed)
-    return row
+def read_measurements(run: Path, photos: int) -> Measurements:
+    """The audit's measurements of so many photos. Raises `RunFolderError` where they lack or are of others."""
+    path = run / artifacts.MEASUREMENTS
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in ("hashes", "metadata", "pixels_8x8")}
+    except (OSError, ValueError, TypeError, KeyError, EOFError, BadZipFile) as error:
+        raise RunFolderError(f"{path} can't be read ({error})", _AUDIT_AGAIN) from error
+    if any(len(array) != photos for array in arrays.values()):
+        raise RunFolderError(f"{path} is not of the {photos} photos of this run", _AUDIT_AGAIN)
+    return arrays
 
 
-def _words(name: str, leaked: int, photos: int) -> str:
-    if name == "original":
-        if leaked:
-            return f"Do not believe it: {leaked} of {photos} test photos are copies of photos it learned from."
-        return "No copies were found: believe it for photos of the same collection."
-    if name == "without-copies":
-        return "Honest, but few photos, and perhaps not of every class."
-    return "Believe it for new photos of the same collection; those of other people and cameras are harder."
+def baselines(folds: Sequence[Outputs], measured: Measurements, classes: int, seed: int) -> dict[str, Any]:
+    """Each baseline's `accuracy`, `group_accuracy` and `balanced_accuracy`, learned and scored as the folds were."""
+    tests = pool([fold.of("test") for fold in folds])
+    result = {}
+    for name in BASELINES:
+        guesses = np.concatenate([_guesses(name, fold, measured, seed) for fold in folds])
+        statistic = metrics.guess_statistic(Scored(tests.labels, np.eye(classes)[guesses], tests.groups))
+        by_file, by_group = (resample(statistic, weights(tests.groups, by_group=once)) for once in (False, True))
+        result[name] = {
+            "accuracy": interval(by_file["accuracy"]),
+            "group_accuracy": interval(by_group["accuracy"]),
+            "balanced_accuracy": interval(by_file["balanced_accuracy"]),
+        }
+    return result
 
 
-def _outside(run: Path) -> list[dict[str, Any]]:
+def _guesses(name: str, fold: Outputs, measured: Measurements, seed: int) -> Integers:
+    """A baseline's guesses of a fold's test photos, `int64[n]`."""
+    test = np.flatnonzero(fold.splits == "test")
+    train = np.flatnonzero(np.isin(fold.splits, ("train", "val")))  # nothing is tuned, so nothing is held back
+    guesses: Integers
+    if name == "majority_class":
+        guesses = np.full(len(test), np.bincount(fold.labels[train]).argmax())
+    elif name == "hash_look_up":
+        hashes = measured["hashes"]
+        guesses = fold.labels[train[nearest_of(hashes[test], hashes[train][:, 0])]]
+    else:
+        guesses = shortcuts.guess(measured[name], fold.labels, train, test, seed).argmax(1)
+    return guesses
+
+
+def _original_rows(original: Sequence[Outputs], measured: Measurements, seed: int) -> list[dict[str, Any]]:
+    """The folders as they came, and of these, where some test photos are copies and some not, the others alone."""
+    fold, test = original[0], original[0].of("test")
+    clean = ~np.isin(test.groups, fold.groups[np.isin(fold.splits, ("train", "val"))])
+    leaked = int((~clean).sum())
+    words = "No copies were found: believe it for photos of the same collection."
+    if leaked:
+        words = f"Do not believe it: {leaked} of {len(test)} test photos are copies of photos it learned from."
+    rows = [_row("original", original, None, leaked, words) | _floor(original, measured, seed)]
+    if 0 < leaked < len(test):
+        few = "Honest, but few photos, and perhaps not of every class."
+        rows.append(_row("without-copies", original, clean, 0, few))
+    return rows
+
+
+def _row(name: str, folds: Sequence[Outputs], counted: Booleans | None, leaked: int, words: str) -> dict[str, Any]:
+    """One protocol: the scores of its folds' test photos, or of those that are `counted`, `bool[n]` once pooled."""
+    scored = pool([fold.of("test") for fold in folds]).scored()
+    scores = metrics.scores(scored if counted is None else scored.take(counted))
+    head = {"name": name, "title": TITLES[name], "believe": False, "leaked": leaked}
+    return {**head, **{key: scores[key] for key in SHOWN}, "words": words}
+
+
+def _floor(folds: Sequence[Outputs], measured: Measurements, seed: int) -> dict[str, Any]:
+    return {"baselines": baselines(folds, measured, folds[0].logits.shape[1], seed)}
+
+
+def _external_rows(run: Path) -> list[dict[str, Any]]:
     """The rows of other folders with photos of classes that the model knows."""
     rows = []
-    for path in sorted((run / artifacts.OUTSIDE).glob("*.json")):
-        found = artifacts.read_json(path, "Delete it, and evaluate on those photos again")
-        if found.get("scores"):
-            scores = {name: found["scores"][name] for name in SHOWN}
-            title = f"other photos: {found['name']}"
-            row = {"name": f"outside:{found['name']}", "title": title, "believe": False, "leaked": 0}
+    for result in external_results(run):
+        if result.get("scores"):
+            name, trained_on = result["name"], result["in_training"]
             words = "Believe it for photos from elsewhere."
-            if found["in_training"]:
-                words += f" {found['in_training']} more are left out: it learned from them, or from copies of them."
-            rows.append({**row, **scores, "words": words})
+            if trained_on:
+                words += f" {trained_on} more are left out: it learned from them, or from copies of them."
+            head = {"name": f"{EXTERNAL}{name}", "title": f"other photos: {name}", "believe": False, "leaked": 0}
+            rows.append({**head, **{key: result["scores"][key] for key in SHOWN}, "words": words})
     return rows

@@ -1,47 +1,50 @@
 """An evaluated run -> `report.html` in one file, the model card, and the confusion matrix as PNG and CSV."""
 
 import base64
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from spectraderm.core import artifacts
-from spectraderm.evaluation import calibrate, figures, outputs
-from spectraderm.evaluation import examples as pictures
+from spectraderm.evaluation import examples, figures
 from spectraderm.evaluation.bootstrap import Scored
+from spectraderm.evaluation.calibrate import judge, pool, read_outputs, settings_of
 from spectraderm.evaluation.calibration_metrics import error_by_chance
 from spectraderm.evaluation.formatting import template
+from spectraderm.evaluation.ledger import Entry
 from spectraderm.evaluation.model_card import write_card
 from spectraderm.evaluation.summary import Facts, summarise
 
 CONFUSION_CSV, CONFUSION_PNG = "confusion_matrix.csv", "confusion_matrix.png"
 
 
-def write_report(run: Path, evaluation: dict[str, Any]) -> None:
+def write_report(run: Path, evaluation: dict[str, Any], scorings: Sequence[Entry] = ()) -> None:
     """Write `report.html`, `README.md` (the card), `curves.png` per fold, and the confusion matrix into a run folder.
 
-    The report holds thumbnails of the photos: share it only where the photos may be shared.
+    The report holds thumbnails of the photos: share it only where the photos may be shared. `scorings` are lines of the
+    ledger that will be written after it.
 
     Raises:
         RunFolderError: a file of the run lacks or is damaged.
     """
-    facts = summarise(run, evaluation)
-    labels, display = evaluation["labels"], facts["display"]
-    picture = figures.confusion(evaluation["confusion_matrix"], [display[label] for label in labels])
-    artifacts.write_bytes(run / CONFUSION_PNG, picture)
-    _write_confusion(run / CONFUSION_CSV, labels, evaluation["confusion_matrix"])
+    facts = summarise(run, evaluation, scorings)
+    labels, matrix = evaluation["labels"], evaluation["confusion_matrix"]
+    heat_maps = figures.confusion(matrix, [facts["display"][label] for label in labels])
+    artifacts.write_bytes(run / CONFUSION_PNG, heat_maps)
+    _write_confusion(run / CONFUSION_CSV, labels, matrix)
     figures.write_curves(run)
     write_card(run, facts)
-    page = template("report.html.j2").render(facts | _drawn(run, evaluation) | _photos(run, facts))
+    page = template("report.html.j2").render(facts | _figures(run, evaluation) | _photos(run, facts))
     artifacts.write_bytes(run / artifacts.REPORT, page.encode())
 
 
-def _drawn(run: Path, evaluation: Facts) -> Facts:
+def _figures(run: Path, evaluation: Facts) -> Facts:
     """The figures, as data URLs."""
     calibration, predicted = evaluation["calibration"], evaluation["refusals"]["predicted"]
     right = (predicted["accuracy"] or {}).get("value")
     risk = None if right is None else 1 - right
     folds = {fold: rows for fold, rows in figures.histories(run).items() if fold != artifacts.ORIGINAL}
-    curves = {what: _png(figures.learning(folds, what)) for what in ("accuracy", "loss")} if folds else {}
+    curves = {metric: _png(figures.learning(folds, metric)) for metric in ("accuracy", "loss")} if folds else {}
     return {
         "curves": curves,
         "reliability": _png(figures.reliability(calibration["reliability"])),
@@ -51,13 +54,11 @@ def _drawn(run: Path, evaluation: Facts) -> Facts:
 
 def _photos(run: Path, facts: Facts) -> Facts:
     """What needs the photos and the judgement of each: the worst errors, the leaks, and what chance alone does."""
-    config, root = facts["config"], Path(facts["audit"]["root"])
-    crossed = calibrate.crossing(config["protocol"], outputs.read(run, config))
-    judged = calibrate.judge(crossed, calibrate.settings_of(run))
-    test = outputs.pool([fold.of("test") for fold in crossed])
-    leaks, kinds = pictures.leaks(run, root, facts["display"])
+    root, (_, crossed) = Path(facts["audit"]["root"]), read_outputs(run)
+    judged, test = judge(crossed, settings_of(run)), pool([fold.of("test") for fold in crossed])
+    leaks, kinds = examples.leaks(run, root, facts["display"])
     return {
-        "wrong": pictures.wrong(run, root, crossed, judged, config),
+        "wrong": examples.wrong(run, root, crossed, judged, facts["config"]),
         "leaks": leaks,
         "leak_kinds": kinds,
         "chance": error_by_chance(Scored(test.labels, judged.probabilities, test.groups)),

@@ -1,12 +1,13 @@
 """An evaluated run -> the facts that both the report and the card show, still as numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from spectraderm.core import artifacts
 from spectraderm.evaluation import formatting, ledger
 from spectraderm.evaluation.bootstrap import MIN_GROUPS
+from spectraderm.evaluation.protocols import EXTERNAL, external_results
 from spectraderm.inference.calibration import VERDICTS
 
 Facts = dict[str, Any]
@@ -18,8 +19,13 @@ _FITTED_ON = {
 }
 
 
-def summarise(run: Path, evaluation: Facts) -> Facts:
-    """Everything that the templates ask for and that needs no photos.
+def summarise(run: Path, evaluation: Facts, scorings: Sequence[ledger.Entry] = ()) -> Facts:
+    """Everything that the templates show and that needs no photos.
+
+    Args:
+        run: the run folder.
+        evaluation: what `evaluate` returned.
+        scorings: lines of the ledger that are not written yet.
 
     Raises:
         RunFolderError: a file of the run lacks or is damaged.
@@ -28,8 +34,8 @@ def summarise(run: Path, evaluation: Facts) -> Facts:
     audit = artifacts.read_json(run / artifacts.AUDIT, "Run `spectraderm audit PHOTOS --out RUN` first")
     environment = artifacts.read_json(run / artifacts.ENVIRONMENT, "Run `spectraderm train RUN` first")
     calibration = artifacts.read_json(run / artifacts.CALIBRATION, "Run `spectraderm calibrate RUN` first")
-    believed = believed_row(evaluation)
-    found = outside(run)
+    rows = artifacts.read_csv(run / artifacts.MANIFEST, ("path",), "Run `spectraderm audit PHOTOS --out RUN` first")
+    believed, external = believed_row(evaluation), external_results(run)
     return {
         "config": config,
         "display": config["display_names"],
@@ -40,16 +46,20 @@ def summarise(run: Path, evaluation: Facts) -> Facts:
         "believed": believed,
         "claimed": claimed_row(evaluation, believed),
         "too_few": believed["n_groups"] < MIN_GROUPS,
-        "verdicts": verdicts(evaluation, calibration),
-        "sets": sets(evaluation, config["display_names"]),
-        "classes": classes(evaluation, config["display_names"]),
-        "strangers": [one for one in found if "strangers" in one],
-        "elsewhere": elsewhere(found, evaluation),
-        "ledger": ledger.summary(run),
+        "verdicts": _verdicts(evaluation, calibration),
+        "sets": _sets(evaluation, config["display_names"]),
+        "classes": _classes(evaluation, config["display_names"]),
+        "out_of_distribution": [one for one in external if "out_of_distribution" in one],
+        "elsewhere": _elsewhere(external, evaluation),
+        "ledger": ledger.summary(run, scorings),
         "fitted_on": _FITTED_ON[evaluation["calibration"]["fitted_on"]],
-        "command": command(evaluation, config),
+        # what makes such a run, without the paths of a machine
+        "command": f"spectraderm run PHOTOS --recipe {evaluation['recipe']} --split {evaluation['protocol']} "
+        f"--folds {evaluation['folds_asked']} --backbone {formatting.pathless(config['backbone_name'])} "
+        f"--seed {evaluation['seed']}",
         "hub_id": formatting.hub_id(config["backbone_name"], config["backbone"]),
-        "patients": _patients(run),
+        # where the manifest names patients, none is on two sides of a split by photo group
+        "patients": any(row.get("patient") for row in rows),
     }
 
 
@@ -66,7 +76,7 @@ def claimed_row(evaluation: Facts, believed: Facts) -> Facts | None:
     return rows[0] if rows and rows[0] is not believed else None
 
 
-def verdicts(evaluation: Facts, calibration: Facts) -> list[Facts]:
+def _verdicts(evaluation: Facts, calibration: Facts) -> list[Facts]:
     """Per verdict what it means, how many test photos get it, and how often the guess is right."""
     sure = f"a probability of at least {formatting.percent(calibration['sure_at'])}"
     if calibration["sure_at"] > 1:
@@ -84,64 +94,43 @@ def verdicts(evaluation: Facts, calibration: Facts) -> list[Facts]:
     ]
 
 
-def sets(evaluation: Facts, display: Mapping[str, str]) -> list[Facts]:
+def _sets(evaluation: Facts, display: Mapping[str, str]) -> list[Facts]:
     """The ways to make prediction sets, each photo group counted once, with the class that is served worst."""
     rows = []
-    for name, found in evaluation["calibration"]["sets"].items():
-        own = found["by_group"]
-        ranked = [(one["value"], i) for i, one in enumerate(own["per_class"]) if formatting.defined(one["value"])]
+    for name, both in evaluation["calibration"]["sets"].items():
+        scores = both["by_group"]
+        ranked = [(c["value"], i) for i, c in enumerate(scores["per_class"]) if formatting.defined(c["value"])]
         worst = min(ranked)[1] if ranked else None
         rows.append(
             {
                 "title": formatting.SETS.get(name, name),
                 "shipped": name == evaluation["calibration"]["shipped"],
-                **{key: own[key] for key in ("coverage", "mean_size", "singletons")},
-                "worst": None if worst is None else own["per_class"][worst],
+                **{key: scores[key] for key in ("coverage", "mean_size", "singletons")},
+                "worst": None if worst is None else scores["per_class"][worst],
                 "worst_class": "" if worst is None else display[evaluation["labels"][worst]],
             }
         )
     return rows
 
 
-def classes(evaluation: Facts, display: Mapping[str, str]) -> list[Facts]:
+def _classes(evaluation: Facts, display: Mapping[str, str]) -> list[Facts]:
     """The rows of `per_class`, with the coverage of the shipped prediction sets."""
     calibration = evaluation["calibration"]
     covered = calibration["sets"][calibration["shipped"]]["by_group"]["per_class"]
     return [
-        {**row, "name": display[row["label"]], "coverage": own, "too_few": row["n_groups"] < MIN_GROUPS}
-        for row, own in zip(evaluation["per_class"], covered, strict=True)
+        {**row, "name": display[row["label"]], "coverage": coverage, "too_few": row["n_groups"] < MIN_GROUPS}
+        for row, coverage in zip(evaluation["per_class"], covered, strict=True)
     ]
 
 
-def outside(run: Path) -> list[Facts]:
-    """What `evaluate MODEL PHOTOS` found on other folders, in order of name."""
-    paths = sorted((run / artifacts.OUTSIDE).glob("*.json"))
-    return [artifacts.read_json(path, "Delete it, and evaluate on those photos again") for path in paths]
-
-
-def elsewhere(found: list[Facts], evaluation: Facts) -> list[Facts]:
+def _elsewhere(external: list[Facts], evaluation: Facts) -> list[Facts]:
     """Photos from elsewhere of classes that the model knows: their scores, and how much lower they are than here."""
-    honest = [row for row in evaluation["protocols"] if not row["name"].startswith("outside:") and not row["leaked"]]
+    honest = [row for row in evaluation["protocols"] if not row["name"].startswith(EXTERNAL) and not row["leaked"]]
     here = honest[-1]["group_accuracy"]["value"] if honest else None
     rows = []
-    for one in found:
+    for one in external:
         if one.get("scores"):
             there = one["scores"]["group_accuracy"]["value"]
             both = formatting.defined(there) and formatting.defined(here)
             rows.append({**one, "difference": there - here if both else None})
     return rows
-
-
-def command(evaluation: Facts, config: Facts) -> str:
-    """What makes such a run, without the places of a machine."""
-    return (
-        f"spectraderm run PHOTOS --recipe {evaluation['recipe']} --split {evaluation['protocol']} "
-        f"--folds {evaluation['folds_asked']} --backbone {formatting.pathless(config['backbone_name'])} "
-        f"--seed {evaluation['seed']}"
-    )
-
-
-def _patients(run: Path) -> bool:
-    """Whether the manifest tells the patients apart; then no patient is on two sides of a split by photo."""
-    rows = artifacts.read_csv(run / artifacts.MANIFEST, ("path",), "Run `spectraderm audit PHOTOS --out RUN` first")
-    return any(row.get("patient") for row in rows)

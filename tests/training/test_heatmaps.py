@@ -3,12 +3,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from handmade import LABELS, leaking_run
+from handmade import LABELS
 from torch import nn
 
 from spectraderm.core import artifacts
-from spectraderm.evaluation import outputs
-from spectraderm.inference.calibration import novelty, softmax
+from spectraderm.evaluation.calibrate import features, read_outputs
+from spectraderm.inference.calibration import softmax
 from spectraderm.training import recipe as config
 from spectraderm.training.network import SkinResNet, build, load_backbone
 from spectraderm.training.outputs import HEATMAPS_KEPT, surest_errors, write_heatmaps
@@ -92,29 +92,11 @@ def test_the_map_kept_is_that_of_the_guess(tmp_path: Path) -> None:
     write_heatmaps(path, np.empty(0, np.int64), logits, np.empty((0, 3, 1, 1), np.float32))
 
 
-def test_novelty_is_against_one_training_photo_of_every_group(tmp_path: Path) -> None:
-    run = leaking_run(tmp_path)
-    (fold,) = outputs.read(run, artifacts.read_json(run / artifacts.CONFIG, ""))
-    features = np.load(run / artifacts.FEATURES)
-    trained = fold.splits == "train"
-    assert np.isnan(fold.novelty[trained]).all()
-    np.testing.assert_array_equal(fold.novelty[~trained], novelty(features[~trained], features[trained]))
-    splits = np.array(["val", "train", "train", "test", "train", "train"])
-    assert outputs.references(splits, np.array([7, 9, 3, 3, 9, 1])).tolist() == [1, 2, 5]
-
-
-def test_a_folds_own_features_come_before_the_runs(tmp_path: Path) -> None:
-    run = leaking_run(tmp_path)
-    own = np.ones((6, 3), np.float16)
-    artifacts.write_array(artifacts.fold_folder(run, "final") / artifacts.FEATURES, own)
-    np.testing.assert_array_equal(outputs.features(run, "final"), own)
-
-
 def test_trained_runs_leave_maps_of_their_wrong_test_photos(runs: dict[str, Path]) -> None:
     for run in runs.values():
-        (fold, *_) = outputs.read(run, artifacts.read_json(run / artifacts.CONFIG, ""))
+        (fold, *_), _ = read_outputs(run)
         with np.load(artifacts.fold_folder(run, "final") / artifacts.HEATMAPS, allow_pickle=False) as stored:
             wrong = np.flatnonzero((fold.splits == "test") & (fold.logits.argmax(1) != fold.labels))
             assert sorted(stored["rows"]) == wrong.tolist()
             assert len(stored["maps"]) == len(wrong)
-        assert len(outputs.features(run, "final")) == len(fold)
+        assert len(features(run, "final")) == len(fold)

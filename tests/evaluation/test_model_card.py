@@ -181,8 +181,8 @@ def test_patients_are_said_to_be_apart_only_where_they_are_known(tmp_path: Path)
 
 def test_a_test_that_was_used_to_choose_is_told(tmp_path: Path) -> None:
     run = clean_run(tmp_path)
-    ledger.enter(run, "run")
+    ledger.write(run, ledger.entry(run, "run"))
     assert "used to choose" not in card(run)
-    ledger.enter(run, "compare", "other")
+    ledger.write(run, ledger.entry(run, "compare", "other"))
     assert "used to choose" in (text := card(run))
     assert answers(text, "CLEAR Derm")["How often the test was used"].startswith("scored 2 times, by 1 model; compared")

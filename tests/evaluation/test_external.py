@@ -12,8 +12,7 @@ from PIL import Image
 from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError
 from spectraderm.evaluation.evaluate import evaluate
-from spectraderm.evaluation.external import evaluate_outside
-from spectraderm.evaluation.external_scores import Answers, score
+from spectraderm.evaluation.external import Predictions, evaluate_external, score
 from spectraderm.images.perceptual_hash import turned_hashes
 from spectraderm.inference import model_folder
 
@@ -44,40 +43,40 @@ def model_of(folder: Path, *learned: Image.Image) -> Path:
 
 def test_folders_are_classes_by_name_or_by_display_name(photos: Photos, tmp_path: Path) -> None:
     folder = photos(**{B: 2, "D": 3, "x/BA- a": 1})
-    got = evaluate_outside(model_of(tmp_path), folder)
+    got = evaluate_external(model_of(tmp_path), folder)
     assert (got["n_photos"], got["n_groups"], got["name"], got["model_id"]) == (6, 6, "photos", "by-hand")
     assert [sum(row) for row in got["confusion_matrix"]] == [1, 2, 3]
-    assert "strangers" not in got
+    assert "out_of_distribution" not in got
     assert sum(got["verdicts"].values()) == 6
 
 
 def test_a_folder_of_no_class_among_known_ones_is_an_error(photos: Photos, tmp_path: Path) -> None:
     folder = photos(**{B: 1, "warts": 1})
     with pytest.raises(DatasetError, match=r"no class 'warts'.*--label-map") as caught:
-        evaluate_outside(model_of(tmp_path), folder)
+        evaluate_external(model_of(tmp_path), folder)
     assert all(label in caught.value.remedy for label in LABELS)
 
 
-def test_folders_of_no_class_at_all_hold_strangers(photos: Photos, tmp_path: Path) -> None:
-    got = evaluate_outside(model_of(tmp_path), photos(cats=2, dogs=1))
+def test_folders_of_no_class_at_all_are_out_of_distribution(photos: Photos, tmp_path: Path) -> None:
+    got = evaluate_external(model_of(tmp_path), photos(cats=2, dogs=1))
     assert "scores" not in got
-    assert got["strangers"]["flagged"]["n_photos"] == 3
-    assert got["strangers"]["refused"]["value"] <= got["strangers"]["flagged"]["value"]
+    assert got["out_of_distribution"]["flagged"]["n_photos"] == 3
+    assert got["out_of_distribution"]["refused"]["value"] <= got["out_of_distribution"]["flagged"]["value"]
 
 
 def test_a_map_names_the_classes_of_folders(photos: Photos, tmp_path: Path) -> None:
     folder, model = photos(acne=2, cats=3), model_of(tmp_path)
     names = tmp_path / "map.csv"
     names.write_text(f"folder,label\nacne,{B}\ncats,\n")
-    got = evaluate_outside(model, folder, names)
-    assert (got["scores"]["n_photos"], got["strangers"]["refused"]["n_photos"]) == (2, 3)
+    got = evaluate_external(model, folder, names)
+    assert (got["scores"]["n_photos"], got["out_of_distribution"]["refused"]["n_photos"]) == (2, 3)
     assert sum(got["confusion_matrix"][1]) == 2
     names.write_text(f"folder,label\nacne,{B}\n")
     with pytest.raises(DatasetError, match="no line for folder 'cats'"):
-        evaluate_outside(model, folder, names)
+        evaluate_external(model, folder, names)
     names.write_text(f"folder,label\nacne,{B}\ncats,cat\n")
     with pytest.raises(DatasetError, match="'cat' is no class of the model"):
-        evaluate_outside(model, folder, names)
+        evaluate_external(model, folder, names)
 
 
 def test_turned_copies_of_what_was_learned_from_are_told(photos: Photos, tmp_path: Path) -> None:
@@ -85,7 +84,7 @@ def test_turned_copies_of_what_was_learned_from_are_told(photos: Photos, tmp_pat
     learned = Image.open(folder / B / "1.png").convert("RGB")
     turned = learned.transpose(Image.Transpose.ROTATE_90).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     (folder / B / "9.jpg").write_bytes(encode(turned, quality=80))
-    got = evaluate_outside(model_of(tmp_path, learned), folder)
+    got = evaluate_external(model_of(tmp_path, learned), folder)
     assert got["in_training"] == 2
     assert (got["n_photos"], got["n_groups"]) == (4, 3)
 
@@ -93,30 +92,30 @@ def test_turned_copies_of_what_was_learned_from_are_told(photos: Photos, tmp_pat
 def test_unreadable_photos_are_named_and_the_rest_goes_on(photos: Photos, tmp_path: Path) -> None:
     folder, model = photos(**{B: 1}), model_of(tmp_path)
     (folder / B / "zz.jpg").write_bytes(b"no photo")
-    got = evaluate_outside(model, folder)
+    got = evaluate_external(model, folder)
     assert got["n_photos"] == 1
     assert len(got["unreadable"]) == 1
     assert "zz.jpg" in got["unreadable"][0]
     (folder / B / "0.png").unlink()
     with pytest.raises(DatasetError, match=r"no photo can be read.*zz\.jpg"):
-        evaluate_outside(model, folder)
+        evaluate_external(model, folder)
 
 
 def test_of_a_runs_model_the_result_stands_in_its_folder_and_next_evaluation(photos: Photos, tmp_path: Path) -> None:
     run = leaking_run(tmp_path / "run")
     evaluate(run)
-    got = evaluate_outside(model_of(run), photos(**{B: 2}), out=tmp_path / "out.json")
-    assert artifacts.read_json(run / artifacts.OUTSIDE / "photos.json", "") == got
+    got = evaluate_external(model_of(run), photos(**{B: 2}), out=tmp_path / "out.json")
+    assert artifacts.read_json(run / artifacts.EXTERNAL / "photos.json", "") == got
     assert artifacts.read_json(tmp_path / "out.json", "") == got
     assert set(got["novelty_detection"]) == {"auroc", "fpr_at_95"}
     row = evaluate(run)["protocols"][-1]
-    assert (row["name"], row["believe"], row["n_photos"]) == ("outside:photos", True, 2)
-    shutil.rmtree(run / artifacts.OUTSIDE)
-    assert all(row["name"] != "outside:photos" for row in evaluate(run)["protocols"])
+    assert (row["name"], row["believe"], row["n_photos"]) == ("external:photos", True, 2)
+    shutil.rmtree(run / artifacts.EXTERNAL)
+    assert all(row["name"] != "external:photos" for row in evaluate(run)["protocols"])
 
 
-def answers(**changes: Any) -> Answers:  # noqa: ANN401
-    """Guessed 0: two of class 0, the first learned from, one of class 1, and a stranger; unusable: one of class 1."""
+def predictions(**changes: Any) -> Predictions:  # noqa: ANN401
+    """Guessed 0: two of class 0, the first learned from, one of class 1, and one of none; unusable: one of class 1."""
     usual: dict[str, Any] = {
         "labels": np.array([0, 0, 1, -1, 1]),
         "groups": np.arange(5),
@@ -126,11 +125,11 @@ def answers(**changes: Any) -> Answers:  # noqa: ANN401
         "novelty": np.array([0.1, 0.1, 0.1, 0.9, np.nan]),
         "in_training": np.array([True, False, False, False, False]),
     }
-    return Answers(**usual | changes)
+    return Predictions(**usual | changes)
 
 
 def test_the_scores_are_of_usable_new_photos_of_known_classes() -> None:
-    got = score(answers(), ["a", "b"])
+    got = score(predictions(), ["a", "b"])
     assert (got["n_photos"], got["in_training"], got["scores"]["n_photos"]) == (5, 1, 2)
     assert got["scores"]["accuracy"]["value"] == 0.5
     assert got["confusion_matrix"] == [[1, 0], [1, 0]]
@@ -140,11 +139,11 @@ def test_the_scores_are_of_usable_new_photos_of_known_classes() -> None:
     assert got["refusals"]["predicted"]["accuracy"]["value"] == 0
 
 
-def test_strangers_are_refused_or_at_least_flagged() -> None:
-    strangers: dict[str, Any] = {"labels": np.full(5, -1), "in_training": np.zeros(5, bool)}
-    strangers["verdicts"] = np.array([0, 1, 2, 3, 2])
-    got = score(answers(**strangers), ["a", "b"])
-    assert got["strangers"]["refused"]["value"] == pytest.approx(3 / 5)
-    assert got["strangers"]["flagged"]["value"] == pytest.approx(4 / 5)
-    copies = score(answers(**strangers, groups=np.array([0, 1, 2, 2, 2])), ["a", "b"])
-    assert copies["strangers"]["refused"]["value"] == pytest.approx(1 / 3)
+def test_photos_of_no_class_are_refused_or_at_least_flagged() -> None:
+    unknown: dict[str, Any] = {"labels": np.full(5, -1), "in_training": np.zeros(5, bool)}
+    unknown["verdicts"] = np.array([0, 1, 2, 3, 2])
+    got = score(predictions(**unknown), ["a", "b"])
+    assert got["out_of_distribution"]["refused"]["value"] == pytest.approx(3 / 5)
+    assert got["out_of_distribution"]["flagged"]["value"] == pytest.approx(4 / 5)
+    copies = score(predictions(**unknown, groups=np.array([0, 1, 2, 2, 2])), ["a", "b"])
+    assert copies["out_of_distribution"]["refused"]["value"] == pytest.approx(1 / 3)

@@ -9,8 +9,8 @@ from PIL import Image
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
-from spectraderm.evaluation.baselines import NAMES, baselines, read_measurements
-from spectraderm.evaluation.outputs import Outputs
+from spectraderm.evaluation.calibrate import Outputs
+from spectraderm.evaluation.protocols import BASELINES, baselines, read_measurements
 from spectraderm.images.perceptual_hash import turned_hashes
 
 
@@ -57,7 +57,7 @@ def test_a_planted_size_or_colour_is_found(name: str) -> None:
     one = fold(labels, ["train"] * 45 + ["test"] * 45)
     plain, found = (baselines([one], measured(90, **own), 3, 0) for own in ({}, {name: planted}))
     assert found[name]["balanced_accuracy"]["value"] > plain[name]["balanced_accuracy"]["value"] + 0.15
-    for other in set(NAMES) - {name}:
+    for other in set(BASELINES) - {name}:
         assert found[other] == plain[other]
 
 
