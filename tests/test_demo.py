@@ -34,7 +34,7 @@ def planted(root: Path) -> Planted:
 def audited(root: Path, planted: Planted) -> Audit:
     out = root.parent / "run"
     out.mkdir()
-    return audit(root, out, look_for_crops=False)  # `demonstrated` looks for them
+    return audit(root, out)  # `demonstrated` looks for crops, too
 
 
 def test_the_audit_finds_exactly_the_planted_leaks(planted: Planted, audited: Audit) -> None:

@@ -57,7 +57,7 @@ def write_tiny(folder: Path, seed: int = 0, pool_padding: str = "both") -> Path:
 
 def prepare(run: Path, photos: Path, folds: int = 1, seed: int = 0) -> Path:
     """A run folder that can be trained in; more folds than one are cut by photo."""
-    audit(photos, run, look_for_crops=False)
+    audit(photos, run)
     pipeline.split(run, "original" if folds == 1 else "grouped", folds, seed)
     return run
 

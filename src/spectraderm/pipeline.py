@@ -16,11 +16,15 @@ from spectraderm.data import audit as auditing
 from spectraderm.data import manifest
 from spectraderm.data import split as splitting
 from spectraderm.data import synthetic as painting
+from spectraderm.data.measurements import Embedding
 from spectraderm.data.split import Protocol
 from spectraderm.evaluation import calibrate as calibration
 from spectraderm.evaluation.compare import compare as compare_scored
 from spectraderm.evaluation.figures import write_curves
 from spectraderm.inference.classifier import Prediction, load_model
+from spectraderm.inference.engine import Engine
+from spectraderm.inference.model_folder import open_model
+from spectraderm.inference.runtimes import ONNXRUNTIME
 from spectraderm.scoring import Settings, calibrate, compare, evaluate, score, settings_of
 from spectraderm.training import export, open_nsfw, quantize
 from spectraderm.training import network as model
@@ -91,10 +95,17 @@ def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> d
     return evaluation
 
 
-def audit(photos: Path, out: Path, track: Track = no_track, **options: Any) -> auditing.Audit:  # noqa: ANN401
-    """Audit a folder of photos into a run folder; see `data.audit.audit`."""
+def audit(photos: Path, out: Path, track: Track = no_track, *, look_for_crops: bool | None = None) -> auditing.Audit:
+    """Audit a folder of photos into a run folder; see `data.audit.audit`. The default model's features find crops."""
+    embedding = None if look_for_crops is False else _embedding()
     with stages.stage(out, "audit"):
-        return auditing.audit(photos, out, track, **options)
+        return auditing.audit(photos, out, track, embedding, look_for_crops=look_for_crops)
+
+
+def _embedding() -> Embedding:
+    folder = open_model()
+    engine = Engine(folder.network, runtime=ONNXRUNTIME)
+    return Embedding(folder.preprocessing, lambda pixels: engine(pixels).features)
 
 
 def split(run_folder: Path, protocol: Protocol, folds: int, seed: int) -> splitting.Split:

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps
 
 from spectraderm.core import artifacts
 from spectraderm.data import findings, shortcuts
-from spectraderm.data.protocols import EXCLUDED
+from spectraderm.data.split import EXCLUDED
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,7 @@
+import io
 import json
-import os
 import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -11,19 +12,20 @@ import pytest
 from conftest import encode, paint, write_photos
 from PIL import Image
 
-from spectraderm.core import with_ray
 from spectraderm.core.errors import DatasetError, SpectraDermError
-from spectraderm.data import copies, crops, findings, manifest, shortcuts, skin_tone
-from spectraderm.data import measure_cache as blocks
-from spectraderm.data import measurements as measure
+from spectraderm.data import crops, duplicates, findings, manifest, measurements, shortcuts, skin_tone
 from spectraderm.data.audit import Audit, audit, leaked_test_photos
+from spectraderm.data.measurements import Embedding
 from spectraderm.data.shortcuts import Shortcut
 from spectraderm.images import quality
 from spectraderm.images.perceptual_hash import turned_hashes
+from spectraderm.images.preprocessing import Preprocessing
 
 T = TypeVar("T")
 FOLDERS = {"train_set/a b": 6, "train_set/c": 6, "test_set/a b": 3, "test_set/c": 3}
 TOLD: list[Shortcut] = []
+EMBEDDING = Embedding(Preprocessing(size=8), lambda pixels: pixels.reshape(len(pixels), -1).astype(np.float32))
+"""Photos shrunk to 8 x 8 pixels: near enough for neighbours."""
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +51,7 @@ def copy(root: Path, source: str, target: str, turn: Image.Transpose = Image.Tra
 
 
 def run(root: Path) -> Audit:
-    return audit(root, root.parent / "run", look_for_crops=False)
+    return audit(root, root.parent / "run")
 
 
 def leaks(result: Audit) -> tuple[object, ...]:
@@ -123,7 +125,7 @@ def test_a_class_without_a_readable_photo_is_named_with_its_own_reason(root: Pat
         file.write_bytes(b"no photo")
     with pytest.raises(DatasetError, match=r"class 'w x' can be read\. First: train_set/w x/00\.jpg"):
         run(root)
-    assert not (root.parent / "run").exists()
+    assert list((root.parent / "run").iterdir()) == []
 
 
 @pytest.mark.parametrize(("others", "given_away"), [((70, 70), True), ((64, 64), False)])
@@ -186,6 +188,23 @@ def test_files_hold_the_contract_and_come_out_the_same_twice(root: Path, monkeyp
     assert manifest.read(out / "manifest.csv") == result.rows
 
 
+def test_every_photo_is_decoded_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy(root, "train_set/c/01.jpg", "test_set/c/copy.jpg")  # is shown in the gallery, and compared as a crop
+    (root / "train_set/c/bad.jpg").write_bytes(b"no photo")
+    decoded, really = Counter[bytes](), Image.open
+
+    def counted(stream: io.BytesIO, formats: tuple[str, ...]) -> Image.Image:
+        decoded[stream.getvalue()] += 1
+        return really(stream, formats=formats)
+
+    monkeypatch.setattr(Image, "open", counted)  # the one way to a decoder
+    result = audit(root, root.parent / "run", embedding=EMBEDDING)
+    assert result.facts["looked_for_crops"]
+    assert (root.parent / "run/gallery.html").read_text().count("<img") == 2
+    assert decoded == Counter(path.read_bytes() for path in root.rglob("*.jpg"))
+    assert set(decoded.values()) == {1}
+
+
 def test_findings_name_few_examples(root: Path) -> None:
     for number in range(9):
         (root / f"train_set/c/bad{number}.jpg").touch()
@@ -201,7 +220,7 @@ def test_progress_counts_every_photo(root: Path) -> None:
             seen.append((description, total))
             yield item
 
-    audit(root, root.parent / "run", track, look_for_crops=False)
+    audit(root, root.parent / "run", track)
     assert len(seen) == seen[0][1] == 18
 
 
@@ -271,7 +290,7 @@ def test_of_several_training_copies_the_most_similar_is_the_twin(root: Path) -> 
         with Image.open(root / row.path) as photo:
             hashes[row.path] = turned_hashes(photo)
     near = np.array([row.copy_group for row in rows])
-    twin = next(own.twin for own in copies.pair(rows, np.stack(list(hashes.values())), near) if "leak" in own.path)
+    twin = next(own.twin for own in duplicates.pair(rows, np.stack(list(hashes.values())), near) if "leak" in own.path)
     far = {path: int(np.unpackbits(h[0] ^ hashes["test_set/c/leak.png"][0]).sum()) for path, h in hashes.items()}
     trained = {path: bits for path, bits in far.items() if path.startswith("train_set/c/")}
     assert far[twin] == min(trained.values())
@@ -303,14 +322,14 @@ def test_crops_are_copies_of_their_own_kind(root: Path, monkeypatch: pytest.Monk
     paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.jpg"))
     crop = paths.index("test_set/c/00.jpg"), paths.index("train_set/c/00.jpg")
 
-    def found(read: crops.Read, near: np.ndarray[Any, Any], _: object) -> crops.Pairs:
+    def found(features: object, grey: crops.GreyOf, near: np.ndarray[Any, Any], _: object) -> crops.Pairs:
         assert len(near) == 18
         with Image.open(root / paths[crop[0]]) as photo:
-            assert read(crop[0]).tobytes() == photo.tobytes()
+            assert grey(crop[0]).tobytes() == measurements.grey(photo).tobytes()
         return np.array([crop])
 
     monkeypatch.setattr(crops, "find_crops", found)
-    result = audit(root, root.parent / "run")
+    result = audit(root, root.parent / "run", embedding=EMBEDDING)
     assert finding(result, "leakage_by_crop")["examples"] == ["test_set/c/00.jpg"]
     assert leaks(result)[1:4:2] == (0, 1)
     line = (root.parent / "run/copies.csv").read_text().splitlines()[1]
@@ -363,18 +382,6 @@ def test_shortcuts_far_above_chance_are_findings(root: Path) -> None:
     }
 
 
-def test_measurements_are_in_the_manifest_s_order(root: Path) -> None:
-    rows = run(root).rows
-    with np.load(root.parent / "run/measurements.npz", allow_pickle=False) as file:
-        held = dict(file)
-    assert held.keys() >= {"hashes", "mean_colour", "border", "pixels_8x8", "quality_sharpness"}
-    assert (held["hashes"].shape, held["hashes"].dtype) == ((18, 8, 8), np.uint8)
-    assert [bytes(own[0]).hex() for own in held["hashes"]] == [row.phash for row in rows]
-    for row, colour in zip(rows, held["mean_colour"], strict=True):
-        with Image.open(root / row.path) as photo:
-            np.testing.assert_allclose(colour, np.asarray(photo, np.float64).mean((0, 1)), atol=2)
-
-
 def test_the_audit_says_what_it_can_fail_on() -> None:
     held = [{"id": "leakage", "severity": "high"}, {"id": "near_copy", "severity": "medium"}]
     for text, met in (
@@ -397,113 +404,3 @@ def test_every_finding_can_be_named() -> None:
     assert len(named) > 10
     assert {*named, *flaws} <= {*findings.KNOWN}
     assert {*flaws} == {*findings.QUALITY}
-
-
-@pytest.fixture
-def in_blocks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Photos are read in blocks of four, one by one in this process, and kept; gives the paths of those measured."""
-    measured: list[str] = []
-    really = measure._measured
-
-    def noted(data: bytes, path: str) -> measure.Measured | str:
-        measured.append(path)
-        return really(data, path)
-
-    monkeypatch.setattr(measure, "_measured", noted)
-    monkeypatch.setattr(blocks, "MANY", 10)
-    monkeypatch.setattr(blocks, "BLOCK", 4)
-    monkeypatch.setattr(blocks, "_here", lambda root, tasks, _: enumerate(measure.table(str(root), t) for t in tasks))
-    return measured
-
-
-def cut_short(root: Path, after: int) -> None:
-    """An audit into `run` that ends when so many photos were read."""
-
-    def track(items: Iterable[T], description: str, total: int) -> Iterable[T]:
-        for number, item in enumerate(items, start=1):
-            yield item
-            if number == after:
-                raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        audit(root, root.parent / "run", track, look_for_crops=False)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def test_a_killed_audit_goes_on_where_it_was(root: Path, in_blocks: list[str]) -> None:
-    (root / "test_set/c/bad.jpg").write_bytes(b"no photo")
-    (root / "test_set/c/gone.jpg").symlink_to("nothing.jpg")
-    audit(root, root.parent / "whole", look_for_crops=False)
-    in_blocks.clear()
-    cut_short(root, after=12)
-    before = [*in_blocks]
-    assert len(before) < 14
-    in_blocks.clear()
-    run(root)
-    assert len(in_blocks) == 19 - len(before)
-    assert not set(in_blocks) & set(before)
-    assert contents(root.parent / "run") == contents(root.parent / "whole")
-    assert not (root.parent / "run/cache").exists()
-
-
-def test_a_photo_that_changed_after_a_kill_is_measured_again(root: Path, in_blocks: list[str]) -> None:
-    cut_short(root, after=18)
-    first, other = root / "test_set/a b/00.jpg", root / "train_set/c/05.jpg"
-    about, size = first.stat(), first.stat().st_size
-    first.write_bytes(other.read_bytes()[:size].ljust(size, b"\0"))  # as many bytes, of the same time
-    os.utime(first, ns=(about.st_atime_ns, about.st_mtime_ns))
-    other.unlink()
-    in_blocks.clear()
-    run(root)
-    assert "test_set/a b/00.jpg" in in_blocks
-    assert len(in_blocks) == 4 + 1  # its block, and the last one, which lacks a photo
-    audit(root, root.parent / "whole", look_for_crops=False)
-    assert contents(root.parent / "run") == contents(root.parent / "whole")
-
-
-@pytest.mark.parametrize("damage", ["a bit", "cut", "empty", "other lines"])
-def test_a_kept_block_that_is_not_whole_is_measured_again(
-    damage: str, root: Path, in_blocks: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cut_short(root, after=18)
-    files = sorted((root.parent / "run/cache/audit").iterdir())
-    assert len(files) == 5
-    for file in files:
-        data = bytearray(file.read_bytes())
-        data[len(data) // 2] ^= damage == "a bit"
-        file.write_bytes(data[: {"cut": -1, "empty": 0}.get(damage)])
-    if damage == "other lines":
-        monkeypatch.setattr(blocks, "_made_by", lambda: "by another version")
-    in_blocks.clear()
-    run(root)
-    assert len(in_blocks) == 18
-
-
-def test_without_a_place_for_blocks_an_audit_goes_on(root: Path, in_blocks: list[str]) -> None:
-    (root.parent / "run").mkdir()
-    (root.parent / "run/cache").touch()
-    assert len(run(root).rows) == len(in_blocks) == 18
-
-
-def test_many_photos_are_read_by_processes_to_the_same_numbers(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    paths = [path.relative_to(root).as_posix() for path in sorted(root.rglob("*.jpg"))]
-    few, why = blocks.measure_all(root, paths, root / "kept", lambda items, *_: items)
-    monkeypatch.setattr(blocks, "MANY", 10)
-    many, reasons = blocks.measure_all(root, paths, root / "kept", lambda items, *_: items)
-    assert why == reasons == [""] * 18
-    assert list(few) == list(many)
-    for name, column in few.items():
-        np.testing.assert_array_equal(column, many[name])
-    assert {len(column) for column in few.values()} == {18}
-
-
-@pytest.mark.skipif(not with_ray.installed(), reason="Ray is not installed")
-def test_ray_reads_to_the_byte_what_this_machine_reads(root: Path) -> None:
-    (root / "test_set/c/bad.jpg").write_bytes(b"no photo")
-    (root / "test_set/c/gone.jpg").symlink_to("nothing.jpg")
-    run(root)
-    audit(root, root.parent / "ray", look_for_crops=False, engine="ray")
-    assert contents(root.parent / "ray") == contents(root.parent / "run")

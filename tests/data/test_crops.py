@@ -1,6 +1,4 @@
 import io
-from collections import Counter
-from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +7,8 @@ from conftest import encode
 from PIL import Image, ImageDraw
 
 from spectraderm.data import crops
-from spectraderm.data.crops import candidates, crop_pairs, embed, find_crops
-from spectraderm.data.keypoints import describe, grey, placement
+from spectraderm.data.crops import GreyOf, candidates, crop_pairs, describe, find_crops, placement
+from spectraderm.data.measurements import Grey, grey
 from spectraderm.data.synthetic import paint_photo
 
 LABELS = ("VI-chickenpox", "FU-athlete-foot", "PA-cutaneous-larva-migrans", "FU-ringworm")
@@ -37,8 +35,8 @@ def all_pairs(count: int) -> npt.NDArray[np.int64]:
     return np.argwhere(np.triu(np.ones((count, count), bool), 1))
 
 
-def reader(photos: list[Image.Image]) -> Callable[[int], Image.Image]:
-    return lambda number: photos[number]
+def reader(photos: list[Image.Image]) -> GreyOf:
+    return lambda number: grey(photos[number])
 
 
 def test_nine_of_ten_crops_are_found_mirrored_or_not() -> None:
@@ -104,18 +102,6 @@ def test_photos_without_detail_join_nothing(size: tuple[int, int]) -> None:
     assert crop_pairs(reader(blank), all_pairs(3)).tolist() == NONE
 
 
-def test_each_photo_of_a_pair_is_opened_once_and_no_other() -> None:
-    photos, opened = [painted(seed) for seed in range(6)], Counter[int]()
-
-    def read(number: int) -> Image.Image:
-        opened[number] += 1
-        return photos[number]
-
-    crop_pairs(read, np.array([[0, 1], [0, 2], [1, 2], [2, 4]]))
-    assert set(opened) == {0, 1, 2, 4}
-    assert sum(opened.values()) <= 8  # threads that want one photo at the same time may both open it
-
-
 def test_candidates_are_the_nearest_by_cosine() -> None:
     features = np.random.default_rng(0).standard_normal((60, 8)).astype(np.float32)
     features /= np.linalg.norm(features, axis=1, keepdims=True)
@@ -138,22 +124,15 @@ def test_a_graph_finds_nearly_the_same_neighbours(monkeypatch: pytest.MonkeyPatc
     assert len(exact & {tuple(pair) for pair in candidates(features).tolist()}) > 0.97 * len(exact)
 
 
-def test_features_have_length_one_and_tell_photos_apart() -> None:
-    photos = [painted(seed) for seed in range(3)]
-    features = embed(reader([*photos, zoomed(photos[1], 1)]), 4)
-    np.testing.assert_allclose(np.linalg.norm(features, axis=1), 1, atol=1e-5)
-    assert int(np.argmax(features[:3] @ features[3])) == 1
-    assert embed(reader([]), 0).shape[0] == 0
-
-
 def test_crops_are_found_among_photos_of_which_one_a_group_is_looked_at() -> None:
     photos = [painted(seed) for seed in range(5)]
     photos = [*photos[:2], photos[0], *photos[2:], zoomed(photos[3], 3, mirror=True)]
-    opened: set[int] = set()
+    looked_at: set[int] = set()
 
-    def read(number: int) -> Image.Image:
-        opened.add(number)
-        return photos[number]
+    def read(number: int) -> Grey:
+        looked_at.add(number)
+        return grey(photos[number])
 
-    assert find_crops(read, np.array([0, 1, 0, 2, 3, 4, 5])).tolist() == [[4, 6]]
-    assert opened == {0, 1, 3, 4, 5, 6}
+    features = np.random.default_rng(0).standard_normal((7, 4)).astype(np.float32)
+    assert find_crops(features, read, np.array([0, 1, 0, 2, 3, 4, 5])).tolist() == [[4, 6]]
+    assert looked_at == {0, 1, 3, 4, 5, 6}

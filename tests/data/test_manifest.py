@@ -5,8 +5,7 @@ import pytest
 
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.data import manifest
-from spectraderm.data.folders import walk
-from spectraderm.data.manifest import Row, display_name, read_metadata
+from spectraderm.data.manifest import Row, display_name, list_photos, read_metadata
 
 WORDS = {
     "train": ("train", "training", "train_set", "TRAIN"),
@@ -37,7 +36,7 @@ PLAIN = [("a/1.jpg", "a", ""), ("b/1.jpg", "b", "")]
 def test_split_folders_are_known_by_every_name(word: str, meaning: str, tmp_path: Path) -> None:
     other = "Training" if meaning != "train" else "test"
     touch(tmp_path, f"{other}/a/1.jpg", f"{other}/b/1.jpg", f"{word}/a/2.png", f"{word}/b/2.png")
-    found = walk(tmp_path)
+    found = list_photos(tmp_path)
     assert {(path, split) for path, _, split in found.photos if path.startswith(f"{word}/")} == {
         (f"{word}/a/2.png", meaning),
         (f"{word}/b/2.png", meaning),
@@ -46,18 +45,18 @@ def test_split_folders_are_known_by_every_name(word: str, meaning: str, tmp_path
 
 
 def test_plain_class_folders_have_no_given_split(root: Path) -> None:
-    assert walk(root).photos == PLAIN
+    assert list_photos(root).photos == PLAIN
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "JPEG", "png", "webp", "bmp", "tif", "TIFF", "gif", "heic", "HEIF"])
 def test_photos_are_known_by_their_suffix(suffix: str, root: Path) -> None:
     touch(root, f"a/2.{suffix}")
-    assert (f"a/2.{suffix}", "a", "") in walk(root).photos
+    assert (f"a/2.{suffix}", "a", "") in list_photos(root).photos
 
 
 def test_hidden_files_and_folders_are_passed_over(root: Path) -> None:
     touch(root, "a/.hidden.jpg", ".git/1.jpg", "a/.ipynb_checkpoints/1.jpg", ".ipynb_checkpoints/1.jpg", ".x.jpg")
-    found = walk(root)
+    found = list_photos(root)
     assert found.photos == PLAIN
     assert found.other_files + found.nested + found.outside == []
 
@@ -65,7 +64,7 @@ def test_hidden_files_and_folders_are_passed_over(root: Path) -> None:
 def test_everything_left_out_is_listed(tmp_path: Path) -> None:
     touch(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "train/a/notes.txt", "train/a/Thumbs.db", "train/a/noend")
     touch(tmp_path, "train/a/deep/2.jpg", "extra/a/1.jpg", "loose.jpg", "train/loose.png", "readme.txt")
-    found = walk(tmp_path)
+    found = list_photos(tmp_path)
     assert [path for path, _, _ in found.photos] == ["train/a/1.jpg", "train/b/1.jpg"]
     assert sorted(found.nested) == ["extra", "train/a/deep"]
     others = ["train/a/Thumbs.db", "train/a/noend", "train/a/notes.txt"]
@@ -78,7 +77,7 @@ def test_links_out_of_the_root_are_not_followed(root: Path) -> None:
     (root / "a" / "3.jpg").symlink_to("1.jpg")
     (root / "c").symlink_to(root.parent / "secret")
     (root / "a" / "d").symlink_to(root.parent)
-    found = walk(root)
+    found = list_photos(root)
     assert [path for path, _, _ in found.photos] == ["a/1.jpg", "a/3.jpg", "b/1.jpg"]
     assert sorted(found.outside) == ["a/2.jpg", "a/d", "c"]
 
@@ -86,19 +85,19 @@ def test_links_out_of_the_root_are_not_followed(root: Path) -> None:
 def test_a_linked_class_folder_inside_the_root_is_read(root: Path) -> None:
     touch(root, ".pool/c/1.jpg")
     (root / "c").symlink_to(root / ".pool" / "c")
-    assert [path for path, _, _ in walk(root).photos] == ["a/1.jpg", "b/1.jpg", "c/1.jpg"]
+    assert [path for path, _, _ in list_photos(root).photos] == ["a/1.jpg", "b/1.jpg", "c/1.jpg"]
 
 
 def test_link_loops_and_dangling_links_end(root: Path) -> None:
     (root / "a" / "loop.jpg").symlink_to("loop.jpg")
     (root / "a" / "gone.jpg").symlink_to("nothing.jpg")
     (root / "loop").symlink_to("loop")
-    assert [path for path, _, _ in walk(root).photos] == ["a/1.jpg", "a/gone.jpg", "a/loop.jpg", "b/1.jpg"]
+    assert [path for path, _, _ in list_photos(root).photos] == ["a/1.jpg", "a/gone.jpg", "a/loop.jpg", "b/1.jpg"]
 
 
 def test_names_are_kept_as_they_are(tmp_path: Path) -> None:
     touch(tmp_path, "BA- cellulitis/a photo (1).jpg", "皮膚/größe.jpg", "x,y/'q'.jpg")
-    assert [(path, label) for path, label, _ in walk(tmp_path).photos] == [
+    assert [(path, label) for path, label, _ in list_photos(tmp_path).photos] == [
         ("BA- cellulitis/a photo (1).jpg", "BA- cellulitis"),
         ("x,y/'q'.jpg", "x,y"),
         ("皮膚/größe.jpg", "皮膚"),
@@ -107,11 +106,11 @@ def test_names_are_kept_as_they_are(tmp_path: Path) -> None:
 
 def test_names_that_are_not_utf8_are_listed_or_refused(root: Path) -> None:
     (root / "a" / os.fsdecode(b"caf\xe9.jpg")).touch()
-    found = walk(root)
+    found = list_photos(root)
     assert (found.photos, found.other_files) == (PLAIN, ["a/caf\\xe9.jpg"])
     (root / os.fsdecode(b"caf\xe9")).mkdir()
     with pytest.raises(DatasetError, match="not UTF-8"):
-        walk(root)
+        list_photos(root)
 
 
 @pytest.mark.parametrize(
@@ -128,14 +127,14 @@ def test_names_that_are_not_utf8_are_listed_or_refused(root: Path) -> None:
 def test_folders_that_cannot_be_trained_on_are_refused(paths: list[str], problem: str, tmp_path: Path) -> None:
     touch(tmp_path, *paths)
     with pytest.raises(DatasetError, match=problem) as caught:
-        walk(tmp_path)
+        list_photos(tmp_path)
     assert caught.value.remedy
 
 
 def test_a_root_that_is_no_folder_is_refused(root: Path) -> None:
     for wrong in (root / "nowhere", root / "a" / "1.jpg"):
         with pytest.raises(DatasetError, match="is not a folder"):
-            walk(wrong)
+            list_photos(wrong)
 
 
 def test_metadata_keeps_every_column_that_holds_something(root: Path) -> None:

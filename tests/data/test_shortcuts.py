@@ -1,11 +1,9 @@
 import numpy as np
 import pytest
-from conftest import paint
-from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 
 from spectraderm.data import shortcuts
-from spectraderm.data.shortcuts import NAMES, Features, Integers, file_facts, glimpse, guess, measure
+from spectraderm.data.shortcuts import Features, Integers, guess, measure
 
 Set = tuple[Integers, Integers]
 
@@ -27,47 +25,6 @@ def column(values: Integers) -> Features:
 
 def noise(rows: int, columns: int = 3) -> Features:
     return np.random.default_rng(5).normal(size=(rows, columns)).astype(np.float32)
-
-
-def test_every_name_has_features() -> None:
-    features = glimpse(paint(1)) | file_facts(9000, "PNG", 96, 72, 0)
-    assert set(features) == set(NAMES)
-    assert {name: len(values) for name, values in features.items()} == {
-        "file_size": 1,
-        "format": 6,
-        "dimensions": 4,
-        "jpeg_quality": 1,
-        "metadata": 12,
-        "mean_colour": 3,
-        "border": 24,
-        "pixels_8x8": 192,
-    }
-    assert all(values.dtype == np.float32 for values in features.values())
-    assert features["format"].tolist() == [0, 1, 0, 0, 0, 0]
-    assert features["dimensions"].tolist() == pytest.approx([96, 72, 96 * 72, 4 / 3])
-
-
-def test_the_border_is_the_outer_tenth_and_nothing_else() -> None:
-    image = Image.new("RGB", (200, 100), (10, 20, 30))
-    before = glimpse(image)
-    image.paste((250, 0, 0), (20, 10, 180, 90))
-    after = glimpse(image)
-    assert np.array_equal(before["border"], after["border"])
-    assert after["border"][:6].tolist() == [10, 20, 30, 0, 0, 0]
-    image.paste((90, 90, 90), (180, 0, 200, 100))  # the right side
-    right = glimpse(image)["border"].reshape(4, 6)
-    assert right[3].tolist() == [90, 90, 90, 0, 0, 0]
-    assert right[2].tolist() == [10, 20, 30, 0, 0, 0]
-
-
-def test_the_glimpse_averages_the_photo() -> None:
-    pixels = np.zeros((80, 80, 3), np.uint8)
-    pixels[:10, 10:20] = (64, 128, 255)
-    seen = glimpse(Image.fromarray(pixels))
-    assert seen["mean_colour"] == pytest.approx(np.array([64, 128, 255]) / 64)
-    coarse = seen["pixels_8x8"].reshape(8, 8, 3)
-    assert coarse[0, 1].tolist() == [64, 128, 255]
-    assert coarse.sum() == 64 + 128 + 255
 
 
 def test_one_class_given_away_is_named_and_noise_is_at_chance() -> None:

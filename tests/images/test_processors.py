@@ -14,7 +14,7 @@ import pytest
 from conftest import paint
 from PIL import Image
 
-from spectraderm.data import keypoints, shortcuts, skin_tone
+from spectraderm.data import crops, measurements, shortcuts, skin_tone
 from spectraderm.data.synthetic import paint_photo
 from spectraderm.images import quality
 from spectraderm.images.perceptual_hash import turned_hashes
@@ -31,12 +31,12 @@ def measures(folder: Path) -> Iterator[tuple[str, object]]:
         yield f"quality {number}", astuple(quality.measure(image))
         yield f"hashes {number}", turned_hashes(image).tolist()
         yield f"skin tone {number}", astuple(skin_tone.estimate(image))
-        yield f"glimpse {number}", [values.tolist() for values in shortcuts.glimpse(image).values()]
-    whole = keypoints.grey(images[3])
+        yield f"glance {number}", [values.tolist() for values in measurements.glance(image).values()]
+    whole = measurements.grey(images[3])
     part = np.ascontiguousarray(whole[30:220, 40:290])
-    placed = keypoints.placement(keypoints.describe(whole), keypoints.describe(part))
+    placed = crops.placement(crops.describe(whole), crops.describe(part))
     assert placed is not None
-    yield "crop", [placed.tolist(), keypoints.agree(whole, part, placed), keypoints._correlation(part, part[::-1])]
+    yield "crop", [placed.tolist(), crops.agree(whole, part, placed), crops._correlation(part, part[::-1])]
     random = np.random.default_rng(0)
     features = random.standard_normal((40, 2048)).astype(np.float32)
     yield "novelty", [novelty(features[:9], features[9:]).tolist(), novelty(features[:1], features[9:]).tolist()]

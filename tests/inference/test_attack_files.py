@@ -14,7 +14,7 @@ from handmade import write_model
 import spectraderm
 from spectraderm.core.errors import UnreadablePhoto
 from spectraderm.core.reading import read_regular
-from spectraderm.data import folders
+from spectraderm.data.manifest import list_photos
 from spectraderm.data.measurements import Measured, measure
 from spectraderm.images.opening import open_photo
 from spectraderm.inference import batch
@@ -49,7 +49,7 @@ def strange(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.timeout(20)
 def test_an_audit_waits_for_no_pipe_and_leaves_its_folder_not(strange: Path) -> None:
-    found = folders.walk(strange)
+    found = list_photos(strange)
     assert {"a/device.jpg", "a/passwd.jpg"} <= set(found.outside)
     said = {path: measure(strange, path) for path, *_ in found.photos}
     for name in ("pipe.jpg", "socket.jpg"):

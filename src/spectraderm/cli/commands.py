@@ -12,17 +12,14 @@ from spectraderm.cli.console import say, stdout
 from spectraderm.cli.options import (
     DEFAULT_BACKBONE,
     DEFAULT_RECIPE,
-    Address,
     Backbone,
     BatchSize,
     Crops,
     Device,
-    Engine,
     Epochs,
     Folds,
     Log,
     Lr,
-    OnEngine,
     Patience,
     Photos,
     Protocol,
@@ -92,8 +89,6 @@ def audit(
         typer.Option("--fix", help="Also write split.csv, as split --split deduplicated does. Photos stay untouched."),
     ] = False,
     crops: Crops = None,
-    engine: OnEngine = Engine.local,
-    address: Address = "",
 ) -> None:
     """Read every photo; find copies, leaks, shortcuts and flaws. Exit code 3 where --fail-on was met."""
     pipeline, terminal = _stages()
@@ -101,7 +96,7 @@ def audit(
 
     wanted = findings.parse_fail_on(fail_on) if fail_on else []
     with terminal.progress() as track:
-        facts = pipeline.audit(photos, out, track, look_for_crops=crops, engine=engine.value, address=address).facts
+        facts = pipeline.audit(photos, out, track, look_for_crops=crops).facts
     terminal.say_audit(out)
     if fix:
         pipeline.split(out, Protocol.deduplicated.value, 0, 0)

@@ -1,7 +1,10 @@
-"""A folder of photos -> manifest and findings: what can be read, what is a copy of what, what gives a class away."""
+"""A folder of photos -> manifest and findings: what can be read, what is a copy of what, what gives a class away.
+
+Every photo is read and decoded once; all that follows looks at what was measured of it then.
+"""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,28 +13,23 @@ import numpy as np
 import numpy.typing as npt
 
 from spectraderm.core import artifacts
+from spectraderm.core.errors import DatasetError
 from spectraderm.core.progress import Track, no_track
-from spectraderm.data import copies, crops, findings, gallery, manifest, shortcuts, usable
-from spectraderm.data import measure_cache as blocks
-from spectraderm.data import measurements as measure
-from spectraderm.data.copies import Copy
+from spectraderm.data import crops, duplicates, findings, gallery, manifest, measurements, shortcuts
 from spectraderm.data.duplicates import near_pairs, photo_groups
-from spectraderm.data.findings import leaked_test_photos
-from spectraderm.data.manifest import Row
-from spectraderm.data.measure_cache import Engine
-from spectraderm.data.measurements import Table
-from spectraderm.data.protocols import label_conflicts
-from spectraderm.data.rows import flaws, rows
-from spectraderm.data.shortcuts import Shortcut
-from spectraderm.data.usable import Photos
-from spectraderm.images.preprocessing import decode
+from spectraderm.data.findings import Evidence, leaked_test_photos
+from spectraderm.data.manifest import PhotoFile, Row
+from spectraderm.data.measurements import Embedding, Table
+from spectraderm.data.split import label_conflicts
+from spectraderm.images import quality
+from spectraderm.images.quality import Flaw, Quality
 
-__all__ = ["Audit", "audit", "leaked_test_photos"]
+__all__ = ["CROPS_UP_TO", "Audit", "audit", "leaked_test_photos"]
 
 CROPS_UP_TO = 5000
-"""Of more different photos than this, crops are looked for only where that is asked for."""
-BLOCKS = "audit"
-"""Folder in a run's cache folder where blocks of measurements are kept, until the audit is done."""
+"""Of more photos than this, crops are looked for only where that is asked for."""
+
+Groups = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -42,111 +40,126 @@ class Audit:
     facts: dict[str, Any]
 
 
-@dataclass(frozen=True)
-class _Groups:
-    """The group of every photo, `int64[n]`: by hash alone, and with patients and lesions; then both with crops, too."""
-
-    near: npt.NDArray[np.int64]
-    whole: npt.NDArray[np.int64]
-    copies: npt.NDArray[np.int64]
-    photos: npt.NDArray[np.int64]
-    looked_for_crops: bool
-
-
 def audit(
     root: Path,
     out: Path,
     track: Track = no_track,
+    embedding: Embedding | None = None,
     *,
     look_for_crops: bool | None = None,
-    engine: Engine = "local",
-    address: str = "",
 ) -> Audit:
-    """Read every photo below `root`, find copies and flaws, and write what was found into `out`.
+    """Read every photo below `root`, find copies and flaws, and write `manifest.csv`, `audit.json` and more into `out`.
 
-    Written are `manifest.csv`, `measurements.npz`, `copies.csv`, `gallery.html` and, last, `audit.json`. An audit of
-    many photos that was killed goes on where it was when it is begun again.
+    Written are `manifest.csv`, `measurements.npz`, `copies.csv`, `gallery.html` and, last, `audit.json`.
 
     Args:
         root: the folder of photos; nothing in it is changed.
         out: the run folder.
         track: how progress is shown.
+        embedding: the model that crops are looked for by; without one, they are not.
         look_for_crops: also find crops and zooms of photos, which hashes miss; takes most of the time. None: of up to
-            `CROPS_UP_TO` different photos.
-        engine: what reads the photos: this machine's cores, or Ray.
-        address: of a Ray cluster whose machines all have `root`; empty starts one on this machine.
+            `CROPS_UP_TO` photos.
 
     Raises:
         DatasetError: there is nothing to train on: no folder, no classes, no readable photo in a class.
-        SpectraDermError: the engine died, or there is none.
     """
-    kept = out / artifacts.CACHE / BLOCKS
-    photos = usable.read(root, kept, track, engine, address)
-    groups = _joined(root, photos, look_for_crops, track)
-    against = flaws(photos.columns)
-    manifested = rows(photos.usable, photos.columns, against, (groups.copies, groups.photos), photos.metadata)
-    arrays = measure.measurements(photos.columns)
-    telling = _shortcuts(manifested, arrays)
-    paths = [entry["path"] for entry in photos.unreadable]
-    seen = findings.Seen(manifested, groups.near, groups.whole, against, telling, paths, photos.found)
-    result = Audit(manifested, {**_facts(root, seen, photos.unreadable), "looked_for_crops": groups.looked_for_crops})
-    _write(out, root, result, arrays, copies.pair(manifested, photos.hashes, groups.near))
-    blocks.forget(kept)
-    return result
+    listing = manifest.list_photos(root)
+    paths = [photo.path for photo in listing.photos]
+    metadata = manifest.read_metadata(root, paths)
+    if look_for_crops is False or (look_for_crops is None and len(paths) > CROPS_UP_TO):
+        embedding = None
+    photos = measurements.measure_all(root, paths, out, track, embedding)
+    _check_classes(root, listing.photos, photos.reasons)
+    readable = [photo for photo, reason in zip(listing.photos, photos.reasons, strict=True) if not reason]
 
+    pairs = near_pairs(photos.table["hashes"])
+    patients = [_joining(metadata.get(photo.path, {})) for photo in readable]
+    near, whole = photo_groups(len(readable), pairs), photo_groups(len(readable), pairs, patients)
+    if photos.features is not None:
+        pairs = np.concatenate([pairs, crops.find_crops(photos.features, photos.grey, near, track)])
+    groups = photo_groups(len(readable), pairs), photo_groups(len(readable), pairs, patients)
 
-def _joined(root: Path, photos: Photos, look_for_crops: bool | None, track: Track) -> _Groups:
-    pairs, count = near_pairs(photos.hashes), len(photos.usable)
-    keys = [_keys(photos.metadata.get(path, {})) for path, _, _ in photos.usable]
-    near, whole = photo_groups(count, pairs), photo_groups(count, pairs, keys)
-    if look_for_crops is None:
-        look_for_crops = int(near.max()) < CROPS_UP_TO
-    if look_for_crops:
-        pairs = np.concatenate([pairs, _crops(root, [path for path, _, _ in photos.usable], near, track)])
-    return _Groups(near, whole, photo_groups(count, pairs), photo_groups(count, pairs, keys), look_for_crops)
+    flaws = [
+        quality.flaws(Quality(*values), width, height)
+        for values, width, height in zip(
+            *(photos.table[name].tolist() for name in ("quality", "width", "height")), strict=True
+        )
+    ]
+    rows = _rows(readable, photos.table, flaws, groups, metadata)
+    arrays = measurements.arrays(photos.table)
+    labels = np.unique([row.label for row in rows], return_inverse=True)[1]
+    measured = shortcuts.measure({name: arrays[name] for name in shortcuts.NAMES}, labels, groups[1])
+    unreadable = [path for path, reason in zip(paths, photos.reasons, strict=True) if reason]
+    evidence = Evidence(rows, near, whole, flaws, measured, unreadable, listing)
+    reasons = [{"path": path, "reason": why} for path, why in zip(paths, photos.reasons, strict=True) if why]
+    facts = _facts(root, evidence, reasons) | {"looked_for_crops": embedding is not None}
 
-
-def _write(out: Path, root: Path, result: Audit, arrays: Table, twins: Sequence[Copy]) -> None:
-    """All files of an audit; that which says that there is one comes last."""
-    manifest.write(out / artifacts.MANIFEST, result.rows)
+    copies = duplicates.pair(rows, photos.table["hashes"], near)
+    manifest.write(out / artifacts.MANIFEST, rows)
     artifacts.write_arrays(out / artifacts.MEASUREMENTS, **arrays)
-    copies.write(out / artifacts.COPIES, twins)
-    gallery.write(out / artifacts.GALLERY, root, result.rows, twins)
-    artifacts.write_json(out / artifacts.AUDIT, result.facts)
+    duplicates.write(out / artifacts.COPIES, copies)
+    gallery.write(out / artifacts.GALLERY, rows, copies, photos.thumbnail)
+    artifacts.write_json(out / artifacts.AUDIT, facts)  # last: it says that there is an audit
+    return Audit(rows, facts)
 
 
-def _crops(root: Path, paths: Sequence[str], near: npt.NDArray[np.int64], track: Track) -> npt.NDArray[np.int64]:
-    return crops.find_crops(lambda number: decode((root / paths[number]).read_bytes()).image, near, track)
+def _check_classes(root: Path, photos: Sequence[PhotoFile], reasons: Sequence[str]) -> None:
+    """Raise `DatasetError` for a class of which no photo can be read."""
+    readable = {photo.label for photo, reason in zip(photos, reasons, strict=True) if not reason}
+    for label in sorted({photo.label for photo in photos} - readable):
+        first = next(why for photo, why in zip(photos, reasons, strict=True) if photo.label == label)
+        raise DatasetError(f"{root}: no photo of class {label!r} can be read", f"First: {first}")
 
 
-def _keys(metadata: dict[str, str]) -> list[tuple[str, str]]:
+def _joining(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(name, metadata[name]) for name in manifest.JOINING if name in metadata]
 
 
-def _shortcuts(rows: Sequence[Row], arrays: dict[str, npt.NDArray[Any]]) -> list[Shortcut]:
-    labels = np.unique([row.label for row in rows], return_inverse=True)[1]
-    groups = np.array([row.photo_group for row in rows])
-    return shortcuts.measure({name: arrays[name] for name in shortcuts.NAMES}, labels, groups)
+def _rows(
+    photos: Sequence[PhotoFile],
+    table: Table,
+    flaws: Sequence[Sequence[Flaw]],
+    groups: tuple[Groups, Groups],
+    metadata: Mapping[str, dict[str, str]],
+) -> list[Row]:
+    """The manifest's rows, of photos in the table's order; `groups` are of copies, and with patients and lesions."""
+    columns = {name: table[name].tolist() for name in ("format", "width", "height", "bytes", "jpeg_quality")}
+    return [
+        Row(
+            *photo,
+            sha256=bytes(table["sha256"][i]).hex(),
+            **{name: column[i] for name, column in columns.items()},
+            photo_group=int(groups[1][i]),
+            metadata=metadata.get(photo.path, {}),
+            copy_group=int(groups[0][i]),
+            phash=bytes(table["hashes"][i, 0]).hex(),
+            ita=None if np.isnan(table["ita"][i]) else float(table["ita"][i]),
+            skin_tone_estimate=str(table["skin_tone"][i]),
+            unusable=next((flaw.id for flaw in flaws[i] if flaw.unusable), ""),
+        )
+        for i, photo in enumerate(photos)
+    ]
 
 
-def _facts(root: Path, seen: findings.Seen, unreadable: list[dict[str, str]]) -> dict[str, Any]:
+def _facts(root: Path, evidence: Evidence, unreadable: list[dict[str, str]]) -> dict[str, Any]:
     """The content of `audit.json`. What only crops tell stands apart: other tools' counts are of whole photos."""
-    tested = sum(row.given_split == "test" for row in seen.rows)
-    leaked, by_copy = (len(leaked_test_photos(seen.rows, groups)) for groups in (None, seen.whole))
-    conflicts, by_hash = (len(set(label_conflicts(seen.rows, groups).values())) for groups in (None, seen.near))
-    classes = Counter(row.label for row in seen.rows)
-    groups = Counter(label for label, _ in {(row.label, row.photo_group) for row in seen.rows})
+    rows = evidence.rows
+    tested = sum(row.given_split == "test" for row in rows)
+    leaked, by_copy = (len(leaked_test_photos(rows, groups)) for groups in (None, evidence.whole))
+    conflicts, by_hash = (len(set(label_conflicts(rows, groups).values())) for groups in (None, evidence.near))
+    photos = Counter(row.label for row in rows)
+    groups = Counter(label for label, _ in {(row.label, row.photo_group) for row in rows})
     return {
         "root": str(root.resolve()),
-        "photos": len(seen.rows),
-        "photo_groups": len({row.photo_group for row in seen.rows}),
+        "photos": len(rows),
+        "photo_groups": len({row.photo_group for row in rows}),
         "classes": {
             label: {
                 "display_name": manifest.display_name(label),
-                "photos": classes[label],
+                "photos": photos[label],
                 "photo_groups": groups[label],
             }
-            for label in sorted(classes)
+            for label in evidence.labels
         },
         "leakage": {
             "test_photos": tested,
@@ -159,7 +172,8 @@ def _facts(root: Path, seen: findings.Seen, unreadable: list[dict[str, str]]) ->
         "label_conflicts_by_crop": conflicts - by_hash,
         "unreadable": unreadable,
         "shortcuts": [
-            asdict(own) | {"gives_away": [seen.labels[number] for number in own.gives_away]} for own in seen.shortcuts
+            asdict(shortcut) | {"gives_away": [evidence.labels[number] for number in shortcut.gives_away]}
+            for shortcut in evidence.shortcuts
         ],
-        "findings": [asdict(finding) for finding in findings.collect(seen)],
+        "findings": [asdict(finding) for finding in findings.collect(evidence)],
     }

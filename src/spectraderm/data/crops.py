@@ -1,64 +1,77 @@
-"""Which photos are crops, zooms or turned pieces of others, which a hash of the whole photo misses. faiss's door.
+"""Which photos are crops, zooms or turned pieces of others, which a hash of the whole photo misses.
 
-Knows nothing of folders or labels. Candidates are neighbours in the features of the model that comes with the package;
-a pair counts where keypoints and pixels agree (`keypoints`).
+The door of faiss and OpenCV. Candidates are neighbours in a model's features; a pair counts where keypoints and pixels
+agree. Keypoints are SIFT (Lowe 2004, "Distinctive image features from scale-invariant keypoints") and must agree on one
+turn, scale, shear and shift, also mirrored; then the pixels laid over each other must agree, too. Tuned to take no two
+photos for one wrongly rather than to find all.
 """
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import faiss
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from spectraderm.core.progress import Track, no_track
-from spectraderm.data.keypoints import agree, describe, grey, placement
-from spectraderm.inference.engine import Engine
-from spectraderm.inference.model_folder import open_model
-from spectraderm.inference.runtimes import ONNXRUNTIME
+from spectraderm.data.measurements import Floats, Grey
+from spectraderm.images.quality import deviation
 
 NEIGHBOURS = 10
 """How many neighbours of a photo are looked at."""
 
 _EXACT = 20_000  # photos up to which all are compared with all
-_CACHED = 8192  # photos whose keypoints are remembered, 33 kB each
-_BATCH, _THREADS = 16, 4
+_CACHED = 8192  # photos whose keypoints are kept in memory, 33 kB each
+_THREADS = 4
+_KEYPOINTS = 250  # kept of a photo
+_CONTRAST = 0.015  # below which a place is no keypoint: less than OpenCV's 0.04, for skin has little
+_RATIO = 0.8  # Lowe's: the best match must be that much nearer than the second best
+_MATCHES, _SHARE = 12, 0.4  # that agree on one placement: how many at least, and of all matches which share
+_ZOOM, _STRETCH = 4.0, 1.6  # a crop is at most so much larger or smaller, and one way more than the other
+_OVERLAP, _SPREAD = 0.35, 0.1  # of the smaller photo; how far the agreeing points spread, in sides of the overlap
+_WHOLE, _TILE, _TILES = 0.9, 0.6, 0.8  # correlation of the overlap, of a tile of it, and how many tiles reach that
+_UNIT = 2.0**24  # of which root SIFT is whole multiples
+_GRID, _FLAT = 5, 2.0  # tiles a side of the overlap; deviation below which a tile shows nothing to compare
 
-Floats = npt.NDArray[np.float32]
 Pairs = npt.NDArray[np.int64]
-Read = Callable[[int], Image.Image]
-"""Opens a photo by its number, upright RGB; called from several threads."""
+Matrix = npt.NDArray[np.float64]
+GreyOf = Callable[[int], Grey]
+"""A photo by its number, grey, `uint8[h, w]`; called from several threads."""
+
+cv2.setNumThreads(1)  # photos are what is done side by side
 
 
-def find_crops(read: Read, copies: Pairs, track: Track = no_track) -> Pairs:
+@dataclass(frozen=True)
+class Keypoints:
+    """Places of a photo of 320 pixels: `points` float32[n, 2] (x, y), `descriptors` uint8[n, 128], its `size`."""
+
+    points: Floats
+    descriptors: npt.NDArray[np.uint8]
+    size: tuple[int, int]
+
+    def mirrored(self) -> "Keypoints":
+        """Those of the mirrored photo; its descriptors have the same histograms, in rows from below."""
+        turned = self.descriptors.reshape(-1, 4, 4, 8)[:, ::-1][..., -np.arange(8) % 8]
+        return Keypoints(self.points * (-1, 1) + (self.size[0] - 1, 0), turned.reshape(-1, 128), self.size)
+
+
+def find_crops(features: Floats, grey: GreyOf, copies: Pairs, track: Track = no_track) -> Pairs:
     """Pairs of photos of which one is a crop or zoom of the other, `int64[m, 2]`; one photo a group is looked at.
 
     Args:
-        read: opens a photo by its number.
+        features: `float32[n, c]`, of a model.
+        grey: gives a photo by its number, as `measurements.grey` makes it.
         copies: `int64[n]`, the photo's group of known copies, numbered from 0, as `photo_groups` gives it.
-        track: told of the photos read and the pairs compared.
+        track: told of the pairs compared.
     """
     _, photos = np.unique(copies, return_index=True)
-    features = embed(lambda number: read(int(photos[number])), len(photos), track)
-    pairs = crop_pairs(lambda number: read(int(photos[number])), candidates(features), track)
-    return np.sort(photos[pairs], axis=1).astype(np.int64).reshape(-1, 2)
-
-
-def embed(read: Read, count: int, track: Track = no_track) -> Floats:
-    """Features of `count` photos by the model that comes with the package, `float32[count, c]`, each of length 1."""
-    folder = open_model()
-    engine = Engine(folder.network, runtime=ONNXRUNTIME)
-    prepare = folder.preprocessing
-    found: list[Floats] = []
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for start in track(range(0, count, _BATCH), "Embedding photos", -(-count // _BATCH)):
-            batch = range(start, min(start + _BATCH, count))
-            found.append(engine(np.stack(list(pool.map(lambda number: prepare(read(number)), batch)))).features)
-    features = np.concatenate(found) if found else np.empty((0, 1), np.float32)
-    unit: Floats = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    return unit
+    unit = features[photos] / np.maximum(np.linalg.norm(features[photos], axis=1, keepdims=True), 1e-12)
+    pairs = crop_pairs(grey, np.sort(photos[candidates(unit)], axis=1), track)
+    return pairs.astype(np.int64).reshape(-1, 2)
 
 
 def candidates(features: Floats, neighbours: int = NEIGHBOURS) -> Pairs:
@@ -77,19 +90,112 @@ def candidates(features: Floats, neighbours: int = NEIGHBOURS) -> Pairs:
     return np.unique(np.sort(pairs, axis=1), axis=0).astype(np.int64)
 
 
-def crop_pairs(read: Read, pairs: Pairs, track: Track = no_track) -> Pairs:
-    """Of candidate pairs `int64[m, 2]` those of which one photo is a crop or zoom of the other.
-
-    Photos are opened when their first pair comes; 8,192 are remembered by their keypoints.
-    """
-    keypoints = lru_cache(_CACHED)(lambda number: describe(grey(read(number))))
+def crop_pairs(grey: GreyOf, pairs: Pairs, track: Track = no_track) -> Pairs:
+    """Of candidate pairs `int64[m, 2]` those of which one photo is a crop or zoom of the other."""
+    keypoints = lru_cache(_CACHED)(lambda number: describe(grey(number)))
 
     def same(pair: tuple[int, int]) -> bool:
         placed = placement(keypoints(pair[0]), keypoints(pair[1]))
-        return placed is not None and agree(grey(read(pair[0])), grey(read(pair[1])), placed)
+        return placed is not None and agree(grey(pair[0]), grey(pair[1]), placed)
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        found = pool.map(same, [(int(a), int(b)) for a, b in pairs])
-        kept = np.array(list(track(found, "Looking for crops", len(pairs))), bool)
-    found_pairs: Pairs = pairs[kept]
-    return found_pairs
+        results = pool.map(same, [(int(a), int(b)) for a, b in pairs])
+        kept = np.array(list(track(results, "Looking for crops", len(pairs))), bool)
+    crops: Pairs = pairs[kept]
+    return crops
+
+
+def describe(photo: Grey) -> Keypoints:
+    """The strongest keypoints of a photo `uint8[h, w]`."""
+    sift = cv2.SIFT.create(nfeatures=_KEYPOINTS, contrastThreshold=_CONTRAST)
+    places, descriptors = sift.detectAndCompute(photo, None)
+    points = np.array([place.pt for place in places], np.float32).reshape(-1, 2)
+    histograms = np.empty((0, 128), np.uint8) if descriptors is None else descriptors.astype(np.uint8)
+    return Keypoints(points, histograms, (photo.shape[1], photo.shape[0]))
+
+
+def placement(one: Keypoints, other: Keypoints) -> Matrix | None:
+    """Where the other photo lies on the one, `float64[2, 3]` from its (x, y); `None` where keypoints don't say so."""
+    plain = _place(one, other)
+    if plain is not None:
+        return plain
+    mirrored = _place(one, other.mirrored())
+    return None if mirrored is None else mirrored @ np.array([[-1.0, 0, other.size[0] - 1], [0, 1, 0], [0, 0, 1]])
+
+
+def agree(one: Grey, other: Grey, placed: Matrix) -> bool:
+    """Whether the pixels of two photos agree where they lie over each other: as a whole, and tile by tile."""
+    zoom = float(np.sqrt(abs(placed[0, 0] * placed[1, 1] - placed[0, 1] * placed[1, 0])))
+    size = (one.shape[1], one.shape[0])
+    # the other photo laid over the one, both as sharp as the less sharp of them, and where it covers it: all [h, w]
+    smooth = cv2.GaussianBlur(other, (0, 0), max(0.3, 0.5 / zoom))
+    laid = cv2.GaussianBlur(cv2.warpAffine(smooth, placed, size, borderMode=cv2.BORDER_REPLICATE), (0, 0), 1.5)
+    base = np.asarray(cv2.GaussianBlur(one, (0, 0), 1.5 * max(1.0, zoom)), np.uint8)
+    inside = cv2.warpAffine(np.full(other.shape, 255, np.uint8), placed, size) == 255
+    if _correlation(base[inside], laid[inside]) < _WHOLE:
+        return False
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    tiles = [
+        _correlation(base[place][inside[place]], laid[place][inside[place]])
+        for top in np.array_split(rows, _GRID)
+        for left in np.array_split(columns, _GRID)
+        for place in [np.ix_(top, left)]
+        if inside[place].mean() > 0.6 and deviation(base[place]) > _FLAT
+    ]
+    return len(tiles) >= _GRID and sum(tile >= _TILE for tile in tiles) >= _TILES * len(tiles)
+
+
+def _correlation(a: Grey, b: Grey) -> float:
+    """Pearson's, from sums of whole numbers, which no order of adding changes; 0 where nothing can be said."""
+    if a.size < 16:
+        return 0.0
+    x, y, count = a.astype(np.int64), b.astype(np.int64), a.size
+    total_x, total_y = int(x.sum()), int(y.sum())
+    spread_x, spread_y = count * int((x * x).sum()) - total_x**2, count * int((y * y).sum()) - total_y**2
+    return (count * int((x * y).sum()) - total_x * total_y) / max(1.0, math.sqrt(spread_x * spread_y))
+
+
+def _place(one: Keypoints, other: Keypoints) -> Matrix | None:
+    """Where the other photo lies on the one, by keypoints that match; None where too few agree on a likely place."""
+    at, of = _matches(one, other)
+    if len(at) < _MATCHES:
+        return None
+    affine, chosen = cv2.estimateAffine2D(of, at, method=cv2.RANSAC, ransacReprojThreshold=3.0)
+    if affine is None:
+        return None
+    placed, good = np.asarray(affine, np.float64), at[chosen.reshape(-1) == 1]
+    long, short = np.linalg.svd(placed[:, :2], compute_uv=False).tolist()
+    believable = 1 / _ZOOM <= short <= long <= min(_ZOOM, _STRETCH * short)
+    many = len(good) >= max(_MATCHES, _SHARE * len(at))
+    return placed if believable and many and _spread(one, other, placed, good) else None
+
+
+def _spread(one: Keypoints, other: Keypoints, placed: Matrix, good: Floats) -> bool:
+    """Whether the photos overlap enough, and the places that agree don't crowd in a corner of it, as a logo's do."""
+    corners = [np.array([(0, 0), (w, 0), (w, h), (0, h)], np.float32) for w, h in (one.size, other.size)]
+    corners[1] = (corners[1] @ placed[:, :2].T + placed[:, 2]).astype(np.float32)
+    overlap, _ = cv2.intersectConvexConvex(corners[0], corners[1])
+    narrow = float(np.linalg.eigvalsh(np.cov(good.T))[0])
+    enough = overlap >= _OVERLAP * min(cv2.contourArea(corner) for corner in corners)
+    return enough and narrow >= _SPREAD**2 * overlap
+
+
+def _matches(one: Keypoints, other: Keypoints) -> tuple[Floats, Floats]:
+    """Places in both, `float32[m, 2]`, that are each other's best match, and much better than the second best."""
+    if min(len(one.points), len(other.points)) < _MATCHES:
+        return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
+    a, b = (_unit(keypoints.descriptors) for keypoints in (one, other))
+    # sums of products of whole numbers, below 2^49: exact in any order; numpy's product has threads of its own
+    alike = np.asarray(cv2.gemm(a, b, 1, np.empty((0, 0)), 0, flags=cv2.GEMM_2_T)) / _UNIT**2
+    row, best, back = np.arange(len(a)), alike.argmax(axis=1), alike.argmax(axis=0)
+    first = alike[row, best]
+    alike[row, best] = -1
+    good = (back[best] == row) & (1 - first < _RATIO**2 * (1 - alike.max(axis=1)))
+    return one.points[good], other.points[best[good]]
+
+
+def _unit(descriptors: npt.NDArray[np.uint8]) -> Matrix:
+    """Root SIFT (Arandjelovic & Zisserman 2012): the root of a histogram that sums to 1, in whole units of 2^-24."""
+    sums = np.maximum(descriptors.sum(axis=1, keepdims=True, dtype=np.int64), 1)
+    unit: Matrix = np.rint(_UNIT * np.sqrt(descriptors / sums))
+    return unit

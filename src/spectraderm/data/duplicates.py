@@ -1,33 +1,44 @@
-"""Which files show the same photo: perceptual hashes over the eight turns and flips, searched in tables.
+"""Which files show the same photo, by perceptual hashes in all eight turns and flips; and `copies.csv`.
 
-Knows nothing of folders or labels; the hashes are those of `spectraderm.images.perceptual_hash`.
+Near hashes are looked up in tables; pairs of copies become groups, and each file but the first of a group gets a twin.
 """
 
+from collections import defaultdict
 from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass, fields
 from itertools import combinations
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-from spectraderm.images.perceptual_hash import MAX_DISTANCE
+from spectraderm.core import artifacts
+from spectraderm.data.manifest import Row
+from spectraderm.images.perceptual_hash import MAX_DISTANCE, nearest_of
 
+Kind = Literal["exact", "near", "crop"]
+KINDS: tuple[Kind, ...] = ("exact", "near", "crop")
+RANKS = {"train": 0, "": 0, "val": 1, "test": 2}
+"""A copy is one of what stands before it: in training first, then in validation, then in the test folder."""
+
+Integers = npt.NDArray[np.int64]
+Words = npt.NDArray[np.uint64]
+
+_COMPARED = 256  # at most so many candidates are compared with a file for the twin that is most alike
 _PARTS = MAX_DISTANCE + 3
-_BLOCK = 1 << 20
-"""How many hashes are compared at once: what bounds the memory."""
+_BLOCK = 1 << 20  # how many hashes are compared at once: what bounds the memory
+_SHORT = 8  # rows up to which all are compared, even those joined already
 
-_SHORT = 8
-"""Rows up to which all are compared, even those joined already."""
-
-_ONE = np.uint64(1)
 _MIXER = np.uint64(0x9E3779B97F4A7C15)
 _BITS_SET = (
     np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8)).reshape(-1, 16).sum(axis=1, dtype=np.uint8)
 )
 
 
-def near_pairs(hashes: npt.NDArray[np.uint8], max_distance: int = MAX_DISTANCE) -> npt.NDArray[np.int64]:
+def near_pairs(hashes: npt.NDArray[np.uint8], max_distance: int = MAX_DISTANCE) -> Integers:
     """Pairs of photos whose hashes are within `max_distance` bits in some turn; they join what all such pairs join.
 
     Of 9 parts of a hash, 6 different bits leave 3 untouched: two hashes that near are equal in one of the 84 choices
@@ -55,9 +66,7 @@ def near_pairs(hashes: npt.NDArray[np.uint8], max_distance: int = MAX_DISTANCE) 
     return forest.pairs
 
 
-def photo_groups(
-    count: int, pairs: npt.NDArray[np.int64], keys: Sequence[Sequence[Hashable]] = ()
-) -> npt.NDArray[np.int64]:
+def photo_groups(count: int, pairs: Integers, keys: Sequence[Sequence[Hashable]] = ()) -> Integers:
     """Join photos that are copies, or that share a key, into groups numbered from 0 in order of first appearance.
 
     Args:
@@ -76,14 +85,84 @@ def photo_groups(
     return np.argsort(np.argsort(first))[which].astype(np.int64)
 
 
+@dataclass(frozen=True)
+class Copy:
+    """A file and the one it is a copy of. `exact`: the same bytes; `near`: by hash; `crop`: a part or turn of it."""
+
+    path: str
+    twin: str
+    kind: Kind
+    path_split: str
+    twin_split: str
+
+
+def pair(rows: Sequence[Row], hashes: npt.NDArray[np.uint8], near: Integers) -> list[Copy]:
+    """Give each file but the first of every copy group its twin, in order of path.
+
+    A file that has copies in a folder that ranks before its own gets the most similar one there: a leaked test photo
+    its training twin. Any other gets the most similar before it in its own folder.
+
+    Args:
+        rows: the manifest.
+        hashes: `uint8[n, 8, 8]`, of `turned_hashes`.
+        near: `int64[n]`, the same number for files that are copies by hash alone.
+    """
+    groups: defaultdict[int | None, list[int]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        groups[row.copy_group].append(number)
+    copies = []
+    for members in groups.values():
+        order = sorted(members, key=lambda i: (RANKS[rows[i].given_split], rows[i].path))
+        first = RANKS[rows[order[0]].given_split]
+        for place, number in enumerate(order[1:], start=1):
+            leaks = RANKS[rows[number].given_split] > first
+            before = [i for i in order[:place] if not leaks or RANKS[rows[i].given_split] == first]
+            twin, kind = _twin(number, before, rows, hashes, near)
+            sides = rows[number].given_split, rows[twin].given_split
+            copies.append(Copy(rows[number].path, rows[twin].path, kind, *sides))
+    return sorted(copies, key=lambda copy: copy.path)
+
+
+def within_splits(rows: Sequence[Row], near: Integers) -> dict[Kind, list[str]]:
+    """Files beyond the first of their kind inside one given folder (`train`, `val`, `test`), by how they are copies."""
+    met: set[tuple[Kind, object, str]] = set()
+    copies: dict[Kind, list[str]] = {kind: [] for kind in KINDS}
+    for row, number in zip(rows, near.tolist(), strict=True):
+        marks = (row.sha256, number, row.copy_group)
+        keys = [(kind, mark, row.given_split) for kind, mark in zip(KINDS, marks, strict=True)]
+        kind = next((key[0] for key in keys if key in met), None)
+        if kind:
+            copies[kind].append(row.path)
+        met.update(keys)
+    return copies
+
+
+def write(path: Path, copies: Sequence[Copy]) -> None:
+    """Write `copies.csv`."""
+    artifacts.write_csv(path, [field.name for field in fields(Copy)], (asdict(copy) for copy in copies))
+
+
+def _twin(
+    number: int, others: Sequence[int], rows: Sequence[Row], hashes: npt.NDArray[np.uint8], near: Integers
+) -> tuple[int, Kind]:
+    """Of `others`, one with the same bytes, or else near by hash, or else any: with the fewest bits changed."""
+    for other in others:
+        if rows[other].sha256 == rows[number].sha256:
+            return other, "exact"
+    likely = [i for i in others if near[i] == near[number]]
+    chosen = np.array((likely or others)[:_COMPARED])
+    nearest = nearest_of(hashes[number][None], hashes[chosen, 0])[0]
+    return int(chosen[nearest]), "near" if likely else "crop"
+
+
 class _Forest:
     """Which photos are joined so far: `pairs` int64[m, 2] without a cycle, `tree` int64[n] the same for joined ones."""
 
     def __init__(self, count: int) -> None:
-        self.pairs: npt.NDArray[np.int64] = np.empty((0, 2), np.int64)
-        self.tree: npt.NDArray[np.int64] = np.arange(count)
+        self.pairs: Integers = np.empty((0, 2), np.int64)
+        self.tree: Integers = np.arange(count)
 
-    def join(self, pairs: npt.NDArray[np.int64]) -> None:
+    def join(self, pairs: Integers) -> None:
         if len(pairs) == 0:
             return
         edges, count = np.concatenate([self.pairs, np.sort(pairs, axis=1)]).astype(np.int32), len(self.tree)
@@ -94,18 +173,16 @@ class _Forest:
         self.tree = connected_components(tree, directed=False)[1].astype(np.int64)
 
 
-def _parts(words: npt.NDArray[np.uint64]) -> list[npt.NDArray[np.uint64]]:
+def _parts(words: Words) -> list[Words]:
     """The parts of each hash as numbers; part p holds every ninth bit from p on, so that parts vary alike."""
-    parts = []
-    for part in range(_PARTS):
-        bits = [
-            (words >> np.uint64(bit) & _ONE) << np.uint64(place) for place, bit in enumerate(range(part, 64, _PARTS))
-        ]
-        parts.append(np.bitwise_or.reduce(bits))
-    return parts
+    one, places = np.uint64(1), [list(enumerate(range(part, 64, _PARTS))) for part in range(_PARTS)]
+    return [
+        np.bitwise_or.reduce([(words >> np.uint64(bit) & one) << np.uint64(place) for place, bit in part])
+        for part in places
+    ]
 
 
-def _rows(chosen: Sequence[npt.NDArray[np.uint64]], bits: int) -> npt.NDArray[np.int64]:
+def _rows(chosen: Sequence[Words], bits: int) -> Integers:
     """Where parts are looked up: equal parts in the same of `2**bits` rows, others spread evenly."""
     mixed = np.zeros_like(chosen[0])
     for part in chosen:
@@ -113,34 +190,41 @@ def _rows(chosen: Sequence[npt.NDArray[np.uint64]], bits: int) -> npt.NDArray[np
     return (mixed >> np.uint64(64 - bits)).astype(np.int64)
 
 
-def _join_equal_rows(
-    words: npt.NDArray[np.uint64], rows: npt.NDArray[np.int64], max_distance: int, forest: _Forest
-) -> None:
-    """Join photos that are near and in one row; `words` and `rows` are [n, 8], of which [:, 0] is looked up."""
-    flat, plain = rows.reshape(-1), np.ascontiguousarray(rows[:, 0])
+def _join_equal_rows(words: Words, rows: Integers, max_distance: int, forest: _Forest) -> None:
+    """Join photos that are near and in one row.
+
+    `words` and `rows` are [n, 8]: a photo's hash in each turn, and where the table has it. The table holds only hashes
+    as they are, [:, 0]; every turn of every photo is a query.
+    """
+    flat, plain, count = rows.reshape(-1), np.ascontiguousarray(rows[:, 0]), len(words)
+    # [rows + 1]: where each row of the table ends, its photos being sorted by row
     ends = np.concatenate([[0], np.cumsum(np.bincount(plain, minlength=int(flat.max()) + 1))])
-    queries = np.flatnonzero(ends[flat] < ends[flat + 1])
+    queries = np.flatnonzero(ends[flat] < ends[flat + 1])  # [q], of 8 n: those whose row holds anything
     while len(queries):
-        tree = forest.tree
-        order = np.argsort(plain * len(plain) + tree)
+        # [n]: photos by row, and in a row by tree, so that the photos of one tree stand together
+        keys = plain * count + forest.tree
+        order = np.argsort(keys)
         first, last = ends[flat[queries]], ends[flat[queries] + 1]
-        left, right = first.copy(), first.copy()  # of those in the query's own tree, where the row is long
+        # [q]: of a long row, the stretch from left to right is the query's own tree, and is left out
+        left, right = first.copy(), first.copy()
         long = last - first > _SHORT
-        places, own = (plain * len(plain) + tree)[order], (flat * len(plain))[queries[long]] + tree[queries[long] // 8]
-        left[long], right[long] = np.searchsorted(places, own, "left"), np.searchsorted(places, own, "right")
+        own = flat[queries[long]] * count + forest.tree[queries[long] // 8]
+        left[long], right[long] = np.searchsorted(keys[order], own, "left"), np.searchsorted(keys[order], own, "right")
         compared = last - first - (right - left)
+        # as many queries as make a block of comparisons, at least one: [comparisons], each its query and its photo
         taken = max(1, int(np.searchsorted(np.cumsum(compared), _BLOCK, "right")))
         which = np.repeat(np.arange(taken), compared[:taken])
         place = np.arange(len(which)) - (np.cumsum(compared[:taken]) - compared[:taken])[which] + first[which]
         place += (place >= left[which]) * (right - left)[which]
-        asked, met = queries[which], order[place]
-        strange = tree[asked // 8] != tree[met]
-        asked, met = asked[strange], met[strange]
-        near = _distances(words.reshape(-1)[asked], words[met, 0]) <= max_distance
-        forest.join(np.stack([asked[near] // 8, met[near]], axis=1))
+        query, photo = queries[which], order[place]
+        # those not joined already, and near enough
+        apart = forest.tree[query // 8] != forest.tree[photo]
+        query, photo = query[apart], photo[apart]
+        near = _distances(words.reshape(-1)[query], words[photo, 0]) <= max_distance
+        forest.join(np.stack([query[near] // 8, photo[near]], axis=1))
         queries = queries[taken:][compared[taken:] > 0]
 
 
-def _distances(a: npt.NDArray[np.uint64], b: npt.NDArray[np.uint64]) -> npt.NDArray[np.int64]:
-    bits: npt.NDArray[np.int64] = _BITS_SET[(a ^ b).view(np.uint16).reshape(-1, 4)].sum(axis=1, dtype=np.int64)
+def _distances(a: Words, b: Words) -> Integers:
+    bits: Integers = _BITS_SET[(a ^ b).view(np.uint16).reshape(-1, 4)].sum(axis=1, dtype=np.int64)
     return bits

@@ -1,4 +1,4 @@
-"""What an audit found -> findings: what is wrong, how bad it is, in which files, and what to do about it."""
+"""What an audit measured -> findings: what is wrong, how bad it is, in which files, and what to do about it."""
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -10,11 +10,10 @@ import numpy.typing as npt
 
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.data import shortcuts
-from spectraderm.data.copies import KINDS, RANKS, within_splits
-from spectraderm.data.folders import Found
-from spectraderm.data.manifest import Row
-from spectraderm.data.protocols import label_conflicts
+from spectraderm.data.duplicates import KINDS, RANKS, within_splits
+from spectraderm.data.manifest import Listing, Row
 from spectraderm.data.shortcuts import Shortcut
+from spectraderm.data.split import label_conflicts
 from spectraderm.images.quality import Flaw
 
 Severity = Literal["high", "medium", "low"]
@@ -50,8 +49,8 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What an audit saw: the manifest's rows and, per row, its flaws and its groups without crops.
+class Evidence:
+    """What findings are made of: the manifest's rows, and per row its flaws and its groups without crops.
 
     `near` is the group of files that are copies by hash alone, `whole` that with patients and lesions, too.
     """
@@ -62,7 +61,7 @@ class Seen:
     flaws: Sequence[Sequence[Flaw]]
     shortcuts: Sequence[Shortcut]
     unreadable: Sequence[str]
-    found: Found
+    listing: Listing
 
     @property
     def labels(self) -> list[str]:
@@ -70,19 +69,19 @@ class Seen:
         return sorted({row.label for row in self.rows})
 
 
-def collect(seen: Seen) -> list[Finding]:
+def collect(evidence: Evidence) -> list[Finding]:
     """All findings, the worst first."""
-    kinds: tuple[Callable[[Seen], Iterable[Finding]], ...]
+    kinds: tuple[Callable[[Evidence], Iterable[Finding]], ...]
     kinds = (_leaks, _conflicts_and_copies, _sizes, _shortcuts, _classes, _quality, _files)
-    findings = [finding for kind in kinds for finding in kind(seen)]
+    findings = [finding for kind in kinds for finding in kind(evidence)]
     return sorted((f for f in findings if f.count), key=lambda finding: SEVERITIES.index(finding.severity))
 
 
 def leaked_test_photos(rows: Sequence[Row], groups: Iterable[int] | None = None) -> list[Row]:
     """Photos of the given test split whose photo group (or other group, by row) is in the given training split, too."""
-    own = list(groups) if groups is not None else [row.photo_group for row in rows]
-    trained = {number for row, number in zip(rows, own, strict=True) if row.given_split == "train"}
-    return [row for row, number in zip(rows, own, strict=True) if row.given_split == "test" and number in trained]
+    numbered = list(zip(rows, [row.photo_group for row in rows] if groups is None else groups, strict=True))
+    trained = {number for row, number in numbered if row.given_split == "train"}
+    return [row for row, number in numbered if row.given_split == "test" and number in trained]
 
 
 def parse_fail_on(text: str) -> list[str]:
@@ -105,13 +104,14 @@ def _finding(name: str, severity: Severity, examples: Sequence[str], remedy: str
     return Finding(name, severity, len(examples), list(examples[:EXAMPLES]), remedy)
 
 
-def _leaks(seen: Seen) -> Iterable[Finding]:
-    crossing = _crossing(seen.rows, seen.whole.tolist())
-    by_crop = [path for path in _crossing(seen.rows, [row.photo_group for row in seen.rows]) if path not in crossing]
+def _leaks(evidence: Evidence) -> Iterable[Finding]:
+    rows = evidence.rows
+    crossing = _crossing(rows, evidence.whole.tolist())
+    by_crop = [path for path in _crossing(rows, [row.photo_group for row in rows]) if path not in crossing]
     yield _finding("leakage", "high", list(crossing), "Copies cross: use `--split grouped`")
     yield _finding("leakage_by_crop", "high", by_crop, "Crops or turns by some degrees cross, too: the same remedy")
-    tested = Counter(row.label for row in seen.rows if row.given_split == "test")
-    leaked = Counter(row.label for row in leaked_test_photos(seen.rows))
+    tested = Counter(row.label for row in rows if row.given_split == "test")
+    leaked = Counter(row.label for row in leaked_test_photos(rows))
     classes = [label for label, count in sorted(tested.items()) if leaked[label] == count]
     remedy = f"{', '.join(classes)}: no test photo is new to the model. Add new ones"
     yield _finding("class_all_leaked", "high", classes, remedy)
@@ -119,28 +119,25 @@ def _leaks(seen: Seen) -> Iterable[Finding]:
 
 def _crossing(rows: Sequence[Row], groups: Sequence[int]) -> dict[str, None]:
     """Files that have one of their group in a given folder that ranks before theirs, in order."""
-    ranks: defaultdict[int, int] = defaultdict(lambda: max(RANKS.values()))
+    first: dict[int, int] = {}
     for row, number in zip(rows, groups, strict=True):
-        ranks[number] = min(ranks[number], RANKS[row.given_split])
-    found = (row.path for row, number in zip(rows, groups, strict=True) if RANKS[row.given_split] > ranks[number])
-    return dict.fromkeys(found)
+        first[number] = min(first.get(number, RANKS["test"]), RANKS[row.given_split])
+    numbered = zip(rows, groups, strict=True)
+    return dict.fromkeys(row.path for row, number in numbered if RANKS[row.given_split] > first[number])
 
 
-def _conflicts_and_copies(seen: Seen) -> Iterable[Finding]:
-    disputed = label_conflicts(seen.rows)
-    in_order = [row.path for row in seen.rows if row.path in disputed]
+def _conflicts_and_copies(evidence: Evidence) -> Iterable[Finding]:
+    disputed = label_conflicts(evidence.rows)
+    in_order = [row.path for row in evidence.rows if row.path in disputed]
     yield _finding("label_conflict", "high", in_order, "One photo, two classes: keep the right one")
-    remedies = (
-        "The same bytes again: delete them",
-        "They add nothing: keep the best of each",
-        "Parts of other photos: keep the whole",
-    )
-    for (kind, paths), remedy in zip(within_splits(seen.rows, seen.near).items(), remedies, strict=True):
-        yield _finding(f"{kind}_copy", "medium", paths, remedy)
+    copies = within_splits(evidence.rows, evidence.near)
+    yield _finding("exact_copy", "medium", copies["exact"], "The same bytes again: delete them")
+    yield _finding("near_copy", "medium", copies["near"], "They add nothing: keep the best of each")
+    yield _finding("crop_copy", "medium", copies["crop"], "Parts of other photos: keep the whole")
 
 
-def _classes(seen: Seen) -> Iterable[Finding]:
-    groups = Counter(label for label, _ in {(row.label, row.photo_group) for row in seen.rows})
+def _classes(evidence: Evidence) -> Iterable[Finding]:
+    groups = Counter(label for label, _ in {(row.label, row.photo_group) for row in evidence.rows})
     order = sorted(groups, key=lambda label: (groups[label], label))
     most, fewest = groups[order[-1]], groups[order[0]]
     rare = [label for label in order if groups[label] * IMBALANCE < most]
@@ -148,16 +145,17 @@ def _classes(seen: Seen) -> Iterable[Finding]:
     yield _finding("class_imbalance", "medium", rare, remedy)
 
 
-def _sizes(seen: Seen) -> Iterable[Finding]:
-    given_away = sizes_that_give_away(seen.rows)
+def _sizes(evidence: Evidence) -> Iterable[Finding]:
+    rows = evidence.rows
+    given_away = sizes_that_give_away(rows)
     sizes = "; ".join(f"{label} is always {w}x{h}" for label, (w, h) in given_away.items())
     remedy = f"{sizes}, and no other class is: a model can learn the size. Add photos of other sizes"
-    yield _finding("size_gives_class_away", "high", [r.path for r in seen.rows if r.label in given_away], remedy)
-    long = [row.path for row in seen.rows if max(row.width, row.height) > ASPECT * min(row.width, row.height)]
+    yield _finding("size_gives_class_away", "high", [r.path for r in rows if r.label in given_away], remedy)
+    long = [row.path for row in rows if max(row.width, row.height) > ASPECT * min(row.width, row.height)]
     yield _finding("extreme_aspect", "low", long, f"More than {ASPECT:g} times as long as wide: crop them to the skin")
-    (width, height), usual = Counter((row.width, row.height) for row in seen.rows).most_common(1)[0]
-    odd = [row.path for row in seen.rows if (row.width, row.height) != (width, height)]
-    if usual >= USUAL * len(seen.rows):
+    (width, height), usual = Counter((row.width, row.height) for row in rows).most_common(1)[0]
+    odd = [row.path for row in rows if (row.width, row.height) != (width, height)]
+    if usual >= USUAL * len(rows):
         yield _finding("minority_size", "low", odd, f"All others are {width}x{height}: do these have another origin?")
 
 
@@ -172,28 +170,27 @@ def sizes_that_give_away(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
     return {label: size for label, size in single.items() if holders[size] == {label}}
 
 
-def _quality(seen: Seen) -> Iterable[Finding]:
-    paths: defaultdict[str, list[tuple[bool, str]]] = defaultdict(list)
-    for row, flaws in zip(seen.rows, seen.flaws, strict=True):
+def _quality(evidence: Evidence) -> Iterable[Finding]:
+    photos: defaultdict[str, list[tuple[bool, str]]] = defaultdict(list)
+    for row, flaws in zip(evidence.rows, evidence.flaws, strict=True):
         for flaw in flaws:
-            paths[flaw.id].append((not flaw.unusable, row.path))
-    for name, own in sorted(paths.items()):
-        unusable = sum(not usable for usable, _ in own)
+            photos[flaw.id].append((not flaw.unusable, row.path))
+    for name, marked in sorted(photos.items()):
+        unusable = sum(not usable for usable, _ in marked)
         remedy = f"{unusable} of them unusable: replace them" if unusable else "Worth a look, not unusable"
-        yield _finding(name, "medium" if unusable else "low", [path for _, path in sorted(own)], remedy)
+        yield _finding(name, "medium" if unusable else "low", [path for _, path in sorted(marked)], remedy)
 
 
-def _shortcuts(seen: Seen) -> Iterable[Finding]:
-    labels = seen.labels
-    for own in sorted(seen.shortcuts, key=_strength, reverse=True):
-        if own.low <= own.chance + ABOVE_CHANCE:
+def _shortcuts(evidence: Evidence) -> Iterable[Finding]:
+    for shortcut in sorted(evidence.shortcuts, key=_strength, reverse=True):
+        if shortcut.low <= shortcut.chance + ABOVE_CHANCE:
             continue
-        classes = [labels[number] for number in own.gives_away]
-        notable = _strength(own) > 0.25 or len(classes) > 0
-        severity: Severity = "high" if _strength(own) > 0.5 else "medium" if notable else "low"
+        classes = [evidence.labels[number] for number in shortcut.gives_away]
+        notable = _strength(shortcut) > 0.25 or len(classes) > 0
+        severity: Severity = "high" if _strength(shortcut) > 0.5 else "medium" if notable else "low"
         names = f", gives away {', '.join(classes)}" if classes else ""
-        remedy = f"Balanced accuracy {own.balanced_accuracy:.0%} by this alone{names}. Mix cameras and sources"
-        yield Finding(f"shortcut_{own.name}", severity, max(1, len(classes)), classes[:EXAMPLES], remedy)
+        remedy = f"Balanced accuracy {shortcut.balanced_accuracy:.0%} by this alone{names}. Mix cameras and sources"
+        yield Finding(f"shortcut_{shortcut.name}", severity, max(1, len(classes)), classes[:EXAMPLES], remedy)
 
 
 def _strength(shortcut: Shortcut) -> float:
@@ -201,9 +198,11 @@ def _strength(shortcut: Shortcut) -> float:
     return (shortcut.low - shortcut.chance) / (1 - shortcut.chance)
 
 
-def _files(seen: Seen) -> Iterable[Finding]:
-    found = seen.found
-    yield _finding("unreadable", "high", seen.unreadable, "Replace or delete these files")
-    yield _finding("nested_folder", "medium", found.nested, "Only <split>/<class>/* or <class>/* is read: move them up")
-    yield _finding("link_outside", "medium", found.outside, "Links that lead out of the folder are not followed")
-    yield _finding("other_files", "low", found.other_files, "Not photos in a class folder: they were passed over")
+def _files(evidence: Evidence) -> Iterable[Finding]:
+    listing = evidence.listing
+    yield _finding("unreadable", "high", evidence.unreadable, "Replace or delete these files")
+    yield _finding(
+        "nested_folder", "medium", listing.nested, "Only <split>/<class>/* or <class>/* is read: move them up"
+    )
+    yield _finding("link_outside", "medium", listing.outside, "Links that lead out of the folder are not followed")
+    yield _finding("other_files", "low", listing.other_files, "Not photos in a class folder: they were passed over")

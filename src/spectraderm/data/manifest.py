@@ -1,20 +1,49 @@
-"""`manifest.csv`: one row per readable photo, and what `metadata.csv` beside the photos says of it."""
+"""The photos of a folder and their manifest: which file is a photo of which class and given split, and `manifest.csv`.
+
+`metadata.csv` beside the photos may say more of each. Nothing is decoded here.
+"""
 
 import csv
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError, RunFolderError
+from spectraderm.images.preprocessing import HEIC_SUFFIXES, SUFFIXES
 
+SPLIT_FOLDERS = {
+    **dict.fromkeys(("train", "training", "train_set"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "val_set"), "val"),
+    **dict.fromkeys(("test", "testing", "test_set"), "test"),
+}
 JOINING = ("patient", "lesion", "group")
 """Columns of `metadata.csv` that join photos into one photo group; all others only describe them."""
 COLUMNS = ("path", "label", "given_split", "sha256", "format", "width", "height", "bytes", "photo_group")
 MEASURED = ("copy_group", "phash", "jpeg_quality", "ita", "skin_tone_estimate", "unusable")
-"""Columns that manifests written by 0.1.0 lack; they are read with their defaults."""
+"""Columns that a manifest may lack; it is then read with their defaults."""
 _AUDIT_FIRST = "Run `spectraderm audit PHOTOS --out RUN` first"
+
+
+class PhotoFile(NamedTuple):
+    """A file that should be a photo: its path relative to the root, its class, and its folder's split or nothing."""
+
+    path: str
+    label: str
+    given_split: str
+
+
+@dataclass
+class Listing:
+    """The photo files of a folder, and what is not read: other files, links out of it, and folders too deep."""
+
+    photos: list[PhotoFile] = field(default_factory=list)
+    other_files: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+    nested: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -49,9 +78,33 @@ class Row:
 
 def display_name(label: str) -> str:
     """A class folder's name for people: `BA- cellulitis` -> `Cellulitis`, `FU-nail-fungus` -> `Nail fungus`."""
-    name = re.sub(r"^[A-Z]{2}-\s*", "", label)
-    name = re.sub(r"[\s_-]+", " ", name).strip()
+    name = re.sub(r"[\s_-]+", " ", re.sub(r"^[A-Z]{2}-\s*", "", label)).strip()
     return name[:1].upper() + name[1:] if name else label
+
+
+def list_photos(root: Path) -> Listing:
+    """List the photos of `root/<split>/<class>/*` or `root/<class>/*`, sorted by path.
+
+    Hidden files and folders are passed over; links that lead out of `root` are not followed.
+
+    Raises:
+        DatasetError: no such folder, no photos, fewer than two classes, or a class that only the test split has.
+    """
+    if not root.is_dir():
+        raise DatasetError(f"{root} is not a folder", "Give the folder that holds the class or split folders")
+    listing = Listing()
+    folders = _folders(root, "", listing)
+    splits = {folder: SPLIT_FOLDERS.get(folder.lower(), "") for folder in folders}
+    if not any(splits.values()):
+        for label in folders:
+            _list_class(root, PhotoFile(label, label, ""), listing)
+    else:
+        for folder in folders:
+            listing.nested += [] if splits[folder] else [folder]
+            for label in _folders(root, f"{folder}/", listing) if splits[folder] else ():
+                _list_class(root, PhotoFile(f"{folder}/{label}", label, splits[folder]), listing)
+    _check_classes(root, listing)
+    return listing
 
 
 def read_metadata(root: Path, paths: Iterable[str]) -> dict[str, dict[str, str]]:
@@ -80,7 +133,7 @@ def read_metadata(root: Path, paths: Iterable[str]) -> dict[str, dict[str, str]]
                     )
                 if name in metadata:
                     raise DatasetError(f"{file}, line {line}: {name!r} stands there twice", "Keep one of the lines")
-                metadata[name] = _metadata_of(record)
+                metadata[name] = _metadata(record)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{file} can't be read ({error})", "Save it as UTF-8 CSV") from error
     return metadata
@@ -104,7 +157,68 @@ def read(path: Path) -> list[Row]:
         raise RunFolderError(f"{path} is damaged ({error})", _AUDIT_FIRST) from error
 
 
-def _row(record: dict[str, str]) -> Row:
+def _folders(root: Path, parent: str, listing: Listing) -> list[str]:
+    """Names of the folders in `parent` (empty, or ending in a slash); photos beside them are other files."""
+    folders = []
+    for name in _names(root, parent, listing):
+        if (root / parent / name).is_dir():
+            if not _is_utf8(name):
+                raise DatasetError(f"{root}: the name of folder {parent + name!r} is not UTF-8", "Rename it")
+            folders.append(name)
+        elif _has_suffix(name):
+            listing.other_files.append(_printable(parent + name))
+    return folders
+
+
+def _list_class(root: Path, folder: PhotoFile, listing: Listing) -> None:
+    for name in _names(root, f"{folder.path}/", listing):
+        path = f"{folder.path}/{name}"
+        if (root / path).is_dir():
+            listing.nested.append(_printable(path))
+        elif _has_suffix(name) and _is_utf8(name):
+            listing.photos.append(folder._replace(path=path))
+        else:
+            listing.other_files.append(_printable(path))
+
+
+def _names(root: Path, parent: str, listing: Listing) -> list[str]:
+    """What is in a folder and not hidden; links out of `root` go to the listing. `Path.resolve` fails on link loops."""
+    try:
+        names = sorted(name for name in os.listdir(root / parent) if not name.startswith("."))
+    except OSError as error:
+        raise DatasetError(f"{root / parent} can't be listed ({error})", "Check its permissions") from error
+    links = [name for name in names if (root / parent / name).is_symlink()]
+    home = os.path.realpath(root)
+    out = {name for name in links if not Path(os.path.realpath(root / parent / name)).is_relative_to(home)}
+    listing.outside += [_printable(parent + name) for name in names if name in out]
+    return [name for name in names if name not in out]
+
+
+def _has_suffix(name: str) -> bool:
+    return Path(name).suffix.lower() in SUFFIXES | HEIC_SUFFIXES
+
+
+def _is_utf8(name: str) -> bool:
+    return _printable(name) == name
+
+
+def _printable(name: str) -> str:
+    r"""A name with `\xe9` in place of bytes that are not UTF-8, so that it can be written."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _check_classes(root: Path, listing: Listing) -> None:
+    labels = {photo.label for photo in listing.photos}
+    if len(labels) < 2:
+        raise DatasetError(
+            f"{root} holds photos of {len(labels)} classes, two are needed",
+            "Put the photos into one folder per class, or into train/<class> and test/<class>",
+        )
+    for label in sorted(labels - {photo.label for photo in listing.photos if photo.given_split in ("train", "")}):
+        raise DatasetError(f"{root}: class {label!r} has no training photos", "Name its folder the same in every split")
+
+
+def _row(record: Mapping[str, str]) -> Row:
     return Row(
         path=record["path"],
         label=record["label"],
@@ -115,7 +229,7 @@ def _row(record: dict[str, str]) -> Row:
         height=int(record["height"]),
         bytes=int(record["bytes"]),
         photo_group=int(record["photo_group"]),
-        metadata=_metadata_of(record),
+        metadata=_metadata(record),
         copy_group=int(record["copy_group"]) if record.get("copy_group") else None,
         phash=record.get("phash") or "",
         jpeg_quality=int(record.get("jpeg_quality") or 0),
@@ -125,8 +239,8 @@ def _row(record: dict[str, str]) -> Row:
     )
 
 
-def _metadata_of(record: dict[str, str]) -> dict[str, str]:
-    """What a line says beside our own columns. Cells without a header come under None, missing ones as None."""
+def _metadata(record: Mapping[str, str | None]) -> dict[str, str]:
+    """A line's cells beside our own columns. Cells without a header come under None, missing ones as None."""
     own = {"file_name", *COLUMNS, *MEASURED}
     cells = {key: value.strip() for key, value in record.items() if isinstance(value, str)}
     return {key: value for key, value in cells.items() if key and value and key not in own}

@@ -1,145 +1,255 @@
-"""A photo file -> every number that the audit wants of it, decoded once; many photos -> a table of them."""
+"""All that an audit keeps of each photo, measured in one pass that reads and decodes every file once.
 
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass, fields
+A photo becomes one `RECORD` of numbers and, for the later stages, small views in its place: a thumbnail and, where
+crops are looked for, a grey photo and a model's features. Photos that can't be read become reasons. Few photos are
+measured by threads and many by processes, for these take seconds to start.
+"""
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
+from threading import Lock
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from joblib import Parallel, delayed
+from PIL import Image
 
 from spectraderm.core import artifacts
-from spectraderm.core.errors import SpectraDermError
+from spectraderm.core.errors import SpectraDermError, WriteError
+from spectraderm.core.progress import Track
 from spectraderm.core.reading import read_regular
-from spectraderm.data import shortcuts, skin_tone
+from spectraderm.data import skin_tone
 from spectraderm.data.skin_tone import SkinTone
 from spectraderm.images import quality
 from spectraderm.images.perceptual_hash import turned_hashes
-from spectraderm.images.preprocessing import MAX_BYTES, decode
+from spectraderm.images.preprocessing import FORMATS, MAX_BYTES, Pixels, Preprocessing, decode
 from spectraderm.images.quality import Quality
+from spectraderm.images.thumbnails import data_url
+
+MANY = 3000
+"""From so many photos on they are measured by processes."""
+THUMBNAIL_SIDE, GREY_SIDE = 176, 320
+"""Longer side in pixels of a photo as `gallery.html` shows it, and as crops are looked for in it."""
+QUALITY = tuple(field.name for field in fields(Quality))
 
 Floats = npt.NDArray[np.float32]
-Table = dict[str, npt.NDArray[np.generic]]
-"""Columns of n rows each, by name."""
+Grey = npt.NDArray[np.uint8]
+Table = npt.NDArray[np.void]
+"""Photos, a `RECORD` each: `[n]`, or `[]` one."""
 
-QUALITY = tuple(field.name for field in fields(Quality))
-_FEATURE = "shortcut_"
-_SHA256_BYTES = 32
+_FRAME = 40  # pixels a side, of which 4 are the outer tenth
+_GLANCE = {"mean_colour": 3, "border": 24, "pixels_8x8": 192}
+RECORD = np.dtype(
+    [
+        ("sha256", np.uint8, (32,)),
+        ("format", "U4"),
+        *((name, np.int64) for name in ("width", "height", "bytes", "jpeg_quality")),
+        ("hashes", np.uint8, (8, 8)),
+        ("quality", np.float64, (len(QUALITY),)),
+        ("ita", np.float64),
+        ("skin_tone", "U12"),
+        *((name, np.float32, (width,)) for name, width in _GLANCE.items()),
+    ]
+)
+"""One photo: `hashes` of `turned_hashes`, `quality` in the order of `QUALITY`, `ita` in degrees (NaN: none), and what
+`glance` gives."""
+
+_ROUND = 256  # photos whose views are in memory at once
+_BATCH = 16  # photos whose features are computed at once
+
+
+class Embedding(NamedTuple):
+    """A model as crops are looked for by: how its input is made, and pixels uint8[n, s, s, 3] -> features [n, c]."""
+
+    preprocessing: Preprocessing
+    features: Callable[[Pixels], Floats]
+
+
+class Measured(NamedTuple):
+    """One photo: its `RECORD`, its thumbnail as a data URL, and for an `Embedding` its grey pixels and its input."""
+
+    record: Table
+    thumbnail: str
+    grey: Grey | None = None
+    pixels: Pixels | None = None
+
+
+class Store:
+    """Byte strings by number, too many for memory, in a file without a name that goes with this process."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self._folder, self._ends, self._lock = folder, [0], Lock()
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed with the store
+
+    def append(self, data: bytes) -> None:
+        """Keep one more. Raises `WriteError`."""
+        try:
+            self._file.write(data)
+        except OSError as error:
+            raise WriteError(self._folder, error) from error
+        self._ends.append(self._ends[-1] + len(data))
+
+    def __getitem__(self, number: int) -> bytes:
+        """The bytes that were appended as that number; from any thread."""
+        with self._lock:
+            self._file.seek(self._ends[number])
+            return self._file.read(self._ends[number + 1] - self._ends[number])
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What is kept of one photo: no pixels. `hashes` is `uint8[8, 8]`, `features` what shortcuts see of it."""
+class Photos:
+    """Photos that were measured: a row, a thumbnail and, for an `Embedding`, features and grey pixels of each.
 
-    sha256: str
-    format: str
-    width: int
-    height: int
-    bytes: int
-    jpeg_quality: int
-    hashes: npt.NDArray[np.uint8]
-    features: Mapping[str, Floats]
-    quality: Quality
-    ita: float | None
-    skin_tone: str
+    Attributes:
+        reasons: for every path that was asked for, why it can't be read, or nothing where it can.
+        table: the photos that can be read, in order.
+        features: `float32[n, c]` of these, None where there was no `Embedding`.
+    """
+
+    reasons: list[str]
+    table: Table
+    thumbnails: Store
+    greys: Store
+    features: Floats | None
+
+    def thumbnail(self, number: int) -> str:
+        """One of these photos as a small JPEG, a data URL."""
+        return self.thumbnails[number].decode()
+
+    def grey(self, number: int) -> Grey:
+        """One of these photos as crops are looked for in it, `uint8[h, w]`."""
+        data = self.greys[number]
+        return np.frombuffer(data, np.uint8, offset=2).reshape(int.from_bytes(data[:2], "big"), -1)
 
 
-def measure(root: Path, path: str) -> Measured | str:
+def measure_all(
+    root: Path, paths: Sequence[str], folder: Path, track: Track, embedding: Embedding | None = None
+) -> Photos:
+    """Measure photos below `root`; what is too large for memory is kept in nameless files in `folder` meanwhile.
+
+    A photo that can't be read, or that kills the process that reads it, becomes a reason and costs no other.
+    """
+    table, reasons = np.zeros(len(paths), RECORD), [""] * len(paths)
+    photos = Photos(reasons, table, Store(folder), Store(folder), None)
+    features: list[Floats] = []
+    waiting: list[Pixels] = []
+    measured = _in_rounds(root, paths, embedding.preprocessing if embedding else None)
+    for number, one in enumerate(track(measured, "Reading photos", len(paths))):
+        if isinstance(one, str):
+            reasons[number] = one
+            continue
+        table[number] = one.record
+        photos.thumbnails.append(one.thumbnail.encode())
+        if embedding and one.grey is not None and one.pixels is not None:
+            photos.greys.append(len(one.grey).to_bytes(2, "big") + one.grey.tobytes())
+            waiting.append(one.pixels)
+            if len(waiting) == _BATCH:
+                features.append(embedding.features(np.stack(waiting)))
+                waiting.clear()
+    if embedding and waiting:
+        features.append(embedding.features(np.stack(waiting)))
+    readable = np.array([not reason for reason in reasons], bool)
+    return replace(photos, table=table[readable], features=np.concatenate(features) if features else None)
+
+
+def measure(root: Path, path: str, preprocessing: Preprocessing | None = None) -> Measured | str:
     """Read, decode and measure one photo; why it can't be read, where it can't."""
-    data = _read(root, path)
-    return data if isinstance(data, str) else _measured(data, path)
-
-
-def stamp(root: Path, path: str) -> str:
-    """All that `measure` depends on: the SHA-256 of the photo's bytes or, where they can't be read, why."""
-    data = _read(root, path)
-    return data if isinstance(data, str) else artifacts.sha256(data)
-
-
-def table(root: str, task: Sequence[Sequence[str]]) -> bytes | None:
-    """Measure some photos below `root`; None where nothing has changed since they were measured before.
-
-    Args:
-        root: the folder of photos.
-        task: the photos' paths, and their stamps of then: none of them, where that was never.
-
-    Returns:
-        A `Table` as bytes of `.npz`: `stamp` and `reason` (empty where a photo can be used) of every photo, and of
-        those that can be used `sha256` `uint8[n, 32]`, `hashes` `uint8[n, 8, 8]`, `quality` `float64[n, 11]`, each
-        shortcut feature `float32[n, d]`, its name after `shortcut_`, and `format`, `width`, `height`, `bytes`,
-        `jpeg_quality`, `ita` (NaN: none) and `skin_tone`.
-    """
-    paths, stamps = task
-    if stamps and all(stamp(Path(root), path) == known for path, known in zip(paths, stamps, strict=True)):
-        return None
-    seen = [_stamped(Path(root), path) for path in paths]
-    columns: Table = {
-        "stamp": np.array([own for own, _ in seen]),
-        "reason": np.array([told if isinstance(told, str) else "" for _, told in seen]),
-    }
-    columns |= _columns([told for _, told in seen if isinstance(told, Measured)])
-    stream = io.BytesIO()
-    np.savez(stream, allow_pickle=False, **columns)
-    return stream.getvalue()
-
-
-def measurements(columns: Table) -> Table:
-    """The content of `measurements.npz`, a row per photo in the manifest's order.
-
-    `hashes` is `uint8[n, 8, 8]` of `turned_hashes`; each shortcut feature, by its name, `float32[n, d]`; each value of
-    `Quality`, by its name after `quality_`, `float32[n]`.
-    """
-    result = {"hashes": columns["hashes"], **{name: columns[_FEATURE + name] for name in shortcuts.NAMES}}
-    values = columns["quality"].astype(np.float32)
-    return result | {f"quality_{name}": values[:, i] for i, name in enumerate(QUALITY)}
-
-
-def _read(root: Path, path: str) -> bytes | str:
     try:
-        return read_regular(root / path, MAX_BYTES)
+        data = read_regular(root / path, MAX_BYTES)
     except OSError as error:
         return f"{path} can't be read ({error.strerror})"
-
-
-def _measured(data: bytes, path: str) -> Measured | str:
     try:
         photo = decode(data, path)
     except (SpectraDermError, OSError) as error:
         return str(error)
-    tone = skin_tone.estimate(photo.image)
-    facts = shortcuts.file_facts(len(data), photo.format, photo.width, photo.height, photo.jpeg_quality)
-    return Measured(
-        sha256=artifacts.sha256(data),
-        format=photo.format,
-        width=photo.width,
-        height=photo.height,
-        bytes=len(data),
-        jpeg_quality=photo.jpeg_quality,
-        hashes=turned_hashes(photo.image),
-        features=facts | shortcuts.glimpse(photo.image),
-        quality=quality.measure(photo.image),
-        ita=round(tone.ita, 2) if isinstance(tone, SkinTone) else None,
-        skin_tone=tone.group if isinstance(tone, SkinTone) else "",
-    )
+    image, tone = photo.image, skin_tone.estimate(photo.image)
+    record = np.zeros((), RECORD)
+    record["sha256"] = np.frombuffer(bytes.fromhex(artifacts.sha256(data)), np.uint8)
+    for name in ("format", "width", "height", "jpeg_quality"):
+        record[name] = getattr(photo, name)
+    record["bytes"] = len(data)
+    record["hashes"] = turned_hashes(image)
+    record["quality"] = astuple(quality.measure(image))
+    record["ita"] = round(tone.ita, 2) if isinstance(tone, SkinTone) else np.nan
+    record["skin_tone"] = tone.group if isinstance(tone, SkinTone) else ""
+    for name, values in glance(image).items():
+        record[name] = values
+    thumbnail = data_url(image, THUMBNAIL_SIDE)
+    return Measured(record, thumbnail, *((grey(image), preprocessing(image)) if preprocessing else ()))
 
 
-def _stamped(root: Path, path: str) -> tuple[str, Measured | str]:
-    data = _read(root, path)
-    return (data, data) if isinstance(data, str) else (artifacts.sha256(data), _measured(data, path))
+def glance(image: Image.Image) -> dict[str, Floats]:
+    """What an upright RGB photo shows at a glance, in 0..255.
 
-
-def _columns(measured: Sequence[Measured]) -> Table:
-    """A row per photo; none of them where there is no photo, for then their widths are not known."""
-    if not measured:
-        return {}
-    columns: Table = {
-        "sha256": np.frombuffer(bytes.fromhex("".join(own.sha256 for own in measured)), np.uint8).reshape(
-            -1, _SHA256_BYTES
-        ),
-        "hashes": np.stack([own.hashes for own in measured]),
-        "quality": np.array([astuple(own.quality) for own in measured], np.float64),
-        "ita": np.array([np.nan if own.ita is None else own.ita for own in measured], np.float64),
+    `mean_colour` [3]; `border` [24], mean and deviation of the colours in the outer tenth at the top, bottom, left and
+    right; `pixels_8x8` [192], the photo in 8 x 8 pixels. Sums are of integers: the same on every processor.
+    """
+    frame = np.asarray(image.resize((_FRAME, _FRAME), Image.Resampling.BOX, reducing_gap=2.0), np.int64)
+    width = _FRAME // 10
+    border = []
+    for side in (frame[:width], frame[-width:], frame[:, :width], frame[:, -width:]):
+        colours = side.reshape(-1, 3)  # [160, 3]
+        count, total = len(colours), colours.sum(axis=0)
+        border += [total / count, np.sqrt(count * (colours**2).sum(axis=0) - total**2) / count]
+    tiles = frame.reshape(8, _FRAME // 8, 8, _FRAME // 8, 3)  # row, in it, column, in it, colour
+    return {
+        "mean_colour": (frame.sum((0, 1)) / _FRAME**2).astype(np.float32),
+        "border": np.concatenate(border).astype(np.float32),
+        "pixels_8x8": (tiles.sum((1, 3)) / (_FRAME // 8) ** 2).astype(np.float32).ravel(),
     }
-    columns |= {_FEATURE + name: np.stack([own.features[name] for own in measured]) for name in shortcuts.NAMES}
-    plain = ("format", "width", "height", "bytes", "jpeg_quality", "skin_tone")
-    return columns | {name: np.array([getattr(own, name) for own in measured]) for name in plain}
+
+
+def grey(image: Image.Image) -> Grey:
+    """A photo as crops are looked for in it: grey, 320 pixels on the longer side, `uint8[h, w]`."""
+    scale = GREY_SIDE / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return np.asarray(image.convert("L").resize(size, Image.Resampling.BICUBIC))
+
+
+def arrays(table: Table) -> dict[str, npt.NDArray[Any]]:
+    """The content of `measurements.npz`, a row per photo in the manifest's order.
+
+    `hashes` is `uint8[n, 8, 8]` of `turned_hashes`; each of `shortcuts.NAMES` `float32[n, d]`: what is known of the
+    file, `metadata` all of that together, and what `glance` gives; each value of `Quality`, by its name after
+    `quality_`, `float32[n]`.
+    """
+    width, height = table["width"], table["height"]
+    facts = {
+        "file_size": table["bytes"][:, None],
+        "format": table["format"][:, None] == np.array(FORMATS),
+        "dimensions": np.stack([width, height, width * height, width / height], axis=1),
+        "jpeg_quality": table["jpeg_quality"][:, None],
+    }
+    files = {name: values.astype(np.float32) for name, values in facts.items()}
+    looks = {name: table[name] for name in _GLANCE}
+    measured = {f"quality_{name}": table["quality"][:, i].astype(np.float32) for i, name in enumerate(QUALITY)}
+    return {
+        "hashes": table["hashes"],
+        **files,
+        "metadata": np.concatenate(list(files.values()), axis=1),
+        **looks,
+        **measured,
+    }
+
+
+def _in_rounds(root: Path, paths: Sequence[str], preprocessing: Preprocessing | None) -> Iterator[Measured | str]:
+    """Every photo measured, in order; a round at a time, so that views don't pile up before they are taken."""
+    backend: Literal["loky", "threading"] = "loky" if len(paths) > MANY else "threading"
+    for start in range(0, len(paths), _ROUND):
+        tasks = [delayed(measure)(root, path, preprocessing) for path in paths[start : start + _ROUND]]
+        done = 0
+        try:
+            for measured in Parallel(n_jobs=-1, backend=backend, return_as="generator")(tasks):
+                yield measured
+                done += 1
+        except BrokenProcessPool:  # a decoder crashed, or memory ran out: one by one, to find where
+            for path, task in zip(paths[start + done : start + _ROUND], tasks[done:], strict=True):
+                try:
+                    yield from Parallel(n_jobs=2, backend="loky")([task])
+                except BrokenProcessPool:
+                    yield f"{path}: the process that read it was killed. Save it again, smaller, or free some memory"

@@ -1,7 +1,7 @@
 """How well the things that are not the disease tell the class: the file, the colour cast, the background.
 
 A model that finds a class by these scores well here and fails elsewhere (Geirhos et al. 2020, "Shortcut learning in
-deep neural networks"). Knows nothing of folders or models; what is said here of a data set is measured across photos.
+deep neural networks"). Knows nothing of folders, photos or models.
 """
 
 import warnings
@@ -10,23 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 
 from spectraderm.core.resampling import draws, share
-from spectraderm.images.preprocessing import FORMATS
 
-NAMES = (
-    "file_size",
-    "format",
-    "dimensions",
-    "jpeg_quality",
-    "metadata",
-    "mean_colour",
-    "border",
-    "pixels_8x8",
-)
+NAMES = ("file_size", "format", "dimensions", "jpeg_quality", "metadata", "mean_colour", "border", "pixels_8x8")
+"""What a class is guessed from; see `measurements.arrays`."""
 MAX_GROUPS = 5_000
 """Of more photo groups, so many are drawn."""
 GIVEN_AWAY = 0.9
@@ -38,7 +28,6 @@ Reals = npt.NDArray[np.float64]
 
 _TREES = 100
 _UNIT = 2.0**32  # weights in whole units of 2^-32 add up exactly, in any order
-_FRAME = 40  # pixels a side, of which 4 are the outer tenth
 
 
 @dataclass(frozen=True)
@@ -60,43 +49,6 @@ class Shortcut:
     gives_away: tuple[int, ...]
 
 
-def glimpse(image: Image.Image) -> dict[str, Features]:
-    """What an upright RGB photo shows at a glance, in 0..255.
-
-    `mean_colour` [3]; `border` [24], mean and deviation of the colours in the outer tenth at the top, bottom, left and
-    right; `pixels_8x8` [192], the photo in 8 x 8 pixels.
-    """
-    frame = np.asarray(image.resize((_FRAME, _FRAME), Image.Resampling.BOX, reducing_gap=2.0), np.int64)
-    width, block = _FRAME // 10, _FRAME // 8
-    sides = [frame[:width], frame[-width:], frame[:, :width], frame[:, -width:]]
-    # sums of whole numbers, which no order of adding changes; divided once
-    border = [part for side in sides for part in _mean_and_deviation(side.reshape(-1, 3))]
-    parts = {
-        "mean_colour": frame.sum((0, 1)) / _FRAME**2,
-        "border": np.concatenate(border),
-        "pixels_8x8": frame.reshape(8, block, 8, block, 3).sum((1, 3)).ravel() / block**2,
-    }
-    return {name: values.astype(np.float32) for name, values in parts.items()}
-
-
-def _mean_and_deviation(colours: Integers) -> tuple[Reals, Reals]:
-    """Of whole numbers `int64[n, 3]`, each `float64[3]`."""
-    count, total = len(colours), colours.sum(0)
-    return total / count, np.sqrt(count * (colours * colours).sum(0) - total * total) / count
-
-
-def file_facts(size: int, kind: str, width: int, height: int, jpeg_quality: int) -> dict[str, Features]:
-    """What is known of a photo without looking at it: of `size` bytes, `kind` being its format."""
-    facts = {
-        "file_size": (size,),
-        "format": [kind == name for name in FORMATS],
-        "dimensions": (width, height, width * height, width / height),
-        "jpeg_quality": (jpeg_quality,),
-    }
-    parts = {name: np.array(values, np.float32) for name, values in facts.items()}
-    return parts | {"metadata": np.concatenate(list(parts.values()))}
-
-
 def measure(
     features: Mapping[str, Features], labels: Integers, groups: Integers, seed: int = 0, folds: int = 5
 ) -> list[Shortcut]:
@@ -106,7 +58,7 @@ def measure(
     tell apart, and the list is empty.
 
     Args:
-        features: by name `float32[n, d]`, as `glimpse` and `file_facts` give them, one row per file.
+        features: by name `float32[n, d]`, one row per file.
         labels: `int64[n]`.
         groups: `int64[n]`, which files show the same photo.
         seed: draws the folds, the trees and the resamples.
@@ -119,14 +71,13 @@ def measure(
     of_group = np.unique(groups[rows], return_inverse=True)[1]
     weights: Reals = 1 / np.bincount(of_group)[of_group]
     parts = list(_folds(known, of_group, seed, folds))
-    found = []
+    shortcuts = []
     for name, values in features.items():
         guesses = np.empty_like(known)
         for train, test in parts:
-            chances = guess(values[rows], known, train, test, seed, weights)
-            guesses[test] = chances.argmax(1)
-        found.append(_shortcut(name, classes, known, guesses, of_group, weights, seed))
-    return found
+            guesses[test] = guess(values[rows], known, train, test, seed, weights).argmax(1)
+        shortcuts.append(_shortcut(name, classes, known, guesses, of_group, weights, seed))
+    return shortcuts
 
 
 def guess(

@@ -6,21 +6,39 @@ the given test folder against training folders without copies of it.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+import numpy as np
+
 from spectraderm.core import artifacts
 from spectraderm.core.errors import SplitError
-from spectraderm.data import protocols as making
 from spectraderm.data.manifest import Row
-from spectraderm.data.protocols import EXCLUDED, SPLITS, Fold
-
-__all__ = ["COLUMNS", "EXCLUDED", "SPLITS", "Fold", "Protocol", "Split", "check", "make", "read", "write"]
 
 Protocol = Literal["grouped", "original", "deduplicated"]
 COLUMNS = ("protocol", "fold", "seed", "path", "photo_group", "split")
+SPLITS = ("train", "val", "calibration", "test")
+EXCLUDED = "excluded"
+"""Split of the photos that `deduplicated` neither trains nor tests on."""
+HOLDOUT = {"test": 0.2, "val": 0.1, "calibration": 0.1}
+"""Shares of each class's photo groups that `grouped` with one fold holds out."""
+VALIDATION = 0.2
+"""Share of each class's training photos that `original` validates on."""
+FOLD_VALIDATION = {"val": 0.125}
+"""Share of each class's photo groups, outside the tested fold, that `grouped` folds validate on."""
+DEDUPLICATED = {"val": 0.125, "calibration": 0.125}
+"""Shares of each class's photo groups outside the test folder that `deduplicated` validates and calibrates on."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One training: its name (`final` is exported, the others only measure), its seed, and the split of each path."""
+
+    name: str
+    seed: int
+    splits: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -54,11 +72,11 @@ def make(rows: Sequence[Row], protocol: Protocol, folds: int, seed: int) -> Spli
     if seed < 0:
         raise SplitError(f"{seed} is no seed", "Give 0 or more")
     if protocol == "original":
-        made = making.original(rows, folds, seed)
+        made = _original(rows, folds, seed)
     elif protocol == "deduplicated":
-        made = [making.deduplicated(rows, seed)]
+        made = [_deduplicated(rows, seed)]
     else:
-        made = making.grouped(rows, folds, seed) + _beside(rows, seed)
+        made = _grouped(rows, folds, seed) + _beside(rows, seed)
     split = Split(protocol, made)
     check(rows, split)
     return split
@@ -68,9 +86,10 @@ def check(rows: Sequence[Row], split: Split) -> None:
     """Prove a split, every time one is made or read.
 
     Raises:
-        SplitError: in some fold a photo is missing or unknown, a class lacks from a split, or, by photo and cleaned, a
-            photo group stands on two sides; as given and cleaned, a test photo is not from the test folder; cleaned, a
-            photo is excluded that need not be; or the folds by photo do not test every photo exactly once.
+        SplitError: in some fold a photo is missing or unknown, a class lacks from a split, or, `grouped` and
+            `deduplicated`, a photo group stands in two splits; `original` and `deduplicated`, a test photo is not from
+            the test folder; `deduplicated`, a photo is excluded that need not be; or the `grouped` folds do not test
+            every photo exactly once.
     """
     by_path = {row.path: row for row in rows}
     measuring = [fold for fold in split.folds if fold.name not in (artifacts.FINAL, artifacts.ORIGINAL)]
@@ -78,14 +97,16 @@ def check(rows: Sequence[Row], split: Split) -> None:
     for fold in split.folds:
         given = split.protocol == "original" or fold.name == artifacts.ORIGINAL
         needed = ("train", "val", "test") if given else SPLITS[:2] if many else SPLITS
-        _check_sides(fold, by_path, needed, (*SPLITS, EXCLUDED) if split.protocol == "deduplicated" else SPLITS)
+        _check_classes(fold, by_path, needed, (*SPLITS, EXCLUDED) if split.protocol == "deduplicated" else SPLITS)
         if not given:
             _check_groups(fold, by_path)
         if given or split.protocol == "deduplicated":
-            _check_test_folder(fold, by_path)
+            for path, name in fold.splits.items():
+                if (name == "test") != (by_path[path].given_split == "test") and name != EXCLUDED:
+                    raise SplitError(f"fold {fold.name}: {path} is in {name}, its folder says otherwise", "Split again")
         if split.protocol == "deduplicated":
             _check_excluded(fold, by_path)
-    tested = Counter(path for fold in measuring for path, side in fold.splits.items() if side == "test")
+    tested = Counter(path for fold in measuring for path, name in fold.splits.items() if name == "test")
     if many and tested != Counter(dict.fromkeys(by_path, 1)):
         raise SplitError("the folds do not test every photo exactly once", "Split again")
 
@@ -94,9 +115,9 @@ def write(path: Path, split: Split, rows: Sequence[Row]) -> None:
     """Write `split.csv`, one line per fold and photo."""
     groups = {row.path: row.photo_group for row in rows}
     records = (
-        dict(zip(COLUMNS, (split.protocol, fold.name, fold.seed, name, groups[name], side), strict=True))
+        dict(zip(COLUMNS, (split.protocol, fold.name, fold.seed, photo, groups[photo], name), strict=True))
         for fold in split.folds
-        for name, side in fold.splits.items()
+        for photo, name in fold.splits.items()
     )
     artifacts.write_csv(path, COLUMNS, records)
 
@@ -121,23 +142,132 @@ def read(path: Path, rows: Sequence[Row]) -> Split:
     return split
 
 
+def label_conflicts(rows: Sequence[Row], groups: Iterable[int] | None = None) -> dict[str, int]:
+    """Photos that have a copy in another class: path -> number of their copies' group.
+
+    Not a patient's two diseases: only files that show one photo count, where the manifest tells them apart; `groups`
+    says otherwise which do, by row.
+    """
+    members: defaultdict[int, list[Row]] = defaultdict(list)
+    copies = [row.photo_group if row.copy_group is None else row.copy_group for row in rows]
+    for row, number in zip(rows, copies if groups is None else groups, strict=True):
+        members[int(number)].append(row)
+    disputed = {number for number, photos in members.items() if len({row.label for row in photos}) > 1}
+    return {row.path: number for number in sorted(disputed) for row in members[number]}
+
+
+def _original(rows: Sequence[Row], draws: int, seed: int) -> list[Fold]:
+    """The folders as they came. Where none is for validation, a fifth of each class's training photos, at random."""
+    _need_test_folder(rows)
+    given = {row.path: row.given_split for row in rows}
+    labels = [] if "val" in given.values() else sorted({row.label for row in rows})
+    folds = []
+    for number in range(draws):
+        random, splits = np.random.default_rng(seed + number), dict(given)
+        for label in labels:
+            train = [row.path for row in rows if row.label == label and row.given_split == "train"]
+            if len(train) < 2:
+                raise SplitError(f"class {label!r} has {len(train)} training photos, 2 are needed", "Add photos")
+            taken = random.permutation(len(train))[: max(1, round(VALIDATION * len(train)))]
+            splits.update((train[index], "val") for index in taken)
+        folds.append(Fold(artifacts.FINAL if number == 0 else f"draw-{number + 1}", seed + number, splits))
+    return folds
+
+
+def _grouped(rows: Sequence[Row], folds: int, seed: int) -> list[Fold]:
+    """Photo groups shuffled by class: held out once, or in k folds beside a final training on all of them."""
+    remedy = "Add other photos of it (copies do not count), or ask for fewer folds"
+    classes = _shuffled(rows, (), seed, max(folds + 1, len(SPLITS)), "photo groups", remedy)
+    if folds == 1:
+        return [Fold(artifacts.FINAL, seed, _paths(rows, _cut(classes, HOLDOUT)))]
+    made = [Fold(artifacts.FINAL, seed, _paths(rows, _cut(classes, FOLD_VALIDATION)))]
+    for fold in range(folds):
+        tested = {group: "test" for groups in classes.values() for group in groups[fold::folds]}
+        rest = {label: [g for g in groups if g not in tested] for label, groups in classes.items()}
+        splits = _paths(rows, tested | _cut(rest, FOLD_VALIDATION))
+        made.append(Fold(f"fold-{fold + 1}", seed + fold + 1, splits))
+    return made
+
+
+def _deduplicated(rows: Sequence[Row], seed: int) -> Fold:
+    """The folders as they came, without what makes their score a lie. The test folder stays as it is, so that scores on
+    it can be compared; what of its photo groups stands elsewhere is excluded, and so is every photo whose copies
+    disagree on the class. Validation and calibration are cut anew from all that is left, by photo group.
+    """
+    _need_test_folder(rows)
+    disputed = label_conflicts(rows)
+    splits = dict.fromkeys((row.path for row in rows if row.path in disputed), EXCLUDED)
+    kept = [row for row in rows if row.path not in splits]
+    splits |= {row.path: "test" for row in kept if row.given_split == "test"}
+    tested = {row.photo_group for row in kept if row.given_split == "test"}
+    splits |= {row.path: EXCLUDED for row in kept if row.given_split != "test" and row.photo_group in tested}
+    rest = [row for row in rows if row.path not in splits]
+    what, remedy = "photo groups that are not in the test folder", "Use --split grouped, which cuts its own test set"
+    classes = _shuffled(rest, {row.label for row in rows}, seed, len(DEDUPLICATED) + 1, what, remedy)
+    splits |= _paths(rest, _cut(classes, DEDUPLICATED))
+    return Fold(artifacts.FINAL, seed, {row.path: splits[row.path] for row in rows})
+
+
 def _beside(rows: Sequence[Row], seed: int) -> list[Fold]:
     """The folders as they came as one more fold, where each class can be trained, validated and tested in them."""
     labels = {row.label for row in rows}
-    if any({row.label for row in rows if row.given_split == side} != labels for side in ("train", "test")):
+    if any({row.label for row in rows if row.given_split == name} != labels for name in ("train", "test")):
         return []
     try:
-        fold = Fold(artifacts.ORIGINAL, seed, making.original(rows, 1, seed)[0].splits)
+        fold = Fold(artifacts.ORIGINAL, seed, _original(rows, 1, seed)[0].splits)
         check(rows, Split("original", [fold]))
     except SplitError:  # one training photo, or a validation folder without some class
         return []
     return [fold]
 
 
-def _check_sides(fold: Fold, by_path: Mapping[str, Row], needed: Sequence[str], allowed: Sequence[str]) -> None:
-    """Every photo on one side that is allowed, no needed side empty, every class on every side but the test's."""
+def _need_test_folder(rows: Sequence[Row]) -> None:
+    if not any(row.given_split == "test" for row in rows):
+        raise SplitError("there is no test folder to keep", "Use --split grouped, which makes its own")
+
+
+def _shuffled(
+    rows: Sequence[Row], labels: Iterable[str], seed: int, needed: int, what: str, remedy: str
+) -> dict[str, list[int]]:
+    """Photo groups of each class (and of `labels`) in random order; one whose files disagree is of its commonest class.
+
+    Raises:
+        SplitError: a class has fewer than `needed`.
+    """
+    counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        counts[row.photo_group][row.label] += 1
+    classes: dict[str, list[int]] = {label: [] for label in sorted({*labels, *(row.label for row in rows)})}
+    for group, of in sorted(counts.items()):
+        classes[min(of, key=lambda label: (-of[label], label))].append(group)
+    for label, groups in classes.items():
+        if len(groups) < needed:
+            raise SplitError(f"class {label!r} has {len(groups)} {what}, {needed} are needed", remedy)
+    random = np.random.default_rng(seed)
+    return {label: [groups[i] for i in random.permutation(len(groups))] for label, groups in classes.items()}
+
+
+def _cut(classes: Mapping[str, Sequence[int]], shares: Mapping[str, float]) -> dict[int, str]:
+    """Per class, the first groups to each named split, at least one each, and the rest to training."""
+    splits: dict[int, str] = {}
+    for groups in classes.values():
+        start = 0
+        for name, share in shares.items():
+            stop = start + max(1, round(share * len(groups)))
+            splits.update(dict.fromkeys(groups[start:stop], name))
+            start = stop
+        splits.update(dict.fromkeys(groups[start:], "train"))
+    return splits
+
+
+def _paths(rows: Sequence[Row], splits: Mapping[int, str]) -> dict[str, str]:
+    return {row.path: splits[row.photo_group] for row in rows}
+
+
+def _check_classes(fold: Fold, by_path: Mapping[str, Row], needed: Sequence[str], allowed: Sequence[str]) -> None:
+    """Every photo in one split that is allowed, no needed split empty, every class in every split but the test's."""
     if fold.splits.keys() != by_path.keys():
-        odd = sorted(fold.splits.keys() ^ by_path.keys())[0]
+        odd = min(fold.splits.keys() ^ by_path.keys())
         raise SplitError(f"fold {fold.name}: {odd} stands in only one of manifest and split", "Split again")
     present: defaultdict[str, set[str]] = defaultdict(set)
     for path, name in fold.splits.items():
@@ -156,24 +286,16 @@ def _check_sides(fold: Fold, by_path: Mapping[str, Row], needed: Sequence[str], 
 
 
 def _check_groups(fold: Fold, by_path: Mapping[str, Row]) -> None:
-    sides: defaultdict[int, set[str]] = defaultdict(set)
+    names: dict[int, str] = {}
     for path, name in fold.splits.items():
-        if name != EXCLUDED:
-            sides[by_path[path].photo_group].add(name)
-    crossing = [group for group, names in sides.items() if len(names) > 1]
-    if crossing:
-        raise SplitError(f"fold {fold.name}: photo group {crossing[0]} crosses the splits", "Split again")
-
-
-def _check_test_folder(fold: Fold, by_path: Mapping[str, Row]) -> None:
-    for path, name in fold.splits.items():
-        if (name == "test") != (by_path[path].given_split == "test") and name != EXCLUDED:
-            raise SplitError(f"fold {fold.name}: {path} is in {name}, its folder says otherwise", "Split again")
+        if name != EXCLUDED and names.setdefault(by_path[path].photo_group, name) != name:
+            group = by_path[path].photo_group
+            raise SplitError(f"fold {fold.name}: photo group {group} crosses the splits", "Split again")
 
 
 def _check_excluded(fold: Fold, by_path: Mapping[str, Row]) -> None:
     """Excluded are photos whose copies disagree, all of them, and those of tested photo groups: no others."""
-    disputed = making.label_conflicts(list(by_path.values()))
+    disputed = label_conflicts(list(by_path.values()))
     tested = {by_path[path].photo_group for path, name in fold.splits.items() if name == "test"}
     for path, name in fold.splits.items():
         leaks = by_path[path].given_split != "test" and by_path[path].photo_group in tested
