@@ -269,7 +269,7 @@ def test_metrics_count_what_happened(ask: Ask, photo: bytes, model: Classifier) 
         assert lines['spectraderm_requests_total{status="200"}'] == "2.0"
         assert lines['spectraderm_requests_total{status="422"}'] == "1.0"
         assert lines["spectraderm_request_seconds_count"] == "3.0"
-        assert lines["spectraderm_ready"] == "1.0"
+        assert lines["spectraderm_photos_pending"] == "0.0"
 
     ask(steps)
 
@@ -342,8 +342,6 @@ def test_a_body_is_counted_as_it_comes(ask: Ask) -> None:
             got = await client.post("/predict", content=content, headers=JPEG)
             assert (got.status_code, got.json()["error"]["type"]) == (413, "TooLarge")
         assert (await client.post("/predict", content=dripping(100_000), headers=JPEG)).status_code == 422
-        got = await client.post("/predict", content=b"x", headers=JPEG | {"content-length": "a"})
-        assert got.status_code == 400
 
     ask(steps, max_mb=0.1)
 

@@ -31,7 +31,6 @@ from spectraderm.serving.spaces import runtime, site
 from spectraderm.serving.spaces.runtime import RuntimeDownloadError
 
 COMPARED = ("jpeg-30-2", "turned-6", "progressive", "cmyk", "png-alpha", "png-gamma", "webp", "gif-moving", "noise")
-"""All fifty photos are compared by `benchmarks/browser.py`."""
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import mimetypes
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, Any, NoReturn
 
 from fastapi import FastAPI, Query, Request
@@ -26,16 +27,15 @@ from starlette.middleware.cors import CORSMiddleware
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.inference.model_folder import ModelFolder
 from spectraderm.inference.prediction import Prediction
-from spectraderm.serving import schemas
 from spectraderm.serving.middleware import Gate, LogEntry, Refusal, ServeOptions, kind_of, public
 from spectraderm.serving.pool import Pool
-from spectraderm.serving.schemas import NOTICE, Answer, Failed, Inputs, Score, documented
+from spectraderm.serving.schemas import BINARY, NOTICE, Answer, Failed, Inputs, Score, documented
 from spectraderm.serving.spaces.site import page_files
 
 MAX_PHOTOS = 16
 """In one form."""
 _BYTES, _FORM, _JSON = "application/octet-stream", "multipart/form-data", "application/json"
-_PHOTO = {"image/*": schemas.BINARY, _BYTES: schemas.BINARY}
+_PHOTO = {"image/*": BINARY, _BYTES: BINARY}
 _PHOTO_ERRORS = documented(400, 408, 413, 415, 422, 429, 503)
 _NO_PAGE = (
     b"<!doctype html><title>SpectraDerm</title><p>The page was not built into this installation. "
@@ -102,7 +102,8 @@ def _add_server_routes(app: FastAPI, pool: Pool, model: ModelFolder, registry: C
 
 
 def _add_photo_routes(app: FastAPI, pool: Pool) -> None:
-    form, inputs = {_FORM: schemas.form_schema(MAX_PHOTOS)}, {_JSON: schemas.json_schema()}
+    files = {"type": "array", "minItems": 1, "maxItems": MAX_PHOTOS, "items": BINARY["schema"]}
+    form = {_FORM: {"schema": {"type": "object", "required": ["photo"], "properties": {"photo": files}}}}
 
     @app.post(
         "/predict",
@@ -126,11 +127,13 @@ def _add_photo_routes(app: FastAPI, pool: Pool) -> None:
         "/",
         response_model=list[Score],
         responses=_PHOTO_ERRORS,
-        openapi_extra={"requestBody": {"required": True, "content": _PHOTO | inputs}},
+        openapi_extra={
+            "requestBody": {"required": True, "content": _PHOTO | {_JSON: {"schema": Inputs.flat_schema()}}}
+        },
     )
     async def classify(request: Request) -> Response:
         """As Hugging Face's image classification; headers hold the verdict, for which its body has no place."""
-        media, top_k = _media_type(request) or _BYTES, schemas.Parameters().top_k  # its own clients name no type
+        media, top_k = _media_type(request) or _BYTES, 5  # its own clients name no type
         if media == _JSON:
             photo, top_k = _json_photo(await request.body())
         else:
@@ -148,15 +151,14 @@ def _add_page(app: FastAPI, model: ModelFolder, options: ServeOptions) -> None:
         files = page_files(model, options.max_mb)
     except FileNotFoundError:
         files = {"index.html": _NO_PAGE}
-
-    def route(name: str, data: bytes) -> None:
-        async def file(_: Request) -> Response:
-            return Response(data, media_type=mimetypes.guess_type(name)[0] or "application/octet-stream")
-
-        app.add_route("/" if name == "index.html" else f"/{name}", file, include_in_schema=False)
-
     for name, data in files.items():
-        route(name, data)
+        response = Response(data, media_type=mimetypes.guess_type(name)[0] or "application/octet-stream")
+        path = "/" if name == "index.html" else f"/{name}"
+        app.add_route(path, partial(_same, response), ["GET"], include_in_schema=False)
+
+
+async def _same(response: Response, _: Request) -> Response:
+    return response
 
 
 def _logger(registry: CollectorRegistry, pool: Pool) -> Callable[[LogEntry], None]:
@@ -166,8 +168,6 @@ def _logger(registry: CollectorRegistry, pool: Pool) -> Callable[[LogEntry], Non
     seconds = Histogram("spectraderm_request_seconds", "Of requests with photos.", buckets=_BUCKETS, registry=registry)
     pending = Gauge("spectraderm_photos_pending", "Waiting or being classified.", registry=registry)
     pending.set_function(lambda: pool.pending)
-    ready = Gauge("spectraderm_ready", "1 where photos are classified.", registry=registry)
-    ready.set_function(lambda: pool.ready)
 
     def log(entry: LogEntry) -> None:
         requests.labels(str(entry.status)).inc()

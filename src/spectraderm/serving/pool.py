@@ -13,6 +13,7 @@ from typing import cast
 
 from spectraderm.core.errors import ModelFolderError, SpectraDermError, UnreadablePhoto
 from spectraderm.inference.classifier import Prediction, load_model
+from spectraderm.inference.runtimes import cores
 from spectraderm.serving.middleware import Refusal
 
 QUEUE_PER_WORKER = 16
@@ -76,7 +77,8 @@ class Worker:
             link.send(photo)
             result = cast("Prediction | _Failure", link.recv())
         except (EOFError, OSError) as error:
-            process.join()  # its pipe closes a moment before the process counts as ended
+            process.kill()  # its pipe closes a moment before the process counts as ended
+            process.join()
             raise Crashed from error
         if isinstance(result, tuple):
             raise _error(result)
@@ -143,10 +145,9 @@ class Pool:
     def __init__(
         self, source: str | None, workers: int = 0, queue: int = 0, seconds: float = 10, patience: float = 0
     ) -> None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.pending, self.draining = 0, False
         self._seconds, self._patience = seconds, patience or seconds
-        self._workers = [Worker(source) for _ in range(workers or cores)]
+        self._workers = [Worker(source) for _ in range(workers or cores())]
         self.queue = queue or QUEUE_PER_WORKER * self.size
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
         self._threads = ThreadPoolExecutor(2 * self.size, "worker")  # one more each: it may wait for a killed process

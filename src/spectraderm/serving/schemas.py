@@ -66,21 +66,15 @@ class Inputs(BaseModel):
     inputs: str = Field(description="The photo's bytes, never an address.", json_schema_extra={"format": "byte"})
     parameters: Parameters = Parameters()
 
+    @classmethod
+    def flat_schema(cls) -> dict[str, Any]:
+        """The JSON schema without references, which only itself could resolve."""
+        schema = cls.model_json_schema()
+        schema["properties"]["parameters"] = schema.pop("$defs")["Parameters"]
+        return schema
+
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """FastAPI's `responses` for these statuses."""
     why = {500: "The server failed."} | dict(REFUSALS.values())
     return {status: {"model": Refused, "description": why[status]} for status in statuses}
-
-
-def form_schema(most: int) -> dict[str, Any]:
-    """The media type of a form with one to `most` files."""
-    files = {"type": "array", "minItems": 1, "maxItems": most, "items": BINARY["schema"]}
-    return {"schema": {"type": "object", "required": ["photo"], "properties": {"photo": files}}}
-
-
-def json_schema() -> dict[str, Any]:
-    """The media type of `Inputs`, without references that only its own schema resolves."""
-    schema = Inputs.model_json_schema()
-    schema["properties"]["parameters"] = schema.pop("$defs")["Parameters"]
-    return {"schema": schema}
