@@ -1,50 +1,33 @@
-/** The site's model, loaded -> a `Prediction` for a photo, as Python's `inference/classifier.py`. */
+/** The site's model, loaded -> a `Prediction` for a photo, as Python's `inference/classifier.py`. ONNX Runtime's door. */
 
+import type * as ort from "onnxruntime-web/wasm";
 import { unusableModel } from "./errors.ts";
 import { MAX_DISTANCE, nearestHash, turnedHashes } from "./hashing.ts";
 import { download, type ModelFacts, type Prediction } from "./model.ts";
-import { loadNetwork, type Network, type Outputs } from "./network.ts";
 import { preprocess } from "./preprocessing.ts";
 import { measure, whyUnusable } from "./quality.ts";
 import type { Pixels } from "./resize.ts";
 import { judge, novelty, ranking, reason } from "./verdict.ts";
 
-export class Classifier {
-  readonly facts: ModelFacts;
-  readonly #network: Network;
-  /** Features of training photos, one after the other. */
-  readonly #references: Float32Array;
-  /** Hashes of all training photos, 8 bytes each. */
-  readonly #hashes: Uint8Array;
+export type Classifier = (photo: Pixels) => Promise<Prediction>;
+/** Takes the model's input; gives logits, features and, for each class, maps: how much each place counts. */
+type Network = (pixels: Uint8Array) => Promise<Record<"logits" | "features" | "maps", ort.Tensor>>;
 
-  private constructor(facts: ModelFacts, network: Network, references: Float32Array, hashes: Uint8Array) {
-    this.facts = facts;
-    this.#network = network;
-    this.#references = references;
-    this.#hashes = hashes;
-  }
+const THREADS = 4;
 
-  /** Load the model of the site at `site`. Throws `ModelFolderError` where it is incomplete or altered. */
-  static async load(facts: ModelFacts, site: URL): Promise<Classifier> {
-    const read = (name: string) => readFile(new URL(`model/${name}`, site), facts.sha256[name]);
-    const [network, references, hashes] = await Promise.all([
-      loadNetwork(read("model.onnx"), new URL("runtime/", site), facts.preprocessing.size),
-      read("references.bin"),
-      read("training_photos.bin"),
-    ]);
-    return new Classifier(facts, network, halves(references), hashes);
-  }
-
-  /** Run once for nothing: a browser makes the model's code quick only while it runs. */
-  async warmUp(): Promise<void> {
-    await this.#network(new Uint8Array(3 * this.facts.preprocessing.size ** 2));
-  }
-
-  async predict(photo: Pixels): Promise<Prediction> {
-    const { calibration, display_names, labels, model_id } = this.facts;
-    const unknown: Prediction = {
+/** Load the model of the site at `site`. Throws `ModelFolderError` where it is incomplete or altered. */
+export async function loadClassifier(facts: ModelFacts, site: URL): Promise<Classifier> {
+  const { calibration, display_names, labels, model_id, preprocessing } = facts;
+  const read = (name: string) => readFile(new URL(`model/${name}`, site), facts.sha256[name]);
+  const [network, references, hashes] = await Promise.all([
+    loadNetwork(read("model.onnx"), new URL("runtime/", site), preprocessing.size),
+    read("references.bin").then(halves), // features of training photos, one after the other
+    read("training_photos.bin"), // hashes, 8 bytes each
+  ]);
+  return async (photo) => {
+    const unusable: Prediction = {
       verdict: "unusable_photo",
-      reason: "",
+      reason: whyUnusable(measure(photo), photo.width, photo.height) ?? "",
       label: null,
       display_name: "",
       probability: null,
@@ -56,17 +39,16 @@ export class Classifier {
       heatmap: [],
       model_id,
     };
-    const why = whyUnusable(measure(photo), photo.width, photo.height);
-    if (why !== null) return { ...unknown, reason: why };
-    const outputs = await this.#network(preprocess(photo, this.facts.preprocessing));
-    const distance = novelty(outputs.features, this.#references);
-    const { probabilities, fits, verdict } = judge(calibration, outputs.logits, distance);
+    if (unusable.reason) return unusable;
+    const { logits, features, maps } = await network(preprocess(photo, preprocessing));
+    const distance = novelty(floats(features), references);
+    const { probabilities, fits, verdict } = judge(calibration, floats(logits), distance);
     const order = ranking(probabilities);
     const [label, probability] = [labels[order[0]], probabilities[order[0]]];
     const prediction_set = order.filter((number) => fits[number]).map((number) => labels[number]);
     const names = prediction_set.map((one) => display_names[one]);
     return {
-      ...unknown,
+      ...unusable,
       verdict,
       reason: reason(verdict, names, probability, calibration, labels.length),
       label,
@@ -75,14 +57,36 @@ export class Classifier {
       probabilities: Object.fromEntries(order.map((number) => [labels[number], probabilities[number]])),
       prediction_set,
       novelty: distance,
-      in_training: nearestHash(turnedHashes(photo), this.#hashes) <= MAX_DISTANCE,
-      heatmap: heatmap(outputs, order[0]),
+      in_training: nearestHash(turnedHashes(photo), hashes) <= MAX_DISTANCE,
+      heatmap: heatmap(maps, order[0]),
     };
-  }
+  };
 }
 
-function heatmap({ maps, rows, columns }: Outputs, label: number): number[][] {
-  const evidence = maps.subarray(label * rows * columns, (label + 1) * rows * columns);
+async function loadNetwork(model: Promise<Uint8Array>, runtime: URL, size: number): Promise<Network> {
+  const { env, InferenceSession, Tensor } = (await import(new URL("ort.wasm.min.mjs", runtime).href)) as typeof ort;
+  env.wasm.wasmPaths = runtime.href;
+  env.wasm.numThreads = self.crossOriginIsolated ? Math.min(THREADS, navigator.hardwareConcurrency) : 1;
+  void InferenceSession.create(new Uint8Array()).catch(() => null); // starts the runtime while the model comes
+  const bytes = await model;
+  const session = await InferenceSession.create(bytes, { executionProviders: ["wasm"] }).catch((error) => {
+    throw unusableModel(`model.onnx can't be loaded (${error instanceof Error ? error.message : error})`);
+  });
+  const network: Network = async (pixels) =>
+    (await session.run({ pixels: new Tensor("uint8", pixels, [1, size, size, 3]) })) as Awaited<ReturnType<Network>>;
+  await network(new Uint8Array(3 * size ** 2)); // a browser makes the code quick only while it runs
+  return network;
+}
+
+function floats(tensor: ort.Tensor): Float32Array {
+  const values = tensor.data as Float32Array;
+  if (values.every(Number.isFinite)) return values;
+  throw unusableModel("The model answers with what is no number");
+}
+
+function heatmap(maps: ort.Tensor, label: number): number[][] {
+  const [, , rows, columns] = maps.dims;
+  const evidence = floats(maps).subarray(label * rows * columns, (label + 1) * rows * columns);
   const peak = Math.max(...evidence, 0) || 1;
   const shares = Array.from(evidence, (value) => Math.round((Math.max(value, 0) / peak) * 1e4) / 1e4);
   return Array.from({ length: rows }, (_, row) => shares.slice(row * columns, (row + 1) * columns));

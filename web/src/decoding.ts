@@ -2,7 +2,7 @@
 
 import { damaged, SpectraDermError } from "./errors.ts";
 import { readHeader } from "./header.ts";
-import { checkSize, decodingScale } from "./preprocessing.ts";
+import { checkPixels, checkSize, decodingScale } from "./preprocessing.ts";
 import { type Pixels, reduce } from "./resize.ts";
 
 const BAND = 4_000_000; // pixels read at once: some browsers have no larger canvas
@@ -20,6 +20,7 @@ export async function decode(data: Uint8Array<ArrayBuffer>, size: number): Promi
   });
   try {
     checkSize(bitmap.width, bitmap.height);
+    checkPixels(bitmap.width * bitmap.height, type);
     return read(bitmap, type === "image/jpeg" ? decodingScale(width, height, size) : 1);
   } finally {
     bitmap.close();
@@ -61,11 +62,7 @@ function readBand(context: OffscreenCanvasRenderingContext2D, bitmap: ImageBitma
   context.drawImage(bitmap, 0, top, width, height, 0, 0, width, height);
   const found = context.getImageData(0, 0, width, height).data;
   const data = new Uint8Array(width * height * 3);
-  for (let from = 0, to = 0; from < found.length; from += 4) {
-    data[to++] = found[from];
-    data[to++] = found[from + 1];
-    data[to++] = found[from + 2];
-  }
+  for (let from = 0, to = 0; to < data.length; from += from % 4 === 2 ? 2 : 1) data[to++] = found[from];
   return { width, height, channels: 3, data };
 }
 

@@ -1,14 +1,11 @@
 /** What goes wrong and what to do about it, worded as Python's errors are. */
 
-export type ErrorName = "UnreadablePhoto" | "ModelFolderError" | "AlteredReading" | "NoCanvas" | "Error";
-
 /** An expected failure. Its message is the problem and, where there is one, the remedy. */
 export class SpectraDermError extends Error {
-  override readonly name: string;
   readonly problem: string;
   readonly remedy: string;
 
-  constructor(name: ErrorName, problem: string, remedy = "") {
+  constructor(name: string, problem: string, remedy = "") {
     super(remedy ? `${problem}. ${remedy}` : problem);
     this.name = name;
     this.problem = problem;

@@ -1,7 +1,4 @@
-/**
- * Perceptual hashes, as Python's `perceptual_hash.py`: a DCT hash (Zauner 2010) in all eight turns and flips. All sums
- * are of whole numbers, so that both decide each bit alike.
- */
+/** A DCT hash (Zauner 2010) in all turns and flips, as Python's `perceptual_hash.py`, in whole numbers, to the bit. */
 
 import { grey, LANCZOS, type Pixels, reduce, resize } from "./resize.ts";
 
@@ -13,25 +10,14 @@ const KEPT = 8;
 const ENOUGH = 512;
 /** In units of 2^-20, as in Python. */
 const COSINES = Array.from({ length: KEPT }, (_, wave) =>
-  Array.from({ length: SIDE }, (_, place) =>
-    Math.round(2 ** 20 * Math.cos((Math.PI / (2 * SIDE)) * wave * (2 * place + 1))),
-  ),
+  Array.from({ length: SIDE }, (_, at) => Math.round(2 ** 20 * Math.cos((Math.PI / (2 * SIDE)) * wave * (2 * at + 1)))),
 );
 
 /**
- * Where in the frequencies of a photo, 8 down and 8 across, those of its turned picture stand, and whether with the
- * other sign: a flip turns the sign of every second frequency, and a transposed photo has transposed frequencies.
+ * The turns: whether a turned picture's frequencies, 8 down and 8 across, are the picture's transposed, and whether
+ * those of odd `down` and of odd `across` have the other sign, as a flip gives them.
  */
-const TURNS: ((down: number, across: number) => [down: number, across: number, odd: number])[] = [
-  (down, across) => [down, across, 0],
-  (down, across) => [down, across, across],
-  (down, across) => [down, across, down],
-  (down, across) => [across, down, down],
-  (down, across) => [down, across, across + down],
-  (down, across) => [across, down, across],
-  (down, across) => [across, down, 0],
-  (down, across) => [across, down, across + down],
-];
+const TURNS = [[0, 0, 0], [0, 0, 1], [0, 1, 0], [1, 1, 0], [0, 1, 1], [1, 0, 1], [1, 0, 0], [1, 1, 1]];
 
 /** The hashes, 8 bytes each, of a photo in all turns: 64 bytes. */
 export function turnedHashes(image: Pixels): Uint8Array {
@@ -57,10 +43,11 @@ export function nearestHash(hashes: Uint8Array, known: Uint8Array): number {
 
 const BITS = Uint8Array.from({ length: 256 }, (_, byte) => byte.toString(2).replaceAll("0", "").length);
 
-function hash(low: bigint[], turn: (typeof TURNS)[number]): Uint8Array {
+function hash(low: bigint[], [transposed, flipDown, flipAcross]: number[]): Uint8Array {
   const turned = low.map((_, at) => {
-    const [down, across, odd] = turn(at >> 3, at & 7);
-    return odd & 1 ? -low[down * KEPT + across] : low[down * KEPT + across];
+    const [down, across] = [at >> 3, at & 7];
+    const value = low[transposed ? across * KEPT + down : at];
+    return (down * flipDown + across * flipAcross) & 1 ? -value : value;
   });
   const sorted = BigInt64Array.from(turned).sort();
   const twiceMedian = sorted[31] + sorted[32];

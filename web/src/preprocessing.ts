@@ -3,13 +3,12 @@
 import { unreadable } from "./errors.ts";
 import { BILINEAR, type Pixels, resize } from "./resize.ts";
 
-export const MAX_PIXELS = 64_000_000;
-const SHORTEST_SIDE = 672;
-const MAX_DECODED_PIXELS = 16_000_000;
+const MAX_PIXELS = 64_000_000;
 const MAX_PIXELS_OF: Record<string, number> = { PNG: 25_000_000, BMP: 25_000_000, GIF: 25_000_000, WEBP: 12_500_000 };
-export const MAX_BYTES = 100_000_000;
-export const MIN_SIDE = 16;
-export const MAX_ASPECT = 20;
+const MAX_DECODED_PIXELS = 16_000_000;
+const SHORTEST_SIDE = 672;
+const MIN_SIDE = 16;
+const MAX_ASPECT = 20;
 
 export interface Preprocessing {
   size: number;
@@ -24,22 +23,22 @@ export function preprocess(image: Pixels, settings: Preprocessing): Uint8Array {
   const short = Math.trunc(size / settings.crop_fraction);
   const shortest = Math.min(image.width, image.height);
   const [width, height] = [image.width, image.height].map((side) => Math.floor((short * side) / shortest));
-  const left = Math.floor((width - size) / 2);
-  const top = Math.floor((height - size) / 2);
-  return crop(resize(image, width, height, BILINEAR), left, top, size);
+  const [left, top] = [width, height].map((side) => Math.floor((side - size) / 2));
+  const { channels, data } = resize(image, width, height, BILINEAR);
+  const result = new Uint8Array(size * size * channels);
+  for (let row = 0; row < size; row++) {
+    const from = ((top + row) * width + left) * channels;
+    result.set(data.subarray(from, from + size * channels), row * size * channels);
+  }
+  return result;
 }
 
 /** By how much a JPEG is scaled down before all else: Python's decoder does so while it decodes. 1, 2, 4 or 8. */
 export function decodingScale(width: number, height: number, size: number): number {
   const shortest = Math.max(SHORTEST_SIDE, 3 * size);
-  let scale = 1;
-  while (
-    scale < 8 &&
-    (Math.min(width, height) >= 2 * scale * shortest || width * height > MAX_DECODED_PIXELS * scale ** 2)
-  ) {
-    scale *= 2;
-  }
-  return scale;
+  const halves = (scale: number) =>
+    Math.min(width, height) >= 2 * scale * shortest || width * height > MAX_DECODED_PIXELS * scale ** 2;
+  return [1, 2, 4].find((scale) => !halves(scale)) ?? 8;
 }
 
 /** Throw `UnreadablePhoto` for what is too large, too small or too narrow to be looked at. */
@@ -55,19 +54,11 @@ export function checkSize(width: number, height: number): void {
   }
 }
 
-/** Throw `UnreadablePhoto` where a photo of that format would need too much memory. */
-export function checkPixels(pixels: number, format: string): void {
+/** Throw `UnreadablePhoto` where a photo of that type would need too much memory. */
+export function checkPixels(pixels: number, type: string): void {
+  const format = type.slice("image/".length).toUpperCase();
   const most = MAX_PIXELS_OF[format] ?? MAX_PIXELS;
-  if (pixels <= most) return;
-  const problem = `a ${format} of more than ${most / 1e6} megapixels`;
-  throw unreadable(problem, "Scale it down, or save it as a JPEG");
-}
-
-function crop({ width, channels, data }: Pixels, left: number, top: number, size: number): Uint8Array {
-  const result = new Uint8Array(size * size * channels);
-  for (let row = 0; row < size; row++) {
-    const from = ((top + row) * width + left) * channels;
-    result.set(data.subarray(from, from + size * channels), row * size * channels);
+  if (pixels > most) {
+    throw unreadable(`a ${format} of more than ${most / 1e6} megapixels`, "Scale it down, or save it as a JPEG");
   }
-  return result;
 }

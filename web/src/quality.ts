@@ -1,28 +1,10 @@
-/**
- * An upright photo -> a few numbers, and what they say against using it, as Python's `quality.py`: sums are of whole
- * numbers, so that both come to the same bits.
- */
+/** An upright photo -> a few numbers, and what they say against using it, as Python's `quality.py`, to the bit. */
 
 import { BILINEAR, BOX, nearest, type Pixels, resize } from "./resize.ts";
 
 const SIDE = 128;
 const SKIM = 1024;
 const SMOOTHED = 256; // what `smooth` multiplies grey levels by: both sums of its weights
-
-/** What a photo is like at 128 x 128; grey levels are 0..255, shares 0..1. Python's docstring says what each is. */
-export interface Quality {
-  brightness: number;
-  shadows: number;
-  highlights: number;
-  dark: number;
-  blown: number;
-  contrast: number;
-  sharpness: number;
-  grain: number;
-  roughness: number;
-  flat: number;
-  few_colours: number;
-}
 
 /** A square or narrower grid of whole numbers. */
 interface Grid {
@@ -31,17 +13,16 @@ interface Grid {
   values: Int32Array;
 }
 
-export function measure(image: Pixels): Quality {
+/** What a photo is like at 128 x 128; grey levels are 0..255, shares 0..1. Python's docstring says what each is. */
+export function measure(image: Pixels) {
   const { data } = workingColours(image);
   const grey = luma(data);
   const sorted = Int32Array.from(grey.values).sort();
   const grain = deviation(laplacian(grey).values);
   return {
-    brightness: sum(grey.values) / grey.values.length,
     shadows: percentile(sorted, 2),
     highlights: percentile(sorted, 98),
-    dark: share(grey.values, (level) => level < 16),
-    blown: share(grey.values, (_, at) => Math.min(data[3 * at], data[3 * at + 1], data[3 * at + 2]) > 250),
+    blown: grey.values.filter((_, at) => Math.min(...data.subarray(3 * at, 3 * at + 3)) > 250).length / grey.values.length,
     contrast: Math.max(...[0, 1, 2].map((channel) => deviation(data.filter((_, at) => at % 3 === channel)))),
     sharpness: deviation(laplacian(smooth(grey)).values) / SMOOTHED,
     grain,
@@ -52,7 +33,7 @@ export function measure(image: Pixels): Quality {
 }
 
 /** Why no model should be asked of a photo of that size: a reason and what to do; null where nothing speaks against it. */
-export function whyUnusable(quality: Quality, width: number, height: number): string | null {
+export function whyUnusable(quality: ReturnType<typeof measure>, width: number, height: number): string | null {
   if (Math.min(width, height) < 64) {
     const reason = `The photo is too small: ${width}x${height} pixels.`;
     return `${reason} Send the photo as the camera took it, not a thumbnail.`;
@@ -72,10 +53,8 @@ export function whyUnusable(quality: Quality, width: number, height: number): st
 }
 
 function workingColours(image: Pixels): Pixels {
-  let skimmed = image;
-  if (Math.max(image.width, image.height) > SKIM) {
-    skimmed = nearest(image, Math.min(image.width, SKIM), Math.min(image.height, SKIM));
-  }
+  const large = Math.max(image.width, image.height) > SKIM;
+  const skimmed = large ? nearest(image, Math.min(image.width, SKIM), Math.min(image.height, SKIM)) : image;
   const enlarging = Math.min(skimmed.width, skimmed.height) < SIDE;
   return resize(skimmed, SIDE, SIDE, enlarging ? BILINEAR : BOX, 2);
 }
@@ -141,14 +120,9 @@ function deviation(values: Int32Array | Uint8Array): number {
   return Math.sqrt(Number(count * squares - total * total)) / values.length;
 }
 
-function share(values: Int32Array, counts: (level: number, at: number) => boolean): number {
-  return values.filter(counts).length / values.length;
-}
-
 /** Between the two nearest of sorted values, as NumPy's default. */
 function percentile(sorted: Int32Array, percent: number): number {
   const place = (percent / 100) * (sorted.length - 1);
-  const below = Math.floor(place);
-  const above = Math.min(below + 1, sorted.length - 1);
-  return sorted[below] + (sorted[above] - sorted[below]) * (place - below);
+  const [below, above] = [Math.floor(place), Math.ceil(place)].map((at) => sorted[at]);
+  return below + (above - below) * (place % 1);
 }

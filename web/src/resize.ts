@@ -8,8 +8,8 @@ export interface Pixels {
   data: Uint8Array;
 }
 
+/** What each old pixel counts for a new one, by its distance; `support` is half its width, in new pixels. */
 export interface Filter {
-  /** Half its width, in pixels of the smaller picture. */
   support: number;
   weigh(distance: number): number;
 }
@@ -27,18 +27,11 @@ const PRECISION = 22; // bits after the point: 32, less 8 of the result and 2 fo
  */
 export function resize(image: Pixels, width: number, height: number, filter: Filter, gap = 0): Pixels {
   if (image.width === width && image.height === height) return image;
-  let [small, across, down] = [image, image.width, image.height];
-  if (gap) {
-    const blocks = [image.width / width, image.height / height].map((scale) => Math.trunc(scale / gap) || 1);
-    [small, across, down] = [reduce(image, blocks[0], blocks[1]), across / blocks[0], down / blocks[1]];
-  }
-  if (small.width !== width || across !== width) {
-    small = pass(small, weights(small.width, across, width, filter), { width, height: small.height }, true);
-  }
-  if (small.height !== height || down !== height) {
-    small = pass(small, weights(small.height, down, height, filter), { width, height }, false);
-  }
-  return small;
+  const block = (scale: number): number => (gap ? Math.trunc(scale / gap) || 1 : 1);
+  const [right, down] = [block(image.width / width), block(image.height / height)];
+  const small = reduce(image, right, down);
+  const rows = pass(small, width, image.width / right, filter, true);
+  return pass(rows, height, image.height / down, filter, false);
 }
 
 /** Take the pixel under each new pixel's middle. */
@@ -65,63 +58,6 @@ export function grey({ width, height, data }: Pixels): Pixels {
   return { width, height, channels: 1, data: result };
 }
 
-interface Weights {
-  starts: Int32Array;
-  counts: Int32Array;
-  /** `stride` whole numbers for each new pixel. */
-  values: Int32Array;
-  stride: number;
-}
-
-function sinc(x: number): number {
-  return x === 0 ? 1 : Math.sin(x * Math.PI) / (x * Math.PI);
-}
-
-/** Of each of `size` new pixels, the old ones that it is made of; the old picture counts as `length` of `count`. */
-function weights(count: number, length: number, size: number, filter: Filter): Weights {
-  const scale = Math.fround(length) / size;
-  const wide = Math.max(scale, 1);
-  const support = filter.support * wide;
-  const stride = Math.ceil(support) * 2 + 1;
-  const result = { starts: new Int32Array(size), counts: new Int32Array(size), stride };
-  const values = new Int32Array(size * stride);
-  for (let at = 0; at < size; at++) {
-    const centre = (at + 0.5) * scale;
-    const start = Math.max(Math.trunc(centre - support + 0.5), 0);
-    const held = Math.min(Math.trunc(centre + support + 0.5), count) - start;
-    const shares = Array.from({ length: held }, (_, x) => filter.weigh((x + start - centre + 0.5) * (1 / wide)));
-    const sum = shares.reduce((total, share) => total + share, 0) || 1;
-    shares.forEach((share, x) => {
-      const scaled = (share / sum) * 2 ** PRECISION;
-      values[at * stride + x] = Math.trunc(share < 0 ? scaled - 0.5 : scaled + 0.5);
-    });
-    result.starts[at] = start;
-    result.counts[at] = held;
-  }
-  return { ...result, values };
-}
-
-function pass(image: Pixels, by: Weights, size: { width: number; height: number }, rows: boolean): Pixels {
-  const { channels, data } = image;
-  const result = new Uint8Array(size.width * size.height * channels);
-  const step = rows ? channels : channels * image.width;
-  for (let y = 0, to = 0; y < size.height; y++) {
-    for (let x = 0; x < size.width; x++) {
-      const at = rows ? x : y;
-      const first = by.starts[at] * step + (rows ? y * image.width * channels : x * channels);
-      for (let channel = 0; channel < channels; channel++) {
-        let sum = 1 << (PRECISION - 1);
-        let from = first + channel;
-        const end = at * by.stride + by.counts[at];
-        for (let k = at * by.stride; k < end; k++, from += step) sum += data[from] * by.values[k];
-        const level = sum >> PRECISION;
-        result[to++] = level < 0 ? 0 : level > 255 ? 255 : level;
-      }
-    }
-  }
-  return { ...size, channels, data: result };
-}
-
 /** Average blocks of `across` x `down` pixels; those at the right and lower edges may be smaller. */
 export function reduce(image: Pixels, across: number, down: number): Pixels {
   if (across === 1 && down === 1) return image;
@@ -144,6 +80,46 @@ export function reduce(image: Pixels, across: number, down: number): Pixels {
     }
   }
   return { width, height, channels, data: result };
+}
+
+/** Make rows, or else columns, `size` pixels long; the old ones count as `length` long. */
+function pass(image: Pixels, size: number, length: number, filter: Filter, rows: boolean): Pixels {
+  const { channels, data, width, height } = image;
+  const count = rows ? width : height;
+  if (count === size && length === size) return image;
+  const weights = Array.from({ length: size }, (_, at) => weigh(at, count, Math.fround(length) / size, filter));
+  const made = rows ? { width: size, height } : { width, height: size };
+  const result = new Uint8Array(made.width * made.height * channels);
+  const step = rows ? channels : channels * width;
+  for (let y = 0, to = 0; y < made.height; y++) {
+    for (let x = 0; x < made.width; x++) {
+      const { start, values } = weights[rows ? x : y];
+      const first = start * step + (rows ? y * width : x) * channels;
+      for (let channel = 0; channel < channels; channel++) {
+        let sum = 1 << (PRECISION - 1);
+        for (let k = 0, from = first + channel; k < values.length; k++, from += step) sum += data[from] * values[k];
+        result[to++] = Math.min(Math.max(sum >> PRECISION, 0), 255);
+      }
+    }
+  }
+  return { ...made, channels, data: result };
+}
+
+/** What the old pixels from `start` on, of `count`, count for the new one at `at`: whole numbers. */
+function weigh(at: number, count: number, scale: number, filter: Filter): { start: number; values: Int32Array } {
+  const wide = Math.max(scale, 1);
+  const support = filter.support * wide;
+  const centre = (at + 0.5) * scale;
+  const start = Math.max(Math.trunc(centre - support + 0.5), 0);
+  const length = Math.min(Math.trunc(centre + support + 0.5), count) - start;
+  const shares = Array.from({ length }, (_, x) => filter.weigh((x + start - centre + 0.5) * (1 / wide)));
+  const sum = shares.reduce((total, share) => total + share, 0) || 1;
+  const values = shares.map((share) => Math.trunc((share / sum) * 2 ** PRECISION + (share < 0 ? -0.5 : 0.5)));
+  return { start, values: Int32Array.from(values) };
+}
+
+function sinc(x: number): number {
+  return x === 0 ? 1 : Math.sin(x * Math.PI) / (x * Math.PI);
 }
 
 function middles(count: number, size: number): Int32Array {

@@ -1,6 +1,6 @@
 /** The service worker: keeps every file of the site, so that it works offline, and drops those of older versions. */
 
-/** Written before this file by `build_site`: the files of the site, and a hash of all of them. */
+/** Written before this file by `site_files`: the files of the site, and a hash of all of them. */
 declare const SITE: { version: string; files: string[] };
 
 const own = self as unknown as ServiceWorkerGlobalScope;
@@ -8,37 +8,32 @@ const PREFIX = "spectraderm-";
 const cacheName = `${PREFIX}${SITE.version}`;
 const files = new Set(SITE.files.map((name) => new URL(name, own.registration.scope).href));
 /** With these a browser lets the model use several processor cores. */
-const ISOLATION = { "Cross-Origin-Opener-Policy": "same-origin", "Cross-Origin-Embedder-Policy": "require-corp" };
+const ISOLATION = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
 
-own.addEventListener("install", (event) => {
-  event.waitUntil(keep().then(() => own.skipWaiting()));
-});
+async function keep(): Promise<void> {
+  const cache = await caches.open(cacheName);
+  await cache.addAll([...files].map((url) => new Request(url, { cache: "no-cache" })));
+  await own.skipWaiting();
+}
 
-own.addEventListener("activate", (event) => {
-  event.waitUntil(dropOlder().then(() => own.clients.claim()));
-});
+async function dropOlder(): Promise<void> {
+  const older = (await caches.keys()).filter((name) => name.startsWith(PREFIX) && name !== cacheName);
+  await Promise.all(older.map((name) => caches.delete(name)));
+  await own.clients.claim();
+}
 
+async function give(url: string): Promise<Response> {
+  const kept = await caches.match(url, { cacheName });
+  if (!kept) return fetch(url);
+  const headers = { ...Object.fromEntries(kept.headers), ...ISOLATION };
+  return new Response(kept.body, { status: kept.status, headers });
+}
+
+own.addEventListener("install", (event) => event.waitUntil(keep()));
+own.addEventListener("activate", (event) => event.waitUntil(dropOlder()));
 own.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
   url.search = url.hash = "";
   if (url.href === own.registration.scope) url.pathname += "index.html";
   if (event.request.method === "GET" && files.has(url.href)) event.respondWith(give(url.href));
 });
-
-async function keep(): Promise<void> {
-  const cache = await caches.open(cacheName);
-  await cache.addAll([...files].map((url) => new Request(url, { cache: "no-cache" })));
-}
-
-async function dropOlder(): Promise<void> {
-  const older = (await caches.keys()).filter((name) => name.startsWith(PREFIX) && name !== cacheName);
-  await Promise.all(older.map((name) => caches.delete(name)));
-}
-
-async function give(url: string): Promise<Response> {
-  const kept = await caches.match(url, { cacheName });
-  if (!kept) return fetch(url);
-  const headers = new Headers(kept.headers);
-  for (const [name, value] of Object.entries(ISOLATION)) headers.set(name, value);
-  return new Response(kept.body, { status: kept.status, headers });
-}

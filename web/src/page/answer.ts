@@ -1,37 +1,40 @@
-/** A prediction, or a refusal, as people read it. The order is that of all of SpectraDerm's pages. */
+/** A prediction, or a refusal, as people read it: the verdict, the photo, what fits, each probability, the condition. */
 
 import { SpectraDermError } from "../errors.ts";
 import type { Condition, Facts, Prediction } from "../model.ts";
 import { general, percent } from "../verdict.ts";
-import { type Child, element } from "./elements.ts";
+import { type Child, element, picture } from "./elements.ts";
 
-/** What a screen reader is told at once. */
-export function spoken(said: Prediction, { words }: Facts): string {
-  return `${words.verdicts[said.verdict].title}${name(said, ": ")}. ${said.reason} ${words.notice}`;
+/** What a screen reader says at once. */
+export function spoken(prediction: Prediction, { words }: Facts): string {
+  const name = prediction.verdict === "predicted" ? `: ${prediction.display_name}` : "";
+  return `${words.verdicts[prediction.verdict].title}${name}. ${prediction.reason} ${words.notice}`;
 }
 
-/** The whole answer; `seen` is the photo. */
-export function answer(said: Prediction, seen: HTMLElement, facts: Facts): Node[] {
-  const judged = said.verdict === "predicted" || said.verdict === "unsure";
-  const condition = said.verdict === "predicted" && said.label !== null ? facts.conditions[said.label] : null;
-  const parts: Node[] = [verdict(said, facts)];
-  if (condition?.urgent) parts.push(element("p", { class: "care" }, condition.urgent));
-  parts.push(seen);
-  if (judged) parts.push(fitting(said, facts), bars(said, facts));
+/** The whole answer; no guess where the verdict gives none. */
+export function answer(prediction: Prediction, photo: Blob, facts: Facts): Node[] {
+  const { verdict, label } = prediction;
+  const judged = verdict === "predicted" || verdict === "unsure";
+  const condition = verdict === "predicted" && label !== null ? facts.conditions[label] : null;
+  const parts: Node[] = [heading(prediction, facts)];
+  if (condition?.urgent) parts.push(care(condition.urgent));
+  parts.push(picture(photo, judged ? prediction : { ...prediction, heatmap: [] }, facts));
+  if (judged) parts.push(predictionSet(prediction, facts), bars(prediction, facts));
   if (condition) {
     const title = facts.words.page.about.replace("{condition}", condition.name);
-    parts.push(part("", element("h3", {}, title), ...lines(condition)));
+    parts.push(element("div", {}, element("h3", {}, title), ...about(condition)));
   }
   return [...parts, notice(facts)];
 }
 
-/** Why there is no answer: an error's problem and remedy as sentences. */
-export function refusal(error: unknown, { words }: Pick<Facts, "words">): Node[] {
+/** Why there is no answer. */
+export function refusal(error: unknown, facts: Facts): Node[] {
   const refused = error instanceof SpectraDermError && error.name === "UnreadablePhoto";
-  const title = refused ? words.page.refused : words.page.no_answer;
-  return [part("verdict", element("h2", {}, title), element("p", {}, sentences(error))), notice({ words })];
+  const { page } = facts.words;
+  return [part("verdict", element("h2", {}, refused ? page.refused : page.no_answer), sentences(error)), notice(facts)];
 }
 
+/** An error's problem and remedy, as sentences. */
 export function sentences(error: unknown): string {
   const parts = error instanceof SpectraDermError ? [error.problem.replace(/^photo: /, ""), error.remedy] : [String(error)];
   const found = parts.map((text) => text.trim().replace(/\.$/, "")).filter(Boolean);
@@ -43,52 +46,45 @@ export function conditions({ labels, conditions, display_names }: Facts): Node[]
   return labels.map((label) => {
     const condition = conditions[label];
     if (!condition) return element("p", {}, display_names[label]);
-    return element("details", {}, element("summary", {}, condition.name), ...about(condition));
+    const [lines, links] = about(condition);
+    const urgent = condition.urgent ? [care(condition.urgent)] : [];
+    return element("details", {}, element("summary", {}, condition.name), lines, ...urgent, links);
   });
 }
 
-function verdict(said: Prediction, { words }: Facts): HTMLElement {
-  const { title, means } = words.verdicts[said.verdict];
+function heading({ verdict, display_name, probability, reason, in_training }: Prediction, { words }: Facts): HTMLElement {
+  const { title, means } = words.verdicts[verdict];
   const heading = element("h2", {}, title);
-  if (said.verdict === "predicted") {
-    const share = element("span", { class: "share" }, percent(said.probability ?? 0));
-    heading.replaceChildren(element("span", { class: "before" }, title), ` ${said.display_name} `, share);
+  if (verdict === "predicted") {
+    const share = element("span", { class: "share" }, percent(probability ?? 0));
+    heading.replaceChildren(element("span", { class: "before" }, title), ` ${display_name} `, share);
   }
-  const lines: Child[] = [heading, element("p", {}, said.reason), element("p", { class: "hint" }, means)];
-  if (said.in_training) lines.push(element("p", { class: "care" }, words.in_training));
-  return part("verdict", ...lines);
+  const known = in_training ? [care(words.in_training)] : [];
+  return part("verdict", heading, reason, hint(means), ...known);
 }
 
-function bars(said: Prediction, { words, display_names }: Facts): HTMLElement {
-  const ranked = Object.entries(said.probabilities).sort(([, a], [, b]) => b - a);
-  const list = element("ul", { class: "bars" }, ...ranked.map(([label, share]) => {
+function predictionSet({ prediction_set, coverage }: Prediction, { words, display_names }: Facts): HTMLElement {
+  const items = prediction_set.map((label) => element("li", {}, display_names[label]));
+  const means = words.set.replace("{coverage}", general(100 * coverage));
+  return part("beside", element("h3", {}, words.page.set), element("ul", { class: "set" }, ...items), hint(means));
+}
+
+function bars({ probabilities, prediction_set }: Prediction, { words, display_names }: Facts): HTMLElement {
+  const ranked = Object.entries(probabilities).sort(([, a], [, b]) => b - a);
+  const items = ranked.map(([label, share]) => {
     const fill = element("span", { class: "fill" });
     fill.style.width = `${100 * share}%`;
-    return element(
-      "li",
-      { class: said.prediction_set.includes(label) ? "fits" : "" },
-      element("span", {}, display_names[label]),
-      element("span", { class: "track", "aria-hidden": "true" }, fill),
-      element("span", { class: "number" }, percent(share)),
-    );
-  }));
-  const means = element("p", { class: "hint" }, words.page.probabilities_mean);
-  return part("beside", element("h3", {}, words.page.probabilities), list, means);
+    const track = element("span", { class: "track", "aria-hidden": "true" }, fill);
+    const number = element("span", { class: "number" }, percent(share));
+    const fits = prediction_set.includes(label) ? "fits" : "";
+    return element("li", { class: fits }, element("span", {}, display_names[label]), track, number);
+  });
+  const { page } = words;
+  const list = element("ul", { class: "bars" }, ...items);
+  return part("beside", element("h3", {}, page.probabilities), list, hint(page.probabilities_mean));
 }
 
-function fitting(said: Prediction, { words, display_names }: Facts): HTMLElement {
-  const list = element("ul", { class: "set" }, ...said.prediction_set.map((label) => element("li", {}, display_names[label])));
-  const means = words.set.replace("{coverage}", general(100 * said.coverage));
-  return part("beside", element("h3", {}, words.page.set), list, element("p", { class: "hint" }, means));
-}
-
-function about(condition: Condition): Node[] {
-  const parts = lines(condition);
-  if (condition.urgent) parts.splice(1, 0, element("p", { class: "care" }, condition.urgent));
-  return parts;
-}
-
-function lines({ name, lines, links }: Condition): Node[] {
+function about({ name, lines, links }: Condition): [HTMLElement, HTMLElement] {
   const anchors = links.map(([who, href]) => {
     const attributes = { href, target: "_blank", rel: "noopener noreferrer" };
     return element("a", attributes, who, element("span", { class: "unseen" }, ` on ${name}`));
@@ -96,15 +92,20 @@ function lines({ name, lines, links }: Condition): Node[] {
   return [element("p", { class: "lines" }, lines.join(" ")), element("p", { class: "links" }, ...anchors)];
 }
 
-function notice({ words }: Pick<Facts, "words">): HTMLElement {
+function notice({ words }: Facts): HTMLElement {
   const link = element("a", { href: "#doctor" }, words.doctor.title);
   return element("p", { class: "notice" }, element("strong", {}, words.notice), " ", link);
 }
 
-function part(kind: string, ...children: Child[]): HTMLElement {
-  return element("div", kind ? { class: kind } : {}, ...children);
+function care(text: string): HTMLElement {
+  return element("p", { class: "care" }, text);
 }
 
-function name(said: Prediction, before: string): string {
-  return said.verdict === "predicted" ? `${before}${said.display_name}` : "";
+function hint(text: string): HTMLElement {
+  return element("p", { class: "hint" }, text);
+}
+
+/** A part of the answer; bare text becomes a paragraph. */
+function part(kind: string, ...children: Child[]): HTMLElement {
+  return element("div", { class: kind }, ...children.map((one) => (typeof one === "string" ? element("p", {}, one) : one)));
 }

@@ -1,8 +1,8 @@
 /** What answers for a photo: the model in this browser, or the server that handed out the page. */
 
-import { type ErrorName, SpectraDermError } from "../errors.ts";
+import { SpectraDermError } from "../errors.ts";
 import type { Facts, ModelFacts, Prediction } from "../model.ts";
-import type { Task } from "../worker.ts";
+import type { Reply, Task } from "../worker.ts";
 
 export interface Engine {
   /** The model is loaded; rejects where it can't be. */
@@ -10,12 +10,6 @@ export interface Engine {
   predict(photo: Blob): Promise<Prediction>;
   /** The model's input for a photo, as Python's `Classifier.pixels`. */
   pixels(photo: Blob): Promise<Uint8Array>;
-}
-
-interface Failure {
-  name: ErrorName;
-  problem: string;
-  remedy: string;
 }
 
 export function openEngine(facts: Facts): Engine {
@@ -30,23 +24,23 @@ function inBrowser(facts: ModelFacts): Engine {
       reject(new SpectraDermError("Error", "The page could not start", "Load it again in a current browser"));
     });
   });
+  broken.catch(() => undefined);
   const ask = <T>(task: Task): Promise<T> => {
     const { port1, port2 } = new MessageChannel();
     const answer = new Promise<T>((resolve, reject) => {
-      port1.onmessage = ({ data }: MessageEvent<{ result: T; error?: Failure }>) => {
+      port1.onmessage = ({ data: { result, error } }: MessageEvent<Reply>) => {
         port1.close();
-        if (data.error) reject(toError(data.error));
-        else resolve(data.result);
+        if (error) reject(new SpectraDermError(error.name, error.problem, error.remedy));
+        else resolve(result as T);
       };
     });
     worker.postMessage(task, [port2]);
     return Promise.race([answer, broken]);
   };
-  broken.catch(() => undefined);
   return {
-    ready: ask<void>({ load: facts }),
-    predict: async (photo) => ask<Prediction>({ predict: await photo.arrayBuffer() }),
-    pixels: async (photo) => ask<Uint8Array>({ pixels: await photo.arrayBuffer() }),
+    ready: ask({ load: facts }),
+    predict: async (photo) => ask({ predict: await photo.arrayBuffer() }),
+    pixels: async (photo) => ask({ pixels: await photo.arrayBuffer() }),
   };
 }
 
@@ -57,16 +51,12 @@ function onServer(): Engine {
       const headers = { "Content-Type": photo.type.startsWith("image/") ? photo.type : "application/octet-stream" };
       const url = new URL("predict?heatmap=true", document.baseURI);
       const response = await fetch(url, { method: "POST", headers, body: photo }).catch(() => null);
-      const said = await response?.json().catch(() => null);
-      if (response?.ok && said) return said as Prediction;
+      const content = await response?.json().catch(() => null);
+      if (response?.ok && content) return content as Prediction;
       const lost = { type: "Error", problem: "The server does not answer", remedy: "Try again in a moment" };
-      const { type, problem, remedy } = said?.error ?? lost;
-      throw toError({ name: type, problem, remedy });
+      const { type, problem, remedy } = content?.error ?? lost;
+      throw new SpectraDermError(type, problem, remedy);
     },
     pixels: () => Promise.reject(new SpectraDermError("Error", "Only a model in this browser tells its input")),
   };
-}
-
-function toError({ name, problem, remedy }: Failure): SpectraDermError {
-  return new SpectraDermError(name, problem, remedy);
 }

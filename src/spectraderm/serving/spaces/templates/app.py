@@ -11,8 +11,10 @@ from spectraderm.serving.content import WORDS
 MODEL = spectraderm.load_model(Path(__file__).resolve().with_name("model"))
 
 
-def classify(photo: str) -> tuple[str, dict[str, float]]:
+def classify(photo: str | None) -> tuple[str, dict[str, float]]:
     """The file of a photo -> the verdict in words, and how probable each condition is."""
+    if photo is None:
+        raise gr.Error("Give a photo first")
     try:
         prediction = MODEL.predict(photo)
     except SpectraDermError as error:
