@@ -69,7 +69,7 @@ def test_every_door_gives_the_same_prediction(photos: Path, folder: Path) -> Non
     lines = {record.pop("path"): record for record in map(json.loads, printed.splitlines())}
     assert lines == {path: prediction.to_dict() for path, prediction in by_path.items()}
     assert noise == ""
-    assert len({prediction.novelty for prediction in by_path.values()}) == len(by_path)
+    assert len({prediction.probability for prediction in by_path.values()}) == len(by_path)
     assert not [path for path, prediction in by_path.items() if prediction.verdict == "unusable_photo"]
 
 

@@ -6,14 +6,12 @@
 MODEL is a model folder. Prints a JSON line; times are seconds.
 """
 
-import io
 import json
 import sys
 import time
 from pathlib import Path
 
 import spectraderm
-from spectraderm.inference import batch
 
 TIMES = 10
 
@@ -28,7 +26,7 @@ def main() -> None:
         return
     paths = sorted(str(path) for path in Path(what).rglob("*") if path.is_file())
     model.predict(paths[0])
-    together = seconds(lambda: list(batch.predict(model, paths, io.BytesIO())))
+    together = seconds(lambda: list(model.predict_each((path, path) for path in paths)))
     print(json.dumps({"together": together, "photos": len(paths)}))
 
 

@@ -24,7 +24,6 @@ from spectraderm.evaluation.figures import write_curves
 from spectraderm.inference.classifier import Prediction, load_model
 from spectraderm.inference.engine import Engine
 from spectraderm.inference.model_folder import open_model
-from spectraderm.inference.runtimes import ONNXRUNTIME
 from spectraderm.scoring import Settings, calibrate, compare, evaluate, score, settings_of
 from spectraderm.training import export, open_nsfw, quantize
 from spectraderm.training import network as model
@@ -104,7 +103,7 @@ def audit(photos: Path, out: Path, track: Track = no_track, *, look_for_crops: b
 
 def _embedding() -> Embedding:
     folder = open_model()
-    engine = Engine(folder.network, runtime=ONNXRUNTIME)
+    engine = Engine(folder.network)
     return Embedding(folder.preprocessing, lambda pixels: engine(pixels).features)
 
 

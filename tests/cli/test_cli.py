@@ -12,7 +12,7 @@ from conftest import encode, paint
 from console import START, call, start
 from handmade import LABELS, write_model
 
-from spectraderm.inference.calibration import VERDICTS
+from spectraderm.inference.prediction import VERDICTS
 
 COMMANDS = (
     *("run", "audit", "split", "train", "calibrate", "evaluate", "compare", "reproduce", "export", "predict", "demo"),

@@ -17,8 +17,8 @@ from spectraderm.core.reading import read_regular
 from spectraderm.data.manifest import list_photos
 from spectraderm.data.measurements import Measured, measure
 from spectraderm.images.opening import open_photo
-from spectraderm.inference import batch
 from spectraderm.inference.classifier import Classifier
+from spectraderm.inference.photo_paths import photos
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_an_audit_waits_for_no_pipe_and_leaves_its_folder_not(strange: Path) -> 
 
 @pytest.mark.timeout(20)
 def test_predicting_a_folder_waits_for_no_pipe(strange: Path, model: Classifier) -> None:
-    said = dict(batch.predict(model, [str(strange / "a")], io.BytesIO()))
+    said = dict(model.predict_each(photos([str(strange / "a")], io.BytesIO())))
     refused = {Path(path).name for path, one in said.items() if isinstance(one, UnreadablePhoto)}
     assert refused >= {"device.jpg", "passwd.jpg", "loop.jpg"}
     assert len(said) - len(refused) == 5
@@ -98,7 +98,7 @@ def test_a_photo_that_grows_while_it_is_read_has_an_end(tmp_path: Path, monkeypa
 def test_a_photo_that_vanishes_is_one_error(tmp_path: Path, model: Classifier) -> None:
     for number in range(2):
         (tmp_path / f"{number}.jpg").write_bytes(encode(paint(number, (200, 150))))
-    said = batch.predict(model, [str(tmp_path)], io.BytesIO())
+    said = model.predict_each(photos([str(tmp_path)], io.BytesIO()))
     next(said)
     (tmp_path / "1.jpg").unlink()
     (_, error), *_ = said

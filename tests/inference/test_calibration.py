@@ -10,7 +10,6 @@ from scipy.special import softmax as scipy_softmax
 from spectraderm.inference.calibration import (
     RAPS_FREE_RANKS,
     RAPS_PENALTY,
-    VERDICTS,
     Calibration,
     References,
     SetMethod,
@@ -19,6 +18,7 @@ from spectraderm.inference.calibration import (
     softmax,
     strangeness,
 )
+from spectraderm.inference.prediction import VERDICTS
 
 Reals = npt.NDArray[np.float64]
 

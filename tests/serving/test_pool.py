@@ -15,7 +15,7 @@ from handmade import write_model
 
 import spectraderm
 from spectraderm.core.errors import MissingExtra, ModelFolderError, SpectraDermError, UnreadablePhoto
-from spectraderm.inference.prediction import Prediction, unusable
+from spectraderm.inference.prediction import Prediction
 from spectraderm.serving import pool as pools
 from spectraderm.serving.middleware import Refusal, kind_of
 from spectraderm.serving.pool import Crashed, Pool
@@ -45,7 +45,7 @@ class Painted:
         if photo == CRASH or self.ended.is_set():
             self.alive = False
             raise Crashed
-        return unusable(photo.decode(), 0.9, "m")
+        return Prediction(verdict="unusable_photo", reason=photo.decode(), coverage=0.9, model_id="m")
 
     def kill(self) -> None:
         self.alive = False

@@ -23,9 +23,9 @@ from spectraderm.core.errors import MissingExtra, UnreadablePhoto
 from spectraderm.images import perceptual_hash as hashing
 from spectraderm.images.preprocessing import Preprocessing, decoding_scale
 from spectraderm.images.quality import flaws, measure
-from spectraderm.inference.calibration import VERDICTS, Calibration
+from spectraderm.inference.calibration import Calibration
 from spectraderm.inference.model_folder import find_model, read_model_folder
-from spectraderm.inference.reasons import percent, reason
+from spectraderm.inference.prediction import VERDICTS, percent, reason
 from spectraderm.serving.content import WORDS
 from spectraderm.serving.spaces import runtime, site
 from spectraderm.serving.spaces.runtime import RuntimeDownloadError

@@ -13,7 +13,7 @@ from tinynet import CLOSED, RECIPES, prepare, train_one, write_tiny
 from spectraderm.core import artifacts
 from spectraderm.core.errors import BackboneError, MissingExtra, RecipeError, RunFolderError
 from spectraderm.data import manifest
-from spectraderm.inference.with_onnxruntime import OnnxRuntime
+from spectraderm.inference.engine import OnnxRuntime
 from spectraderm.training import dataset, loop, train
 from spectraderm.training import network as model
 from spectraderm.training import recipe as config

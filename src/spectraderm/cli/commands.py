@@ -244,7 +244,6 @@ def demo(
     seed: Seed = 0,
 ) -> None:
     """Paint a small flawed data set, run the whole way on it, and classify photos. Needs no network and no data."""
-    from spectraderm.inference import batch  # noqa: PLC0415
     from spectraderm.inference.classifier import load_model  # noqa: PLC0415
 
     pipeline, terminal = _stages()
@@ -253,7 +252,7 @@ def demo(
     terminal.say_audit(result.run)
     terminal.say_scores([result.run], [result.evaluation])
     with stdout() as stream:
-        table = batch.TableWriter(stream, load_model(result.run / "model"), top_k=2)
+        table = console.TableWriter(stream, load_model(result.run / "model"), top_k=2)
         for path, prediction in result.predictions.items():
             table.write(path, prediction)
         table.close()

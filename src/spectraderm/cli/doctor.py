@@ -25,8 +25,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from spectraderm.core.errors import SpectraDermError
-from spectraderm.inference.remembering import cache_folder
-from spectraderm.inference.runtimes import cores
+from spectraderm.core.files import cache_folder
+from spectraderm.core.parallel import cores
 
 _REINSTALL = "pip install --force-reinstall --no-deps spectraderm"
 _FREE_MEMORY, _FREE_DISK = 500_000_000, 1_000_000_000

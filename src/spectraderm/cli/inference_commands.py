@@ -4,12 +4,12 @@ import os
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from spectraderm.cli.console import say, stdout
-from spectraderm.cli.options import Address, Engine, Format, OnEngine
+from spectraderm.cli.console import say, stdout, writer_of
+from spectraderm.cli.options import Address, Engine, Format, OnEngine, OnRuntime, Runtime
 from spectraderm.core.errors import SpectraDermError, needs
 
 app = typer.Typer()
@@ -41,6 +41,7 @@ def predict(
         Format | None, typer.Option(help="By default a table on a terminal, jsonl into a pipe.")
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Classes to show per photo, in the table.")] = 3,
+    runtime: OnRuntime = Runtime.onnxruntime,
     out: Annotated[
         str,
         typer.Option(
@@ -59,19 +60,21 @@ def predict(
     if out:
         if format:
             raise SpectraDermError("--out writes Parquet", "Leave --format out")
-        _predict_into(out, photos, model, (engine.value, address, workers), shard_size)
+        _predict_into(
+            out, photos, model, runtime, ("ray" if engine == Engine.ray else "local", address, workers), shard_size
+        )
         return
     if engine != Engine.local or address or workers:
         raise SpectraDermError("--engine, --address and --workers go with --out", "Give --out DIR")
-    from spectraderm.inference import batch  # noqa: PLC0415
     from spectraderm.inference.classifier import load_model  # noqa: PLC0415
+    from spectraderm.inference.photo_paths import photos as photos_of  # noqa: PLC0415
 
-    classifier = load_model(model)
+    classifier = load_model(model, runtime=runtime.value)
     failed = 0
     with stdout() as stream:
         chosen = format or (Format.table if stream.isatty() else Format.jsonl)
-        writer = batch.writer(chosen.value, stream, classifier, top_k)
-        for path, result in batch.predict(classifier, photos, sys.stdin.buffer):
+        writer = writer_of(chosen.value, stream, classifier, top_k)
+        for path, result in classifier.predict_each(photos_of(photos, sys.stdin.buffer)):
             if isinstance(result, SpectraDermError):
                 failed += 1
                 say(f"error: {result}")
@@ -84,7 +87,12 @@ def predict(
 
 
 def _predict_into(
-    out: str, photos: list[str], model: str | None, engine: tuple[str, str, int], shard_size: int
+    out: str,
+    photos: list[str],
+    model: str | None,
+    runtime: Runtime,
+    engine: tuple[Literal["local", "ray"], str, int],
+    shard_size: int,
 ) -> None:
     with needs("scale", "what reads and writes Parquet"):
         from spectraderm.inference.bulk import job  # noqa: PLC0415
@@ -92,7 +100,9 @@ def _predict_into(
     from spectraderm.inference.model_folder import open_model  # noqa: PLC0415
 
     with progress() as track:
-        done = job.predict(open_model(model), photos, out, *engine, shard_size=shard_size, track=track)
+        done = job.predict(
+            open_model(model), photos, out, *engine, shard_size=shard_size, track=track, runtime=runtime.value
+        )
     summary = done.summary
     rate = f"{done.photos} this time, {done.photos / done.seconds:.1f} a second" if done.photos else "all of it before"
     counts = f"{summary['photos']} photos, {summary['predicted']} predicted, {summary['unreadable']} unreadable"

@@ -22,6 +22,13 @@ class Sets(StrEnum):
     raps = "raps"
 
 
+class Runtime(StrEnum):
+    """What computes the network."""
+
+    onnxruntime = "onnxruntime"
+    openvino = "openvino"
+
+
 class Format(StrEnum):
     """How predictions are printed."""
 
@@ -70,6 +77,10 @@ OnEngine = Annotated[
 ]
 Address = Annotated[
     str, typer.Option(help="Of a Ray cluster: auto, or HOST:PORT of its head; by default one is started.")
+]
+OnRuntime = Annotated[
+    Runtime,
+    typer.Option("--runtime", help="onnxruntime: on an NVIDIA card where built for one. openvino: an extra."),
 ]
 Epochs = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 BatchSize = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]

@@ -37,6 +37,20 @@ _EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE, AT_FDCWD
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
 
+CACHE_VARIABLE = "SPECTRADERM_CACHE"
+
+
+def cache_folder() -> Path | None:
+    """Where things are kept that can be made again: `SPECTRADERM_CACHE` or the user's; None without a home folder."""
+    if given := os.environ.get(CACHE_VARIABLE):
+        return Path(given)
+    try:
+        above = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        return None
+    return above / "spectraderm"
+
+
 def write_file(path: Path, data: bytes) -> None:
     """Write a file; there is the old one or the new one at any time. Raises `WriteError`, the old one being there."""
     with being_written(path) as file:

@@ -21,8 +21,8 @@ from types import ModuleType
 from typing import Any
 
 from spectraderm.core.errors import SpectraDermError
+from spectraderm.core.parallel import cores
 from spectraderm.core.ray_worker import COLUMNS, Worker, parts
-from spectraderm.inference.runtimes import cores
 
 Make = Callable[..., Callable[[Any], Any]]
 

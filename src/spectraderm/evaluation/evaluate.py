@@ -24,7 +24,8 @@ from spectraderm.evaluation.calibrate import (
 )
 from spectraderm.evaluation.compare import detection
 from spectraderm.evaluation.protocols import protocols, read_measurements
-from spectraderm.inference.calibration import VERDICTS, Judgement
+from spectraderm.inference.calibration import Judgement
+from spectraderm.inference.prediction import VERDICTS
 
 SKIN_TONE = "skin_tone_estimate"
 UNKNOWN = "not known"

@@ -14,7 +14,8 @@ from spectraderm.core.errors import SpectraDermError
 from spectraderm.evaluation.calibrate import Outputs
 from spectraderm.images.preprocessing import Preprocessing, decode
 from spectraderm.images.thumbnails import data_url
-from spectraderm.inference.calibration import VERDICTS, Judgement
+from spectraderm.inference.calibration import Judgement
+from spectraderm.inference.prediction import VERDICTS
 
 WRONG, LEAKS = 24, 12
 """How many photos of each kind are shown at most."""

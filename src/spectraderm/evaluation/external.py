@@ -19,10 +19,10 @@ from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals, Scored, 
 from spectraderm.evaluation.evaluate import novelty_detection, refusals
 from spectraderm.images.opening import open_photo
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, from_hex, nearest, turned_hashes
-from spectraderm.inference.batch import find
-from spectraderm.inference.calibration import VERDICTS
 from spectraderm.inference.classifier import Classifier, Prediction, load_model
 from spectraderm.inference.model_folder import find_model
+from spectraderm.inference.photo_paths import walk
+from spectraderm.inference.prediction import VERDICTS
 
 MOST_OF_THE_RUN = 0.5
 """Where this share of the photos are the run's own, they are not kept as photos from elsewhere."""
@@ -93,7 +93,7 @@ def _evaluate(
     model: str | Path | None, run: Path | None, photos: Path, label_map: Path | None, track: Track
 ) -> dict[str, Any]:
     classifier = load_model(model)
-    paths = find(str(photos))
+    paths = list(walk(str(photos)))
     of_folder = _labels(photos, paths, classifier, label_map)
     labels, predicted, unreadable = [], [], []
     many, threads = classifier.for_many()

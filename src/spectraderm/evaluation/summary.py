@@ -8,7 +8,7 @@ from spectraderm.core import artifacts
 from spectraderm.evaluation import formatting, ledger
 from spectraderm.evaluation.bootstrap import MIN_GROUPS
 from spectraderm.evaluation.protocols import EXTERNAL, external_results
-from spectraderm.inference.calibration import VERDICTS
+from spectraderm.inference.prediction import VERDICTS
 
 Facts = dict[str, Any]
 

@@ -15,9 +15,6 @@ Floats = npt.NDArray[np.float32]
 Features = Floats | npt.NDArray[np.float16]
 Booleans = npt.NDArray[np.bool_]
 SetMethod = Literal["lac", "raps"]
-Verdict = Literal["predicted", "unsure", "out_of_scope", "unusable_photo"]
-
-VERDICTS: tuple[Verdict, ...] = ("predicted", "unsure", "out_of_scope", "unusable_photo")
 RAPS_PENALTY, RAPS_FREE_RANKS = 0.1, 1
 """Regularisation of RAPS: what each class beyond the first costs."""
 _BLOCK = 1024

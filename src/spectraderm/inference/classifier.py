@@ -1,40 +1,46 @@
-"""A model folder, opened and checked -> a `Prediction` for a photo, however the photo comes."""
+"""A model folder and a photo, however it comes -> a `Prediction`."""
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import overload
 
 import numpy as np
 from PIL import Image
 
-from spectraderm.core.errors import ModelFolderError
-from spectraderm.images import perceptual_hash as hashing
+from spectraderm.core.errors import ModelFolderError, SpectraDermError
 from spectraderm.images.opening import PhotoLike, open_photo
+from spectraderm.images.perceptual_hash import MAX_DISTANCE, nearest, turned_hashes
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.images.quality import flaws, measure
-from spectraderm.inference.calibration import VERDICTS, References
-from spectraderm.inference.engine import Answer, Engine, Floats
+from spectraderm.inference.calibration import References
+from spectraderm.inference.engine import ONNXRUNTIME, Answer, Engine
 from spectraderm.inference.model_folder import ONNX, ModelFolder, open_model
-from spectraderm.inference.prediction import Prediction, unusable
-from spectraderm.inference.reasons import reason
+from spectraderm.inference.prediction import VERDICTS, Prediction, reason
 
-_AGAIN = "Export or download it again"
 __all__ = ["Classifier", "PhotoLike", "Prediction", "load_model"]
+
+FEW = 32
+"""So many photos are done before another engine, for many, would have been loaded."""
+_MOST_STREAMS = 8
+"""Each holds a decoded photo and the network's maps in memory."""
+_AGAIN = "Export or download it again"
 
 
 class Classifier:
     """A loaded model. Make one with `load_model`.
 
     Attributes:
+        folder: the model folder that it was made from, which says all else of the model.
         labels: the classes, in the order of the logits.
+        model_id: what its predictions call it.
         preprocessing: how photos become its input.
         calibration: the settings of its verdicts.
-        folder: the model folder that it was made from, which says all else of the model.
     """
 
-    def __init__(self, folder: ModelFolder, threads: int = 0) -> None:
-        self.folder, self._threads = folder, threads
+    def __init__(self, folder: ModelFolder, threads: int = 0, runtime: str = ONNXRUNTIME) -> None:
+        self.folder, self._threads, self._runtime = folder, threads, runtime
         self.labels, self.model_id, self.calibration = folder.labels, folder.model_id, folder.calibration
         self.preprocessing = folder.preprocessing
         self.engine = self._engine(threads)
@@ -59,19 +65,37 @@ class Classifier:
             return [self._predict(self._open(one)) for one in photo]
         return self._predict(self._open(photo))
 
-    def for_many(self) -> tuple["Classifier", int]:
-        """The same model as it answers many photos fastest, and how many threads are to ask it at once.
+    def predict_each(
+        self, photos: Iterable[tuple[str, PhotoLike | SpectraDermError]]
+    ) -> Iterator[tuple[str, Prediction | SpectraDermError]]:
+        """Classify named photos in order, in memory that does not grow with their number.
 
-        Where no number of threads was asked for, it is found once per machine; see `tuning`.
+        A photo that can't be read gives its error in place of a prediction, as does an error that came with its name.
+        The first are taken one after the other, with all threads in the network; where more come, several at once, each
+        through all stages by one thread.
         """
-        from spectraderm.inference.tuning import tuned  # noqa: PLC0415
+        coming = iter(photos)
+        for name, photo in islice(coming, FEW):
+            yield name, self._result(photo)
+        following = next(coming, None)
+        if following is None:
+            return
+        from spectraderm.core.parallel import in_order  # noqa: PLC0415 - its threads are slow to import
 
-        choice = None if self._threads else tuned(self.folder.network, f"{self.folder.path.name}/{ONNX}")
-        streams, each = (choice.streams, choice.stream_threads) if choice else (self._threads, 1)
-        if streams == 1:
-            return self, 1
+        many, threads = self.for_many()
+        for (name, _), result in in_order(lambda one: many._result(one[1]), chain([following], coming), threads):
+            yield name, result
+
+    def for_many(self) -> tuple["Classifier", int]:
+        """The same model for many photos, and how many threads are to call it at once.
+
+        There is one per core, up to eight, and they share the cores; or as many as `threads` says, with one core each.
+        """
+        from spectraderm.core.parallel import cores  # noqa: PLC0415
+
+        streams = self._threads or min(cores(), _MOST_STREAMS)
         many = copy.copy(self)
-        many.engine = self._engine(each, streams)
+        many.engine = self._engine(1 if self._threads else max(cores() // streams, 1), streams)
         return many, streams
 
     def display_name(self, label: str) -> str:
@@ -83,46 +107,60 @@ class Classifier:
         return self.preprocessing(self._open(photo))
 
     def _engine(self, threads: int, streams: int = 1) -> Engine:
-        return Engine(self.folder.network, f"{self.folder.path.name}/{ONNX}", threads, streams=streams)
+        return Engine(self.folder.network, f"{self.folder.path.name}/{ONNX}", threads, self._runtime, streams)
 
     def _open(self, photo: PhotoLike) -> Image.Image:
         return open_photo(photo, self.preprocessing.shortest_side)
+
+    def _result(self, photo: PhotoLike | SpectraDermError) -> Prediction | SpectraDermError:
+        try:
+            return photo if isinstance(photo, SpectraDermError) else self._predict(self._open(photo))
+        except SpectraDermError as error:
+            return error
 
     def _predict(self, image: Image.Image) -> Prediction:
         against = [flaw for flaw in flaws(measure(image), *image.size) if flaw.unusable]
         if against:
             why = f"{against[0].reason} {against[0].remedy}"
-            return unusable(why, self.calibration.coverage, self.model_id)
+            return Prediction(
+                verdict="unusable_photo", reason=why, coverage=self.calibration.coverage, model_id=self.model_id
+            )
         answer = self.engine(self.preprocessing(image)[None])
         if answer.features.shape[1] != self._references.channels:
             raise self._apart()
         if not all(np.isfinite(part).all() for part in (answer.logits, answer.features, answer.maps)):
             raise ModelFolderError(f"{self.model_id} answers with what is no number", _AGAIN)
-        seen = hashing.nearest(hashing.turned_hashes(image), self.folder.training_hashes) <= hashing.MAX_DISTANCE
-        return self._judge(answer, seen)
+        known = nearest(turned_hashes(image), self.folder.training_hashes) <= MAX_DISTANCE
+        return self._judge(answer, known)
 
     def _judge(self, answer: Answer, in_training: bool) -> Prediction:
-        strange = self._references.novelty(answer.features)
-        judged = self.calibration.judge(answer.logits, strange)
+        novelty, own = self._references.novelty(answer.features), self.calibration
+        judged = own.judge(answer.logits, novelty)
         probabilities = judged.probabilities[0]
-        if not np.isfinite([*probabilities, *strange]).all():
+        if not np.isfinite([*probabilities, *novelty]).all():
             raise ModelFolderError(f"{self.model_id} answers with what is no number", _AGAIN)
         order = np.argsort(-probabilities, kind="stable")
-        verdict, label = VERDICTS[judged.verdicts[0]], self.labels[order[0]]
+        verdict, label, probability = (
+            VERDICTS[judged.verdicts[0]],
+            self.labels[order[0]],
+            float(probabilities[order[0]]),
+        )
         fitting = [self.labels[number] for number in order if judged.sets[0, number]]
-        names, probability = [self.display_name(one) for one in fitting], float(probabilities[order[0]])
+        names, probability = [self.display_name(each) for each in fitting], float(probabilities[order[0]])
+        evidence = np.maximum(answer.maps[0, order[0]], 0)
+        peak = float(evidence.max()) or 1.0
         return Prediction(
             verdict=verdict,
-            reason=reason(verdict, names, probability, self.calibration, len(self.labels)),
+            reason=reason(verdict, names, probability, len(self.labels), own.promised_accuracy, own.sure_at),
             label=label,
             display_name=self.display_name(label),
             probability=probability,
-            probabilities={self.labels[number]: float(probabilities[number]) for number in order},
             prediction_set=fitting,
-            coverage=self.calibration.coverage,
-            novelty=float(strange[0]),
+            coverage=own.coverage,
+            novelty=float(novelty[0]),
             in_training=in_training,
-            heatmap=_heatmap(answer.maps[0, order[0]]),
+            probabilities={self.labels[number]: float(probabilities[number]) for number in order},
+            heatmap=np.round(evidence / peak, 4).astype(float).tolist(),
             model_id=self.model_id,
         )
 
@@ -130,21 +168,19 @@ class Classifier:
         return ModelFolderError(f"{self.model_id}: its files do not belong together", "Export it again")
 
 
-def load_model(source: str | os.PathLike[str] | None = None, threads: int = 0) -> Classifier:
+def load_model(
+    source: str | os.PathLike[str] | None = None, threads: int = 0, runtime: str = ONNXRUNTIME
+) -> Classifier:
     """Open a model and check that it is whole and unaltered.
 
     Args:
         source: a model folder, the Hub id of one (`owner/name`, needs the `hub` extra and a connection), or None
-            for the default model that comes with the package.
+            or `default` for the model that comes with the package.
         threads: how many threads one photo may use; 0 is one per core.
+        runtime: `onnxruntime`, which uses an NVIDIA card where it is built for one, or `openvino`, an extra.
 
     Raises:
         ModelFolderError: no such folder, or it is incomplete, altered, or of a kind that is never opened.
+        MissingExtra: `runtime` or the Hub needs an extra that is not installed.
     """
-    return Classifier(open_model(source), threads)
-
-
-def _heatmap(evidence: Floats) -> list[list[float]]:
-    positive = np.maximum(evidence, 0)
-    peak = float(positive.max())
-    return np.round(positive / peak if peak > 0 else positive, 4).astype(float).tolist()  # type: ignore[no-any-return]
+    return Classifier(open_model(source), threads, runtime)

@@ -1,41 +1,53 @@
-"""An exported model's bytes and a photo's pixels -> logits, features and class activation maps, by one of the runtimes.
+"""An exported model's bytes and a photo's pixels -> logits, features and class activation maps. ONNX Runtime's door.
 
-Knows nothing of files: weights come as bytes, and a model that would have a runtime open other files is refused before
-any of them sees it.
+Weights come as bytes, and a model that would have a runtime open other files is refused before any runtime sees it.
 """
 
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+import onnxruntime
 
 from spectraderm.core.errors import ModelFolderError, SpectraDermError
-from spectraderm.inference.remembering import remembered
-from spectraderm.inference.runtimes import AUTO, ONNXRUNTIME, OPENVINO, asked
-from spectraderm.inference.with_onnxruntime import OnnxRuntime
-from spectraderm.inference.with_openvino import OpenVino
+
+if TYPE_CHECKING:
+    from spectraderm.inference.openvino import OpenVino
 
 INPUT = "pixels"
 OUTPUTS = ("logits", "features", "maps")
-_OUTSIDE = b"location"
+ONNXRUNTIME, OPENVINO = "onnxruntime", "openvino"
+RUNTIMES = (ONNXRUNTIME, OPENVINO)
+
+_EXTERNAL_DATA = b"location"
 """The key that names a file of weights outside the model. Even of bytes the runtime follows it, from where it runs."""
 _ENDLESS = re.compile(rb"(\x22|\xa2\x80*\x00)(\x04|\x84\x80*\x00)(Loop|Scan)")
 """An operator that runs a part of the graph as often as it likes: field 4 of an ONNX node, of four letters."""
 _ORT = b"ORTM"
 """At 4 in a model of ONNX Runtime's own format, which it opens as well and checks far less."""
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_CUDA_SETTINGS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+"""Floats of 32 bits, as on the processor: the model's calibration was measured with these."""
+_TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
+Port = tuple[str, str, Sequence[int | str | None]]
+"""Name, type and shape of a model's input or output, as its runtime has it; a side of any length is no int."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the network says of n photos.
+    """What the network gives for n photos.
 
     Attributes:
         logits: `float32[n, classes]`.
-        features: `float32[n, channels]`, the globally averaged last layer.
+        features: `float32[n, channels]`: means over all places of the network's last feature maps; with the pooling
+            `statistics` also their standard deviations.
         maps: `float32[n, classes, rows, columns]`, how much each place counts for each class (HiResCAM,
             Draelos & Carin 2020; for a linear head the class activation map of Zhou et al. 2016).
     """
@@ -45,22 +57,66 @@ class Answer:
     maps: Floats
 
 
+class OnnxRuntime:
+    """A model, opened by ONNX Runtime.
+
+    Args:
+        onnx: the model's bytes.
+        threads: how many a call may use; 0 is one per core.
+        cuda: use a graphics card where an ONNX Runtime built for CUDA is installed and the card starts.
+
+    Attributes:
+        inputs, outputs: of the model.
+        device: `cuda` or `cpu`: where it runs.
+
+    Raises:
+        Exception: of ONNX Runtime's own kinds, for what is no model.
+    """
+
+    device = "cpu"
+
+    def __init__(self, onnx: bytes, threads: int, cuda: bool = False) -> None:
+        if cuda and _CUDA in onnxruntime.get_available_providers():
+            with suppress(Exception):  # no card, or an old driver, each with errors of its own: the processor does it
+                self._open(onnx, threads, [(_CUDA, _CUDA_SETTINGS), _CPU])
+                (name, _, shape), *_ = self.inputs
+                blank = np.zeros([side if isinstance(side, int) else 1 for side in shape], np.uint8)
+                self._session.run(None, {name: blank})  # some cards fail no sooner
+                self.device = "cuda" if _CUDA in self._session.get_providers() else "cpu"
+        if self.device == "cpu":
+            self._open(onnx, threads, [_CPU])
+
+    def __call__(self, pixels: npt.NDArray[np.generic]) -> list[Floats]:
+        """The outputs, in their order, of the only input."""
+        outputs: list[Floats] = self._session.run([name for name, *_ in self.outputs], {self.inputs[0][0]: pixels})
+        return outputs
+
+    def _open(self, onnx: bytes, threads: int, providers: list[object]) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 4  # what goes wrong is raised
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        once = {"enable_fallback": 0}  # a second try would write to stdout
+        self._session = onnxruntime.InferenceSession(onnx, options, providers=providers, **once)
+        self.inputs, self.outputs = (
+            [(port.name, _TYPES.get(port.type, port.type), port.shape) for port in ports]
+            for ports in (self._session.get_inputs(), self._session.get_outputs())
+        )
+
+
 class Engine:
     """A loaded ONNX model. May be called by several threads at once.
 
     Args:
         onnx: the model's bytes, with its weights inside.
         name: what errors call it.
-        threads: how many threads one photo may use; 0 is what was found fastest, or one per core.
-        runtime: one of `choices.RUNTIMES`; `auto` is what `SPECTRADERM_RUNTIME` says, or `tuning` found fastest here,
-            or ONNX Runtime on the processor.
+        threads: how many threads one photo may use; 0 is one per core.
+        runtime: one of `RUNTIMES`.
         streams: how many threads call it at once.
 
     Attributes:
         size: side of the photos it reads, in pixels.
         classes: how many classes it tells apart.
-        runtime: which runtime it is that answers.
-        note: why it is not the one that was asked for; or empty.
 
     Raises:
         ModelFolderError: not a model that `export` wrote, or one with weights outside `onnx`.
@@ -69,20 +125,27 @@ class Engine:
     """
 
     def __init__(
-        self, onnx: bytes, name: str = "model.onnx", threads: int = 0, runtime: str = AUTO, streams: int = 1
+        self, onnx: bytes, name: str = "model.onnx", threads: int = 0, runtime: str = ONNXRUNTIME, streams: int = 1
     ) -> None:
-        if _OUTSIDE in onnx:
+        if runtime not in RUNTIMES:
+            raise SpectraDermError(f"there is no runtime {runtime!r}", f"Give one of {', '.join(RUNTIMES)}")
+        if _EXTERNAL_DATA in onnx:
             raise ModelFolderError(f"{name} has weights in another file, which is never opened", "Export it again")
         if onnx[4:8] == _ORT or _ENDLESS.search(onnx):
             raise ModelFolderError(f"{name} is not ONNX without loops", "Use a model that `export` wrote")
-        self._name, wanted = name, asked(runtime)
+        self._name = name
+        self._runtime: OnnxRuntime | OpenVino
         try:
-            self._session, self.note = _open(onnx, threads, wanted, streams)
+            if runtime == OPENVINO:
+                from spectraderm.inference import openvino  # noqa: PLC0415 - an extra, slow to import
+
+                self._runtime = openvino.OpenVino(onnx, threads, streams)
+            else:
+                self._runtime = OnnxRuntime(onnx, threads, cuda=True)
         except SpectraDermError:
             raise
         except Exception as error:  # runtimes raise their own kinds, and names need not be UTF-8
             raise ModelFolderError(f"{name} can't be loaded ({_line(error)})", "Export it again") from error
-        self.runtime = self._session.runtime
         self.size, self.classes = self._sizes()
 
     def __call__(self, pixels: Pixels) -> Answer:
@@ -92,16 +155,23 @@ class Engine:
             ModelFolderError: the model fails, or gives other shapes than it says.
         """
         try:
-            answer = Answer(*self._session(pixels))
+            answer = Answer(*self._runtime(pixels))
         except Exception as error:  # runtimes raise their own kinds
             raise ModelFolderError(f"{self._name} fails on a photo ({_line(error)})", "Export it again") from error
-        if not self._fits(answer, len(pixels)):
+        sides = answer.maps.shape[2:]
+        fits = (
+            answer.logits.shape == answer.maps.shape[:2] == (len(pixels), self.classes)
+            and answer.features.shape[:1] == (len(pixels),)
+            and 0 < min(sides) <= max(sides) <= self.size
+            and answer.features.size > 0
+        )
+        if not fits:
             raise ModelFolderError(f"{self._name} answers in other shapes than it says", "Export it again")
         return answer
 
     def _sizes(self) -> tuple[int, int]:
         """Side and number of classes, of a model that reads and gives what `export` writes."""
-        inputs, outputs = self._session.inputs, self._session.outputs
+        inputs, outputs = self._runtime.inputs, self._runtime.outputs
         kinds = [[(name, kind, len(shape)) for name, kind, shape in ports] for ports in (inputs, outputs)]
         floats = [(output, "float32", rank) for output, rank in zip(OUTPUTS, (2, 2, 4), strict=True)]
         if kinds == [[(INPUT, "uint8", 4)], floats]:
@@ -111,31 +181,6 @@ class Engine:
         raise ModelFolderError(
             f"{self._name} does not turn {INPUT} into {', '.join(OUTPUTS)}", "Use a model that `export` wrote"
         )
-
-    def _fits(self, answer: Answer, count: int) -> bool:
-        rows = answer.maps.shape[2:]
-        return (
-            answer.logits.shape == (count, self.classes)
-            and answer.features.shape[:1] == (count,)
-            and answer.maps.shape[:2] == (count, self.classes)
-            and 0 < min(rows) <= max(rows) <= self.size
-            and answer.features.size > 0
-        )
-
-
-def _open(onnx: bytes, threads: int, wanted: str, streams: int) -> tuple[OnnxRuntime | OpenVino, str]:
-    """The model by the runtime that is wanted, and what is to be said of that."""
-    found = remembered(onnx) if wanted == AUTO else None
-    if found and found.runtime == OPENVINO:
-        try:
-            return OpenVino(onnx, threads or found.threads, streams), ""
-        except Exception as error:  # it was fastest once, and something of it is gone
-            return OnnxRuntime(onnx, threads), f"openvino does not start ({_line(error)}): onnxruntime is used"
-    if wanted == OPENVINO:
-        return OpenVino(onnx, threads, streams), ""
-    runtime = found.runtime if found else ONNXRUNTIME if wanted == AUTO else wanted
-    session = OnnxRuntime(onnx, threads or (found.threads if found else 0), runtime)
-    return session, session.note
 
 
 def _line(error: Exception) -> str:

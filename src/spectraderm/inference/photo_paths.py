@@ -4,30 +4,26 @@ import glob
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from spectraderm.core.errors import SpectraDermError, UnreadablePhoto
-from spectraderm.images.preprocessing import HEIC_SUFFIXES, SUFFIXES
+from spectraderm.images.preprocessing import HEIC_SUFFIXES, MAX_BYTES, SUFFIXES
 
 STDIN = "-"
 _SUFFIXES = SUFFIXES | HEIC_SUFFIXES
 
-Found = tuple[str, SpectraDermError | None]
-"""A photo's path; or a name without photos and why."""
+Photo = tuple[str, str | bytes | SpectraDermError]
+"""What a photo is called, and its path or bytes; or a name that stands for no photo, and why."""
 
 
-def found_by(names: Sequence[str]) -> Iterator[Found]:
-    """All that the names stand for, in their order."""
+def photos(names: Sequence[str], stdin: BinaryIO) -> Iterator[Photo]:
+    """All photos that the names stand for, in their order; `-` is the photo on `stdin`."""
     for name in names:
         try:
             for path in walk(name):
-                yield path, None
+                yield path, stdin.read(MAX_BYTES + 1) if path == STDIN else path
         except SpectraDermError as error:
             yield name, error
-
-
-def find(name: str) -> list[str]:
-    """All that `walk` finds."""
-    return list(walk(name))
 
 
 def walk(name: str) -> Iterator[str]:
@@ -36,27 +32,24 @@ def walk(name: str) -> Iterator[str]:
     Raises:
         UnreadablePhoto: there are none.
     """
-    path = Path(name)
+    path, empty = Path(name), True
     if not name:  # or it would stand for the current folder
         raise UnreadablePhoto("a photo's name is empty", "Give a file, folder or glob")
-    photos = None
     try:
         if name == STDIN or (path.exists() and not path.is_dir()):
             yield name
             return
         folder = path.is_dir()
-        for photos in _below(str(path)) if folder else _matching(name):
-            yield photos
+        matching = (match for match in sorted(glob.glob(name, recursive=True)) if Path(match).is_file())  # noqa: PTH207
+        for photo in _below(str(path)) if folder else matching:
+            empty = False
+            yield photo
     except OSError as error:  # such as a name that is too long
         raise UnreadablePhoto(f"{name}: {error.strerror}", "Check the path") from error
-    if photos is None and folder:
+    if empty and folder:
         raise UnreadablePhoto(f"{name} holds no photos", "Give a folder with JPEG, PNG, WEBP, BMP, TIFF, GIF or HEIC")
-    if photos is None:
+    if empty:
         raise UnreadablePhoto(f"{name}: no such file or folder", "Check the path")
-
-
-def _matching(pattern: str) -> Iterator[str]:
-    return (match for match in sorted(glob.glob(pattern, recursive=True)) if Path(match).is_file())  # noqa: PTH207
 
 
 def _below(folder: str) -> Iterator[str]:
@@ -77,17 +70,15 @@ def _below(folder: str) -> Iterator[str]:
 
 def _entries(prefix: str, folder: str) -> list[tuple[str, bool]]:
     """Photos and folders right below a folder that may be read, sorted, and which of them are folders."""
+    kept: list[tuple[str, bool]] = []
     try:
         with os.scandir(folder) as entries:
-            kept = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries if _counts(entry)]
+            for entry in entries:
+                is_folder = entry.is_dir(follow_symlinks=False)
+                suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+                is_photo = suffix in _SUFFIXES and (entry.is_symlink() or entry.is_file())
+                if not entry.name.startswith(".") and (is_folder or is_photo):
+                    kept.append((entry.name, is_folder))
     except PermissionError:
         return []
     return [(os.path.join(prefix, name), is_folder) for name, is_folder in sorted(kept)]  # noqa: PTH118
-
-
-def _counts(entry: os.DirEntry[str]) -> bool:
-    """Not hidden, and a folder, or what is named as a photo and is a file or a link."""
-    if entry.name.startswith(".") or entry.is_dir(follow_symlinks=False):
-        return not entry.name.startswith(".")
-    suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-    return suffix in _SUFFIXES and (entry.is_symlink() or entry.is_file())

@@ -12,8 +12,8 @@ from threading import Thread
 from typing import cast
 
 from spectraderm.core.errors import ModelFolderError, SpectraDermError, UnreadablePhoto
+from spectraderm.core.parallel import cores
 from spectraderm.inference.classifier import Prediction, load_model
-from spectraderm.inference.runtimes import cores
 from spectraderm.serving.middleware import Refusal
 
 QUEUE_PER_WORKER = 16

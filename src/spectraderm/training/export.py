@@ -27,7 +27,6 @@ from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.inference import model_folder
 from spectraderm.inference.calibration import Calibration
 from spectraderm.inference.engine import INPUT, OUTPUTS, Engine, Floats
-from spectraderm.inference.runtimes import ONNXRUNTIME
 from spectraderm.training.augmentation import transformed
 from spectraderm.training.dataset import read_photo
 from spectraderm.training.network import Backbone, Normalise, SkinResNet
@@ -98,7 +97,7 @@ def export(
     else:
         graph, precision, parity = _in_floats(run, network, preprocessing, track)
         measured = {"parity": parity}
-    stability = measure_stability(run, Engine(graph, runtime=ONNXRUNTIME), preprocessing, track)
+    stability = measure_stability(run, Engine(graph), preprocessing, track)
     parts = [to_markdown(stability), *([_of_int8(integers.loss)] if integers else [])]
     files = {
         artifacts.CARD: b"\n".join(
@@ -127,10 +126,10 @@ def _in_floats(
     whole = to_onnx(network, preprocessing)
     try:
         graph = halved(whole)
-        engine = Engine(graph, runtime=ONNXRUNTIME)
+        engine = Engine(graph)
         return graph, "float16", measure_parity(run, engine, preprocessing, PARITY_HALF, track)
     except ParityError:  # a guess hangs on the last digits
-        engine = Engine(whole, runtime=ONNXRUNTIME)
+        engine = Engine(whole)
         return whole, "float32", measure_parity(run, engine, preprocessing, PARITY, track)
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from spectraderm.core import artifacts
 from spectraderm.core import files as writing
-from spectraderm.inference.remembering import cache_folder
+from spectraderm.core.files import cache_folder
 from spectraderm.training.dataset import Floats
 
 _SUFFIX = ".features"

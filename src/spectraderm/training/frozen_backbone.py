@@ -6,9 +6,11 @@ in any batch and by one thread or two.
 """
 
 import hashlib
+import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,8 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ResNetModel
 
-from spectraderm.inference.remembering import machine
-from spectraderm.inference.with_onnxruntime import OnnxRuntime
+from spectraderm.inference.engine import OnnxRuntime
 from spectraderm.training.network import SkinResNet
 
 _BATCH, _BATCH_BY_TORCH = 8, 32
@@ -61,8 +62,8 @@ def freeze(network: SkinResNet) -> Frozen:
     device = next(resnet.parameters()).device
     if device.type == "cpu" and resnet.config.hidden_act == "relu":
         library = f"onnxruntime {metadata.version('onnxruntime')}"
-        return Frozen(_by_onnxruntime(resnet), (_digest(resnet), library, machine()["processor"]), _BATCH)
-    by = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device} of {machine()['processor']}"
+        return Frozen(_by_onnxruntime(resnet), (_digest(resnet), library, _processor()), _BATCH)
+    by = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device} of {_processor()}"
     return Frozen(_by_torch(resnet), (_digest(resnet), f"torch {torch.__version__}", by), _BATCH_BY_TORCH)
 
 
@@ -173,3 +174,14 @@ class _Draft:
         name = f"w{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(values.astype(np.float32), name))
         return name
+
+
+def _processor() -> str:
+    """The processor's name and what it can compute with, so far as the system tells."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n", 1)[0].splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    wide = [flag for flag in facts.get("flags", "").split() if flag.startswith(("avx", "amx"))]
+    return " ".join([platform.machine(), facts.get("model name", ""), *wide])

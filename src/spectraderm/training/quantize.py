@@ -22,7 +22,6 @@ from spectraderm.data.manifest import Row
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.inference import model_folder
 from spectraderm.inference.engine import INPUT, Engine
-from spectraderm.inference.runtimes import ONNXRUNTIME
 from spectraderm.training import outputs
 from spectraderm.training.dataset import Decoded, Floats
 from spectraderm.training.export import to_onnx
@@ -123,6 +122,6 @@ def _chosen(rows: Sequence[Row], sides: Sequence[str]) -> np.ndarray[tuple[int],
 
 def _features(graph: bytes, pixels: Decoded, track: Track) -> Floats:
     """Features `float32[n, width]` of all photos, by the network in integers."""
-    engine, starts = Engine(graph, runtime=ONNXRUNTIME), range(0, len(pixels), _BATCH)
+    engine, starts = Engine(graph), range(0, len(pixels), _BATCH)
     shown = track(starts, "Answering in 8-bit integers", len(starts))
     return np.concatenate([engine(pixels[start : start + _BATCH]).features for start in shown])

@@ -27,6 +27,7 @@ from spectraderm.inference.bulk import table
 from spectraderm.inference.bulk.filesystem import local_path, open_filesystem, without_secrets, write_whole
 from spectraderm.inference.bulk.sources import Item, list_photos, read_photos
 from spectraderm.inference.classifier import Classifier
+from spectraderm.inference.engine import ONNXRUNTIME
 from spectraderm.inference.model_folder import ModelFolder
 
 Engine = Literal["local", "ray"]
@@ -63,6 +64,7 @@ def predict(
     workers: int = 0,
     shard_size: int = SHARD_SIZE,
     track: Track = no_track,
+    runtime: str = ONNXRUNTIME,
 ) -> Done:
     """Classify every photo of every source into `out`. Photos that were answered before, and did not change, stay.
 
@@ -75,6 +77,7 @@ def predict(
         workers: threads, or workers of Ray; 0 is one per core.
         shard_size: photos per Parquet file; so many are answered again after a crash, at most, by every worker.
         track: how progress is shown.
+        runtime: one of `engine.RUNTIMES`.
 
     Raises:
         RunFolderError: `out` holds something else, or another process writes to it.
@@ -88,9 +91,9 @@ def predict(
         if remaining and engine == "ray":
             from spectraderm.inference.bulk import ray_engine  # noqa: PLC0415 - an extra
 
-            ray_engine.predict(model, filesystem, folder, shard_size, address, workers)
+            ray_engine.predict(model, filesystem, folder, shard_size, address, workers, runtime)
         elif remaining:
-            _predict_here(model, filesystem, folder, shard_size, workers, remaining, track)
+            _predict_here(Classifier(model, workers, runtime), filesystem, folder, shard_size, remaining, track)
         if filesystem.exists(f"{folder}/{REMAINING}"):
             filesystem.rm(f"{folder}/{REMAINING}")
         summary = _summarize(filesystem, folder, model.model_id)
@@ -172,16 +175,15 @@ def _discard(answered: set[tuple[str, str]], pair: tuple[str, str]) -> bool:
 
 
 def _predict_here(
-    model: ModelFolder,
+    model: Classifier,
     filesystem: AbstractFileSystem,
     folder: str,
     shard_size: int,
-    workers: int,
     remaining: int,
     track: Track,
 ) -> None:
     """Answer what remains by threads of this process, and write a part per shard."""
-    classifier, threads = Classifier(model, workers).for_many()
+    classifier, threads = model.for_many()
     number = len(table.parts(filesystem, f"{folder}/{PREDICTIONS}"))
 
     def work() -> Iterator[None]:

@@ -9,11 +9,11 @@ import pyarrow.fs
 from fsspec import AbstractFileSystem
 
 from spectraderm.core.errors import SpectraDermError, needs
+from spectraderm.core.parallel import cores
 from spectraderm.inference.bulk import table
 from spectraderm.inference.bulk.sources import Item, read_photos
 from spectraderm.inference.classifier import Classifier
 from spectraderm.inference.model_folder import ModelFolder
-from spectraderm.inference.runtimes import cores
 
 _AGAIN = "Run the same command again: it goes on where it was"
 _SECONDS = 10
@@ -24,8 +24,8 @@ _OBJECT_STORE = 200 << 20
 class _Answer:
     """What a worker runs: one model, one thread, batch after batch."""
 
-    def __init__(self, model: ModelFolder) -> None:
-        self._classifier = Classifier(model, threads=1)
+    def __init__(self, model: ModelFolder, runtime: str) -> None:
+        self._classifier = Classifier(model, threads=1, runtime=runtime)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Photos, as the columns of `Item` -> rows of `predictions/`."""
@@ -35,7 +35,13 @@ class _Answer:
 
 
 def predict(
-    model: ModelFolder, filesystem: AbstractFileSystem, folder: str, shard_size: int, address: str, workers: int
+    model: ModelFolder,
+    filesystem: AbstractFileSystem,
+    folder: str,
+    shard_size: int,
+    address: str,
+    workers: int,
+    runtime: str,
 ) -> None:
     """Answer `remaining.parquet` into `predictions/` of an output folder, which every machine of the cluster reaches.
 
@@ -61,7 +67,7 @@ def predict(
         photos = ray.data.read_parquet(f"{folder}/remaining.parquet", filesystem=store)
         photos.repartition(target_num_rows_per_block=shard_size).map_batches(
             _Answer,
-            fn_constructor_args=(model,),
+            fn_constructor_args=(model, runtime),
             batch_size=shard_size,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size),

@@ -1,6 +1,5 @@
 """Answers <-> the rows of Parquet files. The columns follow from the fields of `Prediction`."""
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from spectraderm.images.opening import open_photo
 from spectraderm.inference.bulk.filesystem import write_whole
 from spectraderm.inference.bulk.sources import Item, photo_bytes
 from spectraderm.inference.classifier import Classifier
-from spectraderm.inference.prediction import Prediction
+from spectraderm.inference.prediction import columns
 
 _TYPES = {
     float: pa.float64(),
@@ -33,13 +32,11 @@ def schema(labels: Sequence[str]) -> pa.Schema:
     (`probabilities` as a column `probability:<class>` each), and `error` and `remedy`, which are null where the photo
     could be read; the fields of `Prediction` are null where it could not.
     """
-    columns = [(name, pa.string()) for name in ("path", "version", "sha256")]
-    for field in dataclasses.fields(Prediction):
-        if field.name == "probabilities":
-            columns += [(f"probability:{label}", pa.float64()) for label in labels]
-        else:
-            columns.append((field.name, _TYPES.get(field.type, pa.string())))  # type: ignore[arg-type]
-    return pa.schema([*columns, ("error", pa.string()), ("remedy", pa.string())])
+    own = {name: _TYPES.get(kind, pa.string()) for name, kind in columns(labels).items()}
+    before, behind = (
+        dict.fromkeys(names, pa.string()) for names in (("path", "version", "sha256"), ("error", "remedy"))
+    )
+    return pa.schema(before | own | behind)
 
 
 def answer(classifier: Classifier, item: Item, cell: object) -> dict[str, Any]:
@@ -51,8 +48,7 @@ def answer(classifier: Classifier, item: Item, cell: object) -> dict[str, Any]:
         prediction = classifier.predict(open_photo(photo, classifier.preprocessing.shortest_side, item.path))
     except SpectraDermError as error:
         return row | {"error": error.problem, "remedy": error.remedy}
-    row |= vars(prediction)
-    return row | {f"probability:{label}": value for label, value in row.pop("probabilities").items()}
+    return row | prediction.to_row()
 
 
 def to_table(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> pa.Table:

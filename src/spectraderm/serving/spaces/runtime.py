@@ -12,7 +12,7 @@ from pathlib import Path
 
 from spectraderm.core.artifacts import write_folder
 from spectraderm.core.errors import MissingExtra, SpectraDermError
-from spectraderm.inference.remembering import cache_folder
+from spectraderm.core.files import cache_folder
 
 PACKAGE = "onnxruntime-web@1.30.0"
 INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="

@@ -1,0 +1,171 @@
+"""Names of photos, as people type them -> photos, and their predictions, however many."""
+
+import io
+import os
+import threading
+import time
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+from conftest import encode, paint
+from handmade import write_model
+
+import spectraderm
+from spectraderm import Classifier, Prediction
+from spectraderm.core import parallel
+from spectraderm.core.errors import SpectraDermError, UnreadablePhoto
+from spectraderm.inference import classifier
+from spectraderm.inference.photo_paths import photos, walk
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    return spectraderm.load_model(write_model(tmp_path_factory.mktemp("m") / "model"))
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def put(*names: str) -> None:
+    for number, name in enumerate(names):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_bytes(encode(paint(number)))
+
+
+def find(name: str) -> list[str]:
+    return list(walk(name))
+
+
+def all_of(model: Classifier, *names: str, stdin: bytes = b"") -> list[tuple[str, Prediction | SpectraDermError]]:
+    return list(model.predict_each(photos(names, io.BytesIO(stdin))))
+
+
+def test_a_folder_stands_for_the_photos_below_it_in_order(here: Path) -> None:
+    put("f/b.jpg", "f/a.JPEG", "f/sub/deeper/c.png", "f/.hidden.jpg", "f/.git/d.jpg", "f/notes.txt", "f/x.heic")
+    assert find("f") == ["f/a.JPEG", "f/b.jpg", "f/sub/deeper/c.png", "f/x.heic"]
+    assert find("f/") == find("f")
+    assert find(str(here / "f"))[0] == str(here / "f/a.JPEG")
+
+
+def test_a_folder_inside_a_hidden_one_is_read_when_asked_for(here: Path) -> None:
+    put(".secret/f/a.jpg")
+    assert find(".secret/f") == [".secret/f/a.jpg"]
+    assert find(".secret") == [".secret/f/a.jpg"]
+
+
+def test_folders_and_pipes_named_like_photos_are_no_photos(here: Path) -> None:
+    put("f/a.jpg", "f/album.jpg/b.jpg")
+    os.mkfifo("f/pipe.jpg")
+    Path("f/gone.jpg").symlink_to("nowhere")
+    assert find("f") == ["f/a.jpg", "f/album.jpg/b.jpg", "f/gone.jpg"]
+
+
+def test_globs_stand_for_the_files_that_match(here: Path) -> None:
+    put("f/b.jpg", "f/a.jpg", "f/c.png", "f/sub/d.jpg", "f/e.jpg/no.txt")
+    assert find("f/*.jpg") == ["f/a.jpg", "f/b.jpg"]
+    assert find("f/**/*.jpg") == ["f/a.jpg", "f/b.jpg", "f/sub/d.jpg"]
+    assert find("f/[ac].*") == ["f/a.jpg", "f/c.png"]
+
+
+@pytest.mark.parametrize("name", ["a[1].jpg", "what?.jpg", "*.jpg", "-.jpg", " .jpg"])
+def test_a_file_is_a_file_before_it_is_a_glob(name: str, here: Path) -> None:
+    put(name, "a1.jpg", "whatx.jpg")
+    assert find(name) == [name]
+
+
+def test_a_folder_may_have_brackets(here: Path) -> None:
+    put("f[1]/a.jpg", "f1/b.jpg")
+    assert find("f[1]") == ["f[1]/a.jpg"]
+
+
+@pytest.mark.parametrize("name", [".", "f", "./f/", "f/sub"])
+def test_the_walk_is_in_the_order_of_sorted_paths(name: str, here: Path) -> None:
+    put(*(f"f/{one}.jpg" for one in ("a", "a/b", "a-b", "a b", "A", "é", "sub/b/c", "sub/b-c", "sub.d/e", "10", "9")))
+    below = sorted(path for path in Path(name).rglob("*") if path.is_file())
+    assert find(name) == [str(path) for path in below if path.suffix == ".jpg"] != []
+
+
+def test_the_walk_gives_the_first_photo_before_it_has_seen_all(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put("f/a/1.jpg", "f/b/2.jpg", "f/c/3.jpg")
+    seen, scan = [], os.scandir
+    monkeypatch.setattr(os, "scandir", lambda folder: seen.append(str(folder)) or scan(folder))  # type: ignore[func-returns-value]
+    assert next(walk("f")) == "f/a/1.jpg"
+    assert seen == ["f", "f/a"]
+
+
+@pytest.mark.parametrize("name", ["nothing.jpg", "*.webp", "", "empty", "x" * 5000, "a\0b", "a.jpg/b.jpg"])
+def test_names_without_photos_are_errors(name: str, here: Path, model: Classifier) -> None:
+    Path("empty").mkdir()
+    put("a.jpg", "empty/readme.txt")
+    [(path, error)] = all_of(model, name)
+    assert path == name
+    assert isinstance(error, UnreadablePhoto)
+    assert error.remedy
+
+
+def test_bad_photos_are_reported_in_their_place_and_the_rest_is_done(here: Path, model: Classifier) -> None:
+    put("f/a.jpg", "f/c.jpg", "z.jpg")
+    Path("f/b.jpg").write_bytes(b"no photo")
+    os.mkfifo("pipe")
+    results = all_of(model, "f", "missing.jpg", "pipe", "z.jpg")
+    assert [path for path, _ in results] == ["f/a.jpg", "f/b.jpg", "f/c.jpg", "missing.jpg", "pipe", "z.jpg"]
+    assert [isinstance(result, Prediction) for _, result in results] == [True, False, True, False, False, True]
+    assert all(path in str(result) for path, result in results if isinstance(result, SpectraDermError))
+
+
+def test_stdin_is_a_photo(here: Path, model: Classifier) -> None:
+    put("a.jpg", "b.jpg")
+    [(path, result), (_, other)] = all_of(model, "-", "b.jpg", stdin=Path("a.jpg").read_bytes())
+    assert (path, result) == ("-", model.predict("a.jpg"))
+    assert other == model.predict("b.jpg")
+    assert isinstance(all_of(model, "-", stdin=b"no photo")[0][1], UnreadablePhoto)
+    assert isinstance(all_of(model, "-")[0][1], UnreadablePhoto)
+
+
+@pytest.fixture
+def many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two photos are many, and two threads take them."""
+    monkeypatch.setattr(classifier, "FEW", 1)
+    monkeypatch.setattr(parallel, "cores", lambda: 2)
+
+
+@pytest.mark.usefixtures("many")
+def test_many_photos_are_answered_as_few_are(here: Path, model: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(*(f"f/{number:02}.jpg" for number in range(30)), "z.jpg")
+    Path("f/17.jpg").write_bytes(b"no photo")
+    names, given = ["f", "missing.jpg", "-", "z.jpg"], Path("f/03.jpg").read_bytes()
+    results = all_of(model, *names, stdin=given)
+    monkeypatch.setattr(classifier, "FEW", 99)
+    expected = all_of(model, *names, stdin=given)
+    assert [(path, str(one)) for path, one in results] == [(path, str(one)) for path, one in expected]
+    assert len({str(one) for _, one in results}) == 32  # of 33: stdin is a photo once more
+
+
+@pytest.mark.usefixtures("many")
+def test_many_photos_are_not_looked_for_long_before_they_are_wanted(here: Path, model: Classifier) -> None:
+    put(*(f"f/{number:02}.jpg" for number in range(40)))
+    seen: list[str] = []
+    coming = (seen.append(one[0]) or one for one in photos(["f"], io.BytesIO()))  # type: ignore[func-returns-value]
+    for done, _ in enumerate(model.predict_each(coming)):
+        assert len(seen) <= done + 12
+
+
+@pytest.mark.usefixtures("many")
+def test_who_stops_listening_stops_the_work(here: Path, model: Classifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(*(f"f/{number:02}.jpg" for number in range(20)))
+    asked: list[str] = []
+    monkeypatch.setattr(Classifier, "_result", lambda _, photo: asked.append(photo) or time.sleep(0.1))  # type: ignore[func-returns-value]
+    before = threading.active_count()
+    results = model.predict_each(photos(["f"], io.BytesIO()))
+    next(results)
+    assert isinstance(results, Generator)
+    results.close()
+    waited = time.monotonic() + 5
+    while threading.active_count() > before and time.monotonic() < waited:
+        time.sleep(0.01)
+    assert threading.active_count() == before
+    assert len(asked) < 7  # of nine that were begun
