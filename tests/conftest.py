@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from spectraderm.data.manifest import Row
+from spectraderm.data.synthetic import paint_photo
 
 if TYPE_CHECKING:
     from tinynet import Exported
@@ -39,6 +40,20 @@ def paint(seed: int, size: tuple[int, int] = (96, 72)) -> Image.Image:
     """A photo that no other seed gives; `size` is (width, height)."""
     noise = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), dtype=np.uint8)
     return Image.fromarray(noise).resize(size, Image.Resampling.BICUBIC)
+
+
+def skin(size: tuple[int, int] = (224, 224), seed: int = 0) -> Image.Image:
+    """A painted photo; larger ones are enlarged, which takes nothing away at the working size."""
+    painted = paint_photo("BA-impetigo", np.random.default_rng(seed), (240, 180))
+    return painted.resize(size, Image.Resampling.BICUBIC)
+
+
+def page(size: tuple[int, int]) -> Image.Image:
+    image, font = Image.new("RGB", size, "white"), ImageFont.load_default(size[1] // 20)
+    for line in range(1, 18):
+        words = "Take one tablet of it twice a day with food, and see a doctor. "
+        ImageDraw.Draw(image).text((size[0] // 20, line * size[1] // 19), words[line:] + words, "black", font)
+    return image
 
 
 def encode(image: Image.Image, kind: str = "JPEG", **options: object) -> bytes:

@@ -176,5 +176,5 @@ def test_ctrl_c_ends_quietly(here: Path, model: Path) -> None:
     assert process.stderr
     assert b"gone" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60)[1].startswith(b"stopped")
+    assert process.communicate(timeout=60)[1] == b"stopped\n"
     assert process.returncode == 130

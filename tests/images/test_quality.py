@@ -5,10 +5,9 @@ from dataclasses import astuple
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import encode, paint
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from conftest import encode, page, paint, skin
+from PIL import Image, ImageDraw, ImageFilter
 
-from spectraderm.data.synthetic import paint_photo
 from spectraderm.images.quality import flaws, measure
 
 SIZES = [(224, 224), (640, 480), (1600, 1200)]
@@ -26,22 +25,8 @@ def from_array(values: npt.NDArray[np.float64]) -> Image.Image:
     return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
 
 
-def skin(size: tuple[int, int] = (224, 224), seed: int = 0) -> Image.Image:
-    """A painted photo; larger ones are enlarged, which takes nothing away at the working size."""
-    painted = paint_photo("BA-impetigo", np.random.default_rng(seed), (240, 180))
-    return painted.resize(size, Image.Resampling.BICUBIC)
-
-
 def noisy(size: tuple[int, int], mean: float, deviation: float) -> Image.Image:
     return from_array(np.random.default_rng(0).normal(mean, deviation, (size[1], size[0], 3)))
-
-
-def page(size: tuple[int, int]) -> Image.Image:
-    image, font = Image.new("RGB", size, "white"), ImageFont.load_default(size[1] // 20)
-    for line in range(1, 18):
-        words = "Take one tablet of it twice a day with food, and see a doctor. "
-        ImageDraw.Draw(image).text((size[0] // 20, line * size[1] // 19), words[line:] + words, "black", font)
-    return image
 
 
 def logo(size: tuple[int, int]) -> Image.Image:

@@ -12,8 +12,8 @@ from handmade import graph
 from hostile_graphs import GRAPHS, put_constant_outside, put_outside
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from spectraderm.core.errors import MissingExtra, ModelFolderError, SpectraDermError
 from spectraderm import inference
+from spectraderm.core.errors import MissingExtra, ModelFolderError, SpectraDermError
 from spectraderm.inference.engine import Engine, OnnxRuntime, Pixels
 
 HAS_OPENVINO = pytest.mark.skipif(not importlib.util.find_spec("openvino"), reason="the extra is not installed")
@@ -182,8 +182,7 @@ def test_nothing_is_reported_to_a_runtimes_makers(runtime: str, tmp_path: Path) 
     model.write_bytes(graph())
     home.mkdir()
     code = (
-        "from spectraderm import inference
-from spectraderm.inference.engine import Engine; Engine(open(sys.argv[1], 'rb').read(), runtime=sys.argv[2])"
+        "from spectraderm.inference.engine import Engine; Engine(open(sys.argv[1], 'rb').read(), runtime=sys.argv[2])"
     )
     assert (
         alone(f"{code}; print([name for name in sys.modules if 'telemetry' in name])", home, model, runtime) == "[]\n"

@@ -5,10 +5,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import encode, paint
+from conftest import encode, page, paint, skin
 from handmade import write_model
 from PIL import Image, ImageFilter
-from test_quality import page, skin
 
 import spectraderm
 from spectraderm import Classifier

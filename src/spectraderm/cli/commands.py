@@ -64,7 +64,7 @@ def run(
     out = out or Path("runs") / f"{photos.resolve().name}-{Path(recipe).stem}-{split.value}"
     changes = recipe_changes(epochs, batch_size, lr, patience)
     options = pipeline.Options(recipe, backbone, split.value, folds, seed, resume, device.value, log, changes, crops)
-    with terminal.progress() as track:
+    with console.going_on("--resume goes on where training was"), terminal.progress() as track:
         evaluation = pipeline.run(photos, out, options, track)
     terminal.say_audit(out)
     terminal.say_scores([out], [evaluation])
@@ -132,7 +132,7 @@ def train(
     pipeline, terminal = _stages()
     changes = recipe_changes(epochs, batch_size, lr, patience)
     options = pipeline.Options(recipe, backbone, resume=resume, device=device.value, log=log, changes=changes)
-    with terminal.progress() as track:
+    with console.going_on("--resume goes on where it was"), terminal.progress() as track:
         pipeline.train(run, options, track)
     say(f"Next    spectraderm calibrate {run}")
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from spectraderm.inference.classifier import Classifier
     from spectraderm.inference.prediction import Prediction
 
+_goes_on: list[str] = []
 _JSON = json.JSONEncoder(allow_nan=False)
 _JOINT = "\N{NO-BREAK SPACE}"
 _STYLES = {
@@ -42,8 +43,16 @@ def run(app: Callable[[], object]) -> None:
         sys.exit(2)
     except SystemExit as end:
         if end.code == 130:
-            say("stopped; --resume goes on where training was")
+            say(f"stopped; {_goes_on[-1]}" if _goes_on else "stopped")
         raise
+
+
+@contextmanager
+def going_on(how: str) -> Iterator[None]:
+    """Say after Ctrl-C how to go on with what is done in it."""
+    _goes_on.append(how)
+    yield
+    _goes_on.pop()  # not after Ctrl-C
 
 
 def _stop(*_: object) -> None:

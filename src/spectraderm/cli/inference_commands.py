@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from spectraderm.cli.console import say, stdout, writer_of
+from spectraderm.cli.console import going_on, say, stdout, writer_of
 from spectraderm.cli.options import Address, Engine, Format, OnEngine, OnRuntime, Runtime
 from spectraderm.core.errors import SpectraDermError, needs
 
@@ -99,7 +99,7 @@ def _predict_into(
     from spectraderm.core.bars import progress  # noqa: PLC0415
     from spectraderm.inference.model_folder import open_model  # noqa: PLC0415
 
-    with progress() as track:
+    with going_on("the same command goes on where it was"), progress() as track:
         done = job.predict(
             open_model(model), photos, out, *engine, shard_size=shard_size, track=track, runtime=runtime.value
         )
