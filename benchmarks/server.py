@@ -2,8 +2,8 @@
 
     python benchmarks/server.py [--seconds 60] [--clients 80] [--rounds 3] [--only plain overload killed stopped]
 
-Painted photos (640x480), the default model, everything on this machine. Refused clients ask again after 0.2 s. Exit code
-1 where anything but 200, 429 or 503 was answered, or a photo that was accepted got no answer.
+Painted photos (640x480), the default model, everything on this machine. Refused clients ask again after 0.2 s. It exits
+with 1 where anything but 200, 429 or 503 was answered, or a photo that was accepted got no answer.
 """
 
 import argparse
