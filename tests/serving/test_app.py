@@ -69,11 +69,11 @@ class Here:
 
 
 Steps = Callable[[Client], Coroutine[Any, Any, None]]
-Ask = Callable[..., None]
+Serve = Callable[..., None]
 
 
 @pytest.fixture
-def ask(monkeypatch: pytest.MonkeyPatch, model: Classifier, opened: ModelFolder) -> Ask:
+def serve(monkeypatch: pytest.MonkeyPatch, model: Classifier, opened: ModelFolder) -> Serve:
     """Runs steps with a client of a server with these options."""
     monkeypatch.setattr(pools, "Worker", Here)
     monkeypatch.setattr(Here, "model", model, raising=False)
@@ -92,13 +92,13 @@ def ask(monkeypatch: pytest.MonkeyPatch, model: Classifier, opened: ModelFolder)
     return run
 
 
-def test_a_photo_gets_the_prediction_of_every_other_door(ask: Ask, model: Classifier, photo: bytes) -> None:
+def test_a_photo_gets_the_prediction_of_every_other_door(serve: Serve, model: Classifier, photo: bytes) -> None:
     expected = model.predict(photo).to_dict() | {"notice": WORDS["notice"]}
 
     async def steps(client: Client) -> None:
         got = await client.post("/predict", content=photo, headers=JPEG)
         assert (got.status_code, got.json()) == (200, expected | {"heatmap": []})
-        got = await client.post("/predict?heatmap=true", content=photo, headers={"content-type": answers_bytes})
+        got = await client.post("/predict?heatmap=true", content=photo, headers={"content-type": octets})
         assert got.json() == expected
         assert list(got.json()["probabilities"]) == list(expected["probabilities"])
         black = await client.post("/predict", content=encode(Image.new("RGB", (99, 99)), "PNG"), headers=JPEG)
@@ -106,11 +106,11 @@ def test_a_photo_gets_the_prediction_of_every_other_door(ask: Ask, model: Classi
         for one in (got, black):
             TypeAdapter(Answer).validate_python(one.json(), strict=False)
 
-    answers_bytes = "application/octet-stream; x=y"
-    ask(steps)
+    octets = "application/octet-stream; x=y"
+    serve(steps)
 
 
-def test_several_photos_in_order_and_a_bad_one_harms_no_other(ask: Ask, model: Classifier, photo: bytes) -> None:
+def test_several_photos_in_order_and_a_bad_one_harms_no_other(serve: Serve, model: Classifier, photo: bytes) -> None:
     photos = [photo, b"no photo", *(encode(paint(seed)) for seed in range(14))]
 
     async def steps(client: Client) -> None:
@@ -127,10 +127,10 @@ def test_several_photos_in_order_and_a_bad_one_harms_no_other(ask: Ask, model: C
         alone = await client.post("/predict", files={"x": ("a", photo)})
         assert len(alone.json()) == 1
 
-    ask(steps)
+    serve(steps)
 
 
-def test_nothing_is_written_to_disk(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written_to_disk(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not even of a photo larger than what Starlette keeps in memory."""
     large = encode(paint(1, (1600, 1200)), "BMP")
     assert len(large) > 5_000_000
@@ -144,7 +144,7 @@ def test_nothing_is_written_to_disk(ask: Ask, monkeypatch: pytest.MonkeyPatch) -
         got = await client.post("/predict", files={"photo": ("a.bmp", large)})
         assert got.json()[0]["label"] in LABELS
 
-    ask(steps)
+    serve(steps)
 
 
 def form(*parts: bytes, boundary: bytes = b"x") -> bytes:
@@ -181,7 +181,7 @@ _FORM = {"content-type": "multipart/form-data; boundary=x"}
     ],
 )
 def test_bad_bodies_are_refused(
-    ask: Ask, content: bytes, headers: dict[str, str], status: int, kind: str, folder: Path
+    serve: Serve, content: bytes, headers: dict[str, str], status: int, kind: str, folder: Path
 ) -> None:
     async def steps(client: Client) -> None:
         raw = httpx.Headers(headers, encoding="latin-1")
@@ -193,10 +193,10 @@ def test_bad_bodies_are_refused(
         assert folder.name not in got.text
         assert "(" not in got.json()["error"]["problem"]  # what the decoder says could quote the photo
 
-    ask(steps)
+    serve(steps)
 
 
-def test_addresses_methods_and_parameters_that_there_are_not(ask: Ask, photo: bytes) -> None:
+def test_addresses_methods_and_parameters_that_there_are_not(serve: Serve, photo: bytes) -> None:
     async def steps(client: Client) -> None:
         assert (await client.get("/nothing")).json()["error"]["type"] == "NotFound"
         got = await client.get("/predict")
@@ -207,10 +207,10 @@ def test_addresses_methods_and_parameters_that_there_are_not(ask: Ask, photo: by
         for path in ("/docs", "/redoc"):  # their pages would load scripts from elsewhere
             assert (await client.get(path)).status_code == 404
 
-    ask(steps)
+    serve(steps)
 
 
-def test_hugging_face_inference(ask: Ask, model: Classifier, photo: bytes) -> None:
+def test_hugging_face_inference(serve: Serve, model: Classifier, photo: bytes) -> None:
     expected = [{"label": name, "score": value} for name, value in model.predict(photo).probabilities.items()]
     text = base64.b64encode(photo).decode()
 
@@ -238,13 +238,13 @@ def test_hugging_face_inference(ask: Ask, model: Classifier, photo: bytes) -> No
             got = await client.post("/", content=nested, headers={"content-type": "application/json"})
             assert got.status_code == 400
         assert (await client.post("/", content=b"x", headers={"content-type": "text/plain"})).status_code == 415
-        assert (await client.post("/", content=photo)).json() == expected  # as Hugging Face's own client sends bytes
+        assert (await client.post("/", content=photo)).json() == expected  # as Hugging Face's client sends bytes
         assert (await client.post("/", content=b"x", headers=JPEG)).status_code == 422
 
-    ask(steps)
+    serve(steps)
 
 
-def test_health_readiness_and_facts(ask: Ask, model: Classifier) -> None:
+def test_health_readiness_and_facts(serve: Serve, model: Classifier) -> None:
     async def steps(client: Client) -> None:
         assert (await client.get("/health")).json() == {"status": "ok"}
         assert (await client.get("/ready")).json() == {"status": "ready"}
@@ -252,10 +252,10 @@ def test_health_readiness_and_facts(ask: Ask, model: Classifier) -> None:
         assert (facts["model_id"], facts["labels"]) == (model.model_id, model.labels)
         assert facts["calibration"]["coverage"] == model.calibration.coverage
 
-    ask(steps)
+    serve(steps)
 
 
-def test_metrics_count_what_happened(ask: Ask, photo: bytes, model: Classifier) -> None:
+def test_metrics_count_what_happened(serve: Serve, photo: bytes, model: Classifier) -> None:
     verdict = model.predict(photo).verdict
 
     async def steps(client: Client) -> None:
@@ -271,11 +271,11 @@ def test_metrics_count_what_happened(ask: Ask, photo: bytes, model: Classifier) 
         assert lines["spectraderm_request_seconds_count"] == "3.0"
         assert lines["spectraderm_photos_pending"] == "0.0"
 
-    ask(steps)
+    serve(steps)
 
 
 def test_the_access_log_has_a_line_per_request_and_nothing_of_the_photo(
-    ask: Ask, photo: bytes, model: Classifier, capfd: pytest.CaptureFixture[str]
+    serve: Serve, photo: bytes, model: Classifier, capfd: pytest.CaptureFixture[str]
 ) -> None:
     async def steps(client: Client) -> None:
         mine = {"x-request-id": "canary", "user-agent": "canary"}
@@ -285,7 +285,7 @@ def test_the_access_log_has_a_line_per_request_and_nothing_of_the_photo(
         await client.post("/predict", content=b"--canary", headers={"content-type": "multipart/form-data; boundary=y"})
         await client.get("/canary")
 
-    ask(steps)
+    serve(steps)
     printed = capfd.readouterr()
     lines = [json.loads(line) for line in printed.err.splitlines()]
     verdict = model.predict(photo).verdict
@@ -304,7 +304,7 @@ def test_the_access_log_has_a_line_per_request_and_nothing_of_the_photo(
     ],
 )
 def test_failures_of_the_server_say_nothing_of_it(
-    ask: Ask,
+    serve: Serve,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
     photo: bytes,
@@ -323,7 +323,7 @@ def test_failures_of_the_server_say_nothing_of_it(
         assert "secret-place" not in got.text
         assert "pip" not in got.text
 
-    ask(steps)
+    serve(steps)
     printed = capfd.readouterr().err
     assert json.loads(printed)["verdict"] == kind
     assert "secret-place" not in printed
@@ -336,25 +336,25 @@ async def dripping(size: int, pause: float = 0.0) -> AsyncIterator[bytes]:
         await asyncio.sleep(pause)
 
 
-def test_a_body_is_counted_as_it_comes(ask: Ask) -> None:
+def test_a_body_is_counted_as_it_comes(serve: Serve) -> None:
     async def steps(client: Client) -> None:
         for content in (b"x" * 100_001, dripping(101_000)):
             got = await client.post("/predict", content=content, headers=JPEG)
             assert (got.status_code, got.json()["error"]["type"]) == (413, "TooLarge")
         assert (await client.post("/predict", content=dripping(100_000), headers=JPEG)).status_code == 422
 
-    ask(steps, max_mb=0.1)
+    serve(steps, max_mb=0.1)
 
 
-def test_a_slow_body_is_given_up(ask: Ask) -> None:
+def test_a_slow_body_is_given_up(serve: Serve) -> None:
     async def steps(client: Client) -> None:
         got = await client.post("/predict", content=dripping(100_000, 0.02), headers=JPEG)
         assert (got.status_code, got.json()["error"]["type"]) == (408, "SlowBody")
 
-    ask(steps, body_seconds=0.1)
+    serve(steps, body_seconds=0.1)
 
 
-def test_bodies_at_once_share_a_bounded_memory(ask: Ask) -> None:
+def test_bodies_at_once_share_a_bounded_memory(serve: Serve) -> None:
     async def steps(client: Client) -> None:
         def post() -> Coroutine[Any, Any, httpx.Response]:
             return client.post("/predict", content=dripping(10_000, 0.01), headers=JPEG)
@@ -363,19 +363,19 @@ def test_bodies_at_once_share_a_bounded_memory(ask: Ask) -> None:
         assert statuses == {422, 429}
         assert (await post()).status_code == 422  # all has been given back
 
-    ask(steps, max_mb=0.01)
+    serve(steps, max_mb=0.01)
 
 
-def test_a_full_queue_is_told_at_once(ask: Ask, photo: bytes) -> None:
+def test_a_full_queue_refuses_at_once(serve: Serve, photo: bytes) -> None:
     async def steps(client: Client) -> None:
         got = await asyncio.gather(*(client.post("/predict", content=photo, headers=JPEG) for _ in range(12)))
         assert sorted(one.status_code for one in got) == [200] * 6 + [429] * 6
         assert all(one.headers["retry-after"] == "1" for one in got if one.status_code == 429)
 
-    ask(steps)
+    serve(steps)
 
 
-def test_a_key_is_needed_everywhere_but_for_probes(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_needed_everywhere_but_for_probes(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     async def steps(client: Client) -> None:
         for path, method in (("/predict", "POST"), ("/", "POST"), ("/model", "GET"), ("/nowhere", "GET")):
             for wrong in ({}, {"x-api-key": "other"}, {"authorization": "Basic key"}, {"x-api-key": "k\xe9y"}):
@@ -389,11 +389,11 @@ def test_a_key_is_needed_everywhere_but_for_probes(ask: Ask, monkeypatch: pytest
 
     monkeypatch.setenv("SPECTRADERM_API_KEY", "key")
     assert "key=" not in repr(ServeOptions())
-    ask(steps)
-    ask(steps, api_key="key")
+    serve(steps)
+    serve(steps, api_key="key")
 
 
-def test_pages_elsewhere_may_ask_only_where_they_are_named(ask: Ask, photo: bytes) -> None:
+def test_pages_elsewhere_may_call_it_only_where_they_are_named(serve: Serve, photo: bytes) -> None:
     origin = {"origin": "https://a.example"}
     preflight = origin | {"access-control-request-method": "POST"}
 
@@ -411,12 +411,12 @@ def test_pages_elsewhere_may_ask_only_where_they_are_named(ask: Ask, photo: byte
         other = await client.post("/predict", headers={"origin": "https://b.example"})
         assert "access-control-allow-origin" not in other.headers
 
-    ask(closed)
-    ask(opened, cors=("https://a.example",), api_key="k")
+    serve(closed)
+    serve(opened, cors=("https://a.example",), api_key="k")
 
 
 def test_the_page_is_at_the_root_and_a_sentence_where_it_was_not_built(
-    ask: Ask, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     async def built(client: Client) -> None:
         index = await client.get("/")
@@ -433,12 +433,12 @@ def test_the_page_is_at_the_root_and_a_sentence_where_it_was_not_built(
         assert got.status_code == 200
         assert "POST /predict" in got.text
 
-    ask(built)
+    serve(built)
     monkeypatch.setattr("spectraderm.serving.spaces.site.STATIC", tmp_path / "none")
-    ask(absent)
+    serve(absent)
 
 
-def test_the_description_names_every_answer(ask: Ask) -> None:
+def test_the_description_names_every_answer(serve: Serve) -> None:
     async def steps(client: Client) -> None:
         described = (await client.get("/openapi.json")).json()
         predict = described["paths"]["/predict"]["post"]
@@ -451,4 +451,4 @@ def test_the_description_names_every_answer(ask: Ask) -> None:
         defined = {f"#/components/schemas/{name}" for name in described["components"]["schemas"]}
         assert set(re.findall(r'"\$ref": "([^"]+)"', text)) <= defined
 
-    ask(steps)
+    serve(steps)

@@ -38,7 +38,7 @@ JPEG = {"content-type": "image/jpeg"}
 
 
 class Running:
-    """A server in a process of its own."""
+    """A server in another process."""
 
     def __init__(self, model: Path, workers: int) -> None:
         self.process = subprocess.Popen(
@@ -54,12 +54,12 @@ class Running:
         self._reader = threading.Thread(target=lambda: self.printed.extend(self.process.stderr or []))
         self._reader.start()
 
-    def ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+    def send(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
         link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             link.request(method, path, body, JPEG)
-            answer = link.getresponse()
-            return answer.status, answer.read()
+            response = link.getresponse()
+            return response.status, response.read()
         finally:
             link.close()
 
@@ -112,10 +112,10 @@ def gone(pids: list[int], seconds: float = 3) -> bool:
 
 def healthy(link: socket.socket) -> bool:
     """Whether this is what comes next."""
-    said = b""
-    while not said.endswith(b'{"status":"ok"}') and (more := link.recv(1000)):
-        said += more
-    return said.startswith(b"HTTP/1.1 200 ")
+    received = b""
+    while not received.endswith(b'{"status":"ok"}') and (more := link.recv(1000)):
+        received += more
+    return received.startswith(b"HTTP/1.1 200 ")
 
 
 def test_a_worker_that_is_killed_is_replaced(running: Running, folder: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_worker_that_is_killed_is_replaced(running: Running, folder: Path) -> 
     for pid in before:
         os.kill(pid, signal.SIGKILL)
     for _ in range(4):
-        status, body = running.ask("POST", "/predict?heatmap=true", photo)
+        status, body = running.send("POST", "/predict?heatmap=true", photo)
         assert status == 200
         assert {**json.loads(body), "notice": ""} == expected.to_dict() | {"notice": ""}
 
@@ -145,15 +145,15 @@ def test_a_slow_head_is_hung_up_on(running: Running) -> None:
         assert healthy(link)
 
 
-def test_a_slow_body_is_told_so(running: Running) -> None:
+def test_a_slow_body_is_refused(running: Running) -> None:
     with running.raw() as link:
         link.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/jpeg\r\nContent-Length: 99\r\n\r\nx")
         assert link.recv(1000).startswith(b"HTTP/1.1 408 ")
         assert running.hung_up_on(link, b"y" * 95) < 1.5  # nor is the rest waited for
 
 
-def test_a_large_body_is_told_so_before_it_was_sent(running: Running) -> None:
-    status, body = running.ask("POST", "/predict", b"x" * 17_000_000)
+def test_a_large_body_is_refused_before_it_was_sent(running: Running) -> None:
+    status, body = running.send("POST", "/predict", b"x" * 17_000_000)
     assert (status, json.loads(body)["error"]["type"]) == (413, "TooLarge")
     with running.raw() as link:
         head = b"POST /predict HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: "
@@ -176,7 +176,7 @@ GETS = [(path, "GET", GenerationMode.POSITIVE) for path in ("/health", "/ready",
 def test_every_answer_is_as_described_and_no_request_is_a_defect(
     running: Running, path: str, method: str, mode: GenerationMode
 ) -> None:
-    """Requests of every shape, right and wrong, made from the interface's own description."""
+    """Requests of every shape, right and wrong, made from the interface's description."""
     interface = schemathesis.openapi.from_url(f"http://127.0.0.1:{running.port}/openapi.json")
     operation = interface[path][method]
 
@@ -190,16 +190,15 @@ def test_every_answer_is_as_described_and_no_request_is_a_defect(
 
 def test_an_orderly_end_loses_no_request(running: Running) -> None:
     """SIGTERM goes to all its processes, as from a service manager. Ends the server of the tests above."""
-    own = running
     photo = encode(paint(1, (1200, 900)), quality=90)
     statuses: list[int] = []
 
-    def ask() -> None:
-        statuses.append(own.ask("POST", "/predict", photo)[0])
+    def post() -> None:
+        statuses.append(running.send("POST", "/predict", photo)[0])
 
-    threads = [threading.Thread(target=ask) for _ in range(32)]
-    workers = own.workers()
-    idle = http.client.HTTPConnection("127.0.0.1", own.port, timeout=10)
+    threads = [threading.Thread(target=post) for _ in range(32)]
+    workers = running.workers()
+    idle = http.client.HTTPConnection("127.0.0.1", running.port, timeout=10)
     idle.request("GET", "/ready")
     assert idle.getresponse().read() == b'{"status":"ready"}'
     for thread in threads:
@@ -208,34 +207,34 @@ def test_an_orderly_end_loses_no_request(running: Running) -> None:
         time.sleep(0.005)
     assert len(statuses) < 32
     start = time.monotonic()
-    os.killpg(own.process.pid, signal.SIGTERM)
+    os.killpg(running.process.pid, signal.SIGTERM)
     time.sleep(0.05)
     idle.request("GET", "/ready")
-    answer = idle.getresponse()
-    assert (answer.status, answer.headers["connection"]) == (503, "close")
+    response = idle.getresponse()
+    assert (response.status, response.headers["connection"]) == (503, "close")
     idle.close()
     for thread in threads:
         thread.join()
     assert statuses == [200] * 32
-    assert own.process.wait(10) == 0
+    assert running.process.wait(10) == 0
     assert time.monotonic() - start < 6
     assert gone(workers)
-    assert [line for line in own.printed[1:] if not line.startswith('{"time"')] == []
+    assert [line for line in running.printed[1:] if not line.startswith('{"time"')] == []
 
 
 @pytest.mark.parametrize("ends", [signal.SIGTERM, signal.SIGKILL])
 def test_a_second_signal_ends_it_at_once_and_its_workers_with_it(ends: signal.Signals, folder: Path) -> None:
     """They see that it has gone, however it went."""
-    own = Running(folder, workers=1)
-    workers = own.workers()
-    with own.raw() as link:
+    server = Running(folder, workers=1)
+    workers = server.workers()
+    with server.raw() as link:
         link.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
-        own.process.send_signal(signal.SIGTERM)
+        server.process.send_signal(signal.SIGTERM)
         time.sleep(0.2)
-        own.process.send_signal(ends)
-        assert own.process.wait(3) == (0 if ends == signal.SIGTERM else -ends)
+        server.process.send_signal(ends)
+        assert server.process.wait(3) == (0 if ends == signal.SIGTERM else -ends)
     assert gone(workers)
-    own.end()
+    server.end()
 
 
 def test_what_speaks_against_a_start(folder: Path, tmp_path: Path) -> None:

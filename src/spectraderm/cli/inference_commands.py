@@ -122,13 +122,15 @@ def serve(
     queue: Annotated[int, typer.Option(min=0, help="Photos that may wait; past it 429. 0: 16 per process.")] = 0,
     max_mb: Annotated[int, typer.Option(min=1, max=100, help="Size of a request, in MB.")] = 16,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time that one photo may take.")] = 10,
-    grace: Annotated[int, typer.Option(min=0, help="Seconds to finish what was begun when told to stop.")] = 20,
+    grace: Annotated[int, typer.Option(min=0, help="Seconds after SIGTERM to finish what was accepted.")] = 20,
     api_key: Annotated[
-        str, typer.Option(envvar="SPECTRADERM_API_KEY", help="Asked of every request but /health and /ready.")
+        str, typer.Option(envvar="SPECTRADERM_API_KEY", help="Needed by every request but /health and /ready.")
     ] = "",
-    cors: Annotated[list[str] | None, typer.Option(help="Origin whose pages may ask; may be repeated.")] = None,
+    cors: Annotated[
+        list[str] | None, typer.Option(help="Origin whose pages may call it from a browser; may be repeated.")
+    ] = None,
 ) -> None:
-    """Answer over HTTP: POST /predict, and a web page at /. Stores nothing."""
+    """Serve predictions over HTTP: POST /predict, and a page at /. Stores no photo."""
     with needs("serve", "the server"):
         from spectraderm.serving.server import ServeOptions, serve  # noqa: PLC0415
     options = ServeOptions(

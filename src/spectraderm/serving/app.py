@@ -29,7 +29,7 @@ from spectraderm.inference.model_folder import ModelFolder
 from spectraderm.inference.prediction import Prediction
 from spectraderm.serving.middleware import Gate, LogEntry, Refusal, ServeOptions, kind_of, public
 from spectraderm.serving.pool import Pool
-from spectraderm.serving.schemas import BINARY, NOTICE, Answer, Failed, Inputs, Score, documented
+from spectraderm.serving.schemas import BINARY, NOTICE, Answer, Failed, Inputs, Parameters, Score, documented
 from spectraderm.serving.spaces.site import page_files
 
 MAX_PHOTOS = 16
@@ -120,8 +120,8 @@ def _add_photo_routes(app: FastAPI, pool: Pool) -> None:
         results = await _predict(pool, request, photos)
         if media != _FORM and not isinstance(results[0], Prediction):
             raise results[0]
-        answers = [_json(result, heatmap) for result in results]
-        return JSONResponse(answers if media == _FORM else answers[0])
+        bodies = [_json(result, heatmap) for result in results]
+        return JSONResponse(bodies if media == _FORM else bodies[0])
 
     @app.post(
         "/",
@@ -133,7 +133,7 @@ def _add_photo_routes(app: FastAPI, pool: Pool) -> None:
     )
     async def classify(request: Request) -> Response:
         """As Hugging Face's image classification; headers hold the verdict, for which its body has no place."""
-        media, top_k = _media_type(request) or _BYTES, 5  # its own clients name no type
+        media, top_k = _media_type(request) or _BYTES, Parameters().top_k  # its clients name no type
         if media == _JSON:
             photo, top_k = _json_photo(await request.body())
         else:
@@ -263,7 +263,7 @@ async def _malformed(_: Request, error: Exception) -> NoReturn:
 
 
 async def _no_route(_: Request, error: Exception) -> NoReturn:
-    """Turn FastAPI's own refusal, of a path or method that there is not, into one of ours."""
+    """Turn FastAPI's refusal of a path or method that there is not into a `Refusal`."""
     assert isinstance(error, HTTPException)
     kind = {404: "NotFound", 405: "WrongMethod"}.get(error.status_code, "Malformed")
     headers = dict(error.headers or {})

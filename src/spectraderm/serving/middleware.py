@@ -43,7 +43,7 @@ _HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer
 _HEADERS_OF = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "1"}, 503: {"retry-after": "1"}}
 _WITHOUT_KEY = frozenset({"/health", "/ready"})
 _DECODER_MESSAGE = re.compile(r" \(.*", re.DOTALL)
-"""Pillow's own message about damaged bytes: it could quote them, or name where they lie in memory."""
+"""Pillow's message about damaged bytes: it could quote them, or name where they lie in memory."""
 
 
 class Refusal(SpectraDermError):
@@ -98,7 +98,7 @@ class LogEntry:
         status: of the response; 0 until it has begun.
         error: the kind of the error that is the response.
         where: file and line of an unexpected error.
-        request_id: drawn here; a client's own could carry anything into the log.
+        request_id: drawn here: one of a client could carry anything into the log.
     """
 
     outcomes: list[str] = field(default_factory=list)
@@ -166,13 +166,10 @@ class Gate:
         async def respond(message: Message) -> None:
             if message["type"] == "http.response.start":
                 entry.status = message["status"]
-                own = (
-                    _HEADERS
-                    | {"x-request-id": entry.request_id}
-                    | ({"connection": "close"} if self._draining() else {})
-                )
+                more = {**_HEADERS, "x-request-id": entry.request_id}
+                more |= {"connection": "close"} if self._draining() else {}
                 present = {name for name, _ in message["headers"]}
-                added = [(name.encode(), value.encode()) for name, value in own.items() if name.encode() not in present]
+                added = [(n.encode(), value.encode()) for n, value in more.items() if n.encode() not in present]
                 message = {**message, "headers": [*message["headers"], *added]}
             await send(message)
 

@@ -56,7 +56,7 @@ class Worker:
             ModelFolderError: the model can't be loaded, or not in time.
         """
         self.kill()
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # inherited: NumPy's own threads would wait by spinning
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # inherited: NumPy's threads would wait by spinning
         self._link, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(target=_work, args=(self._source, theirs), name="worker", daemon=True)
         self._process.start()

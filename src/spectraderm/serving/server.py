@@ -38,18 +38,17 @@ def serve(options: ServeOptions) -> None:
         host, port = listener.getsockname()[:2]
         address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         try:
-            asyncio.run(_run(app, pool, listener, options.grace, f"Serving {model.model_id} on {address}"))
+            asyncio.run(
+                _run(Server(app, pool, options.grace, f"Serving {model.model_id} on {address}"), pool, listener)
+            )
         finally:
             pool.stop()
 
 
-async def _run(app: FastAPI, pool: Pool, listener: socket.socket, grace: float, ready: str) -> None:
-    """Load the model, say that the server is `ready`, and serve. Connections wait meanwhile."""
+async def _run(server: "Server", pool: Pool, listener: socket.socket) -> None:
+    """Load the model, then serve; connections wait meanwhile."""
     await pool.start()
-    if sys.stderr is not None:
-        sys.stderr.write(f"{ready}  (interface at /openapi.json)\n")
-        sys.stderr.flush()
-    await Server(app, pool, grace).serve([listener])
+    await server.serve([listener])
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -61,9 +60,9 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """Uvicorn that, told to stop, first reports not ready and answers for a moment what is on its way."""
+    """Uvicorn that, signalled to stop, first reports not ready and for a moment still takes what is on its way."""
 
-    def __init__(self, app: FastAPI, pool: Pool, grace: float) -> None:
+    def __init__(self, app: FastAPI, pool: Pool, grace: float, ready: str) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -78,7 +77,14 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, int(grace)),
             )
         )
-        self._pool = pool
+        self._pool, self._ready = pool, ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and print that the server is ready."""
+        await super().startup(sockets)
+        if sys.stderr is not None:
+            sys.stderr.write(f"{self._ready}  (interface at /openapi.json)\n")
+            sys.stderr.flush()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Take a signal: the first asks for an orderly end, the second for the end."""
