@@ -24,7 +24,6 @@ from spectraderm.core.files import write_file
 from spectraderm.data import shortcuts
 from spectraderm.evaluation import ledger
 from spectraderm.images.preprocessing import Preprocessing
-from spectraderm.training import checkpoint as state
 from spectraderm.training import export, quantize
 from spectraderm.training.network import SkinResNet
 
@@ -94,7 +93,6 @@ def forked(
         os.environ["SPECTRADERM_CACHE"] = str(told / "cache")
         tempfile.tempdir = str(told)
         shortcuts._TREES = 3
-        state.INTERVAL, state.COST = 0.0, 1e9  # a state after every step: there are few
         ledger.datetime = _Standing  # type: ignore[attr-defined]
         export.to_onnx = quantize.to_onnx = _traced_once(root / "told-graphs")  # type: ignore[attr-defined]
         with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):

@@ -15,7 +15,7 @@ from spectraderm.core import artifacts
 from spectraderm.core.artifacts import sha256
 from spectraderm.core.progress import no_track
 from spectraderm.images.preprocessing import Pixels, Preprocessing
-from spectraderm.training import features, fold, frozen_backbone, train
+from spectraderm.training import features, frozen_backbone, train
 from spectraderm.training import network as model
 from spectraderm.training import recipe as config
 from spectraderm.training.augmentation import Transform, transformed
@@ -274,6 +274,6 @@ def test_a_done_run_needs_neither_features_nor_photos(
     run = train_one(prepare(tmp_path / "run", tmp_path / "photos"), "discriminant", tiny)
     shutil.rmtree(tmp_path / "photos")
     shutil.rmtree(run / "cache")
-    monkeypatch.setattr(fold.Trainer, "train", None)
+    monkeypatch.setattr(train.Trainer, "train", None)
     monkeypatch.setattr(train, "of_backbone", None)
     train_one(run, "discriminant", tiny, resume=True)

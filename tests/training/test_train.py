@@ -1,22 +1,27 @@
 import csv
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file
 from sklearn.metrics import balanced_accuracy_score
 from tinynet import CLOSED, RECIPES, prepare, train_one, write_tiny
 
 from spectraderm.core import artifacts
-from spectraderm.core.errors import BackboneError, MissingExtra, RecipeError, RunFolderError
+from spectraderm.core.errors import BackboneError, RecipeError, RunFolderError
 from spectraderm.data import manifest
+from spectraderm.data.split import Fold
+from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference.engine import OnnxRuntime
-from spectraderm.training import dataset, loop, train
+from spectraderm.training import dataset, lda, loop, train
 from spectraderm.training import network as model
 from spectraderm.training import recipe as config
+from spectraderm.training.augmentation import augmented
 from spectraderm.training.network import Normalise
 
 LOGITS = "folds/final/logits.csv"
@@ -91,9 +96,10 @@ def test_a_frozen_backbone_sees_every_photo_once(
     monkeypatch.setenv("SPECTRADERM_CACHE", str(tmp_path / "cache"))
     run = train_one(prepare(tmp_path / "run", photos, folds=3), "notebook", tiny)
     folds = sorted(path.name for path in (run / "folds").iterdir())
-    assert folds == ["original", "final", "fold-1", "fold-2", "fold-3"]
+    assert folds == ["final", "fold-1", "fold-2", "fold-3", "original"]
     shown = [np.load(run / "folds" / fold / "heatmaps.npz", allow_pickle=False)["rows"] for fold in folds]
-    assert sum(seen) == len(read_logits(run)) + sum(map(len, shown))  # once more, to see where its errors looked
+    named = 1  # a random photo, whose features tell what computes them
+    assert sum(seen) == named + len(read_logits(run)) + sum(map(len, shown))  # again for the heatmaps of errors
     assert len(read_logits(run)) == 36
     tested = [row["path"] for n in (1, 2, 3) for row in read_logits(run, f"fold-{n}") if row["split"] == "test"]
     assert sorted(tested) == sorted(row["path"] for row in read_logits(run))
@@ -212,16 +218,56 @@ def test_a_learning_rate_that_blows_up_is_said_and_nothing_is_finished(
     assert not (run / LOGITS).exists()
 
 
-def test_an_unknown_log_names_the_extra(photos: Path, tiny: Path, tmp_path: Path) -> None:
-    backbone = model.load_backbone(str(tiny))
-    with pytest.raises(MissingExtra, match=r"spectraderm\[track\]"):
-        train.train(
-            prepare(tmp_path / "run", photos), config.load("notebook", RECIPES["notebook"]), backbone, log="nonsense"
-        )
-
-
 def test_an_untrained_folder_has_nothing_to_restore(photos: Path, tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="spectraderm train"):
         train.restore(prepare(tmp_path / "run", photos), model.load_backbone(str(tiny)))
     with pytest.raises(BackboneError):
         train_one(tmp_path / "run", "notebook", tmp_path / "no-backbone")
+
+
+GROUPS = np.array([0, 0, 0, 1, 2, 2, 3, 4, 5, 5, 6, 7])
+KEPT = 8  # photos that train, of six groups
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_an_lda_head_is_fitted_on_each_augmentation_of_one_training_photo_of_every_group(
+    frozen: bool, photos: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = manifest.read(prepare(tmp_path / "audited", photos) / "manifest.csv")[::3]
+    rows = [replace(row, photo_group=group) for row, group in zip(rows, GROUPS.tolist(), strict=True)]
+    changes = {"image_size": 64, "train_backbone": not frozen, "epochs": 1, "learning_rate": 1e-60}
+    recipe, backbone = config.load("discriminant", changes), model.load_backbone(str(tiny))
+    fitted: list[tuple[Any, ...]] = []
+    plain = lda.fit
+
+    def noted(*given: Any) -> Any:  # noqa: ANN401
+        fitted.append(given)
+        return plain(*given)
+
+    monkeypatch.setattr(lda, "fit", noted)
+    run, accelerator = tmp_path / "run", Accelerator(cpu=True)
+    trainer = train.Trainer(run, recipe, backbone, rows, photos, tmp_path / "features", accelerator)
+    sides = dict(zip((row.path for row in rows), [*["train"] * KEPT, "val", "val", "val", "test"], strict=True))
+    trainer.train(Fold("final", 0, sides))
+
+    ((features, targets, groups, classes, shrinkage, invariance),) = fitted
+    assert (classes, shrinkage, invariance) == (3, recipe.shrinkage, recipe.invariance)
+    network = model.build(backbone, recipe, ["A- a", "b", "c"])
+    network.train(False)
+    pixels = [dataset.read_photo(photos, row, Preprocessing(64)) for row in rows[:KEPT]]
+    normalise = Normalise(recipe.preprocessing(backbone.mean, backbone.std))
+    labels, chosen = ["A- a", "b", "c"], set()
+    for number, own in enumerate(features.reshape(12, 5, 112)):
+        versions = np.stack([augmented(photo, *train.KINDS[number]) for photo in pixels])
+        expected = dataset.in_batches(versions, lambda batch: network.pooled(network.feature_maps(normalise(batch))))
+        distances = np.abs(own[:, None] - expected).max(2)
+        found = distances.argmin(1)
+        assert distances.min(1).max() < 1e-3
+        assert sorted(GROUPS[found]) == sorted(set(GROUPS[:KEPT]))
+        assert groups.reshape(12, 5)[number].tolist() == GROUPS[found].tolist()
+        assert targets.reshape(12, 5)[number].tolist() == [labels.index(rows[row].label) for row in found]
+        chosen |= set(found.tolist())
+    assert chosen == set(range(KEPT))  # another photo of a group has its turn in another augmentation
+    head = load_file(run / "folds/final/checkpoint.safetensors")
+    for name, values in zip(("1.weight", "1.bias"), plain(*fitted[0]), strict=True):
+        assert np.array_equal(head[name if frozen else f"classifier.{name}"], values.astype(np.float32))

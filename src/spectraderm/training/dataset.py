@@ -1,10 +1,9 @@
-"""Photos of a manifest -> arrays to train on; every photo is decoded once."""
+"""Photos of a manifest -> arrays to train on."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +13,11 @@ from torch import Tensor
 
 from spectraderm.core.artifacts import sha256
 from spectraderm.core.errors import DatasetError
-from spectraderm.core.progress import Track
+from spectraderm.core.files import being_written
+from spectraderm.core.parallel import in_order
+from spectraderm.core.progress import Track, no_track
 from spectraderm.data.manifest import Row
 from spectraderm.images.preprocessing import Pixels, Preprocessing, decode
-from spectraderm.training.blocks import Blocks
 
 BATCH = 32
 AHEAD = 2
@@ -26,60 +26,66 @@ Floats = npt.NDArray[np.float32]
 
 
 class Decoded:
-    """Pixels `uint8[n, size, size, 3]` of all photos, each decoded when it is asked for first.
+    """Pixels `uint8[n, size, size, 3]` of all photos: indexed by row numbers or by a slice, as an array is.
 
-    They are kept in a memory-mapped file in `cache`, which may be larger than memory, in blocks with checksums: what a
-    killed process had decoded need not be decoded again, and what is damaged is. May be asked by several threads at
-    once. Give it row numbers, or a slice, as to an array.
+    Photos are decoded when they are asked for. Once as many were as there are, or when `store` is called, all are
+    decoded into one memory-mapped file, which may be larger than memory and serves later trainings, too.
 
     Args:
         root: where the photos are.
         rows: of the manifest, which photos.
         preprocessing: what makes them pixels.
-        cache: where the file is kept.
-        writes: whether this process may write it; of several processes at one file only one may.
+        cache: the folder of the file.
 
     Raises:
-        DatasetError: when asked for a photo that vanished or changed since the audit.
+        DatasetError: a photo that is asked for vanished or changed since the audit.
+        WriteError: the file can't be written.
     """
 
-    def __init__(
-        self, root: Path, rows: Sequence[Row], preprocessing: Preprocessing, cache: Path, writes: bool = True
-    ) -> None:
+    def __init__(self, root: Path, rows: Sequence[Row], preprocessing: Preprocessing, cache: Path) -> None:
         self._root, self._rows, self._preprocessing = root, rows, preprocessing
-        path = cache / f"pixels-{digest([row.sha256 for row in rows], preprocessing)}.npy"
-        self._blocks = Blocks(path, (len(rows), preprocessing.size, preprocessing.size, 3), writes)
-        self._lock = Lock()
+        names = [*(row.sha256 for row in rows), preprocessing.to_hub()]
+        self._path = cache / f"pixels-{sha256(json.dumps(names).encode())[:16]}.npy"
+        self._shape = (len(rows), preprocessing.size, preprocessing.size, 3)
+        self._stored = self._open()
+        self._decoded = 0
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, asked: npt.NDArray[np.int64] | slice) -> Pixels:
-        with self._lock:
-            rows = np.arange(*asked.indices(len(self))) if isinstance(asked, slice) else asked
-            lacking = self._blocks.lacking(rows).tolist()
-            if lacking:
-                self._decode(lacking)
-            return self._blocks.pixels[asked]
+        if self._stored is None:
+            rows = np.arange(len(self))[asked]
+            self._decoded += len(rows)
+            if self._decoded <= len(self):
+                found = [pixels for _, pixels in in_order(self._decode, rows.tolist(), os.cpu_count() or 1)]
+                return np.stack(found) if found else np.empty((0, *self._shape[1:]), np.uint8)
+            self.store()
+        assert self._stored is not None
+        return self._stored[asked]
 
-    def all(self, track: Track) -> "Decoded":
-        """Decode what was not asked for yet."""
-        lacking = self._blocks.lacking(np.arange(len(self)))
-        starts = (np.unique(lacking // BATCH) * BATCH).tolist()
-        for start in track(starts, "Decoding photos", len(starts)) if starts else ():
-            self.__getitem__(slice(start, start + BATCH))
-        return self
+    def store(self, track: Track = no_track) -> None:
+        """Decode all photos into the file, unless it is there: it is written whole or not at all."""
+        self._stored = self._stored if self._stored is not None else self._open()
+        if self._stored is None:
+            made = in_order(self._decode, range(len(self)), os.cpu_count() or 1)
+            with being_written(self._path) as file:
+                header = {"descr": "|u1", "fortran_order": False, "shape": self._shape}
+                np.lib.format.write_array_header_1_0(file, header)
+                for _, pixels in track(made, "Decoding photos", len(self)):
+                    file.write(pixels.tobytes())
+            self._stored = self._open()
 
-    def close(self) -> None:
-        """Let go of the file, and delete it where it is not whole."""
-        self._blocks.close()
+    def _open(self) -> Pixels | None:
+        """The file, memory-mapped; None where there is none of this size."""
+        try:
+            pixels: Pixels = np.load(self._path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError, EOFError):
+            return None
+        return pixels if pixels.shape == self._shape and pixels.dtype == np.uint8 else None
 
-    def _decode(self, rows: list[int]) -> None:
-        with ThreadPoolExecutor() as pool:
-            read = pool.map(lambda row: read_photo(self._root, self._rows[row], self._preprocessing), rows)
-            for row, own in zip(rows, read, strict=True):
-                self._blocks.put(row, own)
-        self._blocks.close_whole(np.array(rows))
+    def _decode(self, row: int) -> Pixels:
+        return read_photo(self._root, self._rows[row], self._preprocessing)
 
 
 Inputs = Pixels | Floats | Decoded
@@ -93,10 +99,10 @@ def in_batches(
     rows: npt.NDArray[np.int64] | None = None,
 ) -> Floats:
     """Run a network over all rows of an array, or over some, without gradients: `float32[n, ...]`."""
-    starts = range(0, len(inputs) if rows is None else len(rows), batch)
-    asked = (slice(start, start + batch) if rows is None else rows[start : start + batch] for start in starts)
+    rows = np.arange(len(inputs)) if rows is None else rows
+    chosen = (rows[start : start + batch] for start in range(0, len(rows), batch))
     with torch.inference_mode():
-        parts = [network(torch.from_numpy(np.array(inputs[own]))).float().cpu().numpy() for own in asked]
+        parts = [network(torch.from_numpy(np.array(inputs[own]))).float().cpu().numpy() for own in chosen]
     result: Floats = np.concatenate(parts)
     return result
 
@@ -112,7 +118,7 @@ def epoch_order(groups: npt.NDArray[np.int64], grouped: bool, seed: int, epoch: 
 
 
 def read_photo(root: Path, row: Row, preprocessing: Preprocessing) -> Pixels:
-    """A photo as the network sees it. Raises `DatasetError` where it vanished or changed since the audit."""
+    """A photo as the network gets it. Raises `DatasetError` where it vanished or changed since the audit."""
     return preprocessing(open_photo(root, row))
 
 
@@ -125,8 +131,3 @@ def open_photo(root: Path, row: Row) -> Image.Image:
     if sha256(data) != row.sha256:
         raise DatasetError(f"{row.path} was changed since the audit", "Run `audit` again, into a new run folder")
     return decode(data, row.path).image
-
-
-def digest(names: Sequence[str], preprocessing: Preprocessing) -> str:
-    """A short name for what is computed from these photos or weights with this preprocessing."""
-    return sha256(json.dumps([*names, preprocessing.to_hub()]).encode())[:16]

@@ -1,136 +1,34 @@
-"""Processes that train one model together: which of them writes, what they add up, and how they end.
+"""Where a training runs: in one process or in several, on which device, in which precision.
 
-`torchrun` or `accelerate launch` starts them; all see the same run folder. Without a launcher there is one.
+`torchrun` or `accelerate launch` starts several processes; all see the same run folder, and only the main one writes.
 """
 
+import ctypes
 import os
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+import platform
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
-from itertools import pairwise
+from importlib import import_module, metadata, util
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwargs
-from torch import Tensor, distributed, nn
+from accelerate.utils import InitProcessGroupKwargs
+from torch import distributed
 
-from spectraderm.core.errors import MissingExtra, RunFolderError, SpectraDermError
+from spectraderm.core.errors import DatasetError, RecipeError, RunFolderError, SpectraDermError, needs
+from spectraderm.training.recipe import Recipe
 
 _PATIENCE = timedelta(days=7)
-"""How long processes wait for the first one, which may have a million photos to decode."""
-_FAILED = "spectraderm/failed"
-"""Where the processes' common store has the rank of the one that tells what went wrong."""
-
-Part = tuple[slice, int]
-"""Places in a batch, and how many of them count: all, or none of the one photo of a process without a share."""
+"""How long processes wait for the main one, which may have a million photos to decode."""
+_PACKAGES = ("spectraderm", "torch", "transformers", "accelerate", "kornia", "numpy", "pillow", "scikit-learn")
 
 
-@dataclass(frozen=True)
-class Team:
-    """The processes that train together, as the one of them sees it that is number `rank` of `size`."""
-
-    accelerator: Accelerator
-    rank: int = 0
-    size: int = 1
-
-    @property
-    def first(self) -> bool:
-        """Whether this is the process that writes; the others wait for what it made."""
-        return self.rank == 0
-
-    @property
-    def device(self) -> torch.device:
-        """Where this process computes."""
-        device: torch.device = self.accelerator.device
-        return device
-
-    def alone(self) -> "Team":
-        """The same without the others: for what one process does while they wait."""
-        return Team(self.accelerator)
-
-    def wait(self) -> None:
-        """Go on when all are here."""
-        if self.size > 1:
-            self.accelerator.wait_for_everyone()
-
-    def share(self, count: int) -> slice:
-        """Which of so many things in a row are this process's."""
-        return slice(count * self.rank // self.size, count * (self.rank + 1) // self.size)
-
-    def parts(self, count: int, accumulate: int) -> list[Part]:
-        """The process's share of a batch of `count` photos, in up to `accumulate` parts, at least one."""
-        own = self.share(count)
-        width = own.stop - own.start
-        edges = [own.start + width * number // accumulate for number in range(accumulate + 1)]
-        found = [(slice(a, b), b - a) for a, b in pairwise(edges) if b > a]
-        return found or [(slice(0, 1), 0)]
-
-    def sum(self, values: Tensor) -> Tensor:
-        """The sum over all processes, on the CPU."""
-        if self.size == 1:
-            return values.cpu()
-        total: Tensor = self.accelerator.reduce(values.to(self.device), "sum")
-        return total.cpu()
-
-    def agree(self, values: Sequence[float]) -> bool:
-        """Whether these numbers are the same in all processes."""
-        own = torch.tensor(values, dtype=torch.float64)
-        return self.size == 1 or torch.equal(self.sum(own), own * self.size)
-
-    def joined(self, module: nn.Module) -> nn.Module:
-        """The module with its weights as the first process has them, and gradients that are means over all."""
-        if self.size == 1:
-            return module
-        with warnings.catch_warnings():  # `broadcast_buffers` gets another name in torch 2.13
-            warnings.simplefilter("ignore", FutureWarning)
-            joined: nn.Module = self.accelerator.prepare_model(module)
-        return joined
-
-    def separate(self) -> None:
-        """Forget the modules that were `joined`."""
-        if self.size > 1:
-            self.accelerator.free_memory()
-
-    def quiet(self, module: nn.Module) -> AbstractContextManager[None]:
-        """In it, a `joined` module's gradients stay in this process, to be sent with the next ones."""
-        quiet: AbstractContextManager[None] = self.accelerator.no_sync(module)
-        return quiet
-
-    @contextmanager
-    def one_voice(self) -> Iterator[None]:
-        """An error leaves it in the process that meets it first; the others end with exit code 2 and say nothing."""
-        try:
-            yield
-        except Exception as error:
-            if self.size == 1:
-                raise
-            if not self._speaks():
-                raise SystemExit(2) from None
-            if isinstance(error, SpectraDermError) or not _is_about_others(error):
-                raise
-            raise RunFolderError("Another process of this training ended", "Start all again with --resume") from error
-
-    def end(self) -> None:
-        """Wait for all; then those beside the first leave the program, for what follows is not theirs to do."""
-        self.wait()
-        self.accelerator.end_training()
-        if not self.first:
-            raise SystemExit(0)
-
-    def _speaks(self) -> bool:
-        try:
-            store = distributed.distributed_c10d._get_default_store()
-            teller: bytes = store.compare_set(_FAILED, "", str(self.rank))
-        except (RuntimeError, ValueError):  # the process that kept the store is gone, and it was an error, too
-            return False
-        return int(teller) == self.rank
-
-
-def start(run: Path, device: str, log: str | None) -> Team:
-    """Find the processes that were started together, and meet them.
+def start(run: Path, device: str, log: str | None) -> Accelerator:
+    """Meet the processes that were started together.
 
     Args:
         run: their run folder.
@@ -139,24 +37,86 @@ def start(run: Path, device: str, log: str | None) -> Team:
 
     Raises:
         MissingExtra: what logs is not installed.
-        RunFolderError: several processes, and a device that they can't compute on together.
+        RecipeError: there is no such log.
+        RunFolderError: the device does not serve here: several processes can't compute on it together, or this one
+            has trained on another.
     """
-    settings = [InitProcessGroupKwargs(timeout=_PATIENCE), DistributedDataParallelKwargs(broadcast_buffers=False)]
     on_cpu = device == "cpu" or not torch.accelerator.is_available()
+    if log == "tensorboard":
+        with needs("track", "the log"):
+            import_module("tensorboard")
+    elif log == "mlflow" and util.find_spec("mlflow") is None:
+        raise SpectraDermError("mlflow is not installed", "Install it with: pip install mlflow")
+    elif log not in (None, "mlflow"):
+        raise RecipeError(f"there is no log {log!r}", "Give `tensorboard` or `mlflow`")
+    folder, patience = run / "log" if log else None, InitProcessGroupKwargs(timeout=_PATIENCE)
     try:
-        accelerator = Accelerator(
-            cpu=on_cpu, log_with=log, project_dir=run / "log" if log else None, kwargs_handlers=settings
-        )
-        if log:
-            accelerator.init_trackers(run.name)
-    except (ValueError, ImportError) as error:
-        raise MissingExtra(f"the log {log!r} ({error})", "track") from error
+        accelerator = Accelerator(cpu=on_cpu, log_with=log, project_dir=folder, kwargs_handlers=[patience])
+    except ValueError as error:
+        raise RunFolderError(f"this process can't train on the device {device!r} ({error})", "Start another") from error
+    if log:
+        accelerator.init_trackers(run.name)
     if int(os.environ.get("WORLD_SIZE", "1")) > accelerator.num_processes:
         raise RunFolderError(f"{accelerator.device} does not train in several processes", "Add --device cpu")
-    return Team(accelerator, accelerator.process_index, accelerator.num_processes)
+    return accelerator
 
 
-def _is_about_others(error: Exception) -> bool:
-    """Whether it is what gloo or NCCL say when a process that they talk to has ended."""
-    words = str(error).lower()
-    return isinstance(error, distributed.DistError) or "gloo" in words or "nccl" in words
+def dtype_of(recipe: Recipe, device: torch.device) -> torch.dtype:
+    """In what trained layers compute: by `auto` in bfloat16 on a GPU that has it, else in float32."""
+    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    chosen = ("bf16" if has_bf16 else "fp32") if recipe.precision == "auto" else recipe.precision
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[chosen]
+
+
+@contextmanager
+def one_voice(accelerator: Accelerator) -> Iterator[None]:
+    """Let an error that all processes meet leave the main one alone; the others end with exit code 2, silently.
+
+    A process that can't read a photo says so itself. Where a process has ended, the main one says what to do.
+    """
+    try:
+        yield
+    except Exception as error:
+        if accelerator.num_processes == 1:
+            raise
+        words = str(error).lower()
+        ended = isinstance(error, distributed.DistError) or "gloo" in words or "nccl" in words
+        of_all = isinstance(error, SpectraDermError) and not isinstance(error, DatasetError)
+        if not accelerator.is_main_process and (ended or of_all):
+            raise SystemExit(2) from None
+        if ended:
+            raise RunFolderError("Another process of this training ended", "Start all again with --resume") from error
+        raise
+
+
+def end(accelerator: Accelerator) -> None:
+    """Wait for all; then those beside the main one leave the program, for what follows is not theirs to do."""
+    accelerator.wait_for_everyone()
+    accelerator.end_training()
+    if not accelerator.is_main_process:
+        raise SystemExit(0)
+
+
+def environment(accelerator: Accelerator, recipe: Recipe) -> dict[str, Any]:
+    """What `environment.json` notes: the command, the machine, the precision, and the versions of all that computes."""
+    return {
+        "command": " ".join(["spectraderm", *sys.argv[1:]]),
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "device": str(accelerator.device),
+        "processes": accelerator.num_processes,
+        "precision": str(dtype_of(recipe, accelerator.device)).removeprefix("torch."),
+        "packages": {name: metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def keep_freed_memory() -> None:
+    """Have glibc reuse large blocks instead of returning them after every layer: 1.6 times the speed on a CPU."""
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(-4, 0)  # M_MMAP_MAX
+        libc.mallopt(-1, -1)  # M_TRIM_THRESHOLD
+        libc.mallopt(-2, 1 << 26)  # M_TOP_PAD
+    except (OSError, AttributeError):
+        pass  # another C library: nothing is lost but time

@@ -1,13 +1,19 @@
-"""Split + recipe + backbone -> a run folder's checkpoints, histories, and the logits of every photo in every fold."""
+"""Split + recipe + backbone -> a run folder's checkpoints, histories, and the logits of every photo in every fold.
+
+A fold: the head first, on features of the frozen backbone; then the layers, where the recipe trains them; and where it
+asks for one, an LDA head in closed form at the end.
+"""
 
 import shutil
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 import torch
-from torch import nn
+from accelerate import Accelerator
+from torch import Tensor, nn
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
@@ -15,17 +21,18 @@ from spectraderm.core.progress import Track, no_track
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.images.preprocessing import Preprocessing
-from spectraderm.training import checkpoint as state
-from spectraderm.training import dataset, environment, outputs
-from spectraderm.training import distributed as processes
-from spectraderm.training import feature_cache as store
-from spectraderm.training.distributed import Team
-from spectraderm.training.features import of_backbone
-from spectraderm.training.fold import HEAD, KINDS, Trainer, augmented_rows
-from spectraderm.training.network import Backbone, Normalise, SkinResNet, build
-from spectraderm.training.optimising import dtype_of
+from spectraderm.training import distributed, feature_cache, lda, loop, outputs
+from spectraderm.training.augmentation import AUGMENTATIONS
+from spectraderm.training.checkpoint import load_weights, save_weights
+from spectraderm.training.dataset import Decoded, Floats, Inputs, epoch_order, in_batches
+from spectraderm.training.distributed import dtype_of
+from spectraderm.training.features import Features, of_backbone
+from spectraderm.training.frozen_backbone import Frozen, freeze
+from spectraderm.training.network import Augment, Backbone, Normalise, SkinResNet, build
 from spectraderm.training.recipe import Recipe
-from spectraderm.training.weights import load_weights
+
+KINDS = tuple((augmentation, coarse) for coarse in (False, True) for augmentation in AUGMENTATIONS)
+"""The augmentations that an LDA head is fitted on, each as it is and coarse."""
 
 
 def train(
@@ -40,8 +47,8 @@ def train(
 ) -> None:
     """Train every fold of a run folder's `split.csv`.
 
-    Several processes that a launcher started train the layers of each fold together; only the first one writes, and
-    the others leave the program at the end.
+    Several processes that a launcher started train the layers of each fold together; only the main one writes, and the
+    others leave the program at the end.
 
     Args:
         run: a folder with `manifest.csv`, `audit.json` and `split.csv`.
@@ -58,30 +65,202 @@ def train(
         RunFolderError: the folder was trained before and `resume` is not given, or with other settings.
         DatasetError: a photo that has to be read vanished or changed since the audit.
     """
-    environment.keep_freed_memory()
-    team = processes.start(run, device, log)
-    with team.one_voice():
+    distributed.keep_freed_memory()
+    accelerator = distributed.start(run, device, log)
+    with distributed.one_voice(accelerator):
         rows = manifest.read(run / artifacts.MANIFEST)
         split = splits.read(run / artifacts.SPLIT, rows)
-        facts = artifacts.read_json(run / artifacts.AUDIT, "Run `spectraderm audit PHOTOS --out RUN` first")
-        if team.first:
-            _claim(run, _config(run, recipe, backbone, rows, split, facts["root"]), resume)
-            artifacts.write_json(
-                run / artifacts.ENVIRONMENT, environment.facts(team, dtype_of(recipe.precision, team.device))
-            )
-            for logits in run.glob(f"folds/*/{artifacts.LOGITS}"):  # of a fold that was killed when it was done
-                _tidy(logits.parent)
-        todo = [one for one in split.folds if not (artifacts.fold_folder(run, one.name) / artifacts.LOGITS).is_file()]
-        team.wait()
-        if todo:
-            kept = (store.shared_folder() if shared else None) or run / artifacts.CACHE
-            preprocessing = recipe.preprocessing(backbone.mean, backbone.std)
-            pixels = dataset.Decoded(Path(facts["root"]), rows, preprocessing, run / artifacts.CACHE, team.first)
-            trainer = _prepare(recipe, backbone, rows, pixels, preprocessing, kept, team, track)
-            _train_folds(run, trainer, backbone, rows, todo)
-            pixels.close()
-        team.wait()
-    team.end()
+        root = artifacts.read_json(run / artifacts.AUDIT, "Run `spectraderm audit PHOTOS --out RUN` first")["root"]
+        done = {fold.name for fold in split.folds if _logits(run, fold.name).is_file()}
+        if accelerator.is_main_process:
+            _claim(run, _config(run, recipe, backbone, rows, split, root), resume)
+            artifacts.write_json(run / artifacts.ENVIRONMENT, distributed.environment(accelerator, recipe))
+            for name in done:  # a fold that was killed when it was done
+                _tidy(run, name)
+        accelerator.wait_for_everyone()
+        if len(done) < len(split.folds):
+            kept = (feature_cache.shared_folder() if shared else None) or run / artifacts.CACHE
+            trainer = Trainer(run, recipe, backbone, rows, Path(root), kept, accelerator, track)
+            for fold in split.folds:
+                if fold.name not in done:
+                    trainer.train(fold)
+        accelerator.wait_for_everyone()
+    distributed.end(accelerator)
+
+
+class Trainer:
+    """Trains the folds of a run: layers by all processes, the rest by the main one alone.
+
+    Args:
+        run: the run folder.
+        recipe: how to train.
+        backbone: what every fold starts from.
+        rows: of the manifest.
+        root: where the photos are.
+        kept: the folder of features of frozen layers.
+        accelerator: the processes.
+        track: how progress is shown.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        recipe: Recipe,
+        backbone: Backbone,
+        rows: list[manifest.Row],
+        root: Path,
+        kept: Path,
+        accelerator: Accelerator,
+        track: Track = no_track,
+    ) -> None:
+        self._run, self._recipe, self._backbone, self._rows, self._accelerator = (
+            run,
+            recipe,
+            backbone,
+            rows,
+            accelerator,
+        )
+        self._main = accelerator.is_main_process
+        self._track = track if self._main else no_track
+        self._labels = sorted({row.label for row in rows})
+        self._targets = np.array([self._labels.index(row.label) for row in rows])
+        self._groups = np.array([row.photo_group for row in rows])
+        preprocessing = recipe.preprocessing(backbone.mean, backbone.std)
+        self._pixels = Decoded(root, rows, preprocessing, run / artifacts.CACHE)
+        self._normalise = Normalise(preprocessing).to(accelerator.device)
+        self._about = (self._pixels, [row.sha256 for row in rows], preprocessing, self._normalise)
+        self._of_backbone: Features | None = None
+        self._features: Floats | None = None
+        if recipe.train_backbone:
+            with accelerator.main_process_first():  # the others find the file
+                self._pixels.store(self._track)
+        if self._main and (recipe.head_epochs or not recipe.train_backbone):
+            self._of_backbone = of_backbone(backbone, recipe, *self._about, kept, track)
+            self._features = self._of_backbone.averaged(recipe.test_transforms)
+        if self._features is not None and not recipe.train_backbone:
+            artifacts.write_array(run / artifacts.FEATURES, self._features.astype(np.float16))
+
+    def train(self, fold: splits.Fold) -> None:
+        """Train one fold, and write its weights, history, features and heatmaps, and its logits last."""
+        recipe, device = self._recipe, self._accelerator.device
+        folder = artifacts.fold_folder(self._run, fold.name)
+        sides = np.array([fold.splits[row.path] for row in self._rows])
+        photos = loop.Photos(self._targets, self._groups, *(np.flatnonzero(sides == s) for s in ("train", "val")))
+        torch.manual_seed(fold.seed)
+        network = build(self._backbone, recipe, self._labels)
+        network.train(False)  # its norms keep their statistics, for a few hundred photos would blur them
+        nn.Module.to(network, device)
+        self._train_by_gradient(network, photos, fold.seed, folder)
+        if not self._main:
+            return
+        if recipe.train_backbone:
+            cache = self._run / artifacts.CACHE / fold.name
+            computed = Features(network, freeze(network), *self._about, slice(None), cache, self._track)
+            features = computed.averaged(recipe.test_transforms)
+            artifacts.write_array(folder / artifacts.FEATURES, features.astype(np.float16))
+        else:
+            assert self._of_backbone is not None
+            assert self._features is not None
+            computed, features = self._of_backbone, self._features
+        if recipe.head == "discriminant":
+            self._fit_lda(network, computed, photos.train)
+        logits = in_batches(features, lambda batch: network.classifier(batch.to(device)))
+        if recipe.head == "discriminant" and not recipe.train_backbone:
+            _write_history(folder, logits, photos)
+        save_weights(folder / artifacts.CHECKPOINT, network if recipe.train_backbone else network.classifier)
+        wrong = outputs.surest_errors(logits, self._targets, sides == "test")
+        evidence = self._evidence(network, computed.frozen, wrong)
+        outputs.write_heatmaps(folder / artifacts.HEATMAPS, wrong, logits, evidence)
+        outputs.write_logits(folder / artifacts.LOGITS, self._rows, sides.tolist(), self._labels, logits)
+        _tidy(self._run, fold.name)
+
+    def _train_by_gradient(self, network: SkinResNet, photos: loop.Photos, seed: int, folder: Path) -> None:
+        """Train the head on features of the frozen backbone, then the layers, where the recipe asks for either."""
+        recipe, accelerator, head = self._recipe, self._accelerator, network.classifier
+
+        def log(row: dict[str, float]) -> None:
+            accelerator.log({f"{folder.name}/{name}": value for name, value in row.items()}, step=int(row["epoch"]))
+
+        if self._features is not None and (recipe.train_backbone or recipe.head != "discriminant"):
+            parameters = [{"params": list(head.parameters()), "lr": recipe.learning_rate}]
+            task = loop.Task(head, parameters, self._features, head, photos)
+            if not recipe.train_backbone:
+                loop.fit(task, recipe, seed, folder, accelerator, self._track, log)
+            elif not (folder / artifacts.STATE).is_file():
+                loop.fit(task, recipe.head_first(), seed, folder, accelerator, resumable=False)
+        accelerator.wait_for_everyone()
+        if recipe.train_backbone:
+            task = layers_task(network, recipe, self._pixels, self._normalise, photos)
+            loop.fit(task, recipe, seed, folder, accelerator, self._track, log)
+
+    def _fit_lda(self, network: SkinResNet, computed: Features, train: npt.NDArray[np.int64]) -> None:
+        """Fit the last layer on `KINDS`, each of one training photo of every photo group, for each kind anew."""
+        orders = (epoch_order(self._groups, True, 0, number) for number in range(len(KINDS)))
+        chosen = [rows[np.isin(rows, train)] for rows in orders]
+        features, rows = computed.copies(KINDS, chosen), np.concatenate(chosen)
+        about = (self._targets[rows], self._groups[rows], len(self._labels))
+        found = lda.fit(features, *about, self._recipe.shrinkage, self._recipe.invariance)
+        layer = cast("nn.Linear", network.classifier[-1])
+        with torch.no_grad():
+            for parameter, values in zip((layer.weight, layer.bias), found, strict=True):
+                parameter.copy_(torch.from_numpy(values))
+
+    def _evidence(self, network: SkinResNet, frozen: Frozen, rows: npt.NDArray[np.int64]) -> Floats:
+        """Class activation maps of some photos, `float32[m, classes, h, w]`."""
+        if not len(rows):
+            return np.empty((0, len(self._labels), 1, 1), np.float32)
+
+        def evidence(batch: Tensor) -> Tensor:
+            return network.evidence(frozen.maps(network, self._normalise(batch)))
+
+        return in_batches(self._pixels, evidence, frozen.batch, rows)
+
+
+def layers_task(
+    network: SkinResNet, recipe: Recipe, pixels: Inputs, normalise: Normalise, photos: loop.Photos
+) -> loop.Task:
+    """The training of all but the first layers of a network, and of its head, on augmented photos."""
+    nn.Module.to(network, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    parts = [network.resnet.embedder, *network.resnet.encoder.stages]
+    for part in parts[: recipe.frozen_stages]:
+        part.requires_grad_(False)
+    rate = recipe.backbone_learning_rate or recipe.learning_rate
+    layers = {"params": [p for part in parts[recipe.frozen_stages :] for p in part.parameters()], "lr": rate}
+    head = {"params": list(network.classifier.parameters()), "lr": recipe.learning_rate}
+    augment = Augment(recipe.augment, recipe.train_size or recipe.image_size) if recipe.augment else None
+    forward, dtype = _FromPixels(network, normalise), dtype_of(recipe, normalise.mean.device)
+    return loop.Task(network, [layers, head], pixels, forward, photos, augment, dtype, shared=True)
+
+
+class _FromPixels(nn.Module):
+    """Pixels `[n, s, s, 3]` -> a network's logits `float[n, classes]`."""
+
+    def __init__(self, network: SkinResNet, normalise: Normalise) -> None:
+        super().__init__()
+        self.network, self.normalise = network, normalise
+
+    def forward(self, batch: Tensor) -> Tensor:
+        network = self.network
+        return cast("Tensor", network.classifier(network.pooled(network.feature_maps(self.normalise(batch)))))
+
+
+def _write_history(folder: Path, logits: Floats, photos: loop.Photos) -> None:
+    """One line, for a head that was fitted at once."""
+    sides = (photos.train, photos.val)
+    train, val = (loop.scores(logits[rows], photos.targets[rows], nn.CrossEntropyLoss()) for rows in sides)
+    own = {"train_loss": train["val_loss"], "train_accuracy": train["val_accuracy"]}
+    row = {"epoch": 1, **own, **val, "learning_rate": 0.0, "seconds": 0.0}
+    artifacts.write_csv(folder / artifacts.HISTORY, loop.HISTORY_COLUMNS, [row])
+
+
+def _logits(run: Path, fold: str) -> Path:
+    return artifacts.fold_folder(run, fold) / artifacts.LOGITS
+
+
+def _tidy(run: Path, fold: str) -> None:
+    """Delete what only a fold that is under way needs."""
+    (artifacts.fold_folder(run, fold) / artifacts.STATE).unlink(missing_ok=True)
+    shutil.rmtree(run / artifacts.CACHE / fold, ignore_errors=True)
 
 
 def _config(
@@ -105,77 +284,18 @@ def _config(
     }
 
 
-def _prepare(
-    recipe: Recipe,
-    backbone: Backbone,
-    rows: list[manifest.Row],
-    pixels: dataset.Decoded,
-    preprocessing: Preprocessing,
-    kept: Path,
-    team: Team,
-    track: Track,
-) -> Trainer:
-    """What all folds share; in the first process with the features of frozen layers, kept in the folder `kept`."""
-    labels = sorted({row.label for row in rows})
-    groups = np.array([row.photo_group for row in rows])
-    targets = np.array([labels.index(row.label) for row in rows])
-    normalise = Normalise(preprocessing).to(team.device)
-    photos = [row.sha256 for row in rows]
-    features = copies = frozen = None
-    if team.first and (recipe.head_epochs or not recipe.train_backbone):
-        seen = of_backbone(backbone, recipe, pixels, photos, preprocessing, normalise, kept, track)
-        features = seen.averaged(recipe.test_transforms)
-        if not recipe.train_backbone:
-            frozen = seen.frozen
-            copies = seen.copies(KINDS, augmented_rows(groups)) if recipe.head == "discriminant" else None
-    if team.first and recipe.train_backbone:
-        pixels.all(track)
-    team.wait()
-    shown = track if team.first else no_track
-    return Trainer(
-        recipe, pixels, photos, features, copies, frozen, targets, groups, preprocessing, normalise, team, shown
-    )
-
-
-def _train_folds(
-    run: Path, trainer: Trainer, backbone: Backbone, rows: list[manifest.Row], folds: list[splits.Fold]
-) -> None:
-    """Train the layers of these folds in all processes; heads on frozen layers in the first one, while others wait."""
-    if not trainer.recipe.train_backbone:
-        if not trainer.team.first:
-            return
-        assert trainer.features is not None
-        artifacts.write_array(run / artifacts.FEATURES, trainer.features.astype(np.float16))
-    for fold in folds:
-        sides = [fold.splits[row.path] for row in rows]
-        _train_fold(artifacts.fold_folder(run, fold.name), trainer, backbone, rows, sides, fold.seed)
-
-
-def _train_fold(
-    folder: Path, trainer: Trainer, backbone: Backbone, rows: list[manifest.Row], sides: list[str], seed: int
-) -> None:
-    """Train one fold and write what it leaves, its logits last."""
-    recipe, labels = trainer.recipe, sorted({row.label for row in rows})
-    torch.manual_seed(seed)
-    network = build(backbone, recipe, labels)
-    network.train(False)  # its norms keep their statistics, for a few hundred photos would blur them
-    nn.Module.to(network, trainer.team.device)
-    answers = trainer.train(network, sides, seed, folder)
-    if answers is None:
+def _claim(run: Path, config: dict[str, Any], resume: bool) -> None:
+    """Write the run's config, or make sure that the one that is there says the same."""
+    path = run / artifacts.CONFIG
+    if not path.is_file():
+        artifacts.write_json(path, config)
         return
-    if recipe.train_backbone:
-        artifacts.write_array(folder / artifacts.FEATURES, answers.features.astype(np.float16))
-    wrong = outputs.surest_errors(answers.logits, trainer.targets, np.array(sides) == "test")
-    evidence = trainer.evidence_of(network, answers.frozen, wrong)
-    outputs.write_heatmaps(folder / artifacts.HEATMAPS, wrong, answers.logits, evidence)
-    outputs.write_logits(folder / artifacts.LOGITS, rows, sides, labels, answers.logits)
-    _tidy(folder)
-
-
-def _tidy(folder: Path) -> None:
-    """Delete what only a fold that is under way needs."""
-    state.forget(folder)
-    shutil.rmtree(folder / HEAD, ignore_errors=True)
+    if not resume:
+        raise RunFolderError(f"{run} was trained in before", "Add --resume to go on, or give another --out")
+    before = read_config(run)
+    changed = [key for key in config if before.get(key) != config[key]]
+    if changed:
+        raise RunFolderError(f"{run} was trained with another {', '.join(changed)}", "Give another --out")
 
 
 def restore(run: Path, backbone: Backbone, fold: str = artifacts.FINAL) -> tuple[SkinResNet, Preprocessing]:
@@ -192,17 +312,3 @@ def restore(run: Path, backbone: Backbone, fold: str = artifacts.FINAL) -> tuple
 def read_config(run: Path) -> dict[str, Any]:
     """The settings of a trained run folder."""
     return artifacts.read_json(run / artifacts.CONFIG, "Run `spectraderm train RUN` first")
-
-
-def _claim(run: Path, config: dict[str, Any], resume: bool) -> None:
-    """Write the run's config, or make sure that the one that is there says the same."""
-    path = run / artifacts.CONFIG
-    if not path.is_file():
-        artifacts.write_json(path, config)
-        return
-    if not resume:
-        raise RunFolderError(f"{run} was trained in before", "Add --resume to go on, or give another --out")
-    before = read_config(run)
-    changed = [key for key in config if before.get(key) != config[key]]
-    if changed:
-        raise RunFolderError(f"{run} was trained with another {', '.join(changed)}", "Give another --out")
