@@ -8,6 +8,8 @@ from typing import Any
 from handmade import LABELS, Said, write_run
 
 from spectraderm.core import artifacts
+from spectraderm.core.run import Run
+from spectraderm.evaluation import ledger
 from spectraderm.evaluation.evaluate import evaluate
 from spectraderm.evaluation.report import write_report
 
@@ -56,9 +58,18 @@ def read(run: Path) -> Page:
     return Page((run / artifacts.REPORT).read_text(encoding="utf-8"))
 
 
+def evaluated(run: Path) -> dict[str, Any]:
+    return evaluate(Run(run))
+
+
 def report(run: Path) -> Page:
-    write_report(run, evaluate(run))
+    write_report(Run(run), evaluated(run))
     return read(run)
+
+
+def scored(run: Path, command: str, beside: str = "") -> None:
+    """A line in the ledger."""
+    ledger.write(Run(run), ledger.entry(Run(run), command, beside))
 
 
 def clean_run(run: Path, protocol: str = "deduplicated", groups: int = 4, **options: object) -> Path:

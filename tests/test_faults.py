@@ -20,6 +20,7 @@ from console import call
 from spectraderm.cli import console
 from spectraderm.core import artifacts, checksums, stages
 from spectraderm.core.errors import RunFolderError, WriteError
+from spectraderm.core.run import Run
 from spectraderm.evaluation import ledger
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -186,7 +187,7 @@ def test_a_scoring_that_was_killed_is_no_line_in_the_ledger(
         patch.setattr(scoring, "write_report", killed)
         with pytest.raises(KeyboardInterrupt):
             scoring.evaluate(run)
-    assert ledger.summary(run)["opened"] == 0
+    assert ledger.summary(Run(run))["opened"] == 0
     scoring.evaluate(run)
-    assert ledger.summary(run)["opened"] == 1
+    assert ledger.summary(Run(run))["opened"] == 1
     assert "scored 1 time, by 1 model" in (run / artifacts.REPORT).read_text(encoding="utf-8")

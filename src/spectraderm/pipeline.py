@@ -12,6 +12,7 @@ from spectraderm.core import artifacts, stages
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.locks import is_main, only_writer
 from spectraderm.core.progress import Track, no_track
+from spectraderm.core.run import Run
 from spectraderm.data import audit as auditing
 from spectraderm.data import manifest
 from spectraderm.data import split as splitting
@@ -123,7 +124,7 @@ def train(run_folder: Path, options: Options, track: Track = no_track) -> None:
     with stages.stage(run_folder, "train"):
         training.train(run_folder, recipe, backbone, options.resume, options.device, options.log, track)
         if is_main():
-            write_curves(run_folder)
+            write_curves(Run(run_folder))
 
 
 def export_model(
@@ -148,7 +149,7 @@ def export_model(
         integers = None
         if int8:
             quantize.quantize(run_folder, backbone, Path(folder), track)
-            calibration.calibrate(Path(folder), settings_of(run_folder))
+            calibration.calibrate(Run(Path(folder)), settings_of(run_folder))
             integers = export.Integers(Path(folder), _loss(run_folder, Path(folder)))
         return export.export(run_folder, backbone, out, onnx_only, text, integers, track)
 
@@ -156,7 +157,7 @@ def export_model(
 def _loss(run_folder: Path, integers: Path) -> dict[str, Any]:
     """How a run's held-out photos fare in 8-bit integers, against floats."""
     quantised, floats = (
-        calibration.held_out(calibration.read_outputs(folder)[1])[1].scored() for folder in (integers, run_folder)
+        calibration.held_out(calibration.read_outputs(Run(folder))[1])[1].scored() for folder in (integers, run_folder)
     )
     found = compare_scored(quantised, floats)
     names = {"value": "difference", "low": "low", "high": "high"}

@@ -13,6 +13,7 @@ from handmade import LABELS, leaking_run, write_model
 from rich.console import Console
 
 from spectraderm.core import artifacts, bars
+from spectraderm.core.run import Run
 from spectraderm.evaluation import ledger
 from spectraderm.inference import model_folder
 from spectraderm.training import export
@@ -189,15 +190,15 @@ def test_a_table_of_every_protocol_and_what_needs_no_model(tmp_path: Path) -> No
 
 def test_a_run_is_no_better_than_itself_and_both_ledgers_know(evaluated: Path, tmp_path: Path) -> None:
     other = Path(shutil.copytree(evaluated, tmp_path / "[red]other"))
-    opened = ledger.summary(evaluated)["opened"]
+    opened = ledger.summary(Run(evaluated))["opened"]
     done = call("compare", evaluated, other)
     assert (done.code, done.out) == (0, "")
     assert done.err.count("neither: noise") == 8
     assert "[red]other" in done.err.splitlines()[0]  # a name, not a colour
     assert "p = 1.000" in done.err
     for run, beside in ((evaluated, other), (other, evaluated)):
-        assert ledger.summary(run)["compared_with"] == [str(beside)]
-        assert ledger.summary(run)["opened"] == opened + 1
+        assert ledger.summary(Run(run))["compared_with"] == [str(beside)]
+        assert ledger.summary(Run(run))["opened"] == opened + 1
 
 
 def test_runs_of_other_photos_are_not_compared(evaluated: Path, tmp_path: Path) -> None:

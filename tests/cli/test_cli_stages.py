@@ -8,6 +8,7 @@ from console import call
 from handmade import leaking_run
 
 from spectraderm.core import artifacts
+from spectraderm.core.run import Run
 from spectraderm.data import shortcuts
 from spectraderm.evaluation import ledger
 
@@ -55,8 +56,8 @@ def test_two_runs_are_shown_side_by_side(tmp_path: Path) -> None:
     shown = [line for line in done.err.splitlines() if line.startswith("  folders as given  33.3 (")]
     assert len(shown) == 2  # both runs, with their intervals
     assert all((run / artifacts.REPORT).is_file() for run in (one, two))
-    assert ledger.summary(one)["compared_with"] == [str(two)]
-    assert ledger.summary(two)["compared_with"] == [str(one)]
+    assert ledger.summary(Run(one))["compared_with"] == [str(two)]
+    assert ledger.summary(Run(two))["compared_with"] == [str(one)]
 
 
 def test_the_stages_one_by_one_are_the_run(

@@ -12,6 +12,7 @@ from scipy.stats import binom
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
+from spectraderm.core.run import Run
 from spectraderm.evaluation.bootstrap import group_weights
 from spectraderm.evaluation.calibrate import (
     NEVER_SURE,
@@ -21,7 +22,6 @@ from spectraderm.evaluation.calibrate import (
     Settings,
     calibrate,
     crossing,
-    features,
     fit,
     fit_confidence,
     fit_sets,
@@ -343,23 +343,23 @@ def test_which_folds_are_the_score() -> None:
 # -- run folders -------------------------------------------------------------------------------------------------------
 
 
-def run_of(folder: Path, trained_as: str = A) -> Path:
+def run_of(folder: Path, trained_as: str = A) -> Run:
     """As given: 30 training photos, in copies of two, and of each class ten validation photos and a test photo."""
     rows = [Said(f"t{i}.jpg", i // 2, "train", LABELS[i % 3], trained_as) for i in range(30)]
     rows += [Said(f"v{i}.jpg", 100 + i, "val", LABELS[i % 3], LABELS[(i + i // 10) % 3]) for i in range(30)]
     rows += [Said(f"s{i}.jpg", 200 + i, "test", LABELS[i], A) for i in range(3)]
-    return write_run(folder, {"final": rows}, "original")
+    return Run(write_run(folder, {"final": rows}, "original"))
 
 
 def test_calibrating_writes_settings_and_the_photos_that_novelty_is_measured_against(tmp_path: Path) -> None:
     run = run_of(tmp_path)
     asked = Settings(0.8, "raps", per_class=True, promised_accuracy=0.5)
     returned = calibrate(run, asked)
-    assert json.loads((run / artifacts.CALIBRATION).read_text()) == returned
+    assert json.loads((run.folder / artifacts.CALIBRATION).read_text()) == returned
     assert settings_of(run) == asked
     assert (returned["fitted_on"], returned["n_photos"], returned["n_groups"]) == ("val", 30, 30)
-    features = np.load(run / artifacts.FEATURES)
-    known = np.load(run / artifacts.NOVELTY)
+    features = np.load(run.folder / artifacts.FEATURES)
+    known = np.load(run.folder / artifacts.NOVELTY)
     np.testing.assert_array_equal(known, features[0:30:2])  # one of each pair of copies
     assert known.dtype == np.float16
 
@@ -374,15 +374,15 @@ def test_calibrating_uses_no_training_and_no_test_photo(tmp_path: Path) -> None:
 def test_calibrating_again_gives_the_same_bytes(tmp_path: Path) -> None:
     run = run_of(tmp_path)
     calibrate(run)
-    before = (run / artifacts.CALIBRATION).read_bytes()
+    before = (run.folder / artifacts.CALIBRATION).read_bytes()
     calibrate(run)
-    assert (run / artifacts.CALIBRATION).read_bytes() == before
+    assert (run.folder / artifacts.CALIBRATION).read_bytes() == before
 
 
 @pytest.mark.parametrize("gone", [artifacts.CONFIG, artifacts.FEATURES, "folds/final/logits.csv"])
 def test_what_lacks_is_named_with_what_to_do(gone: str, tmp_path: Path) -> None:
     run = run_of(tmp_path)
-    (run / gone).unlink()
+    (run.folder / gone).unlink()
     with pytest.raises(RunFolderError) as caught:
         calibrate(run)
     assert gone in caught.value.problem
@@ -391,25 +391,25 @@ def test_what_lacks_is_named_with_what_to_do(gone: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["{}", '{"coverage": 0.9}', "[]", '{"coverage": ', None])
 def test_settings_that_are_damaged_say_so(damage: str | None, tmp_path: Path) -> None:
-    path = run_of(tmp_path) / artifacts.CALIBRATION
+    path = run_of(tmp_path).folder / artifacts.CALIBRATION
     path.unlink()
     if damage is not None:
         path.write_text(damage)
     with pytest.raises(RunFolderError, match=r"calibration\.json.*spectraderm calibrate RUN"):
-        settings_of(tmp_path)
+        settings_of(Run(tmp_path))
 
 
 def test_features_of_other_photos_are_refused(tmp_path: Path) -> None:
     run = run_of(tmp_path)
-    np.save(run / artifacts.FEATURES, np.zeros((4, 16), np.float16))
+    np.save(run.folder / artifacts.FEATURES, np.zeros((4, 16), np.float16))
     with pytest.raises(RunFolderError, match="features of 4 photos and logits of 63"):
         read_outputs(run)
 
 
 def test_novelty_is_against_one_training_photo_of_every_group(tmp_path: Path) -> None:
-    run = leaking_run(tmp_path)
+    run = Run(leaking_run(tmp_path))
     (fold,), _ = read_outputs(run)
-    features = np.load(run / artifacts.FEATURES)
+    features = np.load(run.folder / artifacts.FEATURES)
     trained = fold.splits == "train"
     assert np.isnan(fold.novelty[trained]).all()
     np.testing.assert_array_equal(fold.novelty[~trained], novelty(features[~trained], features[trained]))
@@ -418,7 +418,7 @@ def test_novelty_is_against_one_training_photo_of_every_group(tmp_path: Path) ->
 
 
 def test_a_folds_own_features_come_before_the_runs(tmp_path: Path) -> None:
-    run = leaking_run(tmp_path)
+    run = Run(leaking_run(tmp_path))
     own = np.ones((6, 3), np.float16)
-    artifacts.write_array(artifacts.fold_folder(run, "final") / artifacts.FEATURES, own)
-    np.testing.assert_array_equal(features(run, "final"), own)
+    artifacts.write_array(run.fold("final").features, own)
+    np.testing.assert_array_equal(run.features("final"), own)

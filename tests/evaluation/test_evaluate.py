@@ -6,14 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 from handmade import LABELS, Said, leaking_run, write_fold, write_run
+from pages import evaluated
 from scipy.special import softmax
 from sklearn import metrics as sklearn
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
+from spectraderm.core.run import Run
 from spectraderm.evaluation.bootstrap import Scored
 from spectraderm.evaluation.calibrate import calibrate
-from spectraderm.evaluation.evaluate import MOST_VALUES, UNKNOWN, evaluate, refusals, subgroups
+from spectraderm.evaluation.evaluate import MOST_VALUES, UNKNOWN, refusals, subgroups
 from spectraderm.inference.calibration import Judgement
 
 A, B, D = LABELS
@@ -55,7 +57,7 @@ def strict(path: Path) -> dict[str, Any]:
 
 
 def test_folds_by_photo_test_every_photo_once(tmp_path: Path) -> None:
-    got = evaluate(grouped(tmp_path))
+    got = evaluated(grouped(tmp_path))
     test = got["splits"]["test"]
     assert (test["n_photos"], test["n_groups"], got["folds"]) == (9, 9, 3)
     assert test["accuracy"]["value"] == pytest.approx(6 / 9)
@@ -65,13 +67,13 @@ def test_folds_by_photo_test_every_photo_once(tmp_path: Path) -> None:
 
 
 def test_the_final_model_by_photo_is_never_scored(tmp_path: Path) -> None:
-    good, bad = (evaluate(grouped(tmp_path / guess, final_guess=guess)) for guess in (A, D))
+    good, bad = (evaluated(grouped(tmp_path / guess, final_guess=guess)) for guess in (A, D))
     assert good == bad
     assert good["splits"]["train"]["n_photos"] == 18  # of the folds; the final one has 9 more
 
 
 def test_as_given_scores_the_first_draw_and_tells_the_range(tmp_path: Path) -> None:
-    got = evaluate(draws(tmp_path))
+    got = evaluated(draws(tmp_path))
     assert got["splits"]["test"]["n_photos"] == 4
     assert got["splits"]["test"]["accuracy"]["value"] == 0.25
     for split in ("val", "test"):
@@ -88,7 +90,7 @@ def test_as_given_scores_the_first_draw_and_tells_the_range(tmp_path: Path) -> N
 
 
 def test_over_folds_by_photo_leaves_the_final_model_out(tmp_path: Path) -> None:
-    over = evaluate(grouped(tmp_path))["over_folds"]["test_accuracy"]
+    over = evaluated(grouped(tmp_path))["over_folds"]["test_accuracy"]
     assert (over["n"], over["seeds"]) == (3, [1, 2, 3])
     assert over["values"] == pytest.approx([2 / 3] * 3)
 
@@ -119,7 +121,7 @@ def three_ways(run: Path) -> Path:
 
 
 def test_by_photo_stands_beside_the_folders_as_they_came(tmp_path: Path) -> None:
-    got = evaluate(three_ways(tmp_path))
+    got = evaluated(three_ways(tmp_path))
     rows = rows_of(got)
     assert list(rows) == ["original", "without-copies", "grouped"]
     assert believed(got) == ["grouped"]
@@ -133,7 +135,7 @@ def test_by_photo_stands_beside_the_folders_as_they_came(tmp_path: Path) -> None
 
 
 def test_of_folders_with_copies_the_test_photos_that_are_none_are_believed(tmp_path: Path) -> None:
-    got = evaluate(leaking_run(tmp_path))
+    got = evaluated(leaking_run(tmp_path))
     rows = rows_of(got)
     assert got["splits"]["test"]["accuracy"]["value"] == pytest.approx(1 / 3)
     assert (rows["without-copies"]["n_photos"], rows["without-copies"]["accuracy"]["value"]) == (2, 0.5)
@@ -142,28 +144,28 @@ def test_of_folders_with_copies_the_test_photos_that_are_none_are_believed(tmp_p
 
 
 def test_folders_without_copies_are_believed(tmp_path: Path) -> None:
-    assert list(rows_of(evaluate(draws(tmp_path)))) == ["original"]
-    assert believed(evaluate(tmp_path)) == ["original"]
+    assert list(rows_of(evaluated(draws(tmp_path)))) == ["original"]
+    assert believed(evaluated(tmp_path)) == ["original"]
 
 
 def test_where_every_test_photo_is_a_copy_nothing_is_believed(tmp_path: Path) -> None:
     rows = [
         Said(f"{side}{i}.jpg", i, side, LABELS[i], LABELS[i]) for side in ("train", "val", "test") for i in range(3)
     ]
-    got = evaluate(write_run(tmp_path, {"final": rows}, "original"))
+    got = evaluated(write_run(tmp_path, {"final": rows}, "original"))
     assert rows_of(got)["original"]["leaked"] == 3
     assert believed(got) == []
 
 
 def test_photos_from_elsewhere_are_believed_most(tmp_path: Path) -> None:
     run = three_ways(tmp_path)
-    scores = evaluate(run)["splits"]["test"]
+    scores = evaluated(run)["splits"]["test"]
     found = {"name": "other", "scores": scores, "in_training": 0}
     artifacts.write_json(run / artifacts.EXTERNAL / "other.json", found)
     artifacts.write_json(run / artifacts.EXTERNAL / "cats.json", {"name": "cats", "in_training": 0})
-    assert believed(evaluate(run)) == ["external:other"]
+    assert believed(evaluated(run)) == ["external:other"]
     artifacts.write_json(run / artifacts.EXTERNAL / "other.json", found | {"in_training": 7})
-    row = rows_of(evaluate(run))["external:other"]
+    row = rows_of(evaluated(run))["external:other"]
     assert (row["leaked"], row["accuracy"]) == (0, scores["accuracy"])
     assert "7 more are left out" in row["words"]
 
@@ -175,7 +177,7 @@ def test_cleaned_folders_leave_the_excluded_out(tmp_path: Path) -> None:
         Said(f"{side}{i}.jpg", 10 * k + i, side, LABELS[i], LABELS[i]) for k, side in enumerate(sides) for i in range(3)
     ]
     rows += [Said(f"x{i}.jpg", 30 + i, "excluded", LABELS[i], LABELS[(i + 1) % 3]) for i in range(3)]
-    got = evaluate(write_run(tmp_path, {"final": rows}, "deduplicated"))
+    got = evaluated(write_run(tmp_path, {"final": rows}, "deduplicated"))
     assert list(got["splits"]) == ["train", "val", "calibration", "test"]
     assert all(scores["n_photos"] == 3 and scores["accuracy"]["value"] == 1 for scores in got["splits"].values())
     assert list(rows_of(got)) == ["deduplicated"] == believed(got)
@@ -190,7 +192,7 @@ def test_the_scores_are_those_of_sklearn(tmp_path: Path) -> None:
     rows += [Said(f"v{i}.jpg", 100 + i, "val", LABELS[i % 3], guesses[i], sure[i]) for i in range(60)]
     rows += [Said(f"s{i}.jpg", 200 + i, "test", labels[i], guesses[i], sure[i]) for i in range(60)]
     run = write_run(tmp_path, {"final": rows}, "original")
-    settings, got = calibrate(run), evaluate(run)
+    settings, got = calibrate(Run(run)), evaluated(run)
     test = got["splits"]["test"]
     logits = np.stack([sure * (guesses == label) for label in LABELS], axis=1)
     chances = softmax(logits / settings["temperature"], axis=1)
@@ -214,7 +216,7 @@ def test_the_scores_are_those_of_sklearn(tmp_path: Path) -> None:
 
 
 def test_refusals_add_up(tmp_path: Path) -> None:
-    got = evaluate(three_ways(tmp_path))["refusals"]
+    got = evaluated(three_ways(tmp_path))["refusals"]
     assert sum(verdict["value"] for verdict in got.values()) == pytest.approx(1)
     assert got["unusable_photo"]["accuracy"] is None
 
@@ -238,7 +240,7 @@ def test_files_that_lack_or_are_damaged_are_named_with_what_to_do(gone: str, tmp
         if damage is not None:
             path.write_bytes(damage)
         with pytest.raises(RunFolderError) as caught:
-            evaluate(tmp_path)
+            evaluated(tmp_path)
         assert gone in caught.value.problem
         assert caught.value.remedy
         assert not (tmp_path / artifacts.EVALUATION).exists()
@@ -249,12 +251,12 @@ def test_a_manifest_of_other_photos_is_refused(tmp_path: Path) -> None:
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([lines[0], *reversed(lines[1:])]))
     with pytest.raises(RunFolderError, match=r"manifest\.csv is not of the photos that were trained on"):
-        evaluate(tmp_path)
+        evaluated(tmp_path)
 
 
 @pytest.mark.parametrize("make", [grouped, draws, leaking_run])
 def test_evaluation_keeps_its_contract(make: Callable[[Path], Path], tmp_path: Path) -> None:
-    returned = evaluate(make(tmp_path))
+    returned = evaluated(make(tmp_path))
     got = strict(tmp_path / artifacts.EVALUATION)
     assert got == returned
     needed = {
@@ -281,7 +283,7 @@ def test_evaluation_keeps_its_contract(make: Callable[[Path], Path], tmp_path: P
 
 
 def test_a_class_that_is_never_guessed_or_tested_is_null_not_nan(tmp_path: Path) -> None:
-    evaluate(draws(tmp_path))
+    evaluated(draws(tmp_path))
     rows = {row["label"]: row for row in strict(tmp_path / artifacts.EVALUATION)["per_class"]}
     assert (rows[D]["n_photos"], rows[D]["n_groups"]) == (0, 0)
     nothing = {"value": None, "low": None, "high": None}
@@ -289,9 +291,9 @@ def test_a_class_that_is_never_guessed_or_tested_is_null_not_nan(tmp_path: Path)
 
 
 def test_evaluating_again_gives_the_same_bytes(tmp_path: Path) -> None:
-    evaluate(leaking_run(tmp_path))
+    evaluated(leaking_run(tmp_path))
     first = (tmp_path / artifacts.EVALUATION).read_bytes()
-    evaluate(tmp_path)
+    evaluated(tmp_path)
     assert (tmp_path / artifacts.EVALUATION).read_bytes() == first
 
 
@@ -299,7 +301,7 @@ def test_evaluating_again_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_a_half_trained_run_says_what_to_do(gone: str, tmp_path: Path) -> None:
     (grouped(tmp_path) / gone).unlink()
     with pytest.raises(RunFolderError) as caught:
-        evaluate(tmp_path)
+        evaluated(tmp_path)
     assert gone in caught.value.problem
     assert "spectraderm train RUN" in caught.value.remedy
     assert not (tmp_path / artifacts.EVALUATION).exists()
@@ -317,7 +319,7 @@ def test_a_half_trained_run_says_what_to_do(gone: str, tmp_path: Path) -> None:
 def test_damaged_logits_are_an_error_that_names_them(row: Said, tmp_path: Path) -> None:
     write_fold(artifacts.fold_folder(leaking_run(tmp_path), "final"), [row])
     with pytest.raises(RunFolderError, match=r"logits\.csv"):
-        evaluate(tmp_path)
+        evaluated(tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0, 1])
@@ -326,7 +328,7 @@ def test_logits_without_rows_or_cut_short_are_an_error(keep: int, tmp_path: Path
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[: 1 + 2 * keep])[: None if keep == 0 else -5])
     with pytest.raises(RunFolderError, match=r"logits\.csv"):
-        evaluate(tmp_path)
+        evaluated(tmp_path)
 
 
 # -- subgroups ---------------------------------------------------------------------------------------------------------

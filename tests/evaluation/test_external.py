@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from conftest import encode, paint
 from handmade import LABELS, leaking_run, write_model
+from pages import evaluated
 from PIL import Image
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError
-from spectraderm.evaluation.evaluate import evaluate
 from spectraderm.evaluation.external import Predictions, evaluate_external, score
 from spectraderm.images.perceptual_hash import turned_hashes
 from spectraderm.inference import model_folder
@@ -103,15 +103,15 @@ def test_unreadable_photos_are_named_and_the_rest_goes_on(photos: Photos, tmp_pa
 
 def test_of_a_runs_model_the_result_stands_in_its_folder_and_next_evaluation(photos: Photos, tmp_path: Path) -> None:
     run = leaking_run(tmp_path / "run")
-    evaluate(run)
+    evaluated(run)
     got = evaluate_external(model_of(run), photos(**{B: 2}), out=tmp_path / "out.json")
     assert artifacts.read_json(run / artifacts.EXTERNAL / "photos.json", "") == got
     assert artifacts.read_json(tmp_path / "out.json", "") == got
     assert set(got["novelty_detection"]) == {"auroc", "fpr_at_95"}
-    row = evaluate(run)["protocols"][-1]
+    row = evaluated(run)["protocols"][-1]
     assert (row["name"], row["believe"], row["n_photos"]) == ("external:photos", True, 2)
     shutil.rmtree(run / artifacts.EXTERNAL)
-    assert all(row["name"] != "external:photos" for row in evaluate(run)["protocols"])
+    assert all(row["name"] != "external:photos" for row in evaluated(run)["protocols"])
 
 
 def predictions(**changes: Any) -> Predictions:  # noqa: ANN401

@@ -8,6 +8,7 @@ from PIL import Image
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
+from spectraderm.core.run import Run
 from spectraderm.evaluation import figures
 
 BINS = [
@@ -55,8 +56,8 @@ def test_a_bin_without_photos_is_no_point() -> None:
 def test_curves_lie_beside_the_history_of_every_fold(tmp_path: Path) -> None:
     for fold in ("final", "fold-1"):
         artifacts.write_csv(artifacts.fold_folder(tmp_path, fold) / artifacts.HISTORY, list(EPOCHS[0]), EPOCHS)
-    figures.write_curves(tmp_path)
-    assert figures.histories(tmp_path) == {"final": EPOCHS, "fold-1": EPOCHS}
+    figures.write_curves(Run(tmp_path))
+    assert figures.histories(Run(tmp_path)) == {"final": EPOCHS, "fold-1": EPOCHS}
     for fold in ("final", "fold-1"):
         assert (artifacts.fold_folder(tmp_path, fold) / artifacts.CURVES).read_bytes() == figures.curves(EPOCHS)
 
@@ -65,4 +66,4 @@ def test_a_damaged_history_is_named(tmp_path: Path) -> None:
     path = artifacts.fold_folder(tmp_path, "final") / artifacts.HISTORY
     artifacts.write_csv(path, ["epoch", "train_loss"], [{"epoch": 1, "train_loss": 1}])
     with pytest.raises(RunFolderError, match=r"history\.csv"):
-        figures.histories(tmp_path)
+        figures.histories(Run(tmp_path))

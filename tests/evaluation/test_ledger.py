@@ -5,11 +5,12 @@ from handmade import LABELS, Said, leaking_run, write_fold
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
+from spectraderm.core.run import Run
 from spectraderm.evaluation import ledger
 
 
 def test_every_use_of_the_test_photos_is_counted(tmp_path: Path) -> None:
-    run = leaking_run(tmp_path)
+    run = Run(leaking_run(tmp_path))
     assert ledger.summary(run) == {"opened": 0, "first": None, "models": 0, "compared_with": []}
     ledger.write(run, ledger.entry(run, "evaluate"))
     first = ledger.summary(run)
@@ -23,27 +24,27 @@ def test_every_use_of_the_test_photos_is_counted(tmp_path: Path) -> None:
 
 
 def test_another_model_is_counted_as_one(tmp_path: Path) -> None:
-    run = leaking_run(tmp_path)
+    run = Run(leaking_run(tmp_path))
     ledger.write(run, ledger.entry(run, "run"))
     ledger.write(run, ledger.entry(run, "evaluate"))
     assert ledger.summary(run)["models"] == 1
-    write_fold(artifacts.fold_folder(run, "final"), [Said("a.jpg", 0, "test", LABELS[0], LABELS[1])])
+    write_fold(run.fold("final").folder, [Said("a.jpg", 0, "test", LABELS[0], LABELS[1])])
     ledger.write(run, ledger.entry(run, "evaluate"))
     assert ledger.summary(run)["models"] == 2
 
 
 def test_the_lines_say_what_was_done(tmp_path: Path) -> None:
-    run = leaking_run(tmp_path)
+    run = Run(leaking_run(tmp_path))
     ledger.write(run, ledger.entry(run, "compare", "other"))
-    (line,) = artifacts.read_csv(run / artifacts.LEDGER, ledger.COLUMNS, "")
+    (line,) = artifacts.read_csv(run.path(artifacts.LEDGER), ledger.COLUMNS, "")
     assert (line["what"], line["with"], len(line["logits_sha256"])) == ("compare", "other", 64)
     assert line["when"].endswith("+00:00")
 
 
 def test_a_column_that_somebody_added_is_no_obstacle(tmp_path: Path) -> None:
-    run = leaking_run(tmp_path)
+    run = Run(leaking_run(tmp_path))
     ledger.write(run, ledger.entry(run, "run"))
-    path = run / artifacts.LEDGER
+    path = run.path(artifacts.LEDGER)
     head, line = path.read_text().splitlines()
     path.write_text(f"{head},note\n{line},mine\n")
     ledger.write(run, ledger.entry(run, "evaluate"))
@@ -51,15 +52,15 @@ def test_a_column_that_somebody_added_is_no_obstacle(tmp_path: Path) -> None:
 
 
 def test_a_damaged_ledger_is_not_written_over(tmp_path: Path) -> None:
-    run = leaking_run(tmp_path)
-    (run / artifacts.LEDGER).write_text("when,what\n1,2\n")
+    run = Run(leaking_run(tmp_path))
+    (run.path(artifacts.LEDGER)).write_text("when,what\n1,2\n")
     for use in (ledger.summary, lambda run: ledger.write(run, ledger.entry(run, "run"))):
         with pytest.raises(RunFolderError, match=r"test_ledger\.csv has no column"):
             use(run)
-    assert (run / artifacts.LEDGER).read_text() == "when,what\n1,2\n"
+    assert (run.path(artifacts.LEDGER)).read_text() == "when,what\n1,2\n"
 
 
 def test_what_was_not_trained_was_not_tested(tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="spectraderm train RUN"):
-        ledger.entry(tmp_path, "evaluate")
+        ledger.entry(Run(tmp_path), "evaluate")
     assert not list(tmp_path.iterdir())

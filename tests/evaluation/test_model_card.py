@@ -6,11 +6,12 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 from handmade import LABELS, Said, leaking_run, write_photos_of, write_run
 from huggingface_hub import ModelCard
+from pages import evaluated, scored
 
 from spectraderm.core import artifacts, resampling
+from spectraderm.core.run import Run
 from spectraderm.data import shortcuts
-from spectraderm.evaluation import formatting, ledger
-from spectraderm.evaluation.evaluate import evaluate
+from spectraderm.evaluation import formatting
 from spectraderm.evaluation.model_card import write_card
 from spectraderm.evaluation.summary import claimed_row, summarise
 
@@ -22,7 +23,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def card(run: Path, **changes: object) -> str:
-    write_card(run, summarise(run, evaluate(run) | changes))
+    write_card(Run(run), summarise(Run(run), evaluated(run) | changes))
     return (run / artifacts.CARD).read_text(encoding="utf-8")
 
 
@@ -51,7 +52,7 @@ def answers(text: str, checklist: str) -> dict[str, str]:
 def test_the_hub_reads_the_believed_result(tmp_path: Path) -> None:
     run = clean_run(tmp_path)
     data = front(card(run))
-    believed = evaluate(run)["protocols"][-1]
+    believed = evaluated(run)["protocols"][-1]
     assert data.license == "other"
     assert data.pipeline_tag == "image-classification"
     assert data.library_name == "spectraderm"
@@ -66,7 +67,7 @@ def test_the_hub_reads_the_believed_result(tmp_path: Path) -> None:
 
 def test_the_hub_gets_no_result_that_is_not_to_be_believed_or_not_defined(tmp_path: Path) -> None:
     run = leaking_run(tmp_path)
-    evaluation = evaluate(run)
+    evaluation = evaluated(run)
     for row in evaluation["protocols"]:
         row["believe"] = False
     assert front(card(run, **evaluation)).eval_results is None
@@ -93,7 +94,7 @@ def test_only_a_hub_id_is_the_base_model(name: str, source: str, told: str | Non
 def test_the_card_states_scores_baselines_and_verdicts(tmp_path: Path) -> None:
     run = clean_run(tmp_path)
     text = card(run)
-    evaluation = evaluate(run)
+    evaluation = evaluated(run)
     believed = evaluation["protocols"][-1]
     assert f"**{formatting.score(believed['group_accuracy'])}** right" in text
     for name, own in believed["baselines"].items():
@@ -120,7 +121,7 @@ def test_who_tests_on_copies_is_warned(tmp_path: Path) -> None:
     text = card(run)
     assert "would have claimed" in text
     assert "do not believe that" in text
-    evaluation = evaluate(run)
+    evaluation = evaluated(run)
     evaluation["protocols"] = evaluation["protocols"][:1]
     assert "**Do not believe the test score:** 1 of 3 test photos" in card(run, **evaluation)
     assert "elieve that" not in card(clean_run(tmp_path / "b", "original"))
@@ -181,8 +182,8 @@ def test_patients_are_said_to_be_apart_only_where_they_are_known(tmp_path: Path)
 
 def test_a_test_that_was_used_to_choose_is_told(tmp_path: Path) -> None:
     run = clean_run(tmp_path)
-    ledger.write(run, ledger.entry(run, "run"))
+    scored(run, "run")
     assert "used to choose" not in card(run)
-    ledger.write(run, ledger.entry(run, "compare", "other"))
+    scored(run, "compare", "other")
     assert "used to choose" in (text := card(run))
     assert answers(text, "CLEAR Derm")["How often the test was used"].startswith("scored 2 times, by 1 model; compared")

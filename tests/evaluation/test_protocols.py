@@ -9,6 +9,7 @@ from PIL import Image
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
+from spectraderm.core.run import Run
 from spectraderm.evaluation.calibrate import Outputs
 from spectraderm.evaluation.protocols import BASELINES, baselines, read_measurements
 from spectraderm.images.perceptual_hash import turned_hashes
@@ -90,7 +91,7 @@ def test_copies_count_once_by_group() -> None:
 
 
 def test_measurements_come_back(tmp_path: Path) -> None:
-    run = leaking_run(tmp_path)
+    run = Run(leaking_run(tmp_path))
     got = read_measurements(run, 6)
     assert got["hashes"].shape == (6, 8, 8)
     with pytest.raises(RunFolderError, match=r"measurements\.npz is not of the 7 photos"):
@@ -101,7 +102,7 @@ def test_measurements_come_back(tmp_path: Path) -> None:
 def test_damaged_measurements_are_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / artifacts.MEASUREMENTS).write_bytes(content)
     with pytest.raises(RunFolderError, match=r"measurements\.npz can't be read.*spectraderm audit"):
-        read_measurements(tmp_path, 6)
+        read_measurements(Run(tmp_path), 6)
 
 
 def test_measurements_that_are_one_array_or_lack_one_are_named(tmp_path: Path) -> None:
@@ -109,8 +110,8 @@ def test_measurements_that_are_one_array_or_lack_one_are_named(tmp_path: Path) -
     with path.open("wb") as file:
         np.save(file, np.zeros(6))
     with pytest.raises(RunFolderError, match="can't be read"):
-        read_measurements(tmp_path, 6)
+        read_measurements(Run(tmp_path), 6)
     with path.open("wb") as file:
         np.savez(file, hashes=np.zeros(6))
     with pytest.raises(RunFolderError, match=r"can't be read.*metadata"):
-        read_measurements(tmp_path, 6)
+        read_measurements(Run(tmp_path), 6)

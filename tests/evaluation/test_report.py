@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from conftest import encode, paint
 from handmade import LABELS, Said, leaking_run, write_run
-from pages import clean_run, external, given_and_by_photo, pictures, read, report, share
+from pages import clean_run, evaluated, external, given_and_by_photo, pictures, read, report, scored, share
 
 from spectraderm.core import artifacts, resampling
+from spectraderm.core.run import Run
 from spectraderm.data import shortcuts
-from spectraderm.evaluation import figures, formatting, ledger
-from spectraderm.evaluation.evaluate import evaluate
+from spectraderm.evaluation import figures, formatting
 from spectraderm.evaluation.report import CONFUSION_CSV, CONFUSION_PNG, write_report
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -122,7 +122,7 @@ def test_the_refusals_are_those_of_the_evaluation(tmp_path: Path) -> None:
 
 def test_photos_from_elsewhere_show_what_is_lost(tmp_path: Path) -> None:
     run = clean_run(tmp_path)
-    here = evaluate(run)["protocols"][-1]["group_accuracy"]["value"]
+    here = evaluated(run)["protocols"][-1]["group_accuracy"]["value"]
     scores = {name: share(0.4) for name in ("accuracy", "group_accuracy", "balanced_accuracy", "macro_f1")}
     auroc = {"auroc": share(0.8125)}
     unknown = {"refused": share(0.625), "flagged": share(0.875)}
@@ -141,11 +141,11 @@ def test_photos_from_elsewhere_show_what_is_lost(tmp_path: Path) -> None:
 
 def test_what_is_not_defined_is_a_dash(tmp_path: Path) -> None:
     run = leaking_run(tmp_path)
-    result = evaluate(run)
+    result = evaluated(run)
     for row in (*result["protocols"], *result["per_class"], result["splits"]["test"]["by_group"]):
         row.update({name: NOTHING for name, own in row.items() if isinstance(own, dict) and "low" in own})
     result["protocols"][1]["group_accuracy"] = {"value": float("nan"), "low": float("nan"), "high": float("nan")}
-    write_report(run, result)
+    write_report(Run(run), result)
     page = read(run)
     assert page.row("of these, test photos that are no copies")[1][2] == formatting.DASH
     assert "nan" not in page.text.lower().split()
@@ -158,7 +158,7 @@ def test_groups_too_small_for_a_claim_make_none(tmp_path: Path) -> None:
     measured = ("group_accuracy", "balanced_accuracy", "ece", "coverage", "not_predicted")
     values = [{**one, "claim": one is many, **{name: share(0.5) for name in measured}} for one in (few, many)]
     write_report(
-        run, evaluate(run) | {"subgroups": [{"column": "skin_tone_estimate", "proxy": True, "values": values}]}
+        Run(run), evaluated(run) | {"subgroups": [{"column": "skin_tone_estimate", "proxy": True, "values": values}]}
     )
     page = read(run)
     assert page.row("few")[1][2:] == ["too few to say"]
@@ -169,10 +169,10 @@ def test_groups_too_small_for_a_claim_make_none(tmp_path: Path) -> None:
 def test_a_test_that_was_used_to_choose_is_told(tmp_path: Path) -> None:
     run = clean_run(tmp_path)
     for _ in range(2):
-        ledger.write(run, ledger.entry(run, "evaluate"))
+        scored(run, "evaluate")
     assert "were used to choose" not in (page := report(run)).text
     assert "scored 2 times, by 1 model," in page.text
-    ledger.write(run, ledger.entry(run, "compare", "other-run"))
+    scored(run, "compare", "other-run")
     assert "were used to choose. Compared with: other-run." in report(run).text
 
 

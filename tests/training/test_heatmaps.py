@@ -7,7 +7,8 @@ from handmade import LABELS
 from torch import nn
 
 from spectraderm.core import artifacts
-from spectraderm.evaluation.calibrate import features, read_outputs
+from spectraderm.core.run import Run
+from spectraderm.evaluation.calibrate import read_outputs
 from spectraderm.inference.calibration import softmax
 from spectraderm.training import recipe as config
 from spectraderm.training.network import SkinResNet, build, load_backbone
@@ -94,9 +95,9 @@ def test_the_map_kept_is_that_of_the_guess(tmp_path: Path) -> None:
 
 def test_trained_runs_leave_maps_of_their_wrong_test_photos(runs: dict[str, Path]) -> None:
     for run in runs.values():
-        (fold, *_), _ = read_outputs(run)
+        (fold, *_), _ = read_outputs(Run(run))
         with np.load(artifacts.fold_folder(run, "final") / artifacts.HEATMAPS, allow_pickle=False) as stored:
             wrong = np.flatnonzero((fold.splits == "test") & (fold.logits.argmax(1) != fold.labels))
             assert sorted(stored["rows"]) == wrong.tolist()
             assert len(stored["maps"]) == len(wrong)
-        assert len(features(run, "final")) == len(fold)
+        assert len(Run(run).features("final")) == len(fold)

@@ -8,7 +8,6 @@ Every photo group counts once.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.stats import binom
 
-from spectraderm.core import artifacts
+from spectraderm.core import files
 from spectraderm.core.errors import RunFolderError, SpectraDermError
+from spectraderm.core.run import CALIBRATION, NOVELTY, ORIGINAL, Run
 from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals, Scored, group_weights
 from spectraderm.inference.calibration import (
     Calibration,
@@ -89,45 +89,28 @@ def pool(parts: Sequence[Outputs]) -> Outputs:
     return replace(parts[0], **arrays)
 
 
-def read_outputs(run: Path) -> tuple[list[Outputs], list[Outputs]]:
+def read_outputs(run: Run) -> tuple[list[Outputs], list[Outputs]]:
     """The outputs of every fold, the final one first; and those whose test photos are the score, see `crossing`.
 
     Raises:
         RunFolderError: a fold has none yet, or they are damaged or of other photos than the first one's.
     """
-    config = artifacts.read_json(run / artifacts.CONFIG, "Run `spectraderm train RUN` first")
-    folds = [_read_fold(run, entry["fold"], entry["seed"], config["labels"]) for entry in config["folds"]]
-    for fold in folds[1:]:
-        if not np.array_equal(fold.paths, folds[0].paths):
-            path = artifacts.fold_folder(run, fold.fold) / artifacts.LOGITS
-            raise RunFolderError(f"{path} is of other photos than fold {folds[0].fold}", "Train again")
+    config = run.config
+    folds: list[Outputs] = []
+    for entry in config["folds"]:
+        name, logits = entry["fold"], run.logits(entry["fold"])
+        if folds and not np.array_equal(logits.paths, folds[0].paths):
+            raise RunFolderError(f"{run.fold(name).logits} is of other photos than fold {folds[0].fold}", "Train again")
+        features, new = run.features(name), logits.splits != "train"
+        if len(features) != len(logits):
+            raise RunFolderError(
+                f"{run.folder} has features of {len(features)} photos and logits of {len(logits)}", "Train again"
+            )
+        novelties = np.full(len(logits), np.nan)
+        novelties[new] = novelty(features[new], features[references(logits.splits, logits.groups)])
+        arrays = (logits.paths, logits.splits, logits.targets, logits.groups, logits.values, novelties)
+        folds.append(Outputs(name, entry["seed"], *arrays))
     return folds, crossing(config["protocol"], folds)
-
-
-def _read_fold(run: Path, fold: str, seed: int, labels: list[str]) -> Outputs:
-    path = artifacts.fold_folder(run, fold) / artifacts.LOGITS
-    names = [f"logit:{label}" for label in labels]
-    number = {label: i for i, label in enumerate(labels)}
-    records = artifacts.read_csv(path, [*artifacts.LOGIT_COLUMNS, *names], "Run `spectraderm train RUN --resume`")
-    if not records:
-        raise RunFolderError(f"{path} is empty", "Train again")
-    try:
-        logits = np.array([[float(record[name]) for name in names] for record in records])
-        true = np.array([number[record["label"]] for record in records])
-        groups = np.array([int(record["photo_group"]) for record in records])
-    except (KeyError, ValueError) as error:
-        raise RunFolderError(f"{path} is damaged ({error!r})", "Train again") from error
-    if not np.isfinite(logits).all():
-        raise RunFolderError(f"{path} has logits that are no numbers: training diverged", "Lower the learning rate")
-    splits = np.array([record["split"] for record in records])
-    of_photos = features(run, fold)
-    if len(of_photos) != len(records):
-        count = len(of_photos)
-        raise RunFolderError(f"{run} has features of {count} photos and logits of {len(records)}", "Train again")
-    new, novelties = splits != "train", np.full(len(records), np.nan)
-    novelties[new] = novelty(of_photos[new], of_photos[references(splits, groups)])
-    paths = np.array([record["path"] for record in records])
-    return Outputs(fold, seed, paths, splits, true, groups, logits, novelties)
 
 
 def references(splits: npt.NDArray[np.str_], groups: Integers) -> Integers:
@@ -135,13 +118,6 @@ def references(splits: npt.NDArray[np.str_], groups: Integers) -> Integers:
     trained = np.flatnonzero(splits == "train")
     _, first = np.unique(groups[trained], return_index=True)
     return trained[np.sort(first)].astype(np.int64)
-
-
-def features(run: Path, fold: str) -> npt.NDArray[np.float16]:
-    """Features `float16[n, channels]` of all photos: the fold's own, or those of the frozen backbone."""
-    own = artifacts.fold_folder(run, fold) / artifacts.FEATURES
-    path = own if own.is_file() else run / artifacts.FEATURES
-    return artifacts.read_array(path, "Train again, into a new run folder")
 
 
 @dataclass(frozen=True)
@@ -164,7 +140,7 @@ class Settings:
         return f"{self.set_method}{'_per_class' if self.per_class else ''}"
 
 
-def calibrate(run: Path, settings: Settings | None = None) -> dict[str, Any]:
+def calibrate(run: Run, settings: Settings | None = None) -> dict[str, Any]:
     """Find the final model's settings and write `calibration.json` and `novelty.npy`.
 
     Raises:
@@ -182,21 +158,21 @@ def calibrate(run: Path, settings: Settings | None = None) -> dict[str, Any]:
         "novelty_kept": NOVELTY_KEPT,
         "promise_fails_at": PROMISE_FAILS_AT,
     }
-    artifacts.write_array(run / artifacts.NOVELTY, features(run, final.fold)[references(final.splits, final.groups)])
-    artifacts.write_json(run / artifacts.CALIBRATION, result)
+    known = run.features(final.fold)[references(final.splits, final.groups)]
+    files.write_array(run.path(NOVELTY), known)
+    files.write_json(run.path(CALIBRATION), result)
     return result
 
 
-def settings_of(run: Path) -> Settings:
+def settings_of(run: Run) -> Settings:
     """The settings that a run was calibrated with. Raises `RunFolderError` where it was not."""
-    path = run / artifacts.CALIBRATION
-    stored = artifacts.read_json(path, _CALIBRATE_FIRST)
+    stored = run.calibration
     names = ("coverage", "set_method", "per_class", "promised_accuracy")
     try:
         Calibration.from_dict(stored)
         return Settings(**{name: stored[name] for name in names})
     except (KeyError, TypeError, ValueError) as error:
-        raise RunFolderError(f"{path} is damaged ({error!r})", _CALIBRATE_FIRST) from error
+        raise RunFolderError(f"{run.path(CALIBRATION)} is damaged ({error!r})", _CALIBRATE_FIRST) from error
 
 
 def held_out(crossed: Sequence[Outputs]) -> tuple[str, Outputs]:
@@ -218,7 +194,7 @@ def held_out(crossed: Sequence[Outputs]) -> tuple[str, Outputs]:
 
 def crossing(protocol: str, folds: Sequence[Outputs]) -> list[Outputs]:
     """The folds whose test photos are the score: the k folds by photo group, or else the final one alone."""
-    measuring = [fold for fold in folds[1:] if fold.fold != artifacts.ORIGINAL]
+    measuring = [fold for fold in folds[1:] if fold.fold != ORIGINAL]
     return measuring if protocol == "grouped" and measuring else list(folds[:1])
 
 

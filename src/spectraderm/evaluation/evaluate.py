@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm.core import artifacts
+from spectraderm.core import files
 from spectraderm.core.errors import RunFolderError
+from spectraderm.core.run import EVALUATION, MANIFEST, Run
 from spectraderm.evaluation import calibration_metrics, metrics
 from spectraderm.evaluation.bootstrap import MIN_GROUPS, Integers, Reals, Scored, group_weights, rate
 from spectraderm.evaluation.calibrate import (
@@ -43,7 +43,7 @@ _OF_SPLITS = ("accuracy", "group_accuracy", "balanced_accuracy", "macro_f1")
 ManifestRows = Sequence[Mapping[str, str]]
 
 
-def evaluate(run: Path) -> dict[str, Any]:
+def evaluate(run: Run) -> dict[str, Any]:
     """Score a trained and calibrated run and write `evaluation.json`.
 
     With k folds by photo group, `test` pools the folds: every photo is scored once, by a model that was trained neither
@@ -53,10 +53,12 @@ def evaluate(run: Path) -> dict[str, Any]:
     Raises:
         RunFolderError: the run is not trained to the end, or not calibrated.
     """
-    config = artifacts.read_json(run / artifacts.CONFIG, "Run `spectraderm train RUN` first")
-    settings, (folds, crossed) = settings_of(run), read_outputs(run)
+    config, settings, (folds, crossed) = run.config, settings_of(run), read_outputs(run)
     test = pool([fold.of("test") for fold in crossed])
-    manifest = _manifest(run, folds[0].paths)
+    manifest = {row["path"]: row for row in run.manifest}
+    if list(manifest) != folds[0].paths.tolist():
+        path = run.path(MANIFEST)
+        raise RunFolderError(f"{path} is not of the photos that were trained on", "Train again, into a new run folder")
     tested = [manifest[path] for path in test.paths.tolist()]
     judged = judge(crossed, settings)
     refused = np.array([bool(row.get("unusable")) for row in tested])  # by the quality gate, before any model is asked
@@ -83,7 +85,7 @@ def evaluate(run: Path) -> dict[str, Any]:
     }
     if len(draws) > 1:
         result["over_folds"] = _over_folds(draws)
-    artifacts.write_json(run / artifacts.EVALUATION, result)
+    files.write_json(run.path(EVALUATION), result)
     return result
 
 
@@ -122,20 +124,11 @@ def subgroups(rows: ManifestRows, scored: Scored, judged: Judgement) -> list[dic
     return tables
 
 
-def novelty_detection(run: Path, external: Reals, groups: Integers) -> dict[str, Any]:
+def novelty_detection(run: Run, external: Reals, groups: Integers) -> dict[str, Any]:
     """How well novelty tells photos from elsewhere, of these photo groups, from a run's own; see `detection`."""
     _, crossed = read_outputs(run)
     test = pool([fold.of("test") for fold in crossed])
     return detection(test.novelty, external, test.groups, groups)
-
-
-def _manifest(run: Path, paths: npt.NDArray[np.str_]) -> dict[str, dict[str, str]]:
-    """The manifest's lines by path. Raises `RunFolderError` where it does not name these photos, in this order."""
-    path = run / artifacts.MANIFEST
-    rows = artifacts.read_csv(path, ("path",), "Run `spectraderm audit PHOTOS --out RUN` first")
-    if [row["path"] for row in rows] != paths.tolist():
-        raise RunFolderError(f"{path} is not of the photos that were trained on", "Train again, into a new run folder")
-    return {row["path"]: row for row in rows}
 
 
 def _splits(crossed: Sequence[Outputs]) -> dict[str, Any]:

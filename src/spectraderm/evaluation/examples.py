@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from spectraderm.core import artifacts
+from spectraderm.core import files
 from spectraderm.core.errors import SpectraDermError
+from spectraderm.core.run import COPIES, Run
 from spectraderm.evaluation.calibrate import Outputs
 from spectraderm.images.preprocessing import Preprocessing, decode
 from spectraderm.images.thumbnails import data_url
@@ -29,17 +30,18 @@ _REMEDY = "Run `spectraderm audit PHOTOS --out RUN` first"
 Row = dict[str, str]
 
 
-def leaks(run: Path, root: Path, display: Mapping[str, str]) -> tuple[list[Row], dict[str, int]]:
+def leaks(run: Run, display: Mapping[str, str]) -> tuple[list[Row], dict[str, int]]:
     """Up to `LEAKS` leaked test photos, of every class and kind in turn, and how many there are of each kind.
 
     Each has `path` and `twin`, the photo that it is a copy of, with their labels and pictures: data URLs, empty where
     a photo can't be read.
     """
-    if not (run / artifacts.COPIES).is_file():
+    if not run.path(COPIES).is_file():
         return [], {}
-    copies = artifacts.read_csv(run / artifacts.COPIES, ("path", "twin", "kind", "path_split", "twin_split"), _REMEDY)
+    columns = ("path", "twin", "kind", "path_split", "twin_split")
+    copies = files.read_csv(run.path(COPIES), columns, _REMEDY)
     crossing = [copy for copy in copies if copy["path_split"] == "test" and copy["twin_split"] in ("train", "val")]
-    rows = artifacts.read_csv(run / artifacts.MANIFEST, ("path", "label"), _REMEDY)
+    rows, root = run.manifest, run.photos
     labels = {row["path"]: display.get(row["label"], row["label"]) for row in rows}
     crossing.sort(key=lambda copy: copy["path"])
     by_kind = _in_turn(crossing, lambda copy: (labels[copy["path"]], copy["kind"]))
@@ -56,23 +58,20 @@ def leaks(run: Path, root: Path, display: Mapping[str, str]) -> tuple[list[Row],
     return shown, dict(sorted(Counter(copy["kind"] for copy in crossing).items()))
 
 
-def wrong(
-    run: Path, root: Path, crossed: Sequence[Outputs], judged: Judgement, config: Mapping[str, Any]
-) -> list[dict[str, Any]]:
+def wrong(run: Run, crossed: Sequence[Outputs], judged: Judgement) -> list[dict[str, Any]]:
     """The `WRONG` photo groups that were guessed wrong most surely, by calibrated probability, each by one test photo.
 
     Args:
         run: the run folder.
-        root: the folder of photos.
         crossed: the folds whose test photos are the score.
         judged: their test photos, pooled in order.
-        config: of the run.
 
     Returns:
         Of each photo `path`, `label`, `guess`, `probability` and `verdict`; `copies`, how many copies of it were
         guessed wrong, too, though less surely; and as data URLs its `picture` and `heatmap`, the model's input coloured
         by how much each place counted.
     """
+    config, root = run.config, run.photos
     names = [config["display_names"][label] for label in config["labels"]]
     rows = [(fold, int(row)) for fold in crossed for row in np.flatnonzero(fold.splits == "test")]
     guesses, confidence = judged.probabilities.argmax(1), judged.probabilities.max(1)
@@ -114,10 +113,10 @@ def overlay(pixels: npt.NDArray[np.uint8], heat: npt.NDArray[np.float16]) -> Ima
     return Image.composite(Image.new("RGB", photo.size, EVIDENCE), photo, mask)
 
 
-def _heatmaps(run: Path, fold: str) -> dict[int, npt.NDArray[np.float16]]:
+def _heatmaps(run: Run, fold: str) -> dict[int, npt.NDArray[np.float16]]:
     """The maps that a fold kept, by row of its logits; none where the file lacks or is damaged."""
     try:
-        with np.load(artifacts.fold_folder(run, fold) / artifacts.HEATMAPS, allow_pickle=False) as stored:
+        with np.load(run.fold(fold).heatmaps, allow_pickle=False) as stored:
             return {int(row): one for row, one in zip(stored["rows"], stored["maps"], strict=True) if one.ndim == 2}
     except (OSError, ValueError, KeyError, EOFError):
         return {}

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from spectraderm.core import artifacts, stages
+from spectraderm.core import files
 from spectraderm.core.errors import DatasetError, SpectraDermError
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track, no_track
+from spectraderm.core.run import EVALUATION, EXTERNAL, MANIFEST, MODEL, Run
 from spectraderm.data import manifest
 from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.evaluation import metrics
@@ -81,16 +82,16 @@ def evaluate_external(
         DatasetError: no photos, or folders of which only some bear a class's name, or an unusable map.
     """
     folder = find_model(model)
-    of_run = folder.name == artifacts.MODEL and (folder.parent / artifacts.EVALUATION).is_file()
-    with stages.stage(folder.parent, "evaluate") if of_run else nullcontext():
-        result = _evaluate(model, folder.parent if of_run else None, photos, label_map, track)
+    run = Run(folder.parent) if folder.name == MODEL and (folder.parent / EVALUATION).is_file() else None
+    with run.stage("evaluate") if run else nullcontext():
+        result = _evaluate(model, run, photos, label_map, track)
         if out:
-            artifacts.write_json(out, result)
+            files.write_json(out, result)
     return result
 
 
 def _evaluate(
-    model: str | Path | None, run: Path | None, photos: Path, label_map: Path | None, track: Track
+    model: str | Path | None, run: Run | None, photos: Path, label_map: Path | None, track: Track
 ) -> dict[str, Any]:
     classifier = load_model(model)
     paths = list(walk(str(photos)))
@@ -116,13 +117,13 @@ def _evaluate(
     }
     if run:
         # the run's own photos, or copies of these, whether trained on or tested
-        known = from_hex(row.phash for row in manifest.read(run / artifacts.MANIFEST))
+        known = from_hex(row.phash for row in manifest.read(run.path(MANIFEST)))
         result["of_the_run"] = sum(nearest(photo.hashes, known) <= MAX_DISTANCE for photo in predicted)
         if result["of_the_run"] < MOST_OF_THE_RUN * len(predicted):
             new = np.isfinite(predictions.novelty) & ~predictions.in_training
             if new.any():
                 result["novelty_detection"] = novelty_detection(run, predictions.novelty[new], predictions.groups[new])
-            artifacts.write_json(run / artifacts.EXTERNAL / f"{result['name']}.json", result)
+            files.write_json(run.path(EXTERNAL) / f"{result['name']}.json", result)
     return result
 
 
@@ -187,7 +188,7 @@ def _labels(photos: Path, paths: Sequence[str], classifier: Classifier, label_ma
     folders, classes = sorted({Path(path).parent for path in paths}), ", ".join(classifier.labels)
     numbers = {label: i for i, label in enumerate(classifier.labels)}
     if label_map:
-        lines = artifacts.read_csv(label_map, MAP_COLUMNS, "Give a CSV file with these two columns")
+        lines = files.read_csv(label_map, MAP_COLUMNS, "Give a CSV file with these two columns")
         wanted = {line["folder"]: line["label"] for line in lines}
         for label in wanted.values():
             if label and label not in numbers:

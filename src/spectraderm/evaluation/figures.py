@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -10,7 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from spectraderm.core import artifacts
+from spectraderm.core import files
+from spectraderm.core.run import HISTORY, Run
 
 mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "0"})
 mpl.rcParams["text.parse_math"] = False  # a dollar in a class name is a dollar
@@ -23,17 +23,17 @@ _SMALL = (4.4, 3.3)
 History = Sequence[Mapping[str, float]]
 
 
-def write_curves(run: Path) -> None:
+def write_curves(run: Run) -> None:
     """Draw loss and accuracy by epoch of every fold into `curves.png` beside its `history.csv`."""
     for fold, rows in histories(run).items():
-        artifacts.write_bytes(artifacts.fold_folder(run, fold) / artifacts.CURVES, curves(rows))
+        files.write_bytes(run.fold(fold).curves, curves(rows))
 
 
-def histories(run: Path) -> dict[str, list[dict[str, float]]]:
+def histories(run: Run) -> dict[str, list[dict[str, float]]]:
     """Each fold's `history.csv` by its name: a row per epoch."""
     result = {}
-    for path in sorted(run.glob(f"folds/*/{artifacts.HISTORY}")):
-        rows = artifacts.read_csv(path, _HISTORY, "Run `spectraderm train RUN --resume`")
+    for path in sorted(run.folder.glob(f"folds/*/{HISTORY}")):
+        rows = files.read_csv(path, _HISTORY, "Run `spectraderm train RUN --resume`")
         result[path.parent.name] = [{name: float(value) for name, value in row.items()} for row in rows]
     return result
 

@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from spectraderm.core import artifacts
+from spectraderm.core import files
 from spectraderm.core.errors import RunFolderError
+from spectraderm.core.run import LEDGER, LOGITS, Run
 
 COLUMNS = ("when", "what", "with", "logits_sha256")
 Entry = dict[str, str]
 
 
-def entry(run: Path, command: str, beside: str = "") -> Entry:
+def entry(run: Run, command: str, beside: str = "") -> Entry:
     """The line for a scoring of the test photos by `command`, with the runs `beside` which they were compared with.
 
     It is for `write`, once the scores are out: then a scoring that is killed and done again is one line.
@@ -20,20 +20,20 @@ def entry(run: Path, command: str, beside: str = "") -> Entry:
     Raises:
         RunFolderError: nothing was trained that could be scored.
     """
-    logits = sorted(run.glob(f"folds/*/{artifacts.LOGITS}"))
+    logits = sorted(run.folder.glob(f"folds/*/{LOGITS}"))
     if not logits:
-        raise RunFolderError(f"{run} has no trained fold", "Run `spectraderm train RUN` first")
-    digest = artifacts.sha256(b"".join(path.read_bytes() for path in logits))
+        raise RunFolderError(f"{run.folder} has no trained fold", "Run `spectraderm train RUN` first")
+    digest = files.sha256(b"".join(path.read_bytes() for path in logits))
     when = datetime.now(UTC).isoformat(timespec="seconds")
     return dict(zip(COLUMNS, (when, command, beside, digest), strict=True))
 
 
-def write(run: Path, new: Entry) -> None:
+def write(run: Run, new: Entry) -> None:
     """Add a line. Raises `RunFolderError` where the ledger is damaged."""
-    artifacts.write_csv(run / artifacts.LEDGER, COLUMNS, [*_read(run), new])
+    files.write_csv(run.path(LEDGER), COLUMNS, [*_read(run), new])
 
 
-def summary(run: Path, new: Sequence[Entry] = ()) -> dict[str, Any]:
+def summary(run: Run, new: Sequence[Entry] = ()) -> dict[str, Any]:
     """How often the test photos were scored, by how many different models, and with which runs they were compared.
 
     `new` are lines that will be written when the scores are out.
@@ -47,7 +47,7 @@ def summary(run: Path, new: Sequence[Entry] = ()) -> dict[str, Any]:
     }
 
 
-def _read(run: Path) -> list[Entry]:
-    path = run / artifacts.LEDGER
-    lines = artifacts.read_csv(path, COLUMNS, "Delete it only if it is not this run's") if path.is_file() else []
+def _read(run: Run) -> list[Entry]:
+    path = run.path(LEDGER)
+    lines = files.read_csv(path, COLUMNS, "Delete it only if it is not this run's") if path.is_file() else []
     return [{name: line[name] for name in COLUMNS} for line in lines]

@@ -1,9 +1,9 @@
 """The facts of a run -> its model card, with front matter for the Hugging Face Hub and two checklists answered."""
 
-from pathlib import Path
 from typing import Any
 
-from spectraderm.core import artifacts
+from spectraderm.core import files
+from spectraderm.core.run import CARD, Run
 from spectraderm.evaluation.formatting import defined, template
 from spectraderm.evaluation.summary import Facts
 
@@ -15,10 +15,10 @@ _METRICS = {
 }
 
 
-def write_card(run: Path, facts: Facts) -> None:
+def write_card(run: Run, facts: Facts) -> None:
     """Write `README.md` from what `summary.summarise` gave. It holds no path of this machine and no photo."""
     text = template("card.md.j2").render(facts | {"results": results(facts)})
-    artifacts.write_bytes(run / artifacts.CARD, text.encode())
+    files.write_bytes(run.path(CARD), text.encode())
 
 
 def results(facts: Facts) -> list[dict[str, Any]]:

@@ -7,16 +7,16 @@ the photo shrunk to 8x8.
 """
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm.core import artifacts
+from spectraderm.core import files
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.resampling import interval
+from spectraderm.core.run import EXTERNAL, MEASUREMENTS, ORIGINAL, Run
 from spectraderm.data import shortcuts
 from spectraderm.evaluation import metrics
 from spectraderm.evaluation.bootstrap import Booleans, Integers, Scored, resample, weights
@@ -31,7 +31,7 @@ TITLES = {
 }
 SHOWN = ("n_photos", "n_groups", "accuracy", "group_accuracy", "balanced_accuracy", "macro_f1")
 BASELINES = ("majority_class", "hash_look_up", "metadata", "pixels_8x8")
-EXTERNAL = "external:"
+EXTERNAL_ROW = "external:"
 """Before the name of a row about photos from elsewhere."""
 _AUDIT_AGAIN = "Run `spectraderm audit` again, into a new run folder"
 
@@ -39,7 +39,7 @@ Measurements = Mapping[str, npt.NDArray[Any]]
 
 
 def protocols(
-    run: Path, protocol: str, folds: Sequence[Outputs], crossed: Sequence[Outputs], measured: Measurements
+    run: Run, protocol: str, folds: Sequence[Outputs], crossed: Sequence[Outputs], measured: Measurements
 ) -> list[dict[str, Any]]:
     """A row per protocol, the one to believe least first; `believe` marks the one to believe most, if there is any.
 
@@ -50,7 +50,7 @@ def protocols(
         crossed: those whose test photos are the run's score.
         measured: the audit's measurements of every photo.
     """
-    original = crossed if protocol == "original" else [fold for fold in folds if fold.fold == artifacts.ORIGINAL]
+    original = crossed if protocol == "original" else [fold for fold in folds if fold.fold == ORIGINAL]
     rows = _original_rows(original, measured, folds[0].seed) if original else []
     if protocol != "original":
         words = "Believe it for new photos of the same collection; those of other people and cameras are harder."
@@ -58,21 +58,21 @@ def protocols(
     rows += _external_rows(run)
     clean = [row for row in rows if not row["leaked"]]
     whole = [row for row in clean if row["name"] != "without-copies"] or clean
-    external = [row for row in whole if row["name"].startswith(EXTERNAL)]
+    external = [row for row in whole if row["name"].startswith(EXTERNAL_ROW)]
     for row in [max(external, key=lambda row: row["n_groups"])] if external else whole[-1:]:
         row["believe"] = True
     return rows
 
 
-def external_results(run: Path) -> list[dict[str, Any]]:
+def external_results(run: Run) -> list[dict[str, Any]]:
     """What `evaluate MODEL PHOTOS` wrote about other folders of photos, in order of name."""
-    paths = sorted((run / artifacts.EXTERNAL).glob("*.json"))
-    return [artifacts.read_json(path, "Delete it, and evaluate on those photos again") for path in paths]
+    paths = sorted(run.path(EXTERNAL).glob("*.json"))
+    return [files.read_json(path, "Delete it, and evaluate on those photos again") for path in paths]
 
 
-def read_measurements(run: Path, photos: int) -> Measurements:
+def read_measurements(run: Run, photos: int) -> Measurements:
     """The audit's measurements of so many photos. Raises `RunFolderError` where they lack or are of others."""
-    path = run / artifacts.MEASUREMENTS
+    path = run.path(MEASUREMENTS)
     try:
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in ("hashes", "metadata", "pixels_8x8")}
@@ -141,7 +141,7 @@ def _floor(folds: Sequence[Outputs], measured: Measurements, seed: int) -> dict[
     return {"baselines": baselines(folds, measured, folds[0].logits.shape[1], seed)}
 
 
-def _external_rows(run: Path) -> list[dict[str, Any]]:
+def _external_rows(run: Run) -> list[dict[str, Any]]:
     """The rows of other folders with photos of classes that the model knows."""
     rows = []
     for result in external_results(run):
@@ -150,6 +150,6 @@ def _external_rows(run: Path) -> list[dict[str, Any]]:
             words = "Believe it for photos from elsewhere."
             if trained_on:
                 words += f" {trained_on} more are left out: it learned from them, or from copies of them."
-            head = {"name": f"{EXTERNAL}{name}", "title": f"other photos: {name}", "believe": False, "leaked": 0}
+            head = {"name": f"{EXTERNAL_ROW}{name}", "title": f"other photos: {name}", "believe": False, "leaked": 0}
             rows.append({**head, **{key: result["scores"][key] for key in SHOWN}, "words": words})
     return rows

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from spectraderm.core import artifacts
+from spectraderm.core import files
+from spectraderm.core.run import ORIGINAL, REPORT, Run
 from spectraderm.evaluation import examples, figures
 from spectraderm.evaluation.bootstrap import Scored
 from spectraderm.evaluation.calibrate import judge, pool, read_outputs, settings_of
@@ -18,7 +19,7 @@ from spectraderm.evaluation.summary import Facts, summarise
 CONFUSION_CSV, CONFUSION_PNG = "confusion_matrix.csv", "confusion_matrix.png"
 
 
-def write_report(run: Path, evaluation: dict[str, Any], scorings: Sequence[Entry] = ()) -> None:
+def write_report(run: Run, evaluation: dict[str, Any], scorings: Sequence[Entry] = ()) -> None:
     """Write `report.html`, `README.md` (the card), `curves.png` per fold, and the confusion matrix into a run folder.
 
     The report holds thumbnails of the photos: share it only where the photos may be shared. `scorings` are lines of the
@@ -30,20 +31,20 @@ def write_report(run: Path, evaluation: dict[str, Any], scorings: Sequence[Entry
     facts = summarise(run, evaluation, scorings)
     labels, matrix = evaluation["labels"], evaluation["confusion_matrix"]
     heat_maps = figures.confusion(matrix, [facts["display"][label] for label in labels])
-    artifacts.write_bytes(run / CONFUSION_PNG, heat_maps)
-    _write_confusion(run / CONFUSION_CSV, labels, matrix)
+    files.write_bytes(run.path(CONFUSION_PNG), heat_maps)
+    _write_confusion(run.path(CONFUSION_CSV), labels, matrix)
     figures.write_curves(run)
     write_card(run, facts)
     page = template("report.html.j2").render(facts | _figures(run, evaluation) | _photos(run, facts))
-    artifacts.write_bytes(run / artifacts.REPORT, page.encode())
+    files.write_bytes(run.path(REPORT), page.encode())
 
 
-def _figures(run: Path, evaluation: Facts) -> Facts:
+def _figures(run: Run, evaluation: Facts) -> Facts:
     """The figures, as data URLs."""
     calibration, predicted = evaluation["calibration"], evaluation["refusals"]["predicted"]
     right = (predicted["accuracy"] or {}).get("value")
     risk = None if right is None else 1 - right
-    folds = {fold: rows for fold, rows in figures.histories(run).items() if fold != artifacts.ORIGINAL}
+    folds = {fold: rows for fold, rows in figures.histories(run).items() if fold != ORIGINAL}
     curves = {metric: _png(figures.learning(folds, metric)) for metric in ("accuracy", "loss")} if folds else {}
     return {
         "curves": curves,
@@ -52,13 +53,13 @@ def _figures(run: Path, evaluation: Facts) -> Facts:
     }
 
 
-def _photos(run: Path, facts: Facts) -> Facts:
+def _photos(run: Run, facts: Facts) -> Facts:
     """What needs the photos and the judgement of each: the worst errors, the leaks, and what chance alone does."""
-    root, (_, crossed) = Path(facts["audit"]["root"]), read_outputs(run)
+    _, crossed = read_outputs(run)
     judged, test = judge(crossed, settings_of(run)), pool([fold.of("test") for fold in crossed])
-    leaks, kinds = examples.leaks(run, root, facts["display"])
+    leaks, kinds = examples.leaks(run, facts["display"])
     return {
-        "wrong": examples.wrong(run, root, crossed, judged, facts["config"]),
+        "wrong": examples.wrong(run, crossed, judged),
         "leaks": leaks,
         "leak_kinds": kinds,
         "chance": error_by_chance(Scored(test.labels, judged.probabilities, test.groups)),
@@ -77,4 +78,4 @@ def _write_confusion(path: Path, labels: list[str], matrix: list[list[int]]) -> 
         total = sum(counts)
         shares = [round(count / total, 4) if total else 0.0 for count in counts]
         rows.append(dict(zip(columns, (label, total, *counts, *shares), strict=True)))
-    artifacts.write_csv(path, columns, rows)
+    files.write_csv(path, columns, rows)

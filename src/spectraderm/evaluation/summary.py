@@ -1,13 +1,13 @@
 """An evaluated run -> the facts that both the report and the card show, still as numbers."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from spectraderm.core import artifacts
+from spectraderm.core import files
+from spectraderm.core.run import ENVIRONMENT, Run
 from spectraderm.evaluation import formatting, ledger
 from spectraderm.evaluation.bootstrap import MIN_GROUPS
-from spectraderm.evaluation.protocols import EXTERNAL, external_results
+from spectraderm.evaluation.protocols import EXTERNAL_ROW, external_results
 from spectraderm.inference.prediction import VERDICTS
 
 Facts = dict[str, Any]
@@ -19,7 +19,7 @@ _FITTED_ON = {
 }
 
 
-def summarise(run: Path, evaluation: Facts, scorings: Sequence[ledger.Entry] = ()) -> Facts:
+def summarise(run: Run, evaluation: Facts, scorings: Sequence[ledger.Entry] = ()) -> Facts:
     """Everything that the templates show and that needs no photos.
 
     Args:
@@ -30,17 +30,13 @@ def summarise(run: Path, evaluation: Facts, scorings: Sequence[ledger.Entry] = (
     Raises:
         RunFolderError: a file of the run lacks or is damaged.
     """
-    config = artifacts.read_json(run / artifacts.CONFIG, "Run `spectraderm train RUN` first")
-    audit = artifacts.read_json(run / artifacts.AUDIT, "Run `spectraderm audit PHOTOS --out RUN` first")
-    environment = artifacts.read_json(run / artifacts.ENVIRONMENT, "Run `spectraderm train RUN` first")
-    calibration = artifacts.read_json(run / artifacts.CALIBRATION, "Run `spectraderm calibrate RUN` first")
-    rows = artifacts.read_csv(run / artifacts.MANIFEST, ("path",), "Run `spectraderm audit PHOTOS --out RUN` first")
+    config, audit, calibration = run.config, run.audit, run.calibration
     believed, external = believed_row(evaluation), external_results(run)
     return {
         "config": config,
         "display": config["display_names"],
         "audit": audit,
-        "environment": environment,
+        "environment": files.read_json(run.path(ENVIRONMENT), "Run `spectraderm train RUN` first"),
         "calibration": calibration,
         "evaluation": evaluation,
         "believed": believed,
@@ -59,7 +55,7 @@ def summarise(run: Path, evaluation: Facts, scorings: Sequence[ledger.Entry] = (
         f"--seed {evaluation['seed']}",
         "hub_id": formatting.hub_id(config["backbone_name"], config["backbone"]),
         # where the manifest names patients, none is on two sides of a split by photo group
-        "patients": any(row.get("patient") for row in rows),
+        "patients": any(row.get("patient") for row in run.manifest),
     }
 
 
@@ -125,7 +121,7 @@ def _classes(evaluation: Facts, display: Mapping[str, str]) -> list[Facts]:
 
 def _elsewhere(external: list[Facts], evaluation: Facts) -> list[Facts]:
     """Photos from elsewhere of classes that the model knows: their scores, and how much lower they are than here."""
-    honest = [row for row in evaluation["protocols"] if not row["name"].startswith(EXTERNAL) and not row["leaked"]]
+    honest = [row for row in evaluation["protocols"] if not row["name"].startswith(EXTERNAL_ROW) and not row["leaked"]]
     here = honest[-1]["group_accuracy"]["value"] if honest else None
     rows = []
     for one in external:
