@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError, RunFolderError
@@ -25,6 +25,11 @@ JOINING = ("patient", "lesion", "group")
 COLUMNS = ("path", "label", "given_split", "sha256", "format", "width", "height", "bytes", "photo_group")
 MEASURED = ("copy_group", "phash", "jpeg_quality", "ita", "skin_tone_estimate", "unusable")
 """Columns that a manifest may lack; it is then read with their defaults."""
+_SUFFIXES = SUFFIXES | HEIC_SUFFIXES
+_NUMBERS = {
+    "ita": float,
+    **dict.fromkeys(("width", "height", "bytes", "photo_group", "copy_group", "jpeg_quality"), int),
+}
 _AUDIT_FIRST = "Run `spectraderm audit PHOTOS --out RUN` first"
 
 
@@ -162,10 +167,10 @@ def _folders(root: Path, parent: str, listing: Listing) -> list[str]:
     folders = []
     for name in _names(root, parent, listing):
         if (root / parent / name).is_dir():
-            if not _is_utf8(name):
+            if _printable(name) != name:
                 raise DatasetError(f"{root}: the name of folder {parent + name!r} is not UTF-8", "Rename it")
             folders.append(name)
-        elif _has_suffix(name):
+        elif Path(name).suffix.lower() in _SUFFIXES:
             listing.other_files.append(_printable(parent + name))
     return folders
 
@@ -175,7 +180,7 @@ def _list_class(root: Path, folder: PhotoFile, listing: Listing) -> None:
         path = f"{folder.path}/{name}"
         if (root / path).is_dir():
             listing.nested.append(_printable(path))
-        elif _has_suffix(name) and _is_utf8(name):
+        elif Path(name).suffix.lower() in _SUFFIXES and _printable(name) == name:
             listing.photos.append(folder._replace(path=path))
         else:
             listing.other_files.append(_printable(path))
@@ -192,14 +197,6 @@ def _names(root: Path, parent: str, listing: Listing) -> list[str]:
     out = {name for name in links if not Path(os.path.realpath(root / parent / name)).is_relative_to(home)}
     listing.outside += [_printable(parent + name) for name in names if name in out]
     return [name for name in names if name not in out]
-
-
-def _has_suffix(name: str) -> bool:
-    return Path(name).suffix.lower() in SUFFIXES | HEIC_SUFFIXES
-
-
-def _is_utf8(name: str) -> bool:
-    return _printable(name) == name
 
 
 def _printable(name: str) -> str:
@@ -219,24 +216,10 @@ def _check_classes(root: Path, listing: Listing) -> None:
 
 
 def _row(record: Mapping[str, str]) -> Row:
-    return Row(
-        path=record["path"],
-        label=record["label"],
-        given_split=record["given_split"],
-        sha256=record["sha256"],
-        format=record["format"],
-        width=int(record["width"]),
-        height=int(record["height"]),
-        bytes=int(record["bytes"]),
-        photo_group=int(record["photo_group"]),
-        metadata=_metadata(record),
-        copy_group=int(record["copy_group"]) if record.get("copy_group") else None,
-        phash=record.get("phash") or "",
-        jpeg_quality=int(record.get("jpeg_quality") or 0),
-        ita=float(record["ita"]) if record.get("ita") else None,
-        skin_tone_estimate=record.get("skin_tone_estimate") or "",
-        unusable=record.get("unusable") or "",
-    )
+    cells = {name: record.get(name) or "" for name in (*COLUMNS, *MEASURED)}
+    values: dict[str, Any] = {name: cell for name, cell in cells.items() if cell or name in COLUMNS}
+    numbers = {name: number(values[name]) for name, number in _NUMBERS.items() if name in values}
+    return Row(**values | numbers, metadata=_metadata(record))
 
 
 def _metadata(record: Mapping[str, str | None]) -> dict[str, str]:

@@ -6,7 +6,7 @@ the given test folder against training folders without copies of it.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -95,17 +95,10 @@ def check(rows: Sequence[Row], split: Split) -> None:
     measuring = [fold for fold in split.folds if fold.name not in (artifacts.FINAL, artifacts.ORIGINAL)]
     many = split.protocol == "grouped" and len(measuring) > 0
     for fold in split.folds:
-        given = split.protocol == "original" or fold.name == artifacts.ORIGINAL
-        needed = ("train", "val", "test") if given else SPLITS[:2] if many else SPLITS
-        _check_classes(fold, by_path, needed, (*SPLITS, EXCLUDED) if split.protocol == "deduplicated" else SPLITS)
-        if not given:
-            _check_groups(fold, by_path)
-        if given or split.protocol == "deduplicated":
-            for path, name in fold.splits.items():
-                if (name == "test") != (by_path[path].given_split == "test") and name != EXCLUDED:
-                    raise SplitError(f"fold {fold.name}: {path} is in {name}, its folder says otherwise", "Split again")
-        if split.protocol == "deduplicated":
-            _check_excluded(fold, by_path)
+        protocol = "original" if fold.name == artifacts.ORIGINAL else split.protocol
+        needed = ("train", "val", "test") if protocol == "original" else SPLITS[:2] if many else SPLITS
+        for problem in _problems(fold, by_path, protocol, needed):
+            raise SplitError(f"fold {fold.name}: {problem}", "Split again, with more photos or fewer folds")
     tested = Counter(path for fold in measuring for path, name in fold.splits.items() if name == "test")
     if many and tested != Counter(dict.fromkeys(by_path, 1)):
         raise SplitError("the folds do not test every photo exactly once", "Split again")
@@ -264,40 +257,32 @@ def _paths(rows: Sequence[Row], splits: Mapping[int, str]) -> dict[str, str]:
     return {row.path: splits[row.photo_group] for row in rows}
 
 
-def _check_classes(fold: Fold, by_path: Mapping[str, Row], needed: Sequence[str], allowed: Sequence[str]) -> None:
-    """Every photo in one split that is allowed, no needed split empty, every class in every split but the test's."""
+def _problems(fold: Fold, by_path: Mapping[str, Row], protocol: Protocol, needed: Sequence[str]) -> Iterator[str]:
+    """What breaks the promise of a fold of that protocol; what comes after the first may follow from it."""
     if fold.splits.keys() != by_path.keys():
-        odd = min(fold.splits.keys() ^ by_path.keys())
-        raise SplitError(f"fold {fold.name}: {odd} stands in only one of manifest and split", "Split again")
-    present: defaultdict[str, set[str]] = defaultdict(set)
+        yield f"{min(fold.splits.keys() ^ by_path.keys())} stands in only one of manifest and split"
+    labels: defaultdict[str, set[str]] = defaultdict(set)
     for path, name in fold.splits.items():
-        present[name].add(by_path[path].label)
-    unknown = sorted(present.keys() - set(allowed))
-    if unknown:
-        raise SplitError(f"fold {fold.name}: {unknown[0]!r} is not one of {', '.join(allowed)}", "Split again")
-    for name in needed:
-        if not present[name]:
-            raise SplitError(f"fold {fold.name}: no photo is in {name}", "Split again")
-    labels = {row.label for row in by_path.values()}
-    for name, own in present.items():
-        if own != labels and name not in ("test", EXCLUDED):
-            lacking = ", ".join(sorted(labels - own))
-            raise SplitError(f"fold {fold.name}: {name} has no photo of {lacking}", "Add photos, or fewer folds")
-
-
-def _check_groups(fold: Fold, by_path: Mapping[str, Row]) -> None:
-    names: dict[int, str] = {}
-    for path, name in fold.splits.items():
-        if name != EXCLUDED and names.setdefault(by_path[path].photo_group, name) != name:
-            group = by_path[path].photo_group
-            raise SplitError(f"fold {fold.name}: photo group {group} crosses the splits", "Split again")
-
-
-def _check_excluded(fold: Fold, by_path: Mapping[str, Row]) -> None:
-    """Excluded are photos whose copies disagree, all of them, and those of tested photo groups: no others."""
+        labels[name].add(by_path[path].label)
+    allowed = (*SPLITS, EXCLUDED) if protocol == "deduplicated" else SPLITS
+    yield from (f"{name!r} is not one of {', '.join(allowed)}" for name in sorted(labels.keys() - {*allowed}))
+    yield from (f"no photo is in {name}" for name in needed if not labels[name])
+    everything = set().union(*labels.values())
+    for name, present in labels.items():
+        if present != everything and name not in ("test", EXCLUDED):
+            yield f"{name} has no photo of {', '.join(sorted(everything - present))}"
+    kept = [(path, name, by_path[path]) for path, name in fold.splits.items() if name != EXCLUDED]
+    splits: dict[int, str] = {}
+    for _, name, row in kept if protocol != "original" else ():
+        if splits.setdefault(row.photo_group, name) != name:
+            yield f"photo group {row.photo_group} crosses the splits"
+    for path, name, row in kept if protocol != "grouped" else ():
+        if (name == "test") != (row.given_split == "test"):
+            yield f"{path} is in {name}, its folder says otherwise"
+    # excluded are photos whose copies disagree, all of them, and those of tested photo groups: no others
     disputed = label_conflicts(list(by_path.values()))
-    tested = {by_path[path].photo_group for path, name in fold.splits.items() if name == "test"}
-    for path, name in fold.splits.items():
+    tested = {row.photo_group for _, name, row in kept if name == "test"}
+    for path, name in fold.splits.items() if protocol == "deduplicated" else ():
         leaks = by_path[path].given_split != "test" and by_path[path].photo_group in tested
         if (name == EXCLUDED) != (path in disputed or leaks):
-            raise SplitError(f"fold {fold.name}: {path} must not be in {name}", "Split again")
+            yield f"{path} must not be in {name}"
