@@ -273,7 +273,7 @@ def test_the_skin_tone_is_kept_where_one_can_be_told(root: Path) -> None:
     skin = np.random.default_rng(0).normal((200, 160, 130), 4, (130, 150, 3)).clip(0, 255).astype(np.uint8)
     (root / "train_set/c/skin.png").write_bytes(encode(Image.fromarray(skin), "PNG"))
     tone = skin_tone.estimate(Image.fromarray(skin))
-    assert isinstance(tone, skin_tone.SkinTone)
+    assert tone
     rows = {row.path: row for row in run(root).rows}
     kept = rows["train_set/c/skin.png"]
     assert (kept.ita, kept.skin_tone_estimate) == (round(tone.ita, 2), tone.group)

@@ -30,7 +30,7 @@ def measures(folder: Path) -> Iterator[tuple[str, object]]:
     for number, image in enumerate(images):
         yield f"quality {number}", astuple(quality.measure(image))
         yield f"hashes {number}", turned_hashes(image).tolist()
-        yield f"skin tone {number}", astuple(skin_tone.estimate(image))
+        yield f"skin tone {number}", skin_tone.estimate(image)
         yield f"glance {number}", [values.tolist() for values in measurements.glance(image).values()]
     whole = measurements.grey(images[3])
     part = np.ascontiguousarray(whole[30:220, 40:290])

@@ -20,10 +20,10 @@ from PIL import Image
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import SpectraDermError, WriteError
+from spectraderm.core.parallel import cores
 from spectraderm.core.progress import Track
 from spectraderm.core.reading import read_regular
 from spectraderm.data import skin_tone
-from spectraderm.data.skin_tone import SkinTone
 from spectraderm.images import quality
 from spectraderm.images.perceptual_hash import turned_hashes
 from spectraderm.images.preprocessing import FORMATS, MAX_BYTES, Pixels, Preprocessing, decode
@@ -175,8 +175,7 @@ def measure(root: Path, path: str, preprocessing: Preprocessing | None = None) -
     record["bytes"] = len(data)
     record["hashes"] = turned_hashes(image)
     record["quality"] = astuple(quality.measure(image))
-    record["ita"] = round(tone.ita, 2) if isinstance(tone, SkinTone) else np.nan
-    record["skin_tone"] = tone.group if isinstance(tone, SkinTone) else ""
+    record["ita"], record["skin_tone"] = (round(tone.ita, 2), tone.group) if tone else (np.nan, "")
     for name, values in glance(image).items():
         record[name] = values
     thumbnail = data_url(image, THUMBNAIL_SIDE)
@@ -244,7 +243,7 @@ def _in_rounds(root: Path, paths: Sequence[str], preprocessing: Preprocessing | 
         tasks = [delayed(measure)(root, path, preprocessing) for path in paths[start : start + _ROUND]]
         done = 0
         try:
-            for measured in Parallel(n_jobs=-1, backend=backend, return_as="generator")(tasks):
+            for measured in Parallel(n_jobs=cores(), backend=backend, return_as="generator")(tasks):
                 yield measured
                 done += 1
         except BrokenProcessPool:  # a decoder crashed, or memory ran out: one by one, to find where

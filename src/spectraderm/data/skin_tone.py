@@ -1,4 +1,4 @@
-"""A photo -> a proxy of the tone of the healthy skin in it, or why there is none. Knows nothing of labels.
+"""A photo -> a proxy of the tone of the healthy skin in it, or none. Knows nothing of labels.
 
 The tone is the individual typology angle, ITA = arctan((L* - 50) / b*) in degrees (Chardon et al. 1991, "Skin colour
 typology and suntanning pathways"), in the groups by which Kinyanjui et al. 2019 ("Estimating skin tone and effects on
@@ -10,7 +10,7 @@ Colours are kept as whole numbers, so that no processor's rounding or order of s
 """
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,45 +34,37 @@ _UNIT = 10**6
 """CIELAB and angles are kept in millionths: far coarser than what processors round differently."""
 
 
-@dataclass(frozen=True)
-class SkinTone:
-    """`ita` in degrees, its `group`, and the `share` of the photo it was read from."""
+class SkinTone(NamedTuple):
+    """The individual typology angle in degrees, and the name of its group in `GROUPS`."""
 
     ita: float
     group: str
-    share: float
 
 
-@dataclass(frozen=True)
-class NoSkinTone:
-    """Why no tone can be told, in words."""
+def estimate(image: Image.Image) -> SkinTone | None:
+    """The tone of the commonest skin in an upright RGB photo, leaving out what is redder or darker: the lesion.
 
-    reason: str
-
-
-def estimate(image: Image.Image) -> SkinTone | NoSkinTone:
-    """The tone of the commonest skin in an upright RGB photo, leaving out what is redder or darker: the lesion."""
+    None where no tone can be told: too little has the colour of skin, or the skin is over-exposed, is lit unevenly or
+    shows several tones, or is red all over, as under a colour cast.
+    """
     pixels = np.asarray(image.resize((_SIDE, _SIDE), Image.Resampling.BOX, reducing_gap=2.0)).reshape(-1, 3)
     skin = pixels[_skin_coloured(pixels)]
     lab = to_lab(skin)
     chroma = lab[:, 1] ** 2 + lab[:, 2] ** 2
     coloured = (lab[:, 0] >= _DARKEST * _UNIT) & (chroma >= (_PALEST * _UNIT) ** 2)
     skin, lab = skin[coloured], lab[coloured]
-    if 10 * len(skin) < len(pixels):
-        return NoSkinTone("too little of the photo has the colour of skin")
-    if 3 * int((skin[:, 0] > 250).sum()) > len(skin):
-        return NoSkinTone("the skin is over-exposed")
+    if 10 * len(skin) < len(pixels) or 3 * int((skin[:, 0] > 250).sum()) > len(skin):
+        return None
     lab = _healthy(lab)
     angles = _angle(lab)
     kept = np.abs(angles - _commonest(angles)) <= _WINDOW * _UNIT
-    count = int(kept.sum())
-    if 3 * count < len(kept):
-        return NoSkinTone("the skin is lit too unevenly, or shows several tones")
-    tone = lab[kept].sum(0) // count
+    if 3 * int(kept.sum()) < len(kept):
+        return None
+    tone = lab[kept].sum(0) // kept.sum()
     if not 40 < math.degrees(math.atan2(tone[2], tone[1])) < 80 or tone[2] < 4 * _UNIT:
-        return NoSkinTone("the skin is red all over, or the photo has a colour cast")
+        return None
     angle = float(_angle(tone)) / _UNIT
-    return SkinTone(angle, group_of(angle), count / len(pixels))
+    return SkinTone(angle, group_of(angle))
 
 
 def group_of(ita: float) -> str:

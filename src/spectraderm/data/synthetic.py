@@ -4,6 +4,7 @@ These are paintings, noise and blots of colour, not medical images: what is lear
 Knows nothing of hashes or models, nor of how the flaws it plants are found.
 """
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFilter
 
+from spectraderm.core import files
 from spectraderm.core.errors import DatasetError
 
 Field = npt.NDArray[np.float32]
@@ -50,20 +52,22 @@ class Planted:
 
 
 def paint(root: Path, seed: int = 0, per_class: int = 24) -> Planted:
-    """Paint `per_class` (4 or more) distinct photos a class under `root/train_set` and `root/test_set`.
+    """Paint `per_class` (4 or more) distinct photos a class under `root/train_set` and `root/test_set`: all, or none.
 
     The same seed gives the same bytes with the same Pillow. Raises `DatasetError` where `root` is not empty.
     """
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DatasetError(f"{root} is not empty", "Give another folder")
+    photos: dict[str, bytes] = {}
     copies: dict[str, str] = {}
     for number, label in enumerate(_LOOKS):
-        copies |= _paint_class(root, label, [seed, number], per_class, (number % 4 != 3) * max(1, per_class // 12))
+        leaks = (number % 4 != 3) * max(1, per_class // 12)
+        copies |= _paint_class(photos, label, [seed, number], per_class, leaks)
     broken = f"train_set/{_BROKEN}/{2 * per_class:03d}.jpg"
-    paint_photo(_BROKEN, np.random.default_rng([seed, len(_LOOKS)]), (180, 160)).save(root / broken, quality=90)
-    (root / broken).write_bytes((root / broken).read_bytes()[:2500])
-    for name in (".DS_Store", "Thumbs.db"):
-        (root / "train_set" / _BROKEN / name).write_bytes(bytes(64))
+    photo = paint_photo(_BROKEN, np.random.default_rng([seed, len(_LOOKS)]), (180, 160))
+    photos[broken] = _encoded(photo)[:2500]
+    photos |= {f"train_set/{_BROKEN}/{name}": bytes(64) for name in (".DS_Store", "Thumbs.db")}
+    files.write_folder(root, photos)
     return Planted(tuple(_LOOKS), copies, (broken,), GIVEN_AWAY, per_class * len(_LOOKS))
 
 
@@ -87,32 +91,35 @@ def paint_nonsense(root: Path, seed: int = 0) -> list[str]:
     blocks = random.integers(0, 256, (6, 8, 3), dtype=np.uint8)
     grain = random.normal(0, 12, (240, 320, 3))
     pixels = np.clip(np.kron(blocks, np.ones((40, 40, 1))) + grain, 0, 255).astype(np.uint8)
-    root.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(root / "blocks.jpg", quality=90)
     night = paint_photo(_BROKEN, random, (320, 240)).point([level // 30 for level in range(256)] * 3)
-    night.save(root / "night.jpg", quality=90)
-    return ["blocks.jpg", "night.jpg"]
+    photos = {"blocks.jpg": _encoded(Image.fromarray(pixels)), "night.jpg": _encoded(night)}
+    files.write_folder(root, photos)
+    return list(photos)
 
 
-def _paint_class(root: Path, label: str, seed: list[int], count: int, leaks: int) -> dict[str, str]:
-    """Write one class, a sixth of it as test photos, and copies of its last training photos; returns the leaks."""
+def _paint_class(photos: dict[str, bytes], label: str, seed: list[int], count: int, leaks: int) -> dict[str, str]:
+    """Add one class, a sixth of it as test photos, and copies of its last training photos; returns the leaks."""
     random, kept = np.random.default_rng(seed), count - max(1, count // 6)
-    for split in ("train_set", "test_set"):
-        (root / split / label).mkdir(parents=True)
     copies: dict[str, str] = {}
     for index in range(count):
         width, height = (128, 128) if label == GIVEN_AWAY else random.integers(140, 221, 2).tolist()
         photo = paint_photo(label, np.random.default_rng([*seed, index + 1]), (width, height))
-        suffix = "png" if random.random() < 0.06 else "jpg"
+        kind, suffix = ("PNG", "png") if random.random() < 0.06 else ("JPEG", "jpg")
         path = f"{'train_set' if index < kept else 'test_set'}/{label}/{index:03d}.{suffix}"
-        photo.save(root / path, quality=90)
+        photos[path] = _encoded(photo, kind)
         if kept - leaks - (leaks != 1) <= index < kept:
             leaked = index >= kept - leaks
             copy = f"{'test_set' if leaked else 'train_set'}/{label}/{count + index:03d}.jpg"
             turn = Image.Transpose(int(random.integers(5)))  # the flips and quarter turns
-            photo.transpose(turn).save(root / copy, quality=int(random.integers(60, 85)))
+            photos[copy] = _encoded(photo.transpose(turn), quality=int(random.integers(60, 85)))
             copies |= {copy: path} if leaked else {}
     return copies
+
+
+def _encoded(photo: Image.Image, kind: str = "JPEG", quality: int = 90) -> bytes:
+    stream = io.BytesIO()
+    photo.save(stream, kind, quality=quality)
+    return stream.getvalue()
 
 
 class _Skin:
