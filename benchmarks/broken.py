@@ -18,7 +18,7 @@ from PIL import Image
 from transformers import ResNetConfig, ResNetModel
 
 from spectraderm import pipeline
-from spectraderm.core import artifacts, checksums
+from spectraderm.core import artifacts, stages
 from spectraderm.inference.bulk import job
 from spectraderm.inference.model_folder import open_model
 
@@ -169,7 +169,7 @@ def _timeless(name: str, data: bytes) -> bytes:
     lines = data.split(b"\n")
     if name.endswith(artifacts.HISTORY):
         return b"\n".join(line.rpartition(b",")[0] for line in lines)
-    if name == checksums.CHECKSUMS:
+    if name == stages.CHECKSUMS:
         return b"\n".join(line for line in lines if not line.endswith(artifacts.HISTORY.encode()))
     return data
 

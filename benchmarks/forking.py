@@ -20,7 +20,7 @@ from typing import Any
 
 from spectraderm.core.artifacts import sha256
 from spectraderm.core.errors import SpectraDermError, of_system
-from spectraderm.core.files import write_file
+from spectraderm.core.files import write_bytes
 from spectraderm.data import shortcuts
 from spectraderm.evaluation import ledger
 from spectraderm.images.preprocessing import Preprocessing
@@ -116,7 +116,7 @@ def _traced_once(folder: Path) -> Callable[..., bytes]:
         weights = b"".join(value.numpy().tobytes() for value in network.state_dict().values())
         path = folder / sha256(weights)
         if not path.is_file():
-            write_file(path, trace(network, preprocessing))
+            write_bytes(path, trace(network, preprocessing))
         return path.read_bytes()
 
     return traced

@@ -8,19 +8,15 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
 import pytest
 from console import call
 
 from spectraderm.cli import console
-from spectraderm.core import artifacts, checksums, stages
-from spectraderm.core.errors import RunFolderError, WriteError
-from spectraderm.core.run import Run
+from spectraderm.core.errors import WriteError
 from spectraderm.evaluation import ledger
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -73,72 +69,6 @@ def test_a_fault_is_named_and_nothing_is_lost(name: str, world: Any, chain: Any)
     outcomes = list(faults.FAULTS[name](world, {stage: chain[stage] for stage in ON[name]}, **FEW.get(name, {})))
     assert outcomes or (name == "no_rights" and os.getuid())
     assert [(one.where, one.wrong) for one in outcomes if one.wrong] == []
-
-
-@contextmanager
-def at_work(run: Path) -> Iterator[None]:
-    run.mkdir(exist_ok=True)
-    with stages.stage(run, "audit"):
-        yield
-
-
-def test_what_a_stage_writes_is_noted_as_sha256sum_reads_it(tmp_path: Path) -> None:
-    with at_work(tmp_path):
-        artifacts.write_bytes(tmp_path / "b", b"1")
-        artifacts.write_bytes(tmp_path / "b", b"2")
-        artifacts.write_array(tmp_path / "folds" / "final" / "a.npy", np.zeros(3))
-        artifacts.write_bytes(tmp_path / "cache" / "c", b"not noted")
-        artifacts.write_bytes(tmp_path / "gone", b"")
-        (tmp_path / "gone").unlink()
-    artifacts.write_bytes(tmp_path / "later", b"no stage is at work")
-    sums = {name: artifacts.sha256((tmp_path / name).read_bytes()) for name in ("b", "folds/final/a.npy")}
-    text = (tmp_path / checksums.CHECKSUMS).read_text()
-    assert text == "".join(f"{digest}  {name}\n" for name, digest in sums.items())
-    assert os.system(f"cd '{tmp_path}' && sha256sum --check --quiet checksums.txt") == 0
-
-
-def test_lines_that_are_cut_off_are_passed_over(tmp_path: Path) -> None:
-    with at_work(tmp_path):
-        artifacts.write_bytes(tmp_path / "manifest.csv", b"1")
-    with (tmp_path / checksums.CHECKSUMS).open("ab") as file:
-        file.write(b"0123456789abcdef")
-    with at_work(tmp_path):
-        artifacts.write_bytes(tmp_path / "split.csv", b"1")
-    assert sorted(checksums.read(tmp_path)) == ["manifest.csv", "split.csv"]
-
-
-def test_a_file_that_was_edited_on_purpose_is_accepted_without_its_line(tmp_path: Path) -> None:
-    with at_work(tmp_path):
-        for name in ("manifest.csv", "split.csv"):
-            artifacts.write_bytes(tmp_path / name, b"1")
-    (tmp_path / "split.csv").write_bytes(b"mine")
-    stages.check(tmp_path, "split")  # makes it anew
-    with pytest.raises(RunFolderError, match=r"split\.csv is damaged or was changed") as caught:
-        stages.check(tmp_path, "train")
-    assert f"Run `spectraderm split {tmp_path}` again" in caught.value.remedy
-    assert f"changed on purpose, delete its line in {tmp_path / 'checksums.txt'}" in caught.value.remedy
-    path = tmp_path / checksums.CHECKSUMS
-    path.write_text("".join(line for line in path.read_text().splitlines(True) if "split.csv" not in line))
-    stages.check(tmp_path, "train")
-    (tmp_path / "manifest.csv").unlink()
-    stages.check(tmp_path, "train")  # what lacks is for the stage to tell
-
-
-def test_the_card_may_be_edited(tmp_path: Path) -> None:
-    with at_work(tmp_path):
-        artifacts.write_bytes(tmp_path / artifacts.CARD, b"ours")
-    (tmp_path / artifacts.CARD).write_bytes(b"theirs")
-    stages.check(tmp_path, "export")
-
-
-def test_of_several_processes_only_a_training_has_more_than_the_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RANK", "1")
-    with stages.stage(tmp_path, "train"):
-        assert list(tmp_path.iterdir()) == []
-    with pytest.raises(RunFolderError, match="`audit` is for one process"), stages.stage(tmp_path, "audit"):
-        pass
 
 
 def test_a_stage_without_its_run_folder_makes_none(tmp_path: Path) -> None:

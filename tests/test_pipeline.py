@@ -10,9 +10,9 @@ from tinynet import RECIPES
 
 from spectraderm import pipeline
 from spectraderm.core import artifacts
-from spectraderm.core.checksums import CHECKSUMS
 from spectraderm.core.errors import BackboneError, DatasetError, RecipeError, RunFolderError
 from spectraderm.core.progress import T
+from spectraderm.core.stages import CHECKSUMS
 from spectraderm.data import shortcuts
 from spectraderm.data.split import Protocol
 from spectraderm.inference import model_folder

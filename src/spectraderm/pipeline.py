@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spectraderm.core import artifacts, stages
+from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.locks import is_main, only_writer
 from spectraderm.core.progress import Track, no_track
@@ -82,12 +82,12 @@ def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> d
     backbone = model.load_backbone(options.backbone)
     with only_writer(out):
         if trained:
-            stages.check(out, "train")
+            Run(out).check("train")
             _check_same(photos, out, options)
         else:
             audit(photos, out, track, look_for_crops=options.crops)
             split(out, options.protocol, options.folds, options.seed)
-        with stages.stage(out, "train"):
+        with Run(out).stage("train"):
             training.train(out, recipe, backbone, options.resume, options.device, options.log, track)
         calibrate(out)
         evaluation = evaluate(out, "run")
@@ -98,7 +98,7 @@ def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> d
 def audit(photos: Path, out: Path, track: Track = no_track, *, look_for_crops: bool | None = None) -> auditing.Audit:
     """Audit a folder of photos into a run folder; see `data.audit.audit`. The default model's features find crops."""
     embedding = None if look_for_crops is False else _embedding()
-    with stages.stage(out, "audit"):
+    with Run(out).stage("audit"):
         return auditing.audit(photos, out, track, embedding, look_for_crops=look_for_crops)
 
 
@@ -110,7 +110,7 @@ def _embedding() -> Embedding:
 
 def split(run_folder: Path, protocol: Protocol, folds: int, seed: int) -> splitting.Split:
     """Read a run folder's manifest, write its `split.csv`."""
-    with stages.stage(run_folder, "split"):
+    with Run(run_folder).stage("split"):
         rows = manifest.read(run_folder / artifacts.MANIFEST)
         made = _make_split(rows, protocol, folds, seed)
         splitting.write(run_folder / artifacts.SPLIT, made, rows)
@@ -121,7 +121,7 @@ def train(run_folder: Path, options: Options, track: Track = no_track) -> None:
     """Train a run folder's split and draw the curves."""
     recipe = config.load(options.recipe, options.changes)
     backbone = model.load_backbone(options.backbone)
-    with stages.stage(run_folder, "train"):
+    with Run(run_folder).stage("train"):
         training.train(run_folder, recipe, backbone, options.resume, options.device, options.log, track)
         if is_main():
             write_curves(Run(run_folder))
@@ -145,7 +145,7 @@ def export_model(
         text = notes.read_text(encoding="utf-8") if notes else ""
     except (OSError, UnicodeDecodeError) as error:
         raise RunFolderError(f"{notes} can't be read ({error})", "Give a Markdown file") from error
-    with stages.stage(run_folder, "export"), tempfile.TemporaryDirectory() as folder:
+    with Run(run_folder).stage("export"), tempfile.TemporaryDirectory() as folder:
         integers = None
         if int8:
             quantize.quantize(run_folder, backbone, Path(folder), track)

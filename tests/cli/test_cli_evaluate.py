@@ -12,7 +12,7 @@ from console import Done, call
 from handmade import LABELS, leaking_run, write_model
 from rich.console import Console
 
-from spectraderm.core import artifacts, bars
+from spectraderm.core import artifacts, progress
 from spectraderm.core.run import Run
 from spectraderm.evaluation import ledger
 from spectraderm.inference import model_folder
@@ -225,7 +225,7 @@ def test_an_untouched_run_is_reproduced_and_an_edited_number_is_named(evaluated:
 
 def test_a_folders_name_in_a_progress_bar_is_a_name_and_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
-    monkeypatch.setattr(bars, "console", Console(file=shown, force_terminal=True, width=120))
-    with bars.progress() as track:
+    monkeypatch.setattr(progress, "console", Console(file=shown, force_terminal=True, width=120))
+    with progress.progress() as track:
         assert list(track([1, 2], "Predicting [/x]", 2)) == [1, 2]
     assert "Predicting [/x]" in shown.getvalue()

@@ -13,7 +13,7 @@ from handmade import write_model
 
 import spectraderm
 from spectraderm.core.errors import UnreadablePhoto
-from spectraderm.core.reading import read_regular
+from spectraderm.core.files import read_regular
 from spectraderm.data.manifest import list_photos
 from spectraderm.data.measurements import Measured, measure
 from spectraderm.images.opening import open_photo

@@ -96,7 +96,7 @@ def _predict_into(
 ) -> None:
     with needs("scale", "what reads and writes Parquet"):
         from spectraderm.inference.bulk import job  # noqa: PLC0415
-    from spectraderm.core.bars import progress  # noqa: PLC0415
+    from spectraderm.core.progress import progress  # noqa: PLC0415
     from spectraderm.inference.model_folder import open_model  # noqa: PLC0415
 
     with going_on("the same command goes on where it was"), progress() as track:

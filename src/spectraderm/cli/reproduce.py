@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from spectraderm import pipeline
-from spectraderm.core import artifacts, stages
+from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.progress import Track, no_track
+from spectraderm.core.run import Run
 from spectraderm.data import manifest
 from spectraderm.training import network as model
 from spectraderm.training import train as training
@@ -35,7 +36,7 @@ def reproduce(run: Path, photos: Path | None = None, track: Track = no_track) ->
         RunFolderError: the run is not whole.
     """
     published = artifacts.read_json(run / artifacts.EVALUATION, "Run `spectraderm evaluate RUN` first")
-    stages.check(run, "evaluate")
+    Run(run).check("evaluate")
     asked = pipeline.settings_of(run)
     config = training.read_config(run)
     backbone = model.load_backbone(config["backbone_name"])

@@ -13,8 +13,8 @@ from rich.text import Text
 
 from spectraderm.cli.doctor import Check, State, is_broken
 from spectraderm.core import artifacts
-from spectraderm.core.bars import console as _console
-from spectraderm.core.bars import progress, say
+from spectraderm.core.progress import console as _console
+from spectraderm.core.progress import progress, say
 from spectraderm.images.perturbations import CHANGES
 from spectraderm.inference import model_folder
 

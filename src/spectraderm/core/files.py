@@ -1,21 +1,22 @@
 """Files and folders that are whole or not there at all, whenever the process, the disk or the machine stops.
 
 What is written gets another name first, beside its place, and is brought to the disk; then it is renamed, and the
-folder that now names it is brought to the disk, too. What a killed process leaves under such names is found by `sweep`:
-a writer holds a lock on it, and the system takes that away with the process.
+folder that now names it is brought to the disk, too. What a killed process leaves under such names, `sweep` removes.
 """
 
 import contextlib
 import csv
-import ctypes
 import errno
+import glob
 import hashlib
 import io
 import json
 import os
 import re
 import shutil
+import stat
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,19 +26,82 @@ import numpy.typing as npt
 
 from spectraderm.core.errors import RunFolderError, WriteError
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 _PARTIAL = ".partial"
 _LEFT = re.compile(rf"\.(.+)\.[a-z0-9_]{{8}}{re.escape(_PARTIAL)}")
 _NEW, _BEFORE = "new", "before"
-_EXCHANGE, _HERE = 2, -100  # RENAME_EXCHANGE, AT_FDCWD
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 
-
 CACHE_VARIABLE = "SPECTRADERM_CACHE"
+
+written: list[Callable[[Path, bytes], None]] = []
+"""Called with every file that `write_bytes` has written: a stage notes checksums so."""
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file; there is the old one or the new one at any time. Raises `WriteError`, the old one being there.
+
+    In a run folder where a stage is at work its checksum is noted.
+    """
+    with being_written(path) as file:
+        file.write(data)
+    for listener in written:
+        listener(path, data)
+
+
+@contextlib.contextmanager
+def being_written(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to, which gets its name when all is written; after an error it leaves none. See `write_bytes`."""
+    with write_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(_PARTIAL, f".{path.name[:100]}.", path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(handle)
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(path.parent)
+
+
+def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder of these files in their order: all of them into one beside it, which then takes its place.
+
+    What is at `target` by then is deleted; whether it may be is for who calls this to check. A process that is killed
+    between the two renames leaves the old folder where `sweep` and the next `write_folder` find it.
+
+    Raises:
+        WriteError: the folder can't be written; the old one is there.
+    """
+    with write_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for left in target.parent.glob(f".{glob.escape(target.name)}.*{_PARTIAL}"):
+            _clear(left)
+        around = Path(tempfile.mkdtemp(_PARTIAL, f".{target.name}.", target.parent))
+        try:
+            for name, data in files.items():
+                write_bytes(around / _NEW / name, data)
+            if target.exists():
+                target.rename(around / _BEFORE)
+            (around / _NEW).rename(target)
+            _sync_folder(target.parent)
+        finally:
+            _clear(around)
+
+
+def sweep(folder: Path, older_than: float = 0) -> None:
+    """Remove what killed processes left half-written below a folder, and put back a folder that one took away.
+
+    `older_than`, in seconds, spares what a living process may be writing, where no lock keeps others out.
+    """
+    for left in sorted(folder.rglob(f".*{_PARTIAL}")):
+        with contextlib.suppress(OSError):
+            if not older_than or time.time() - left.stat().st_mtime > older_than:
+                _clear(left)
 
 
 def cache_folder() -> Path | None:
@@ -51,50 +115,47 @@ def cache_folder() -> Path | None:
     return above / "spectraderm"
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file; there is the old one or the new one at any time. Raises `WriteError`, the old one being there."""
-    with being_written(path) as file:
-        file.write(data)
+def _clear(left: Path) -> None:
+    """Remove what is half-written. A folder whose place nothing has taken is put back."""
+    found = _LEFT.fullmatch(left.name)
+    if not found:
+        return
+    if not left.is_dir():
+        left.unlink(missing_ok=True)
+        return
+    target = left.with_name(found[1])
+    if (left / _BEFORE).exists() and not target.exists():
+        (left / _BEFORE).rename(target)
+        _sync_folder(target.parent)
+    shutil.rmtree(left, ignore_errors=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a folder's names to the disk, where the file system knows how to."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in _NO_SYNC:
+            raise
+    finally:
+        os.close(handle)
 
 
 @contextlib.contextmanager
-def being_written(path: Path) -> Iterator[BinaryIO]:
-    """A file to write to, which gets its name when all is written; after an error it leaves none. See `write_file`."""
-    with told(path):
-        _make_folder(path.parent)
-        handle, name = tempfile.mkstemp(_PARTIAL, f".{path.name[:100]}.", path.parent)
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                _hold(handle)
-                yield file
-                file.flush()
-                os.fsync(handle)
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
-        sync_folder(path.parent)
+def write_errors(path: Path) -> Iterator[None]:
+    """Errors of the system inside it come as `WriteError` of that file or folder."""
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(path, error.said if isinstance(error, WriteError) else error) from error
 
 
 def sha256(data: bytes) -> str:
     """SHA-256 of `data`, as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()
-
-
-written: list[Callable[[Path, bytes], None]] = []
-"""Called with every file that `write_bytes` has written: a stage notes checksums so."""
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that after a crash there is the old one or the new one, never half of it.
-
-    In a run folder where a stage is at work its checksum is noted. Raises `WriteError`.
-    """
-    write_file(path, data)
-    for listener in written:
-        listener(path, data)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -180,133 +241,26 @@ def read_csv(path: Path, needed: Sequence[str], remedy: str) -> list[dict[str, s
     return rows
 
 
-def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder of these files in their order: all of them into one beside it, which then takes its place.
+def read_regular(path: Path, most: int) -> bytes:
+    """A file's bytes, at most `most` of them.
 
-    What is at `target` by then is deleted; whether it may be is for who calls this to check. Raises `WriteError`.
+    What is opened is what is looked at: a pipe, a device or a file that grows in the meantime changes nothing.
+
+    Raises:
+        OSError: it can't be opened, is a folder, pipe or device, or is larger; `strerror` says which.
+        ValueError: there is no such name, for it has a zero byte or half a character.
     """
-    with told(target):
-        _make_folder(target.parent)
-        for left in target.parent.glob(f".*{_PARTIAL}"):
-            if (found := _LEFT.fullmatch(left.name)) and found[1] == target.name:
-                _clear(left)
-        around = Path(tempfile.mkdtemp(_PARTIAL, f".{target.name}.", target.parent))
-        with _held(around):
-            try:
-                for name, data in files.items():
-                    write_bytes(around / _NEW / name, data)
-                _take_place(around, target)
-                sync_folder(target.parent)
-            finally:
-                if target.exists() or not (around / _BEFORE).exists():
-                    shutil.rmtree(around, ignore_errors=True)
-
-
-def sweep(folder: Path) -> None:
-    """Remove what killed processes left half-written below a folder, and put back a folder that one took away."""
-    for left in sorted(folder.rglob(f".*{_PARTIAL}")):
-        with contextlib.suppress(OSError):
-            _clear(left)
-
-
-def sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk, where the file system knows how to."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno not in _NO_SYNC:
-            raise
+        about = os.fstat(handle)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "not a file", str(path))
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            data = b"" if about.st_size > most else file.read(about.st_size + 1)
+            if len(data) > about.st_size:  # it grew in the meantime
+                data += file.read(most + 1 - len(data))
     finally:
         os.close(handle)
-
-
-def _take_place(around: Path, target: Path) -> None:
-    """Put the new folder where the old one is: in one step on Linux, so that there always is one of them."""
-    new, before = around / _NEW, around / _BEFORE
-    if not target.exists():
-        new.rename(target)
-    elif not _exchange(new, target):
-        target.rename(before)
-        try:
-            new.rename(target)
-        except BaseException:
-            before.rename(target)
-            raise
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Swap two names at once. False where system or file system can't."""
-    try:
-        rename = ctypes.CDLL(None, use_errno=True).renameat2
-    except (OSError, AttributeError, TypeError):
-        return False
-    return bool(rename(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE) == 0)
-
-
-def _clear(left: Path) -> None:
-    """Remove what is half-written, unless its writer lives. Of a folder that lacks, the whole one in it is put back."""
-    found = _LEFT.fullmatch(left.name)
-    if not found or not _abandoned(left):
-        return
-    target = left.with_name(found[1])
-    if (left / _BEFORE).exists() and not target.exists():
-        (left / (_NEW if (left / _NEW).exists() else _BEFORE)).rename(target)
-        sync_folder(target.parent)
-    if left.is_dir():
-        shutil.rmtree(left)
-    else:
-        left.unlink(missing_ok=True)
-
-
-def _abandoned(left: Path) -> bool:
-    """Whether no process holds it any more. False where that can't be told."""
-    try:
-        handle = os.open(left, os.O_RDONLY | os.O_NOFOLLOW)
-    except OSError:
-        return False
-    try:
-        return _hold(handle)
-    finally:
-        os.close(handle)
-
-
-@contextlib.contextmanager
-def _held(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY) if fcntl else -1
-    try:
-        _hold(handle)
-        yield
-    finally:
-        if handle >= 0:
-            os.close(handle)
-
-
-def _hold(handle: int) -> bool:
-    """Lock an open file or folder until it is closed, or the process ends. False where another one has, or none can."""
-    if not fcntl:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each brought to the disk."""
-    missing = [one for one in (folder, *folder.parents) if not one.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    for one in missing:
-        sync_folder(one.parent)
-
-
-@contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
-    """What the system says in it comes as `WriteError` of that file or folder."""
-    try:
-        yield
-    except OSError as error:
-        raise WriteError(path, error.said if isinstance(error, WriteError) else error) from error
+    if about.st_size > most or len(data) > most:
+        raise OSError(errno.EFBIG, f"more than {most / 1e6:g} MB", str(path))
+    return data

@@ -1,9 +1,11 @@
-"""Work on many things by several threads, given back in order, in memory that does not grow with their number."""
+"""How many cores there are, and work on many things by several threads, in memory that does not grow with them."""
 
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -11,8 +13,13 @@ R = TypeVar("R")
 
 
 def cores() -> int:
-    """How many cores this program may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use: those it is bound to, and no more than its container's share of time."""
+    bound = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()  # of Linux's control groups, version 2
+        return max(1, min(bound, math.ceil(int(quota) / int(period))))
+    except (OSError, ValueError):  # none, or "max"
+        return bound
 
 
 def in_order(work: Callable[[T], R], things: Iterable[T], threads: int, ahead: int = 4) -> Iterator[tuple[T, R]]:

@@ -1,9 +1,20 @@
-"""How a stage says how far it is: it wraps what it loops over in a `Track`; who calls it decides what is shown."""
+"""How far a stage is. It wraps what it loops over in a `Track`; who calls it decides what is shown, on stderr."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
+
 T = TypeVar("T")
+
+_SECONDS = 30
+"""Between two lines, where there is no terminal."""
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class Track(Protocol):
@@ -16,3 +27,40 @@ class Track(Protocol):
 def no_track(items: Iterable[T], description: str, total: int) -> Iterable[T]:  # noqa: ARG001
     """Shows nothing."""
     return items
+
+
+def say(text: str) -> None:
+    """Print a line for people."""
+    console.print(Text(text))
+
+
+@contextmanager
+def progress() -> Iterator[Track]:
+    """One view for all stages: a bar each, with the time left. Plain lines where there is no terminal."""
+    if not console.is_terminal:
+        yield _lines
+        return
+    columns = (
+        TextColumn("{task.description:22}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bars:
+
+        def track(items: Iterable[T], description: str, total: int) -> Iterable[T]:
+            return bars.track(items, total=total, description=description)
+
+        yield track
+
+
+def _lines(items: Iterable[T], description: str, total: int) -> Iterator[T]:
+    say(f"{description} ({total})")
+    said = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        if time.monotonic() - said > _SECONDS:
+            say(f"{description}: {done} of {total}")
+            said = time.monotonic()
+        yield item

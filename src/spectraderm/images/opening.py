@@ -8,7 +8,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from spectraderm.core.errors import UnreadablePhoto
-from spectraderm.core.reading import read_regular
+from spectraderm.core.files import read_regular
 from spectraderm.images.preprocessing import MAX_BYTES, SHORTEST_SIDE, check_size, decode
 from spectraderm.images.rgb import to_rgb, upright
 

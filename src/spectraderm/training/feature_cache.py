@@ -17,8 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spectraderm.core import artifacts
-from spectraderm.core import files as writing
-from spectraderm.core.files import cache_folder
+from spectraderm.core.files import cache_folder, sweep
 from spectraderm.training.dataset import Floats
 
 _SUFFIX = ".features"
@@ -40,7 +39,7 @@ def shared_folder() -> Path | None:
         return None
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         return None
-    writing.sweep(folder)
+    sweep(folder, older_than=86_400)
     return folder
 
 

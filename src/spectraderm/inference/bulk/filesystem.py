@@ -56,7 +56,7 @@ def write_whole(filesystem: fsspec.AbstractFileSystem, path: str, data: bytes) -
     """
     here = local_path(filesystem, path)
     if here:
-        files.write_file(here, data)
+        files.write_bytes(here, data)
         return
     try:
         filesystem.pipe_file(path, data)
