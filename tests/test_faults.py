@@ -17,6 +17,7 @@ from console import call
 
 from spectraderm.cli import console
 from spectraderm.core.errors import WriteError
+from spectraderm.core.run import REPORT, Run
 from spectraderm.evaluation import ledger
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -120,4 +121,4 @@ def test_a_scoring_that_was_killed_is_no_line_in_the_ledger(
     assert ledger.summary(Run(run))["opened"] == 0
     scoring.evaluate(run)
     assert ledger.summary(Run(run))["opened"] == 1
-    assert "scored 1 time, by 1 model" in (run / artifacts.REPORT).read_text(encoding="utf-8")
+    assert "scored 1 time, by 1 model" in (run / REPORT).read_text(encoding="utf-8")
