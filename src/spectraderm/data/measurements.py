@@ -20,8 +20,8 @@ from PIL import Image
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import SpectraDermError, WriteError
-from spectraderm.core.parallel import cores
 from spectraderm.core.files import read_regular
+from spectraderm.core.parallel import cores
 from spectraderm.core.progress import Track
 from spectraderm.data import skin_tone
 from spectraderm.images import quality
