@@ -12,9 +12,10 @@ from PIL import Image
 
 from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError
+from spectraderm.evaluation import external
 from spectraderm.evaluation.external import Predictions, evaluate_external, score
 from spectraderm.images.perceptual_hash import turned_hashes
-from spectraderm.inference import model_folder
+from spectraderm.inference import classifier, model_folder
 
 A, B, D = LABELS
 Photos = Callable[..., Path]
@@ -87,6 +88,23 @@ def test_turned_copies_of_what_was_learned_from_are_told(photos: Photos, tmp_pat
     got = evaluate_external(model_of(tmp_path, learned), folder)
     assert got["in_training"] == 2
     assert (got["n_photos"], got["n_groups"]) == (4, 3)
+
+
+def test_each_photo_is_opened_and_hashed_once(photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    for name in ("open_photo", "turned_hashes"):
+        work = getattr(external, name)
+
+        def counted(*given: Any, name: str = name, work: Callable[..., Any] = work) -> Any:  # noqa: ANN401
+            calls.append(name)
+            return work(*given)
+
+        for module in (external, classifier):
+            monkeypatch.setattr(module, name, counted)
+    folder = photos(**{B: 20, D: 20})
+    model = model_of(tmp_path, Image.open(folder / D / "7.png"))
+    assert evaluate_external(model, folder)["in_training"] == 1
+    assert sorted(calls) == ["open_photo"] * 40 + ["turned_hashes"] * 40
 
 
 def test_unreadable_photos_are_named_and_the_rest_goes_on(photos: Photos, tmp_path: Path) -> None:

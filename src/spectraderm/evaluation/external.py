@@ -162,10 +162,11 @@ def score(predictions: Predictions, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def _predict(classifier: Classifier, path: str) -> _Photo | SpectraDermError:
-    """One photo through all stages, decoded once."""
+    """One photo through all stages, decoded and hashed once."""
     try:
         image = open_photo(path)
-        return _Photo(classifier.predict(image), turned_hashes(image))
+        hashes = turned_hashes(image)
+        return _Photo(classifier.predict_opened(image, hashes), hashes)
     except SpectraDermError as error:
         return error
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from spectraderm.core.errors import ModelFolderError, SpectraDermError
 from spectraderm.images.opening import PhotoLike, open_photo
-from spectraderm.images.perceptual_hash import MAX_DISTANCE, nearest, turned_hashes
+from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, nearest, turned_hashes
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.images.quality import flaws, measure
 from spectraderm.inference.calibration import References
@@ -64,6 +64,10 @@ class Classifier:
         if isinstance(photo, Sequence) and not isinstance(photo, (str, bytes)):
             return [self._predict(self._open(one)) for one in photo]
         return self._predict(self._open(photo))
+
+    def predict_opened(self, image: Image.Image, hashes: Hashes) -> Prediction:
+        """Classify a photo as `open_photo` gives it, of which the `turned_hashes` are known."""
+        return self._predict(image, hashes)
 
     def predict_each(
         self, photos: Iterable[tuple[str, PhotoLike | SpectraDermError]]
@@ -118,7 +122,7 @@ class Classifier:
         except SpectraDermError as error:
             return error
 
-    def _predict(self, image: Image.Image) -> Prediction:
+    def _predict(self, image: Image.Image, hashes: Hashes | None = None) -> Prediction:
         against = [flaw for flaw in flaws(measure(image), *image.size) if flaw.unusable]
         if against:
             why = f"{against[0].reason} {against[0].remedy}"
@@ -130,7 +134,8 @@ class Classifier:
             raise self._apart()
         if not all(np.isfinite(part).all() for part in (answer.logits, answer.features, answer.maps)):
             raise ModelFolderError(f"{self.model_id} answers with what is no number", _AGAIN)
-        known = nearest(turned_hashes(image), self.folder.training_hashes) <= MAX_DISTANCE
+        hashes = turned_hashes(image) if hashes is None else hashes
+        known = nearest(hashes, self.folder.training_hashes) <= MAX_DISTANCE
         return self._judge(answer, known)
 
     def _judge(self, answer: Answer, in_training: bool) -> Prediction:
