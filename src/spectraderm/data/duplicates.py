@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
 from spectraderm.core import artifacts
 from spectraderm.data.manifest import Row
-from spectraderm.images.perceptual_hash import MAX_DISTANCE, nearest_of
+from spectraderm.images.perceptual_hash import MAX_DISTANCE, Words, distances, nearest_of
 
 Kind = Literal["exact", "near", "crop"]
 KINDS: tuple[Kind, ...] = ("exact", "near", "crop")
@@ -25,7 +25,6 @@ RANKS = {"train": 0, "": 0, "val": 1, "test": 2}
 """A copy is one of what stands before it: in training first, then in validation, then in the test folder."""
 
 Integers = npt.NDArray[np.int64]
-Words = npt.NDArray[np.uint64]
 
 _COMPARED = 256  # at most so many candidates are compared with a file for the twin that is most alike
 _PARTS = MAX_DISTANCE + 3
@@ -33,9 +32,6 @@ _BLOCK = 1 << 20  # how many hashes are compared at once: what bounds the memory
 _SHORT = 8  # rows up to which all are compared, even those joined already
 
 _MIXER = np.uint64(0x9E3779B97F4A7C15)
-_BITS_SET = (
-    np.unpackbits(np.arange(1 << 16, dtype=np.uint16).view(np.uint8)).reshape(-1, 16).sum(axis=1, dtype=np.uint8)
-)
 
 
 def near_pairs(hashes: npt.NDArray[np.uint8], max_distance: int = MAX_DISTANCE) -> Integers:
@@ -220,11 +216,6 @@ def _join_equal_rows(words: Words, rows: Integers, max_distance: int, forest: _F
         # those not joined already, and near enough
         apart = forest.tree[query // 8] != forest.tree[photo]
         query, photo = query[apart], photo[apart]
-        near = _distances(words.reshape(-1)[query], words[photo, 0]) <= max_distance
+        near = distances(words.reshape(-1)[query], words[photo, 0]) <= max_distance
         forest.join(np.stack([query[near] // 8, photo[near]], axis=1))
         queries = queries[taken:][compared[taken:] > 0]
-
-
-def _distances(a: Words, b: Words) -> Integers:
-    bits: Integers = _BITS_SET[(a ^ b).view(np.uint16).reshape(-1, 4)].sum(axis=1, dtype=np.int64)
-    return bits

@@ -28,6 +28,7 @@ _ENOUGH = 512
 TURNS = 8
 
 Hashes = npt.NDArray[np.uint8]
+Words = npt.NDArray[np.uint64]
 
 
 def turned_hashes(image: Image.Image) -> Hashes:
@@ -63,34 +64,25 @@ def nearest(hashes: Hashes, known: Hashes) -> int:
         hashes: `uint8[8, 8]`, of `turned_hashes`.
         known: `uint8[n, 8]`, each a photo's hash as it is.
     """
-    if not len(known):
-        return 65
-    return int(_bits(_words(hashes)[:, None] ^ _words(known)).min())
-
-
-def _words(hashes: Hashes) -> npt.NDArray[np.uint64]:
-    """Each hash as one number of 64 bits."""
-    return np.ascontiguousarray(hashes).view(np.uint64).ravel()
-
-
-def _bits(words: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
-    """How many bits of each word are set: counted in pairs, in fours, in bytes, then summed by a product."""
-    pairs, fours, bytes_, ones = (np.uint64(int(digits * 8, 16)) for digits in ("55", "33", "0f", "01"))
-    words = words - (words >> np.uint64(1) & pairs)
-    words = (words & fours) + (words >> np.uint64(2) & fours)
-    words = words + (words >> np.uint64(4)) & bytes_
-    return words * ones >> np.uint64(56)
+    return int(distances(words(hashes)[:, None], words(known)).min(initial=65))
 
 
 def nearest_of(hashes: Hashes, known: Hashes) -> npt.NDArray[np.int64]:
     """Which known photo, `uint8[m, 8]`, each of n photos, `uint8[n, 8, 8]`, is nearest to in its best turn."""
-    bits = np.unpackbits(known, axis=1).astype(np.float32) * 2 - 1
-    found = [_alike(photo, bits).argmax() for photo in hashes]
+    found = [distances(words(photo)[:, None], words(known)).min(axis=0).argmin() for photo in hashes]
     return np.array(found, np.int64)
 
 
-def _alike(photo: Hashes, bits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """How many bits of each known photo agree with a photo in its best turn, less those that don't: `float32[m]`."""
-    turns = np.unpackbits(photo, axis=1).astype(np.float32) * 2 - 1
-    best: npt.NDArray[np.float32] = (bits @ turns.T).max(axis=1)
-    return best
+def words(hashes: Hashes) -> Words:
+    """Hashes `uint8[n, 8]`, each as one number of 64 bits, `uint64[n]`."""
+    return np.ascontiguousarray(hashes).view(np.uint64).ravel()
+
+
+def distances(one: Words, other: Words) -> Words:
+    """In how many bits `words` differ, one by one: counted in pairs, in fours, in bytes, then summed by a product."""
+    pairs, fours, bytes_, ones = (np.uint64(int(digits * 8, 16)) for digits in ("55", "33", "0f", "01"))
+    bits = one ^ other
+    bits = bits - (bits >> np.uint64(1) & pairs)
+    bits = (bits & fours) + (bits >> np.uint64(2) & fours)
+    bits = bits + (bits >> np.uint64(4)) & bytes_
+    return bits * ones >> np.uint64(56)
