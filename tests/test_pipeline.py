@@ -96,7 +96,7 @@ def test_as_given_a_folder_becomes_a_run_folder(original: tuple[Path, dict[str, 
 def test_every_stage_shows_how_far_it_is(original: tuple[Path, dict[str, Any], Shown]) -> None:
     done = original[2].done
     looked = ["Reading photos", "Embedding photos", "Looking for crops"]
-    stages = [*looked, "final", "Measuring parity", "Measuring stability"]
+    stages = [*looked, "final", "Measuring parity", "Measuring robustness"]
     assert [name for name in done if name != "Computing features"] == stages  # which another run may have
     stages.remove("Looking for crops")  # takes the last result, but does not come back for more
     assert all(done[name][0] == done[name][1] > 0 for name in stages)
@@ -140,7 +140,7 @@ def test_resuming_what_is_done_changes_nothing_but_how_often_the_test_was_used(
     facts, again = (json.loads(files[f"model/{model_folder.FACTS}"]) for files in (before, after))
     assert facts["sha256"].pop(artifacts.CARD) != again["sha256"].pop(artifacts.CARD)
     assert facts == again
-    assert list(shown.done) == ["Measuring parity", "Measuring stability"]
+    assert list(shown.done) == ["Measuring parity", "Measuring robustness"]
 
 
 @pytest.mark.parametrize(

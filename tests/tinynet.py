@@ -95,7 +95,7 @@ def export_one(trained: Path, run: Path, backbone: Path) -> Exported:
     graph = export.to_onnx(network, preprocessing)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "to_onnx", lambda *_: graph)  # which takes seconds
-        export.export(run, model.load_backbone(str(backbone)))
+        pipeline.export_model(run)
     return Exported(run, run / "model", graph, network, Normalise(preprocessing))
 
 

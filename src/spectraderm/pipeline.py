@@ -22,6 +22,8 @@ from spectraderm.data.split import Protocol
 from spectraderm.evaluation import calibrate as calibration
 from spectraderm.evaluation.compare import compare as compare_scored
 from spectraderm.evaluation.figures import write_curves
+from spectraderm.evaluation.robustness import measure_robustness, to_markdown
+from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference.classifier import Prediction, load_model
 from spectraderm.inference.engine import Engine
 from spectraderm.inference.model_folder import open_model
@@ -145,19 +147,25 @@ def export_model(
         text = notes.read_text(encoding="utf-8") if notes else ""
     except (OSError, UnicodeDecodeError) as error:
         raise RunFolderError(f"{notes} can't be read ({error})", "Give a Markdown file") from error
-    with Run(run_folder).stage("export"), tempfile.TemporaryDirectory() as folder:
+    made = Run(run_folder)
+
+    def robustness(engine: Engine, preprocessing: Preprocessing) -> tuple[dict[str, Any], str]:
+        found = measure_robustness(made, engine, preprocessing, track)
+        return found, to_markdown(found)
+
+    with made.stage("export"), tempfile.TemporaryDirectory() as folder:
         integers = None
         if int8:
-            quantize.quantize(run_folder, backbone, Path(folder), track)
-            calibration.calibrate(Run(Path(folder)), settings_of(run_folder))
-            integers = export.Integers(Path(folder), _loss(run_folder, Path(folder)))
-        return export.export(run_folder, backbone, out, onnx_only, text, integers, track)
+            quantize.quantize(made, backbone, Run(Path(folder)), track)
+            calibration.calibrate(Run(Path(folder)), calibration.settings_of(made))
+            integers = export.Integers(Run(Path(folder)), _loss(made, Run(Path(folder))))
+        return export.export(made, backbone, robustness, out, onnx_only, text, integers, track)
 
 
-def _loss(run_folder: Path, integers: Path) -> dict[str, Any]:
+def _loss(run: Run, integers: Run) -> dict[str, Any]:
     """How a run's held-out photos fare in 8-bit integers, against floats."""
     quantised, floats = (
-        calibration.held_out(calibration.read_outputs(Run(folder))[1])[1].scored() for folder in (integers, run_folder)
+        calibration.held_out(calibration.read_outputs(each)[1])[1].scored() for each in (integers, run)
     )
     found = compare_scored(quantised, floats)
     names = {"value": "difference", "low": "low", "high": "high"}

@@ -68,7 +68,7 @@ def run(
         evaluation = pipeline.run(photos, out, options, track)
     terminal.say_audit(out)
     terminal.say_scores([out], [evaluation])
-    terminal.say_stability(out / "model")
+    terminal.say_robustness(out / "model")
     say(f"Report  {out / 'report.html'}\nModel   {out / 'model'}")
     say(f"Next    spectraderm predict PHOTO --model {out / 'model'}")
 
@@ -233,7 +233,7 @@ def export(
         measured = pipeline.export_model(run, out, onnx_only, notes, int8, track)
     folder = out or run / ("model-int8" if int8 else "model")
     terminal.say_export(measured)
-    terminal.say_stability(folder)
+    terminal.say_robustness(folder)
     say(f"Model   {folder}")
 
 

@@ -29,9 +29,9 @@ __all__ = [
     "say_comparison",
     "say_export",
     "say_external",
+    "say_robustness",
     "say_scores",
     "say_split",
-    "say_stability",
     "show_checks",
 ]
 
@@ -175,12 +175,12 @@ def _points(value: float | None) -> str:
     return "?" if value is None else f"{100 * value:+.2f}"
 
 
-def say_stability(model: Path) -> None:
+def say_robustness(model: Path) -> None:
     """How often a model folder's model says something else of held-out photos that were changed."""
-    stability = artifacts.read_json(model / model_folder.FACTS, "Run `spectraderm export` first")["stability"]
-    told = [f"{name} {100 * stability[name]['changed']['value']:.1f} %" for name in CHANGES if name in stability]
+    robustness = artifacts.read_json(model / model_folder.FACTS, "Run `spectraderm export` first")["robustness"]
+    told = [f"{name} {100 * robustness[name]['changed']['value']:.1f} %" for name in CHANGES if name in robustness]
     if told:
-        say(f"Stability on {stability['photos']} held-out photos: first guess changes: {', '.join(told)}")
+        say(f"Robustness on {robustness['photos']} held-out photos: first guess changes: {', '.join(told)}")
 
 
 def say_external(result: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """The photos of a folder and their manifest: which file is a photo of which class and given split, and `manifest.csv`.
 
-`metadata.csv` beside the photos may say more of each. Nothing is decoded here.
+`metadata.csv` beside the photos may say more of each.
 """
 
 import csv
@@ -11,9 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from PIL import Image
+
 from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError, RunFolderError
-from spectraderm.images.preprocessing import HEIC_SUFFIXES, SUFFIXES
+from spectraderm.images.preprocessing import HEIC_SUFFIXES, SUFFIXES, decode
 
 SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training", "train_set"), "train"),
@@ -160,6 +162,17 @@ def read(path: Path) -> list[Row]:
         return [_row(record) for record in records]
     except ValueError as error:
         raise RunFolderError(f"{path} is damaged ({error})", _AUDIT_FIRST) from error
+
+
+def open_photo(root: Path, row: Row) -> Image.Image:
+    """Decode one photo. Raises `DatasetError` where it vanished or changed since the audit."""
+    try:
+        data = (root / row.path).read_bytes()
+    except OSError as error:
+        raise DatasetError(f"{row.path} can't be read any more ({error.strerror})", "Run `audit` again") from error
+    if artifacts.sha256(data) != row.sha256:
+        raise DatasetError(f"{row.path} was changed since the audit", "Run `audit` again, into a new run folder")
+    return decode(data, row.path).image
 
 
 def _folders(root: Path, parent: str, listing: Listing) -> list[str]:

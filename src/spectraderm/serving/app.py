@@ -74,7 +74,7 @@ def create_app(pool: Pool, model: ModelFolder, options: ServeOptions) -> FastAPI
 
 
 def _add_server_routes(app: FastAPI, pool: Pool, model: ModelFolder, registry: CollectorRegistry) -> None:
-    facts: dict[str, Any] = {name: model.facts.get(name) for name in ("parity", "stability", "recipe")}
+    facts: dict[str, Any] = {name: model.facts.get(name) for name in ("parity", "robustness", "recipe")}
     facts |= {"model_id": model.model_id, "labels": model.labels, "display_names": model.display_names}
     facts |= {"calibration": model.calibration.to_dict(), "notice": NOTICE}
 

@@ -8,16 +8,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from PIL import Image
 from torch import Tensor
 
 from spectraderm.core.artifacts import sha256
-from spectraderm.core.errors import DatasetError
 from spectraderm.core.files import being_written
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track, no_track
-from spectraderm.data.manifest import Row
-from spectraderm.images.preprocessing import Pixels, Preprocessing, decode
+from spectraderm.data.manifest import Row, open_photo
+from spectraderm.images.preprocessing import Pixels, Preprocessing
 
 BATCH = 32
 AHEAD = 2
@@ -120,14 +118,3 @@ def epoch_order(groups: npt.NDArray[np.int64], grouped: bool, seed: int, epoch: 
 def read_photo(root: Path, row: Row, preprocessing: Preprocessing) -> Pixels:
     """A photo as the network gets it. Raises `DatasetError` where it vanished or changed since the audit."""
     return preprocessing(open_photo(root, row))
-
-
-def open_photo(root: Path, row: Row) -> Image.Image:
-    """Decode one photo. Raises `DatasetError` where it vanished or changed since the audit."""
-    try:
-        data = (root / row.path).read_bytes()
-    except OSError as error:
-        raise DatasetError(f"{row.path} can't be read any more ({error.strerror})", "Run `audit` again") from error
-    if sha256(data) != row.sha256:
-        raise DatasetError(f"{row.path} was changed since the audit", "Run `audit` again, into a new run folder")
-    return decode(data, row.path).image

@@ -2,36 +2,34 @@
 
 import logging
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import ParityError, RunFolderError
+from spectraderm.core.files import array_bytes, json_bytes, read_array, sha256
 from spectraderm.core.progress import Track, no_track
+from spectraderm.core.run import AUDIT, CALIBRATION, CARD, FINAL, MANIFEST, MODEL, MODEL_INT8, NOVELTY, SPLIT, Run
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
-from spectraderm.data.manifest import Row
-from spectraderm.images.perceptual_hash import from_hex
+from spectraderm.data.manifest import open_photo
+from spectraderm.images.perceptual_hash import Hashes, from_hex
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.inference import model_folder
 from spectraderm.inference.calibration import Calibration
-from spectraderm.inference.engine import INPUT, OUTPUTS, Engine, Floats
+from spectraderm.inference.engine import INPUT, OUTPUTS, Engine
 from spectraderm.training.augmentation import transformed
-from spectraderm.training.dataset import read_photo
 from spectraderm.training.network import Backbone, Normalise, SkinResNet
-from spectraderm.training.robustness import measure_stability, to_markdown
-from spectraderm.training.train import read_config, restore
+from spectraderm.training.train import restore
 
 PARITY = 1e-3
 """The largest difference of a logit between training and the exported model that is let pass; and no first guess may
@@ -42,17 +40,21 @@ _BATCH = 16
 _CALIBRATE = "Run `spectraderm calibrate RUN` first"
 
 
+Robustness = Callable[[Engine, Preprocessing], tuple[dict[str, Any], str]]
+
+
 @dataclass(frozen=True)
 class Integers:
-    """A run in 8-bit integers: its folder, of `quantize.quantize`, calibrated; and the accuracy that it loses."""
+    """A run in 8-bit integers: what `quantize.quantize` wrote, calibrated; and the accuracy that it loses."""
 
-    folder: Path
+    run: Run
     loss: Mapping[str, Any]
 
 
 def export(
-    run: Path,
+    run: Run,
     backbone: Backbone,
+    robustness: Robustness,
     out: Path | None = None,
     onnx_only: bool = False,
     notes: str = "",
@@ -67,6 +69,7 @@ def export(
     Args:
         run: the run folder.
         backbone: the one it was trained from.
+        robustness: measures the network that is exported, for `spectraderm.json` and as a section of the model card.
         out: the model folder; by default `run/model`, or `run/model-int8`.
         onnx_only: leave `model.safetensors` out.
         notes: Markdown to put at the end of the model card, such as what was measured elsewhere.
@@ -81,60 +84,50 @@ def export(
         ParityError: the exported model does not give the logits that training stored; nothing is written.
         RunFolderError: the run is not trained, calibrated or evaluated.
     """
-    config = read_config(run)
-    source = integers.folder if integers else run
+    config, source = run.config, integers.run if integers else run
     calibration = _calibration(source, len(config["labels"]))
-    references = artifacts.read_array(source / artifacts.NOVELTY, _CALIBRATE)
-    card = run / artifacts.CARD
-    if not card.is_file():
-        raise RunFolderError(f"{run} has no model card yet", "Run `spectraderm evaluate RUN` first")
+    references = read_array(source.path(NOVELTY), _CALIBRATE)
+    if not run.path(CARD).is_file():
+        raise RunFolderError(f"{run.folder} has no model card yet", "Run `spectraderm evaluate RUN` first")
     known = training_hashes(run)
-    network, preprocessing = restore(run, backbone)
+    network, preprocessing = restore(run.folder, backbone)
     measured: dict[str, Any]
     if integers:
-        graph, precision = (source / model_folder.ONNX).read_bytes(), "int8"
+        graph, precision = source.path(model_folder.ONNX).read_bytes(), "int8"
         measured = {"loss": dict(integers.loss)}
     else:
         graph, precision, parity = _in_floats(run, network, preprocessing, track)
         measured = {"parity": parity}
-    stability = measure_stability(run, Engine(graph), preprocessing, track)
-    parts = [to_markdown(stability), *([_of_int8(integers.loss)] if integers else [])]
+    found, section = robustness(Engine(graph), preprocessing)
+    parts = [section, *([_of_int8(integers.loss)] if integers else []), *([f"{notes.strip()}\n"] if notes else [])]
     files = {
-        artifacts.CARD: b"\n".join(
-            [card.read_bytes(), *(part.encode() for part in [*parts, *([f"{notes.strip()}\n"] if notes else [])])]
-        ),
+        model_folder.CARD: b"\n".join([run.path(CARD).read_bytes(), *(part.encode() for part in parts)]),
         model_folder.ONNX: graph,
-        model_folder.NOVELTY: artifacts.array_bytes(references),
-        model_folder.HASHES: artifacts.array_bytes(known),
-        **_hub_files(network, preprocessing, onnx_only or integers is not None),
+        model_folder.NOVELTY: array_bytes(references),
+        model_folder.HASHES: array_bytes(known),
+        model_folder.MODEL_CONFIG: json_bytes(network.config.to_diff_dict()),
+        model_folder.PREPROCESSOR: json_bytes(preprocessing.to_hub()),
+        "NOTICE": (resources.files("spectraderm") / "model_notice.txt").read_bytes(),
     }
+    if not onnx_only and not integers:
+        state = {name: value.contiguous() for name, value in network.state_dict().items()}
+        files[model_folder.WEIGHTS] = save(state, metadata={"format": "pt"})
     facts = {
-        **_facts(run, config, graph),
+        "spectraderm": metadata.version("spectraderm"),
+        "model_id": f"spectraderm-{config['recipe']['name']}-{sha256(graph)[:8]}",
+        **{name: config[name] for name in ("labels", "display_names", "recipe", "backbone", "protocol")},
+        "audit_sha256": sha256(run.path(AUDIT).read_bytes()),
         "precision": precision,
         **measured,
-        "stability": stability,
+        "robustness": found,
         "calibration": calibration,
     }
-    model_folder.write_model_folder(out or run / (artifacts.MODEL_INT8 if integers else artifacts.MODEL), files, facts)
+    model_folder.write_model_folder(out or run.path(MODEL_INT8 if integers else MODEL), files, facts)
     return measured
 
 
-def _in_floats(
-    run: Path, network: SkinResNet, preprocessing: Preprocessing, track: Track
-) -> tuple[bytes, str, dict[str, Any]]:
-    """The network's graph, how its weights are stored, and the measured parity."""
-    whole = to_onnx(network, preprocessing)
-    try:
-        graph = halved(whole)
-        engine = Engine(graph)
-        return graph, "float16", measure_parity(run, engine, preprocessing, PARITY_HALF, track)
-    except ParityError:  # a guess hangs on the last digits
-        engine = Engine(whole)
-        return whole, "float32", measure_parity(run, engine, preprocessing, PARITY, track)
-
-
 def measure_parity(
-    run: Path, engine: Engine, preprocessing: Preprocessing, bound: float, track: Track = no_track
+    run: Run, engine: Engine, preprocessing: Preprocessing, bound: float, track: Track = no_track
 ) -> dict[str, Any]:
     """Compare an exported model, on the photo files themselves, with the logits that training stored.
 
@@ -142,18 +135,17 @@ def measure_parity(
         DatasetError: a photo vanished or changed since the audit.
         ParityError: a logit differs by `bound` or more, or a first guess changed.
     """
-    root = Path(artifacts.read_json(run / artifacts.AUDIT, "Run `spectraderm audit` first")["root"])
-    labels = read_config(run)["labels"]
-    names = [f"logit:{label}" for label in labels]
-    path = artifacts.fold_folder(run, artifacts.FINAL) / artifacts.LOGITS
-    stored = artifacts.read_csv(path, [*artifacts.LOGIT_COLUMNS, *names], "Run `spectraderm train RUN` first")
-    expected = np.array([[float(record[name]) for name in names] for record in stored], np.float32)
-    rows = {row.path: row for row in manifest.read(run / artifacts.MANIFEST)}
-    batches = _batches(root, [rows[record["path"]] for record in stored], preprocessing)
-    count = -(-len(stored) // _BATCH)
-    got: Floats = np.concatenate([engine(batch).logits for batch in track(batches, "Measuring parity", count)])
-    largest = float(np.abs(got - expected).max())
-    changed = int((got.argmax(1) != expected.argmax(1)).sum())
+    root, stored = run.photos, run.logits(FINAL)
+    rows = {row.path: row for row in manifest.read(run.path(MANIFEST))}
+
+    def batch(start: int) -> Pixels:
+        paths = stored.paths[start : start + _BATCH].tolist()
+        return np.stack([preprocessing(open_photo(root, rows[path])) for path in paths])
+
+    starts = range(0, len(stored), _BATCH)
+    logits = np.concatenate([engine(batch(start)).logits for start in track(starts, "Measuring parity", len(starts))])
+    largest = float(np.abs(logits - stored.values.astype(np.float32)).max())
+    changed = int((logits.argmax(1) != stored.values.argmax(1)).sum())
     if not largest < bound or changed:
         raise ParityError(
             f"the exported model differs from training by {largest:.2g} in a logit and in {changed} first guesses",
@@ -162,32 +154,45 @@ def measure_parity(
     return {"photos": len(stored), "max_logit_difference": largest, "changed_top1": changed, "bound": bound}
 
 
-def training_hashes(run: Path) -> npt.NDArray[np.uint8]:
+def training_hashes(run: Run) -> Hashes:
     """Perceptual hashes `uint8[m, 8]` of the photos that the final model was trained or validated on.
 
     Raises:
         RunFolderError: the audit was made before hashes were kept.
     """
-    rows = manifest.read(run / artifacts.MANIFEST)
-    folds = splits.read(run / artifacts.SPLIT, rows).folds
-    final = next(fold for fold in folds if fold.name == artifacts.FINAL)
+    rows = manifest.read(run.path(MANIFEST))
+    folds = splits.read(run.path(SPLIT), rows).folds
+    final = next(fold for fold in folds if fold.name == FINAL)
     seen = {row.phash for row in rows if final.splits[row.path] in ("train", "val")}
     if "" in seen:
-        raise RunFolderError(f"{run / artifacts.MANIFEST} has no hashes of photos", "Audit, split and train again")
+        raise RunFolderError(f"{run.path(MANIFEST)} has no hashes of photos", "Audit, split and train again")
     return from_hex(sorted(seen))
 
 
-def _hub_files(network: SkinResNet, preprocessing: Preprocessing, onnx_only: bool) -> dict[str, bytes]:
-    """What `transformers` reads, and the notice of whose weights they are."""
-    files = {
-        model_folder.MODEL_CONFIG: artifacts.json_bytes(network.config.to_diff_dict()),
-        model_folder.PREPROCESSOR: artifacts.json_bytes(preprocessing.to_hub()),
-        "NOTICE": (resources.files("spectraderm") / "model_notice.txt").read_bytes(),
-    }
-    if not onnx_only:
-        state = {name: value.contiguous() for name, value in network.state_dict().items()}
-        files[model_folder.WEIGHTS] = save(state, metadata={"format": "pt"})
-    return files
+def _calibration(run: Run, classes: int) -> dict[str, Any]:
+    """The run's `calibration.json`, as it is, once it is found to be one of so many classes."""
+    path, settings = run.path(CALIBRATION), run.calibration
+    try:
+        found = Calibration.from_dict(settings)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{path} is damaged ({error!r})", _CALIBRATE) from error
+    if len(found.thresholds) != classes:
+        raise RunFolderError(f"{path} is of another run", _CALIBRATE)
+    return settings
+
+
+def _in_floats(
+    run: Run, network: SkinResNet, preprocessing: Preprocessing, track: Track
+) -> tuple[bytes, str, dict[str, Any]]:
+    """The network's graph, how its weights are stored, and the measured parity."""
+    whole = to_onnx(network, preprocessing)
+    half = halved(whole)
+    try:
+        parity = measure_parity(run, Engine(half), preprocessing, PARITY_HALF, track)
+        return half, "float16", parity
+    except ParityError:  # a guess depends on the last digits
+        parity = measure_parity(run, Engine(whole), preprocessing, PARITY, track)
+        return whole, "float32", parity
 
 
 def _of_int8(loss: Mapping[str, Any]) -> str:
@@ -204,33 +209,6 @@ def _of_int8(loss: Mapping[str, Any]) -> str:
         f"{100 * loss['changed_top1']:.1f} % of the files. All other numbers above but those on the camera are of the "
         "model in floats.\n"
     )
-
-
-def _facts(run: Path, config: dict[str, Any], graph: bytes) -> dict[str, Any]:
-    """What `spectraderm.json` says of where the model came from."""
-    return {
-        "spectraderm": metadata.version("spectraderm"),
-        "model_id": f"spectraderm-{config['recipe']['name']}-{artifacts.sha256(graph)[:8]}",
-        **{name: config[name] for name in ("labels", "display_names", "recipe", "backbone", "protocol")},
-        "audit_sha256": artifacts.sha256((run / artifacts.AUDIT).read_bytes()),
-    }
-
-
-def _calibration(run: Path, classes: int) -> dict[str, Any]:
-    """The run's `calibration.json`, as it is, once it is found to be one of so many classes."""
-    settings = artifacts.read_json(run / artifacts.CALIBRATION, _CALIBRATE)
-    try:
-        found = Calibration.from_dict(settings)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunFolderError(f"{run / artifacts.CALIBRATION} is damaged ({error!r})", _CALIBRATE) from error
-    if len(found.thresholds) != classes:
-        raise RunFolderError(f"{run / artifacts.CALIBRATION} is of another run", _CALIBRATE)
-    return settings
-
-
-def _batches(root: Path, rows: list[Row], preprocessing: Preprocessing) -> Iterator[Pixels]:
-    for start in range(0, len(rows), _BATCH):
-        yield np.stack([read_photo(root, row, preprocessing) for row in rows[start : start + _BATCH]])
 
 
 class Deployable(nn.Module):

@@ -14,8 +14,9 @@ import onnx
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-from spectraderm.core import artifacts
+from spectraderm.core.files import write_array, write_bytes, write_json
 from spectraderm.core.progress import Track, no_track
+from spectraderm.core.run import CACHE, CONFIG, FEATURES, FINAL, MANIFEST, SPLIT, Run
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.data.manifest import Row
@@ -27,7 +28,7 @@ from spectraderm.training.dataset import Decoded, Floats
 from spectraderm.training.export import to_onnx
 from spectraderm.training.network import Backbone
 from spectraderm.training.recipe import Recipe
-from spectraderm.training.train import read_config, restore
+from spectraderm.training.train import restore
 
 PHOTOS = 64
 """How many training photos the ranges of activations are found on."""
@@ -35,43 +36,39 @@ _QUANTISED = ["Conv", "Relu", "MaxPool", "Add"]
 _BATCH = 16
 
 
-def quantize(run: Path, backbone: Backbone, out: Path, track: Track = no_track) -> None:
+def quantize(run: Run, backbone: Backbone, out: Run, track: Track = no_track) -> None:
     """Answer all photos of a trained run in 8-bit integers.
 
     Each fold's network is quantised by itself on its own training photos, whose labels are not used; where the folds
     share a frozen backbone, that is quantised once, on the final fold's training photos.
 
     Args:
-        run: a trained run folder.
+        run: a trained run.
         backbone: the one it was trained from.
-        out: a folder, which is laid out like a run folder: `config.json`, logits and features of every fold; and the
-            final network, `onnx/model.onnx`.
+        out: gets `config.json`, logits and features of every fold; and the final network, `onnx/model.onnx`.
         track: how progress is shown.
 
     Raises:
         RunFolderError: the run is not trained to its end.
         DatasetError: a photo vanished or changed since the audit.
     """
-    config = read_config(run)
-    rows = manifest.read(run / artifacts.MANIFEST)
-    root = Path(artifacts.read_json(run / artifacts.AUDIT, "Run `spectraderm audit` first")["root"])
-    pixels = Decoded(root, rows, restore(run, backbone)[1], run / artifacts.CACHE)
+    config, rows = run.config, manifest.read(run.path(MANIFEST))
+    pixels = Decoded(run.photos, rows, restore(run.folder, backbone)[1], run.path(CACHE))
     each_its_own = Recipe.model_validate(config["recipe"]).train_backbone
-    folds = splits.read(run / artifacts.SPLIT, rows).folds
-    for fold in sorted(folds, key=lambda fold: fold.name != artifacts.FINAL):
-        network, preprocessing = restore(run, backbone, fold.name)
-        sides, final = [fold.splits[row.path] for row in rows], fold.name == artifacts.FINAL
-        folder = artifacts.fold_folder(out, fold.name)
+    folds = splits.read(run.path(SPLIT), rows).folds
+    for fold in sorted(folds, key=lambda fold: fold.name != FINAL):
+        network, preprocessing = restore(run.folder, backbone, fold.name)
+        sides, final = [fold.splits[row.path] for row in rows], fold.name == FINAL
         if final or each_its_own:
             graph = to_int8(to_onnx(network, preprocessing), pixels[_chosen(rows, sides)])
             features = _features(graph, pixels, track)
-            artifacts.write_array((out if final else folder) / artifacts.FEATURES, features.astype(np.float16))
+            write_array(out.path(FEATURES) if final else out.fold(fold.name).features, features.astype(np.float16))
         if final:
-            artifacts.write_bytes(out / model_folder.ONNX, graph)
+            write_bytes(out.path(model_folder.ONNX), graph)
         with torch.inference_mode():
             logits = network.classifier(torch.from_numpy(features)).numpy()
-        outputs.write_logits(folder / artifacts.LOGITS, rows, sides, config["labels"], logits)
-    artifacts.write_json(out / artifacts.CONFIG, config)
+        outputs.write_logits(out.fold(fold.name).logits, rows, sides, config["labels"], logits)
+    write_json(out.path(CONFIG), config)
 
 
 def to_int8(graph: bytes, pixels: Pixels) -> bytes:

@@ -17,12 +17,13 @@ from scipy import stats
 from spectraderm.cli import tables as terminal
 from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError
+from spectraderm.core.run import Run
 from spectraderm.data import manifest
 from spectraderm.evaluation import bootstrap
+from spectraderm.evaluation.robustness import compare, measure_robustness, to_markdown
 from spectraderm.images.perturbations import CHANGES
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.inference.engine import Answer, Engine
-from spectraderm.training.robustness import compare, measure_stability, to_markdown
 
 SIZE = 224
 Reals = npt.NDArray[np.float64]
@@ -100,7 +101,7 @@ def write(root: Path, photos: Sequence[Said], look: Callable[[str, int], Image.I
 
 
 def measure(run: Path, look: Look) -> dict[str, Any]:
-    return measure_stability(run, Planted(look), Preprocessing(size=SIZE))
+    return measure_robustness(Run(run), Planted(look), Preprocessing(size=SIZE))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,7 @@ def test_test_photos_are_asked_about_once_and_where_there_are_none_those_for_val
     side: str, count: int, tmp_path: Path
 ) -> None:
     run, engine = write(tmp_path, said(5, side)), Planted(middle)
-    assert measure_stability(run, engine, Preprocessing(size=SIZE))["photos"] == count
+    assert measure_robustness(Run(run), engine, Preprocessing(size=SIZE))["photos"] == count
     assert engine.asked == count * (1 + len(CHANGES))
 
 
@@ -216,8 +217,8 @@ def test_the_terminal_says_it_in_one_line_and_nothing_where_nothing_was_held_out
 ) -> None:
     own = {"changed": {"value": 0.0121, "low": 0, "high": 1}}
     for name, found in {"some": {"photos": 231, **dict.fromkeys(CHANGES, own)}, "none": {}}.items():
-        terminal.say_stability(write_model(tmp_path / name, facts={"stability": found}))
+        terminal.say_robustness(write_model(tmp_path / name, facts={"robustness": found}))
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(
-        "Stability on 231 held-out photos: first guess changes: re-encoded 1.2 %, mirrored 1.2 %, turned "
+        "Robustness on 231 held-out photos: first guess changes: re-encoded 1.2 %, mirrored 1.2 %, turned "
     )
