@@ -4,7 +4,10 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -102,38 +105,56 @@ def test_refuses_a_jpeg_of_many_scans_as_python_does(page: Page) -> None:
     assert predict(page, whole[:-2] + 70 * last + whole[-2:])["refused"] == str(error.value)
 
 
-@pytest.mark.parametrize("verdict", ["out_of_scope", "unusable_photo"])
-def test_shows_no_guess_where_there_is_none(browser: Browser, tmp_path: Path, verdict: str) -> None:
-    with served(build_or_skip(_model(tmp_path, novelty_threshold=-1.0), tmp_path / "out")) as url:
-        page = browser.new_page(viewport={"width": 360, "height": 740})
-        _show(page, url, photos()["bmp" if verdict == "out_of_scope" else "dark"])
-        text = page.inner_text("#answer")
-        assert text.startswith(WORDS["verdicts"][verdict]["title"])
-        assert WORDS["notice"] in text
-        assert not re.search(r"\d %|Ringworm|Shingles|Other", text)
-        assert page.query_selector("#answer .bars, #answer .heat, #answer .set") is None
-        assert page.inner_text("#status").startswith(WORDS["verdicts"][verdict]["title"])
-        assert page.evaluate("document.documentElement.scrollWidth") == 360
-        page.close()
+@contextmanager
+def hosted(engine: str, model: Path, folder: Path) -> Iterator[str]:
+    """The address of the page of a model that runs in the page, or in a server beside it."""
+    if engine == "browser":
+        with served(build_or_skip(model, folder / "out")) as url:
+            yield url
+        return
+    code = f"from spectraderm.serving.server import *; serve(ServeOptions({str(model)!r}, port=0, workers=1))"
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as server:
+        assert server.stderr
+        yield re.findall(r"http://\S+", server.stderr.readline())[0]
+        server.terminate()
 
 
-def test_shows_a_guess_with_its_chances_set_and_heatmap_by_keyboard(browser: Browser, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["browser", "server"])
+def test_shows_a_guess_with_its_chances_set_and_heatmap_by_keyboard(
+    browser: Browser, tmp_path: Path, engine: str
+) -> None:
     model, data = _model(tmp_path, novelty_threshold=3.0), photos()["bmp"]
-    said, named = load_model(model).predict(data), load_model(model).display_name
-    with served(build_or_skip(model, tmp_path / "out")) as url:
+    prediction, named = load_model(model).predict(data), load_model(model).display_name
+    with hosted(engine, model, tmp_path) as url:
         page = browser.new_page(color_scheme="dark")
         _show(page, url, data)
         bars = page.evaluate("[...document.querySelectorAll('#answer .bars li')].map((bar) => bar.textContent)")
-        assert bars == [f"{named(label)}{percent(share)}" for label, share in said.probabilities.items()]
-        assert page.inner_text("#answer .set").split("\n") == [named(label) for label in said.prediction_set]
-        assert said.reason in page.inner_text("#answer .verdict")
+        assert bars == [f"{named(label)}{percent(share)}" for label, share in prediction.probabilities.items()]
+        fitting = page.inner_text("#answer .set").split("\n")
+        assert fitting == [named(label) for label in prediction.prediction_set]
+        assert prediction.reason in page.inner_text("#answer .verdict")
+        assert WORDS["privacy"][engine] in page.inner_text("#intake")
         page.focus("#answer input[type=range]")
         page.keyboard.press("Home")
         assert page.evaluate("document.querySelector('#answer .heat').style.opacity") == "0"
-        worst = [
-            one["id"] for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")
-        ]
-        assert worst == []
+        found = Axe().run(page).response["violations"]
+        assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
+        assert predict(page, b"text")["refused"].startswith("photo: not a photo in a known format")
+        page.close()
+
+
+@pytest.mark.parametrize("verdict", ["out_of_scope", "unusable_photo"])
+def test_shows_no_guess_where_there_is_none(browser: Browser, tmp_path: Path, verdict: str) -> None:
+    with hosted("browser", _model(tmp_path, novelty_threshold=-1.0), tmp_path) as url:
+        page = browser.new_page(viewport={"width": 360, "height": 740})
+        _show(page, url, photos()["bmp" if verdict == "out_of_scope" else "dark"])
+        text, title = page.inner_text("#answer"), WORDS["verdicts"][verdict]["title"]
+        assert text.startswith(title)
+        assert WORDS["notice"] in text
+        assert not re.search(r"\d %|Ringworm|Shingles|Other", text)
+        assert page.query_selector("#answer .bars, #answer .heat, #answer .set") is None
+        assert page.inner_text("#status").startswith(title)
+        assert page.evaluate("document.documentElement.scrollWidth") == 360
         page.close()
 
 
@@ -218,7 +239,9 @@ def test_verdicts_sets_and_reasons_are_python_s(tmp_path: Path, method: Any) -> 
             ours = next(found)
             assert ours["probabilities"] == pytest.approx(chances)
             assert (ours["fits"], ours["verdict"]) == (fits.tolist(), verdict)
-            assert ours["why"] == reason(verdict, names, float(chances[order[0]]), own, 6)
+            assert ours["why"] == reason(
+                verdict, names, float(chances[order[0]]), 6, own.promised_accuracy, own.sure_at
+            )
             assert ours["percent"] == [percent(float(share)) for share in chances]
 
 
