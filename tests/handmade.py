@@ -25,7 +25,7 @@ CALIBRATED = {
     "coverage": 0.9,
     "set_method": "lac",
     "thresholds": [0.9] * 3,
-    "sure_at": 0.5,
+    "confidence_threshold": 0.5,
     "promised_accuracy": 0.95,
     "novelty_threshold": 0.5,
     "per_class": False,

@@ -1,19 +1,37 @@
+"""Every door: the same fields, the same numbers for the same bytes, and no more modules than it takes."""
+
+import ast
 import csv
+import dataclasses
 import io
 import json
+import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import encode, paint
-from handmade import write_model
+from handmade import LABELS, write_model
 from PIL import Image
 
 import spectraderm
 from spectraderm.data.synthetic import paint_photo
 from spectraderm.images.opening import open_photo
+
+WEB = Path(__file__).parents[1] / "web" / "src"
+OF_TYPE = {
+    str | None: "string | null",
+    float | None: "number | null",
+    float: "number",
+    bool: "boolean",
+    list[str]: "string[]",
+    dict[str, float]: "Record<string, number>",
+    list[list[float]]: "number[][]",
+}
+"""TypeScript's types of Python's; any other is a string."""
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +128,68 @@ def test_one_thread_gives_the_same_guess(photos: Path, folder: Path) -> None:
         one, other = alone.predict(path), many.predict(path)
         assert (one.label, one.verdict) == (other.label, other.verdict)
         assert one.probability == pytest.approx(other.probability, abs=1e-5)
+
+
+def test_a_field_of_prediction_is_at_every_door(photos: Path, folder: Path) -> None:
+    from pydantic import TypeAdapter
+
+    from spectraderm.inference.bulk.table import schema
+    from spectraderm.serving.schemas import Answer
+
+    fields = {field.name: field.type for field in dataclasses.fields(spectraderm.Prediction)}
+    photo = str(photos / "plain.jpg")
+    as_json, as_csv = (cli(photo, "--model", str(folder), "--format", kind)[0] for kind in ("jsonl", "csv"))
+    assert [*json.loads(as_json)] == ["path", *fields]
+    flat = {name for name in fields if name != "probabilities"} | {f"probability:{label}" for label in LABELS}
+    assert set(next(csv.reader(io.StringIO(as_csv)))) == {"path", *flat} - {"heatmap"}
+    assert set(schema(LABELS).names) >= flat
+    assert set(TypeAdapter(Answer).json_schema()["properties"]) == {*fields, "notice"}
+    page = (WEB / "model.ts").read_text().split("export interface Prediction {")[1].split("}")[0]
+    typed = dict(re.findall(r"^  (\w+): (.+);$", page, re.MULTILINE))
+    assert {name: OF_TYPE.get(kind, "string") for name, kind in fields.items()} | {"verdict": "Verdict"} == typed
+
+
+MODULES, DEPTH = 18, 8
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "table"])
+def test_predicting_a_photo_enters_few_modules_not_deep(form: str, photos: Path, folder: Path) -> None:
+    entered = entered_by("predict", str(photos / "plain.jpg"), "--model", str(folder), "--format", form)
+    chain = longest(entered)
+    assert len(entered) <= MODULES, sorted(entered)
+    assert len(chain) <= DEPTH, chain
+
+
+def entered_by(*arguments: str) -> dict[str, Path]:
+    """The modules of ours that a command imports, and their files; packages aside, which are empty."""
+    code = f"""
+import atexit, json, sys
+atexit.register(lambda: print(json.dumps({{name: module.__file__ for name, module in sys.modules.items()
+                                          if name.startswith("spectraderm.") and not hasattr(module, "__path__")}})))
+sys.argv = ["spectraderm", *{arguments!r}]
+from spectraderm.cli.commands import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    return {name: Path(file) for name, file in json.loads(done.stdout.splitlines()[-1]).items()}
+
+
+def longest(modules: dict[str, Path]) -> list[str]:
+    """The longest chain of modules of which each imports the next, in functions too, but not for types alone."""
+
+    @cache
+    def below(name: str) -> list[str]:
+        return [name, *max((below(other) for other in imported(modules[name]) & modules.keys()), key=len, default=[])]
+
+    return max(map(below, modules), key=len)
+
+
+def imported(file: Path) -> set[str]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {
+        name for node in found for name in (node.module, *(f"{node.module}.{each.name}" for each in node.names)) if name
+    }

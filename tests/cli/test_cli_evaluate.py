@@ -78,7 +78,7 @@ def test_what_is_asked_of_a_calibration_stands_in_the_file_and_in_the_models_ver
     found = read(evaluated / artifacts.CALIBRATION)
     wanted = {"coverage": 0.5, "set_method": "raps", "per_class": True, "promised_accuracy": 0.5}
     assert {name: found[name] for name in wanted} == wanted
-    assert f"from a probability of {100 * found['sure_at']:.1f} %" in done.err
+    assert f"from a probability of {100 * found['confidence_threshold']:.1f} %" in done.err
     for stage in ("evaluate", "export"):
         assert call(stage, evaluated).code == 0
     assert read(evaluated / artifacts.EVALUATION)["calibration"]["coverage"] == 0.5
@@ -87,7 +87,7 @@ def test_what_is_asked_of_a_calibration_stands_in_the_file_and_in_the_models_ver
     assert "predicted" not in {one["verdict"] for one in before}
     sure = [one for one in after if one["verdict"] == "predicted"]
     assert sure
-    assert min(one["probability"] for one in sure) >= found["sure_at"]
+    assert min(one["probability"] for one in sure) >= found["confidence_threshold"]
     assert {one["coverage"] for one in after} == {0.5}
     assert sum(len(one["prediction_set"]) for one in after) < sum(len(one["prediction_set"]) for one in before)
 

@@ -34,7 +34,7 @@ from spectraderm.evaluation.calibrate import (
     settings_of,
     weighted_quantile,
 )
-from spectraderm.inference.calibration import SetMethod, novelty, prediction_sets, softmax, strangeness
+from spectraderm.inference.calibration import SetMethod, nonconformity_scores, novelty, prediction_sets, softmax
 
 A, B, D = LABELS
 CLASSES = 4
@@ -116,7 +116,7 @@ def test_without_per_class_the_rarest_class_is_covered_less() -> None:
 def test_thresholds_are_the_quantile_of_the_papers(count: int, coverage: float, method: SetMethod) -> None:
     logits, labels, groups = world(np.random.default_rng(count), count)
     settings = Settings(coverage=coverage, set_method=method)
-    own = np.sort(strangeness(softmax(logits), method)[np.arange(count), labels])
+    own = np.sort(nonconformity_scores(softmax(logits), method)[np.arange(count), labels])
     rank = -(-round((count + 1) * coverage * 100) // 100)
     assert fit_sets(softmax(logits), labels, groups, settings) == pytest.approx([own[rank - 1]] * CLASSES)
 
@@ -243,7 +243,7 @@ def test_the_promise_is_tested_on_one_photo_of_every_group() -> None:
         found = fit(
             replace(fold, logits=fold.logits + 20 * np.eye(CLASSES)[labels], novelty=np.zeros(len(own))), Settings()
         )
-        assert (found.sure_at <= 1) == sure
+        assert (found.confidence_threshold <= 1) == sure
 
 
 def test_predicted_photos_keep_the_promise() -> None:

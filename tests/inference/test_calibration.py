@@ -13,10 +13,10 @@ from spectraderm.inference.calibration import (
     Calibration,
     References,
     SetMethod,
+    nonconformity_scores,
     novelty,
     prediction_sets,
     softmax,
-    strangeness,
 )
 from spectraderm.inference.prediction import VERDICTS
 
@@ -50,11 +50,11 @@ def test_softmax_is_that_of_scipy_however_large_the_logits(temperature: float) -
 
 
 def test_lac_is_one_minus_the_probability() -> None:
-    np.testing.assert_allclose(strangeness(drawn(), "lac"), 1 - drawn())
+    np.testing.assert_allclose(nonconformity_scores(drawn(), "lac"), 1 - drawn())
 
 
 def test_raps_is_what_its_paper_says() -> None:
-    np.testing.assert_allclose(strangeness(drawn(), "raps"), [raps_of(row) for row in drawn()], atol=1e-12)
+    np.testing.assert_allclose(nonconformity_scores(drawn(), "raps"), [raps_of(row) for row in drawn()], atol=1e-12)
 
 
 @pytest.mark.parametrize("method", ["lac", "raps"])
@@ -126,13 +126,13 @@ def test_verdicts() -> None:
 def test_a_set_of_two_is_unsure_however_probable_the_first() -> None:
     two = [2.0, 0.0, 0.0]
     assert softmax(np.array([two]), 2.0).max() < 0.6
-    loose = replace(SETTINGS, sure_at=0.5)
+    loose = replace(SETTINGS, confidence_threshold=0.5)
     assert judged([two], [0.0], loose) == ["unsure"]  # class 2 may be as strange as 0.9
     assert judged([two], [0.0], replace(loose, thresholds=(0.5, 0.5, 0.5))) == ["predicted"]
 
 
 def test_where_nothing_is_sure_enough_nothing_is_predicted() -> None:
-    assert judged([[99.0, 0.0, 0.0]], [0.0], replace(SETTINGS, sure_at=1.01)) == ["unsure"]
+    assert judged([[99.0, 0.0, 0.0]], [0.0], replace(SETTINGS, confidence_threshold=1.01)) == ["unsure"]
 
 
 def test_probabilities_are_those_at_the_temperature() -> None:
@@ -152,8 +152,8 @@ def test_settings_survive_json() -> None:
         {"temperature": 0},
         {"temperature": -1.0},
         {"temperature": float("nan")},
-        {"sure_at": float("inf")},
-        {"sure_at": None},
+        {"confidence_threshold": float("inf")},
+        {"confidence_threshold": None},
         {"set_method": "aps"},
         {"thresholds": 0.5},
         {"thresholds": [0.5, float("nan"), 0.5]},

@@ -162,13 +162,13 @@ def test_a_model_from_before_calibration_says_what_to_do(lacks: str, tmp_path: P
     "settings",
     [None, [], "x", {}, calibration(2), calibration(3, temperature=0), calibration(3, temperature=None),
      calibration(3, set_method="magic"), calibration(3, thresholds=0.5), calibration(3, thresholds=["a"] * 3),
-     calibration(3, sure_at=10**400)],
+     calibration(3, confidence_threshold=10**400)],
 )  # fmt: skip
 def test_damaged_calibration_is_refused(settings: object, tmp_path: Path) -> None:
     refused(write_model(tmp_path / "model", facts={"calibration": settings}), r"model/spectraderm\.json: its cali")
 
 
-@pytest.mark.parametrize("name", ["temperature", "sure_at", "novelty_threshold", "coverage", "thresholds"])
+@pytest.mark.parametrize("name", ["temperature", "confidence_threshold", "novelty_threshold", "coverage", "thresholds"])
 def test_thresholds_that_are_no_numbers_are_refused(name: str, tmp_path: Path) -> None:
     """JSON that others write may hold NaN, below which nothing lies: no photo would ever be out of scope."""
     path = write_model(tmp_path / "model") / model_folder.FACTS

@@ -57,7 +57,7 @@ class Here:
 
     model: Classifier
 
-    def __init__(self, source: str | None) -> None:  # noqa: ARG002
+    def __init__(self, source: str | None, runtime: str) -> None:  # noqa: ARG002
         self.alive = True
 
     def start(self) -> None: ...

@@ -29,7 +29,7 @@ class Painted:
     go = threading.Event()
     turns: list[bytes]
 
-    def __init__(self, source: str | None) -> None:  # noqa: ARG002
+    def __init__(self, source: str | None, runtime: str) -> None:  # noqa: ARG002
         self.alive = False
         self.ended = threading.Event()
 

@@ -8,7 +8,7 @@ export interface Calibration {
   coverage: number;
   set_method: "lac" | "raps";
   thresholds: number[];
-  sure_at: number;
+  confidence_threshold: number;
   promised_accuracy: number;
   novelty_threshold: number;
 }
@@ -31,7 +31,7 @@ export function judge(settings: Calibration, logits: ArrayLike<number>, novelty:
   const best = ranking(probabilities)[0];
   const scores = nonconformityScores(probabilities, settings.set_method);
   const fits = scores.map((score, number) => score <= settings.thresholds[number] || number === best);
-  const unsure = probabilities[best] < settings.sure_at || fits.filter(Boolean).length > 1;
+  const unsure = probabilities[best] < settings.confidence_threshold || fits.filter(Boolean).length > 1;
   const verdict = novelty > settings.novelty_threshold ? "out_of_scope" : unsure ? "unsure" : "predicted";
   return { probabilities, fits, verdict };
 }
@@ -105,11 +105,11 @@ export function reason(
   const promised = `${general(100 * settings.promised_accuracy)} of 100 such answers`;
   if (verdict === "predicted") return `Of photos like those the model learned from, at least ${promised} are right.`;
   if (fitting.length > 1) return `It could be ${either(fitting, classes)}: the model can't tell which.`;
-  if (settings.sure_at > 1) {
+  if (settings.confidence_threshold > 1) {
     return `No probability was ever high enough for ${promised} to be right, so this model is never sure.`;
   }
   const below = (Math.floor(1000 * probability) / 10).toFixed(1);
-  const needed = (Math.ceil(1000 * settings.sure_at) / 10).toFixed(1);
+  const needed = (Math.ceil(1000 * settings.confidence_threshold) / 10).toFixed(1);
   return `${fitting[0]} fits best, but ${below} % is below the ${needed} % from which ${promised} are right.`;
 }
 

@@ -129,6 +129,7 @@ def serve(
     cors: Annotated[
         list[str] | None, typer.Option(help="Origin whose pages may call it from a browser; may be repeated.")
     ] = None,
+    runtime: OnRuntime = Runtime.onnxruntime,
 ) -> None:
     """Serve predictions over HTTP: POST /predict, and a page at /. Stores no photo."""
     with needs("serve", "the server"):
@@ -144,6 +145,7 @@ def serve(
         grace=grace,
         api_key=api_key,
         cors=tuple(cors or ()),
+        runtime=runtime.value,
     )
     serve(options)
 

@@ -148,7 +148,11 @@ def say_calibration(found: dict[str, Any]) -> None:
         f"groups ({found['fitted_on'].replace('_', ' ')})"
     )
     never = "never: too few photos to promise it, or too often wrong"
-    sure = f"from a probability of {100 * found['sure_at']:.1f} %" if found["sure_at"] <= 1 else never
+    sure = (
+        f"from a probability of {100 * found['confidence_threshold']:.1f} %"
+        if found["confidence_threshold"] <= 1
+        else never
+    )
     say(f"`predicted` {sure}; promised {100 * found['promised_accuracy']:g} % right")
     kept = f"{100 * found['novelty_kept']:.0f} % of these photos lie below it"
     say(f"`out_of_scope` above a novelty of {found['novelty_threshold']:.3f}: {kept}")

@@ -24,10 +24,10 @@ from spectraderm.inference.calibration import (
     Calibration,
     Judgement,
     SetMethod,
+    nonconformity_scores,
     novelty,
     prediction_sets,
     softmax,
-    strangeness,
 )
 
 NOVELTY_KEPT = 0.95
@@ -227,7 +227,9 @@ def fit(held: Outputs, settings: Settings) -> Calibration:
         coverage=settings.coverage,
         set_method=settings.set_method,
         thresholds=tuple(thresholds.tolist()),
-        sure_at=fit_confidence(probabilities[candidates], held.labels[candidates], settings.promised_accuracy),
+        confidence_threshold=fit_confidence(
+            probabilities[candidates], held.labels[candidates], settings.promised_accuracy
+        ),
         promised_accuracy=settings.promised_accuracy,
         novelty_threshold=novelty_threshold,
     )
@@ -253,7 +255,7 @@ def fit_sets(probabilities: Reals, labels: Integers, groups: Integers, settings:
     hierarchical data"). Where there are too few groups for that, no score is too large.
     """
     count, classes = len(labels), probabilities.shape[1]
-    scores = strangeness(probabilities, settings.set_method)[np.arange(count), labels]
+    scores = nonconformity_scores(probabilities, settings.set_method)[np.arange(count), labels]
 
     def threshold(rows: Booleans) -> float:
         groups_there = len(np.unique(groups[rows]))

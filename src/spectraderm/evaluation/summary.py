@@ -74,8 +74,8 @@ def claimed_row(evaluation: Facts, believed: Facts) -> Facts | None:
 
 def _verdicts(evaluation: Facts, calibration: Facts) -> list[Facts]:
     """Per verdict what it means, how many test photos get it, and how often the guess is right."""
-    sure = f"a probability of at least {formatting.percent(calibration['sure_at'])}"
-    if calibration["sure_at"] > 1:
+    sure = f"a probability of at least {formatting.percent(calibration['confidence_threshold'])}"
+    if calibration["confidence_threshold"] > 1:
         sure = "sure enough (no probability was, on the held-out photos)"
     meanings = {
         "predicted": f"{sure}, one class in the prediction set, and not out of scope",

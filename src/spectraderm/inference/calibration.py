@@ -1,6 +1,6 @@
-"""Logits and features -> honest output: probabilities, prediction sets, novelty, verdicts. Pure NumPy; opens no files.
+"""Logits and features -> probabilities, prediction sets, novelty, verdicts. Pure NumPy; opens no files.
 
-What evaluation and serving must agree on: the same numbers, whoever asks. How the settings are found is evaluation's.
+What evaluation and serving must agree on. How the settings are found is evaluation's.
 """
 
 from collections.abc import Mapping
@@ -15,6 +15,7 @@ Floats = npt.NDArray[np.float32]
 Features = Floats | npt.NDArray[np.float16]
 Booleans = npt.NDArray[np.bool_]
 SetMethod = Literal["lac", "raps"]
+
 RAPS_PENALTY, RAPS_FREE_RANKS = 0.1, 1
 """Regularisation of RAPS: what each class beyond the first costs."""
 _BLOCK = 1024
@@ -31,8 +32,8 @@ def softmax(logits: Floats | Reals, temperature: float = 1.0) -> Reals:
     return result
 
 
-def strangeness(probabilities: Reals, method: SetMethod) -> Reals:
-    """How badly each class fits each photo, `float64[n, classes]`: the nonconformity score of split conformal sets.
+def nonconformity_scores(probabilities: Reals, method: SetMethod) -> Reals:
+    """How badly each class fits each photo, `float64[n, classes]`, for split conformal prediction sets.
 
     `lac` (Sadinle, Lei & Wasserman 2019): one minus its probability. `raps` (Angelopoulos et al. 2021): the probability
     of all classes down to it plus a penalty on its rank; without their randomisation, so that a photo's set is always
@@ -40,24 +41,27 @@ def strangeness(probabilities: Reals, method: SetMethod) -> Reals:
     """
     if method == "lac":
         return 1 - probabilities
-    order = np.argsort(-probabilities, axis=1, kind="stable")
-    falling = np.take_along_axis(probabilities, order, axis=1).cumsum(axis=1)
-    ranks = np.arange(1, probabilities.shape[1] + 1)
-    ranked = falling + RAPS_PENALTY * np.maximum(0, ranks - RAPS_FREE_RANKS)
-    result = np.empty_like(probabilities)
-    np.put_along_axis(result, order, ranked, axis=1)
-    return result
+    order = np.argsort(-probabilities, axis=1, kind="stable")  # int[n, classes]: most probable first
+    down_to = np.take_along_axis(probabilities, order, axis=1).cumsum(axis=1)
+    ranks = np.arange(1, probabilities.shape[1] + 1)  # int[classes]
+    ranked = down_to + RAPS_PENALTY * np.maximum(0, ranks - RAPS_FREE_RANKS)
+    scores = np.empty_like(probabilities)
+    np.put_along_axis(scores, order, ranked, axis=1)  # back to the order of the classes
+    return scores
 
 
 def prediction_sets(probabilities: Reals, thresholds: Reals, method: SetMethod) -> Booleans:
-    """The classes that fit, `bool[n, classes]`: no stranger than each class's threshold; the likeliest always does."""
-    sets: Booleans = strangeness(probabilities, method) <= thresholds
+    """The classes in each photo's set, `bool[n, classes]`: with a score up to the class's threshold, and the likeliest.
+
+    `thresholds` is `float64[classes]`.
+    """
+    sets: Booleans = nonconformity_scores(probabilities, method) <= thresholds
     sets[np.arange(len(sets)), probabilities.argmax(axis=1)] = True
     return sets
 
 
 class References:
-    """Features `float[m, channels]` of training photos, brought to length one once for all photos asked about."""
+    """Features `float[m, channels]` of training photos, brought to length one once for all photos to come."""
 
     def __init__(self, features: Features) -> None:
         self._unit = _unit(features)
@@ -70,8 +74,8 @@ class References:
     def novelty(self, features: Features) -> Reals:
         """How unlike the training photos each photo is, `float64[n]`, 0 (like one of them) to 2.
 
-        Cosine distance of the features to those of the nearest training photo: k-NN with k = 1 (Sun et al. 2022,
-        "Out-of-distribution detection with deep nearest neighbors").
+        Cosine distance of the features `float[n, channels]` to those of the nearest training photo: k-NN with k = 1
+        (Sun et al. 2022, "Out-of-distribution detection with deep nearest neighbors").
         """
         blocks = [features[start : start + _BLOCK] for start in range(0, len(features), _BLOCK)]
         nearest = [self._cosines(_unit(block)).max(axis=1) for block in blocks]
@@ -90,7 +94,7 @@ class References:
 
 
 def novelty(features: Features, references: Features) -> Reals:
-    """`References.novelty` of photos asked about only once."""
+    """`References.novelty` of photos, for references that are needed only once."""
     return References(references).novelty(features)
 
 
@@ -110,10 +114,10 @@ class Calibration:
     Attributes:
         temperature: logits are divided by it.
         coverage: the share of photos whose prediction set shall hold the true class.
-        set_method: how `thresholds` are used.
-        thresholds: per class, how strange it may be and still belong to a prediction set.
-        sure_at: a probability below it is `unsure`; above 1 where no probability is high enough.
-        promised_accuracy: the share of right guesses among `predicted` verdicts that `sure_at` was set for.
+        set_method: which nonconformity score `thresholds` are of.
+        thresholds: per class, the largest nonconformity score with which it still belongs to a prediction set.
+        confidence_threshold: a probability below it is `unsure`; above 1 where no probability is high enough.
+        promised_accuracy: the share of right guesses among `predicted` verdicts for which that threshold was set.
         novelty_threshold: a novelty above it is `out_of_scope`.
     """
 
@@ -121,7 +125,7 @@ class Calibration:
     coverage: float
     set_method: SetMethod
     thresholds: tuple[float, ...]
-    sure_at: float
+    confidence_threshold: float
     promised_accuracy: float
     novelty_threshold: float
 
@@ -129,8 +133,8 @@ class Calibration:
         """Judge photos by their logits `float[n, c]` and novelties `float64[n]`."""
         probabilities = softmax(logits, self.temperature)
         sets = prediction_sets(probabilities, np.array(self.thresholds), self.set_method)
-        unsure = (probabilities.max(axis=1) < self.sure_at) | (sets.sum(axis=1) > 1)
-        verdicts = np.where(novelties > self.novelty_threshold, 2, unsure.astype(np.int64))
+        unsure = (probabilities.max(axis=1) < self.confidence_threshold) | (sets.sum(axis=1) > 1)
+        verdicts = np.where(novelties > self.novelty_threshold, 2, unsure.astype(np.int64))  # numbers in `VERDICTS`
         return Judgement(probabilities, sets, verdicts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,8 +147,8 @@ class Calibration:
         method = settings["set_method"]
         if method not in ("lac", "raps"):
             raise ValueError(f"no method {method!r} for prediction sets")
-        numbers = ("temperature", "coverage", "sure_at", "promised_accuracy", "novelty_threshold")
-        values = {name: float(settings[name]) for name in numbers}
+        names = ("temperature", "coverage", "confidence_threshold", "promised_accuracy", "novelty_threshold")
+        values = {name: float(settings[name]) for name in names}
         thresholds = tuple(float(value) for value in settings["thresholds"])
         if not np.isfinite([*values.values(), *thresholds]).all() or values["temperature"] <= 0:
             raise ValueError("a setting is out of range")

@@ -156,7 +156,9 @@ class Classifier:
         peak = float(evidence.max()) or 1.0
         return Prediction(
             verdict=verdict,
-            reason=reason(verdict, names, probability, len(self.labels), own.promised_accuracy, own.sure_at),
+            reason=reason(
+                verdict, names, probability, len(self.labels), own.promised_accuracy, own.confidence_threshold
+            ),
             label=label,
             display_name=self.display_name(label),
             probability=probability,

@@ -17,9 +17,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm.core.artifacts import json_bytes, sha256, write_folder
 from spectraderm.core.errors import ModelFolderError, RecipeError, needs
-from spectraderm.core.files import read_regular
+from spectraderm.core.files import json_bytes, read_regular, sha256, write_folder
 from spectraderm.images.perceptual_hash import Hashes
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference.calibration import Calibration

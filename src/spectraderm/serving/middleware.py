@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from spectraderm.core.errors import MissingExtra, SpectraDermError, UnreadablePhoto
+from spectraderm.inference.engine import ONNXRUNTIME
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -64,7 +65,7 @@ class ServeOptions:
     """How to serve.
 
     Attributes:
-        model: see `spectraderm.load_model`.
+        model, runtime: see `spectraderm.load_model`.
         host, port: where; port 0 is any that is free.
         workers: processes that classify; 0 is one per core.
         queue: how many photos may wait; 0 is 16 per process.
@@ -87,6 +88,7 @@ class ServeOptions:
     api_key: str = field(default_factory=lambda: os.environ.get("SPECTRADERM_API_KEY", ""), repr=False)
     cors: tuple[str, ...] = ()
     grace: float = 20
+    runtime: str = ONNXRUNTIME
 
 
 @dataclass

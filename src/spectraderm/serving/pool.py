@@ -14,6 +14,7 @@ from typing import cast
 from spectraderm.core.errors import ModelFolderError, SpectraDermError, UnreadablePhoto
 from spectraderm.core.parallel import cores
 from spectraderm.inference.classifier import Prediction, load_model
+from spectraderm.inference.engine import ONNXRUNTIME
 from spectraderm.serving.middleware import Refusal
 
 QUEUE_PER_WORKER = 16
@@ -36,11 +37,11 @@ class Worker:
     """One process that holds the model. Its methods block; one thread at a time calls them, `kill` any.
 
     Args:
-        source: the model; see `spectraderm.load_model`.
+        source, runtime: the model, and what computes it; see `spectraderm.load_model`.
     """
 
-    def __init__(self, source: str | None) -> None:
-        self._source = source
+    def __init__(self, source: str | None, runtime: str) -> None:
+        self._source, self._runtime = source, runtime
         self._process: BaseProcess | None = None
         self._link: Connection | None = None
 
@@ -58,7 +59,9 @@ class Worker:
         self.kill()
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # inherited: NumPy's threads would wait by spinning
         self._link, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_work, args=(self._source, theirs), name="worker", daemon=True)
+        self._process = _SPAWN.Process(
+            target=_work, args=(self._source, self._runtime, theirs), name="worker", daemon=True
+        )
         self._process.start()
         theirs.close()  # or the end of the process would go unnoticed
         loaded: bool | _Failure = False
@@ -98,7 +101,7 @@ def _error(failure: _Failure) -> SpectraDermError:
     return made
 
 
-def _work(source: str | None, link: Connection) -> None:
+def _work(source: str | None, runtime: str, link: Connection) -> None:
     """Load the model and predict until the server process has gone; its signals are not for this process."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -106,7 +109,7 @@ def _work(source: str | None, link: Connection) -> None:
         os.nice(_NICE)
     Thread(target=_end_with_parent, daemon=True).start()
     try:
-        classifier = load_model(source, threads=_THREADS)
+        classifier = load_model(source, _THREADS, runtime)
     except SpectraDermError as error:
         link.send((type(error), error.problem, error.remedy))
         return
@@ -131,7 +134,7 @@ class Pool:
     """Worker processes and the photos that wait for one. Belongs to the event loop that starts it.
 
     Args:
-        source: the model; see `spectraderm.load_model`.
+        source: the model; see `spectraderm.load_model`, as for `runtime`.
         workers: how many processes, of two threads each; 0 is one per core.
         queue: how many photos may wait; 0 is 16 per process.
         seconds: time limit of one photo in its process.
@@ -143,11 +146,17 @@ class Pool:
     """
 
     def __init__(
-        self, source: str | None, workers: int = 0, queue: int = 0, seconds: float = 10, patience: float = 0
+        self,
+        source: str | None,
+        workers: int = 0,
+        queue: int = 0,
+        seconds: float = 10,
+        patience: float = 0,
+        runtime: str = ONNXRUNTIME,
     ) -> None:
         self.pending, self.draining = 0, False
         self._seconds, self._patience = seconds, patience or seconds
-        self._workers = [Worker(source) for _ in range(workers or cores())]
+        self._workers = [Worker(source, runtime) for _ in range(workers or cores())]
         self.queue = queue or QUEUE_PER_WORKER * self.size
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
         self._threads = ThreadPoolExecutor(2 * self.size, "worker")  # one more each: it may wait for a killed process

@@ -32,7 +32,7 @@ def serve(options: ServeOptions) -> None:
         SpectraDermError: the address is taken, or not this machine's.
     """
     model = open_model(options.model)
-    pool = Pool(options.model, options.workers, options.queue, options.seconds)
+    pool = Pool(options.model, options.workers, options.queue, options.seconds, runtime=options.runtime)
     app = create_app(pool, model, options)
     with _listen(options.host, options.port) as listener:
         host, port = listener.getsockname()[:2]
