@@ -12,8 +12,8 @@ from pathlib import Path
 
 from spectraderm import pipeline
 from spectraderm.cli import tables as terminal
-from spectraderm.core import artifacts
 from spectraderm.core.errors import SpectraDermError
+from spectraderm.core.run import MODEL
 from spectraderm.pipeline import Options
 
 DRAWS = 10
@@ -37,7 +37,7 @@ def main() -> None:
     runs = [arguments.out / name for name in plans]
     with terminal.progress() as track:
         for run, options in zip(runs, plans.values(), strict=True):
-            if not (run / artifacts.MODEL).is_dir():
+            if not (run / MODEL).is_dir():
                 resume = Options(options.recipe, options.backbone, options.protocol, options.folds, resume=True)
                 pipeline.run(arguments.photos, run, resume, track)
     terminal.say_audit(runs[0])

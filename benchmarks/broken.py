@@ -18,7 +18,8 @@ from PIL import Image
 from transformers import ResNetConfig, ResNetModel
 
 from spectraderm import pipeline
-from spectraderm.core import artifacts, stages
+from spectraderm.core import stages
+from spectraderm.core.run import CACHE, HISTORY, MODEL
 from spectraderm.inference.bulk import job
 from spectraderm.inference.model_folder import open_model
 
@@ -98,7 +99,7 @@ def audit_and_split(world: World, run: Path) -> None:
 
 def predict(world: World, run: Path) -> None:
     """By the run's own model, into a folder of the run, some photos to a part."""
-    job.predict(open_model(run / artifacts.MODEL), [str(world.photos)], str(run / "out"), shard_size=4)
+    job.predict(open_model(run / MODEL), [str(world.photos)], str(run / "out"), shard_size=4)
 
 
 def _same(do: Callable[[World, Path], object]) -> Stage:
@@ -160,17 +161,17 @@ def content(folder: Path) -> dict[str, bytes]:
     found = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and not name.startswith(f"{artifacts.CACHE}/"):
+        if path.is_file() and not name.startswith(f"{CACHE}/"):
             found[name] = _timeless(name, path.read_bytes())
     return found
 
 
 def _timeless(name: str, data: bytes) -> bytes:
     lines = data.split(b"\n")
-    if name.endswith(artifacts.HISTORY):
+    if name.endswith(HISTORY):
         return b"\n".join(line.rpartition(b",")[0] for line in lines)
     if name == stages.CHECKSUMS:
-        return b"\n".join(line for line in lines if not line.endswith(artifacts.HISTORY.encode()))
+        return b"\n".join(line for line in lines if not line.endswith(HISTORY.encode()))
     return data
 
 

@@ -18,9 +18,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from spectraderm.core.artifacts import sha256
 from spectraderm.core.errors import SpectraDermError, of_system
-from spectraderm.core.files import write_bytes
+from spectraderm.core.files import sha256, write_bytes
 from spectraderm.data import shortcuts
 from spectraderm.evaluation import ledger
 from spectraderm.images.preprocessing import Preprocessing

@@ -10,7 +10,20 @@ import numpy.typing as npt
 import onnx
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
-from spectraderm.core import artifacts
+from spectraderm.core.files import array_bytes, write_array, write_arrays, write_csv, write_json
+from spectraderm.core.run import (
+    AUDIT,
+    CALIBRATION,
+    CONFIG,
+    ENVIRONMENT,
+    FEATURES,
+    HISTORY,
+    LOGIT_COLUMNS,
+    LOGITS,
+    MANIFEST,
+    MEASUREMENTS,
+    Run,
+)
 from spectraderm.data import manifest
 from spectraderm.data.manifest import Row, display_name
 from spectraderm.images.preprocessing import Preprocessing
@@ -59,8 +72,8 @@ def write_run(
     **config: object,
 ) -> Path:
     """A trained run folder; `audit` and `config` say what differs from the usual."""
-    artifacts.write_json(
-        run / artifacts.CONFIG,
+    write_json(
+        run / CONFIG,
         {
             "recipe": recipes.load("notebook").model_dump(),
             "backbone": "some-resnet@1",
@@ -80,13 +93,13 @@ def write_run(
         "leakage": {"test_photos": 0, "test_photos_with_copy_in_train": 0, "share": None},
         "findings": [],
     }
-    artifacts.write_json(run / artifacts.AUDIT, facts | dict(audit or {}))
+    write_json(run / AUDIT, facts | dict(audit or {}))
     environment = {"command": "spectraderm run", "python": "3", "device": "cpu", "threads": 1, "packages": {"a": "1"}}
-    artifacts.write_json(run / artifacts.ENVIRONMENT, environment)
+    write_json(run / ENVIRONMENT, environment)
     for fold, rows in folds.items():
-        write_fold(artifacts.fold_folder(run, fold), rows, labels)
+        write_fold(Run(run).fold(fold).folder, rows, labels)
     write_photos_of(run, next(iter(folds.values())))
-    artifacts.write_json(run / artifacts.CALIBRATION, CALIBRATED | {"thresholds": [0.9] * len(labels)})
+    write_json(run / CALIBRATION, CALIBRATED | {"thresholds": [0.9] * len(labels)})
     return run
 
 
@@ -97,7 +110,7 @@ def write_photos_of(run: Path, rows: Sequence[Said], metadata: Sequence[Mapping[
     """
     facts = list(metadata) or [{}] * len(rows)
     manifest.write(
-        run / artifacts.MANIFEST,
+        run / MANIFEST,
         [
             Row(said.path, said.label, "", "0" * 64, "JPEG", 96, 72, 1000, int(said.group), dict(own))
             for said, own in zip(rows, facts, strict=True)
@@ -109,21 +122,21 @@ def write_photos_of(run: Path, rows: Sequence[Said], metadata: Sequence[Mapping[
         "metadata": np.stack([draw.random(4, np.float32) for draw in draws]),
         "pixels_8x8": np.stack([draw.random(192, np.float32) for draw in draws]),
     }
-    artifacts.write_arrays(run / artifacts.MEASUREMENTS, **measured)
-    artifacts.write_array(run / artifacts.FEATURES, np.stack([draw.normal(size=16) for draw in draws]).astype("f2"))
+    write_arrays(run / MEASUREMENTS, **measured)
+    write_array(run / FEATURES, np.stack([draw.normal(size=16) for draw in draws]).astype("f2"))
 
 
 def write_fold(folder: Path, rows: Sequence[Said], labels: Sequence[str] = LABELS) -> None:
-    columns = [*artifacts.LOGIT_COLUMNS, *(f"logit:{label}" for label in labels)]
+    columns = [*LOGIT_COLUMNS, *(f"logit:{label}" for label in labels)]
     records = (
         dict(zip(columns, (*row[:4], *(row.sure * (label == row.guess) for label in labels)), strict=True))
         for row in rows
     )
-    artifacts.write_csv(folder / artifacts.LOGITS, columns, records)
+    write_csv(folder / LOGITS, columns, records)
     epochs = [
         {"epoch": n, **{f"{s}_{w}": 1 / n for s in ("train", "val") for w in ("loss", "accuracy")}} for n in (1, 2)
     ]
-    artifacts.write_csv(folder / artifacts.HISTORY, list(epochs[0]), epochs)
+    write_csv(folder / HISTORY, list(epochs[0]), epochs)
 
 
 def leaking_run(run: Path, root: Path | None = None) -> Path:
@@ -185,8 +198,8 @@ def model_files(labels: Sequence[str] = LABELS, size: int = 56) -> dict[str, byt
         model_folder.MODEL_CONFIG: json.dumps({"id2label": dict(enumerate(labels))}).encode(),
         model_folder.PREPROCESSOR: json.dumps(Preprocessing(size=size).to_hub()).encode(),
         model_folder.ONNX: graph(len(labels), size),
-        model_folder.NOVELTY: artifacts.array_bytes(np.ones((1, 3), np.float16)),
-        model_folder.HASHES: artifacts.array_bytes(np.zeros((1, 8), np.uint8)),
+        model_folder.NOVELTY: array_bytes(np.ones((1, 3), np.float16)),
+        model_folder.HASHES: array_bytes(np.zeros((1, 8), np.uint8)),
     }
 
 

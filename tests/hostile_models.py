@@ -18,8 +18,9 @@ from handmade import calibration, graph, model_files, write_model
 from hostile_graphs import GRAPHS
 
 import spectraderm
-from spectraderm.core import artifacts
 from spectraderm.core.errors import ModelFolderError
+from spectraderm.core.files import sha256
+from spectraderm.core.run import CARD
 from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Engine
 
@@ -81,7 +82,7 @@ def _listing(name: str) -> Callable[[Path], None]:
     def harm(folder: Path) -> None:
         path = folder / model_folder.FACTS
         facts = json.loads(path.read_bytes())
-        facts["sha256"][name] = artifacts.sha256(_OUTSIDE.read_bytes())
+        facts["sha256"][name] = sha256(_OUTSIDE.read_bytes())
         path.write_text(json.dumps(facts))
 
     return harm
@@ -102,8 +103,8 @@ def _linked(name: str, target: str) -> Callable[[Path], None]:
 def _hard_linked(folder: Path) -> None:
     secret = folder.parent / "secret"
     secret.write_bytes(b"canary")
-    (folder / artifacts.CARD).hardlink_to(secret)
-    _listing(artifacts.CARD)(folder)
+    (folder / CARD).hardlink_to(secret)
+    _listing(CARD)(folder)
 
 
 def _pipe(folder: Path) -> None:
@@ -134,7 +135,7 @@ FILES = {
     "a pickle that is not listed": Attack(lambda folder: (folder / "model.pkl").write_bytes(b"\x80\x02.")),
     "a listed pickle": Attack(_nothing, "run code", {"pytorch_model.bin": b"\x80\x02."}),
     "a listed joblib": Attack(_nothing, "run code", {"head.JOBLIB": b"\x80\x02."}),
-    "a card with a script": Attack(_nothing, "", {artifacts.CARD: b"<script>alert(1)</script>"}),
+    "a card with a script": Attack(_nothing, "", {CARD: b"<script>alert(1)</script>"}),
     "weights of 3 GB": Attack(_gigabyte(model_folder.ONNX), "more than"),
     "spectraderm.json of 3 GB": Attack(_gigabyte(model_folder.FACTS), "more than"),
     "a pipe": Attack(_pipe, "not a file"),
@@ -155,7 +156,7 @@ NAMES = {
             "x" * 300,
         )
     },
-    "a link to a file outside": Attack(_linked(artifacts.CARD, str(_OUTSIDE)), "link out"),
+    "a link to a file outside": Attack(_linked(CARD, str(_OUTSIDE)), "link out"),
     "a link to a folder outside": Attack(_linked("docs", "/etc"), "link out"),
     "a link to /dev/zero": Attack(_linked(model_folder.NOVELTY, "/dev/zero"), "link out"),
     "a link to itself": Attack(_linked(model_folder.NOVELTY, model_folder.NOVELTY), "can't be read|missing"),

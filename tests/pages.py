@@ -7,8 +7,8 @@ from typing import Any
 
 from handmade import LABELS, Said, write_run
 
-from spectraderm.core import artifacts
-from spectraderm.core.run import Run
+from spectraderm.core.files import write_json
+from spectraderm.core.run import EXTERNAL, ORIGINAL, REPORT, Run
 from spectraderm.evaluation import ledger
 from spectraderm.evaluation.evaluate import evaluate
 from spectraderm.evaluation.report import write_report
@@ -55,7 +55,7 @@ class Page(HTMLParser):
 
 
 def read(run: Path) -> Page:
-    return Page((run / artifacts.REPORT).read_text(encoding="utf-8"))
+    return Page((run / REPORT).read_text(encoding="utf-8"))
 
 
 def evaluated(run: Path) -> dict[str, Any]:
@@ -93,12 +93,12 @@ def given_and_by_photo(run: Path) -> Path:
         Said(path, 0 if path == "b-c11" else group, split, label, label)
         for (path, group, label), split in zip(facts, ["train", "val", *["train"] * 20, "test", "test"], strict=True)
     ]
-    folds = {"final": fold(2), "fold-1": fold(0), "fold-2": fold(1), artifacts.ORIGINAL: given}
+    folds = {"final": fold(2), "fold-1": fold(0), "fold-2": fold(1), ORIGINAL: given}
     return write_run(run, folds, "grouped", (a, b))
 
 
 def external(run: Path, name: str, **result: object) -> None:
-    artifacts.write_json(run / artifacts.EXTERNAL / f"{name}.json", {"name": name, "in_training": 0, **result})
+    write_json(run / EXTERNAL / f"{name}.json", {"name": name, "in_training": 0, **result})
 
 
 def share(value: float) -> dict[str, Any]:

@@ -11,8 +11,9 @@ import pytest
 from console import Done, call
 from PIL import Image
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError
+from spectraderm.core.files import read_json
+from spectraderm.core.run import AUDIT, GALLERY, LEDGER, REPORT
 from spectraderm.data import shortcuts
 from spectraderm.data import synthetic as painting
 from spectraderm.data.audit import Audit, audit, leaked_test_photos
@@ -118,7 +119,7 @@ def test_the_demo_tells_every_planted_flaw(demonstrated: Shown) -> None:
 
 
 def test_the_demo_finds_no_crop_where_none_was_painted(demonstrated: Shown) -> None:
-    facts = artifacts.read_json(demonstrated.out / "run" / artifacts.AUDIT, "")
+    facts = read_json(demonstrated.out / "run" / AUDIT, "")
     assert facts["looked_for_crops"]
     assert facts["leakage"]["test_photos_with_crop_in_train"] == 0
     assert facts["photo_groups"] == 64
@@ -139,13 +140,13 @@ def test_the_demo_refuses_nonsense_and_knows_what_it_has_seen(demonstrated: Show
     assert sum("The model learned from this photo" in text for text in paragraphs) == 3
     assert "asked about 3 of these photos, of which it says it has seen 3," in demonstrated.done.err
     assert "about 2 of nonsense, of which it refused 2." in demonstrated.done.err
-    assert artifacts.read_json(demonstrated.out / "run/model" / model_folder.FACTS, "")["model_id"] in note
+    assert read_json(demonstrated.out / "run/model" / model_folder.FACTS, "")["model_id"] in note
 
 
 def test_the_demo_leaves_a_run_folder_to_look_at(demonstrated: Shown) -> None:
-    for name in (artifacts.REPORT, artifacts.GALLERY, artifacts.LEDGER, "model/onnx/model.onnx"):
+    for name in (REPORT, GALLERY, LEDGER, "model/onnx/model.onnx"):
         assert (demonstrated.out / "run" / name).is_file()
-    assert f"open {demonstrated.out / 'run' / artifacts.REPORT}" in demonstrated.done.err
+    assert f"open {demonstrated.out / 'run' / REPORT}" in demonstrated.done.err
 
 
 def _digests(root: Path, seed: int) -> dict[str, str]:

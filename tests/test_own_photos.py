@@ -3,7 +3,7 @@ from pathlib import Path
 
 from tinynet import Exported
 
-from spectraderm.core import artifacts
+from spectraderm.core.run import EXTERNAL, MODEL
 from spectraderm.evaluation.external import evaluate_external
 
 
@@ -12,7 +12,7 @@ def test_a_runs_own_test_photos_are_not_photos_from_elsewhere(
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(exports["notebook"].run, run)
-    result = evaluate_external(run / artifacts.MODEL, photos / "test")
+    result = evaluate_external(run / MODEL, photos / "test")
     assert result["in_training"] == 0
     assert result["of_the_run"] == result["n_photos"] == 9
-    assert not (run / artifacts.EXTERNAL).exists()
+    assert not (run / EXTERNAL).exists()

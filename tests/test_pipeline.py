@@ -9,9 +9,10 @@ import pytest
 from tinynet import RECIPES
 
 from spectraderm import pipeline
-from spectraderm.core import artifacts
 from spectraderm.core.errors import BackboneError, DatasetError, RecipeError, RunFolderError
+from spectraderm.core.files import read_json
 from spectraderm.core.progress import T
+from spectraderm.core.run import CALIBRATION, CARD, LEDGER, REPORT
 from spectraderm.core.stages import CHECKSUMS
 from spectraderm.data import shortcuts
 from spectraderm.data.split import Protocol
@@ -86,7 +87,7 @@ def content(folder: Path) -> dict[str, bytes]:
 def test_as_given_a_folder_becomes_a_run_folder(original: tuple[Path, dict[str, Any], Shown]) -> None:
     out, evaluation, _ = original
     assert set(content(out)) >= RUN_FILES | {f"folds/final/{name}" for name in FOLD_FILES}
-    assert artifacts.read_json(out / "evaluation.json", "") == evaluation
+    assert read_json(out / "evaluation.json", "") == evaluation
     counts = {name: scores["n_photos"] for name, scores in evaluation["splits"].items()}
     assert counts == {"train": 21, "val": 6, "test": 9}
     assert evaluation["splits"]["train"]["accuracy"]["value"] == 1
@@ -130,15 +131,15 @@ def test_resuming_what_is_done_changes_nothing_but_how_often_the_test_was_used(
     assert pipeline.run(photos, out, options(tiny, "original", resume=True), shown) == original[1]
     before, after = content(original[0]), content(out)
     assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} == {
-        *(artifacts.LEDGER, artifacts.REPORT, artifacts.CARD, CHECKSUMS),
-        *(f"model/{name}" for name in (artifacts.CARD, model_folder.FACTS)),  # the latter for the card's checksum
+        *(LEDGER, REPORT, CARD, CHECKSUMS),
+        *(f"model/{name}" for name in (CARD, model_folder.FACTS)),  # the latter for the card's checksum
     }
-    assert after[artifacts.LEDGER].startswith(before[artifacts.LEDGER])
-    assert after[artifacts.LEDGER].count(b"\n") == before[artifacts.LEDGER].count(b"\n") + 1
-    for name in (artifacts.REPORT, artifacts.CARD):
+    assert after[LEDGER].startswith(before[LEDGER])
+    assert after[LEDGER].count(b"\n") == before[LEDGER].count(b"\n") + 1
+    for name in (REPORT, CARD):
         assert after[name].replace(b"scored 2 times", b"scored 1 time") == before[name], name
     facts, again = (json.loads(files[f"model/{model_folder.FACTS}"]) for files in (before, after))
-    assert facts["sha256"].pop(artifacts.CARD) != again["sha256"].pop(artifacts.CARD)
+    assert facts["sha256"].pop(CARD) != again["sha256"].pop(CARD)
     assert facts == again
     assert list(shown.done) == ["Measuring parity", "Measuring robustness"]
 
@@ -216,10 +217,10 @@ def test_what_can_not_be_scored_is_not_noted_as_scored(
     original: tuple[Path, dict[str, Any], Shown], tmp_path: Path
 ) -> None:
     out = Path(shutil.copytree(original[0], tmp_path / "run"))
-    (out / artifacts.CALIBRATION).unlink()
+    (out / CALIBRATION).unlink()
     with pytest.raises(RunFolderError, match="spectraderm calibrate RUN"):
         pipeline.evaluate(out)
-    assert content(out)[artifacts.LEDGER] == content(original[0])[artifacts.LEDGER]
+    assert content(out)[LEDGER] == content(original[0])[LEDGER]
 
 
 def test_a_calibrations_settings_stay_when_a_run_is_scored_again(

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError, RunFolderError
+from spectraderm.core.files import read_json
 from spectraderm.core.locks import is_main, only_writer
 from spectraderm.core.progress import Track, no_track
-from spectraderm.core.run import Run
+from spectraderm.core.run import AUDIT, CONFIG, MANIFEST, MODEL, REPORT, SPLIT, Run
 from spectraderm.data import audit as auditing
 from spectraderm.data import manifest
 from spectraderm.data import split as splitting
@@ -77,7 +77,7 @@ def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> d
     Raises:
         SpectraDermError: of any stage; what was done before it stays, and `resume` goes on from there.
     """
-    trained = (out / artifacts.CONFIG).exists()
+    trained = (out / CONFIG).exists()
     if trained and not options.resume:
         raise RunFolderError(f"{out} was trained in before", "Add --resume to go on, or give another --out")
     recipe = config.load(options.recipe, options.changes)  # what can fail early, fails early
@@ -113,9 +113,9 @@ def _embedding() -> Embedding:
 def split(run_folder: Path, protocol: Protocol, folds: int, seed: int) -> splitting.Split:
     """Read a run folder's manifest, write its `split.csv`."""
     with Run(run_folder).stage("split"):
-        rows = manifest.read(run_folder / artifacts.MANIFEST)
+        rows = manifest.read(run_folder / MANIFEST)
         made = _make_split(rows, protocol, folds, seed)
-        splitting.write(run_folder / artifacts.SPLIT, made, rows)
+        splitting.write(run_folder / SPLIT, made, rows)
     return made
 
 
@@ -207,10 +207,10 @@ def demo(out: Path, data: Path | None, seed: int, track: Track = no_track) -> De
         )
     options = Options(backbone=open_nsfw.NAME, folds=DEMO_FOLDS, seed=seed)
     evaluation = run(photos, folder, options, track)
-    rows = manifest.read(folder / artifacts.MANIFEST)
+    rows = manifest.read(folder / MANIFEST)
     one_each = {row.label: photos / row.path for row in reversed(rows) if row.given_split in ("test", "")}
     nonsense = [out / "nonsense" / name for name in painting.paint_nonsense(out / "nonsense", seed)]
-    classifier = load_model(folder / artifacts.MODEL)
+    classifier = load_model(folder / MODEL)
     shown = sorted(one_each.values())[:DEMO_SHOWN]
     predictions = {str(path): classifier.predict(path) for path in [*shown, *nonsense]}
     seen = sum(predictions[str(path)].in_training for path in shown)
@@ -222,7 +222,7 @@ Above, it was asked about {len(shown)} of these photos, of which it says it has 
 and about {len(nonsense)} of nonsense, of which it refused {refused}.
 
 Next
-  open {folder / artifacts.REPORT}
+  open {folder / REPORT}
   spectraderm predict YOUR_PHOTO.jpg          (by the default model, trained on real photos)
   spectraderm run YOUR_FOLDER --backbone {open_nsfw.NAME}"""
     return Demo(folder, evaluation, predictions, story)
@@ -234,9 +234,9 @@ def _make_split(rows: list[manifest.Row], protocol: Protocol, folds: int, seed: 
 
 def _check_same(photos: Path, run_folder: Path, options: Options) -> None:
     """Make sure, before anything is written, that a run that is to go on was made from these photos and this split."""
-    rows = manifest.read(run_folder / artifacts.MANIFEST)
-    root = artifacts.read_json(run_folder / artifacts.AUDIT, "Give another --out")["root"]
-    before = splitting.read(run_folder / artifacts.SPLIT, rows)
+    rows = manifest.read(run_folder / MANIFEST)
+    root = read_json(run_folder / AUDIT, "Give another --out")["root"]
+    before = splitting.read(run_folder / SPLIT, rows)
     if root != str(photos.resolve()):
         raise RunFolderError(f"{run_folder} was made from other photos, {root}", "Give another --out")
     if before != _make_split(rows, options.protocol, options.folds, options.seed):

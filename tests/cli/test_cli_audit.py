@@ -8,7 +8,8 @@ from conftest import encode, write_photos
 from console import call
 from PIL import Image, ImageOps
 
-from spectraderm.core import artifacts
+from spectraderm.core.files import read_csv
+from spectraderm.core.run import AUDIT, LOGIT_COLUMNS, LOGITS, SPLIT
 from spectraderm.data import findings, shortcuts
 from spectraderm.data.split import EXCLUDED
 
@@ -40,7 +41,7 @@ def test_a_finding_that_was_named_or_is_as_bad_fails(fail_on: str, leaking: Path
     assert last.startswith("failed: ")
     assert "leakage" in last
     assert "LEAK  1 of 10 test photos" in done.err
-    assert (tmp_path / "run" / artifacts.AUDIT).is_file()  # what fails a build is there to be looked at
+    assert (tmp_path / "run" / AUDIT).is_file()  # what fails a build is there to be looked at
 
 
 @pytest.mark.parametrize("fail_on", ["", "unreadable", "leakage_by_crop,label_conflict"])
@@ -75,21 +76,21 @@ def test_fix_writes_a_split_without_the_copies_that_train_accepts(leaking: Path,
     assert done.code == 3  # the photos still leak, and the split is written all the same
     assert f"Next    spectraderm train {run}" in done.err
     assert state_of(leaking) == before
-    lines = artifacts.read_csv(run / artifacts.SPLIT, ("protocol", "path", "split"), "")
+    lines = read_csv(run / SPLIT, ("protocol", "path", "split"), "")
     assert {line["protocol"] for line in lines} == {"deduplicated"}
     sides = {line["path"]: line["split"] for line in lines}
     assert (sides["train/b/00.jpg"], sides["test/b/copy.jpg"]) == (EXCLUDED, "test")
     assert list(sides.values()).count(EXCLUDED) == 1
     trained = call("train", run, "--backbone", tiny, "--epochs", 1, "--device", "cpu")
     assert (trained.code, trained.out) == (0, ""), trained.err
-    held = artifacts.read_csv(run / "folds/final" / artifacts.LOGITS, artifacts.LOGIT_COLUMNS, "")
+    held = read_csv(run / "folds/final" / LOGITS, LOGIT_COLUMNS, "")
     assert {line["path"]: line["split"] for line in held} == sides
 
 
 def test_without_fix_nothing_is_split(leaking: Path, tmp_path: Path) -> None:
     done = call("audit", leaking, "--out", tmp_path / "run", "--no-crops")
     assert f"Next    spectraderm split {tmp_path / 'run'}" in done.err
-    assert not (tmp_path / "run" / artifacts.SPLIT).exists()
+    assert not (tmp_path / "run" / SPLIT).exists()
 
 
 def test_crops_are_found_unless_they_are_not_looked_for(tmp_path: Path) -> None:

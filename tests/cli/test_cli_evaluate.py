@@ -12,8 +12,9 @@ from console import Done, call
 from handmade import LABELS, leaking_run, write_model
 from rich.console import Console
 
-from spectraderm.core import artifacts, progress
-from spectraderm.core.run import Run
+from spectraderm.core import progress
+from spectraderm.core.files import write_json
+from spectraderm.core.run import CALIBRATION, EVALUATION, LEDGER, REPORT, Run
 from spectraderm.evaluation import ledger
 from spectraderm.inference import model_folder
 from spectraderm.training import export
@@ -57,8 +58,8 @@ def test_what_is_not_calibrated_is_neither_scored_nor_counted_as_scored(trained:
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("error: ")
     assert "spectraderm calibrate RUN" in done.err
-    assert not (trained / artifacts.LEDGER).exists()
-    assert not (trained / artifacts.EVALUATION).exists()
+    assert not (trained / LEDGER).exists()
+    assert not (trained / EVALUATION).exists()
 
 
 def test_what_is_asked_of_a_calibration_stands_in_the_file_and_in_the_models_verdicts(
@@ -75,13 +76,13 @@ def test_what_is_asked_of_a_calibration_stands_in_the_file_and_in_the_models_ver
     assert (done.code, done.out) == (0, "")
     assert "promised 50 % right" in done.err
     assert "found on 6 photos" in done.err
-    found = read(evaluated / artifacts.CALIBRATION)
+    found = read(evaluated / CALIBRATION)
     wanted = {"coverage": 0.5, "set_method": "raps", "per_class": True, "promised_accuracy": 0.5}
     assert {name: found[name] for name in wanted} == wanted
     assert f"from a probability of {100 * found['confidence_threshold']:.1f} %" in done.err
     for stage in ("evaluate", "export"):
         assert call(stage, evaluated).code == 0
-    assert read(evaluated / artifacts.EVALUATION)["calibration"]["coverage"] == 0.5
+    assert read(evaluated / EVALUATION)["calibration"]["coverage"] == 0.5
     assert read(evaluated / "model" / model_folder.FACTS)["calibration"] == found
     after = said_of(call("predict", photos, "--model", evaluated / "model"))
     assert "predicted" not in {one["verdict"] for one in before}
@@ -98,7 +99,7 @@ def test_what_is_asked_of_a_calibration_stands_in_the_file_and_in_the_models_ver
 )
 def test_a_calibration_that_makes_no_sense_is_wrong_usage(wrong: tuple[object, ...], trained: Path) -> None:
     assert call("calibrate", trained, *wrong).code == 2
-    assert not (trained / artifacts.CALIBRATION).exists()
+    assert not (trained / CALIBRATION).exists()
 
 
 def test_photos_that_were_learned_from_are_called_contamination(evaluated: Path, photos: Path) -> None:
@@ -106,7 +107,7 @@ def test_photos_that_were_learned_from_are_called_contamination(evaluated: Path,
     assert (done.code, done.out) == (0, "")
     assert "36 photos" in done.err
     assert "CONTAMINATED  the model was trained on 27 of them, or on copies of them (75.0 %)" in done.err
-    test = read(evaluated / artifacts.EVALUATION)["splits"]["test"]["accuracy"]["value"]
+    test = read(evaluated / EVALUATION)["splits"]["test"]["accuracy"]["value"]
     assert f"accuracy {100 * test:.1f} (" in done.err  # of the nine that are left
 
 
@@ -170,12 +171,12 @@ def test_what_a_runs_model_made_of_another_folder_is_a_row_of_its_next_evaluatio
     assert done.code == 0
     assert "Novelty tells them from the run's own photos with an AUROC of" in done.err
     after = call("evaluate", evaluated)
-    row = read(evaluated / artifacts.EVALUATION)["protocols"][-1]
+    row = read(evaluated / EVALUATION)["protocols"][-1]
     assert (row["name"], row["n_photos"], row["believe"]) == ("external:strange", 3, True)
     told = "strange (3 files, 3 photo groups)"
     assert told not in before.err
     assert f"> {told}: {row['words']}" in after.err
-    assert "strange" in (evaluated / artifacts.REPORT).read_text()
+    assert "strange" in (evaluated / REPORT).read_text()
 
 
 def test_a_table_of_every_protocol_and_what_needs_no_model(tmp_path: Path) -> None:
@@ -206,18 +207,18 @@ def test_runs_of_other_photos_are_not_compared(evaluated: Path, tmp_path: Path) 
     done = call("compare", evaluated, other)
     assert done.code == 2
     assert "not tested on the same photos" in done.err
-    assert not (other / artifacts.LEDGER).exists()
+    assert not (other / LEDGER).exists()
 
 
 def test_an_untouched_run_is_reproduced_and_an_edited_number_is_named(evaluated: Path) -> None:
     done = call("reproduce", evaluated)
     assert (done.code, done.out) == (0, "")
     assert done.err.splitlines()[-1] == "Every published number came out the same"
-    path = evaluated / artifacts.EVALUATION
+    path = evaluated / EVALUATION
     published = read(path)
     was = published["splits"]["test"]["accuracy"]["value"]
     published["splits"]["test"]["accuracy"]["value"] = 0.999
-    artifacts.write_json(path, published)
+    write_json(path, published)
     done = call("reproduce", evaluated)
     assert (done.code, done.out) == (3, "")
     assert done.err.splitlines()[-2:] == [f"splits.test.accuracy.value: 0.999 then, {was} now", "1 values differ"]

@@ -7,8 +7,7 @@ from conftest import write_photos
 from console import call
 from handmade import leaking_run
 
-from spectraderm.core import artifacts
-from spectraderm.core.run import Run
+from spectraderm.core.run import CALIBRATION, EVALUATION, MANIFEST, NOVELTY, REPORT, SPLIT, Run
 from spectraderm.data import shortcuts
 from spectraderm.evaluation import ledger
 
@@ -55,7 +54,7 @@ def test_two_runs_are_shown_side_by_side(tmp_path: Path) -> None:
     assert done.err.count("> less the copies (2 files") == done.err.count("Verdicts: ") == 2
     shown = [line for line in done.err.splitlines() if line.startswith("  folders as given  33.3 (")]
     assert len(shown) == 2  # both runs, with their intervals
-    assert all((run / artifacts.REPORT).is_file() for run in (one, two))
+    assert all((run / REPORT).is_file() for run in (one, two))
     assert ledger.summary(Run(one))["compared_with"] == [str(two)]
     assert ledger.summary(Run(two))["compared_with"] == [str(one)]
 
@@ -81,17 +80,17 @@ def test_the_stages_one_by_one_are_the_run(
         done = call(*arguments)
         assert (done.code, done.out) == (0, ""), done.err
     same = [
-        artifacts.EVALUATION,
-        artifacts.MANIFEST,
-        artifacts.SPLIT,
-        artifacts.CALIBRATION,
-        artifacts.NOVELTY,
+        EVALUATION,
+        MANIFEST,
+        SPLIT,
+        CALIBRATION,
+        NOVELTY,
         "folds/final/logits.csv",
         "model/onnx/model.onnx",
     ]
     for name in same:
         assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
-    assert json.loads((whole / artifacts.EVALUATION).read_text())["recipe"] == "notebook"
+    assert json.loads((whole / EVALUATION).read_text())["recipe"] == "notebook"
     answer = json.loads(call("predict", photos / "test/b/00.jpg", "--model", parts / "model").out)
     assert sorted(answer["probabilities"]) == ["A- a", "b", "c"]
     again = call("run", photos, "--out", whole, "--split", "original", "--folds", 2, *how)

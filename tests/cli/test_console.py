@@ -14,7 +14,7 @@ from PIL import Image
 import spectraderm
 from spectraderm import Classifier
 from spectraderm.cli.console import JsonWriter, writer_of
-from spectraderm.core import artifacts
+from spectraderm.core.files import array_bytes
 from spectraderm.images import perceptual_hash as hashing
 from spectraderm.inference import model_folder
 
@@ -126,7 +126,7 @@ def test_the_table_fits_80_columns_and_names_nothing_that_is_not_meant(tmp_path:
 def test_the_table_warns_of_photos_that_were_learned_from(tmp_path: Path, here: Path) -> None:
     put("a.jpg", "b.jpg")
     known = hashing.turned_hashes(Image.open("a.jpg"))[:1]
-    files = {model_folder.HASHES: artifacts.array_bytes(known)}
+    files = {model_folder.HASHES: array_bytes(known)}
     model = spectraderm.load_model(write_model(tmp_path / "m", files=files))
     first, second = written(model, "table", "a.jpg", "b.jpg").split("b.jpg")
     assert "learned from this photo or a copy of it" in first

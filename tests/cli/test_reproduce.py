@@ -6,8 +6,9 @@ import pytest
 
 from spectraderm import pipeline
 from spectraderm.cli.reproduce import differences, reproduce
-from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError, RunFolderError
+from spectraderm.core.files import write_json
+from spectraderm.core.run import CALIBRATION, CONFIG, EVALUATION, EXTERNAL, MEASUREMENTS, SPLIT
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def published(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     pipeline.calibrate(run, pipeline.Settings(coverage=0.8, set_method="raps"))
     scores = pipeline.score(run)["splits"]["test"]
     outside = {"name": "other", "scores": scores, "in_training": 0}
-    artifacts.write_json(run / artifacts.EXTERNAL / "other.json", outside)
+    write_json(run / EXTERNAL / "other.json", outside)
     pipeline.score(run)
     return run
 
@@ -35,12 +36,12 @@ def test_a_run_is_reproduced_and_left_alone(published: Path) -> None:
 
 def test_a_number_that_was_edited_is_named(published: Path, tmp_path: Path) -> None:
     shutil.copytree(published, tmp_path / "run")
-    path = tmp_path / "run" / artifacts.EVALUATION
+    path = tmp_path / "run" / EVALUATION
     content = json.loads(path.read_text())
     was = content["splits"]["test"]["accuracy"]["value"]
     content["splits"]["test"]["accuracy"]["value"] = 0.999
     content["protocols"][0]["words"] = "Believe it."
-    artifacts.write_json(path, content)
+    write_json(path, content)
     lines = reproduce(tmp_path / "run")
     assert len(lines) == 2
     assert f"splits.test.accuracy.value: 0.999 then, {was} now" in lines
@@ -63,7 +64,7 @@ def test_photos_that_changed_are_refused(published: Path, photos: Path, tmp_path
         reproduce(published, tmp_path)
 
 
-@pytest.mark.parametrize("gone", [artifacts.EVALUATION, artifacts.CALIBRATION, artifacts.SPLIT, artifacts.MEASUREMENTS])
+@pytest.mark.parametrize("gone", [EVALUATION, CALIBRATION, SPLIT, MEASUREMENTS])
 def test_a_run_that_is_not_whole_says_what_lacks(gone: str, published: Path, tmp_path: Path) -> None:
     shutil.copytree(published, tmp_path / "run")
     (tmp_path / "run" / gone).unlink()
@@ -73,8 +74,8 @@ def test_a_run_that_is_not_whole_says_what_lacks(gone: str, published: Path, tmp
 
 def test_another_version_of_the_backbone_is_refused(published: Path, tmp_path: Path) -> None:
     shutil.copytree(published, tmp_path / "run")
-    path = tmp_path / "run" / artifacts.CONFIG
-    artifacts.write_json(path, json.loads(path.read_text()) | {"backbone": "tiny-resnet@older"})
+    path = tmp_path / "run" / CONFIG
+    write_json(path, json.loads(path.read_text()) | {"backbone": "tiny-resnet@older"})
     with pytest.raises(RunFolderError, match="was tiny-resnet@older"):
         reproduce(tmp_path / "run")
 

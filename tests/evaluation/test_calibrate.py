@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy.special import softmax as scipy_softmax
 from scipy.stats import binom
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
-from spectraderm.core.run import Run
+from spectraderm.core.files import write_array
+from spectraderm.core.run import CALIBRATION, CONFIG, FEATURES, FINAL, NOVELTY, ORIGINAL, Run
 from spectraderm.evaluation.bootstrap import group_weights
 from spectraderm.evaluation.calibrate import (
     NEVER_SURE,
@@ -328,7 +328,7 @@ def test_nothing_held_out_is_an_error() -> None:
 
 def test_which_folds_are_the_score() -> None:
     folds = three_folds()
-    final, given = (replace(folds[0], fold=name) for name in (artifacts.FINAL, artifacts.ORIGINAL))
+    final, given = (replace(folds[0], fold=name) for name in (FINAL, ORIGINAL))
 
     def names(protocol: str, given: list[Outputs]) -> list[str]:
         return [fold.fold for fold in crossing(protocol, given)]
@@ -355,11 +355,11 @@ def test_calibrating_writes_settings_and_the_photos_that_novelty_is_measured_aga
     run = run_of(tmp_path)
     asked = Settings(0.8, "raps", per_class=True, promised_accuracy=0.5)
     returned = calibrate(run, asked)
-    assert json.loads((run.folder / artifacts.CALIBRATION).read_text()) == returned
+    assert json.loads((run.folder / CALIBRATION).read_text()) == returned
     assert settings_of(run) == asked
     assert (returned["fitted_on"], returned["n_photos"], returned["n_groups"]) == ("val", 30, 30)
-    features = np.load(run.folder / artifacts.FEATURES)
-    known = np.load(run.folder / artifacts.NOVELTY)
+    features = np.load(run.folder / FEATURES)
+    known = np.load(run.folder / NOVELTY)
     np.testing.assert_array_equal(known, features[0:30:2])  # one of each pair of copies
     assert known.dtype == np.float16
 
@@ -374,12 +374,12 @@ def test_calibrating_uses_no_training_and_no_test_photo(tmp_path: Path) -> None:
 def test_calibrating_again_gives_the_same_bytes(tmp_path: Path) -> None:
     run = run_of(tmp_path)
     calibrate(run)
-    before = (run.folder / artifacts.CALIBRATION).read_bytes()
+    before = (run.folder / CALIBRATION).read_bytes()
     calibrate(run)
-    assert (run.folder / artifacts.CALIBRATION).read_bytes() == before
+    assert (run.folder / CALIBRATION).read_bytes() == before
 
 
-@pytest.mark.parametrize("gone", [artifacts.CONFIG, artifacts.FEATURES, "folds/final/logits.csv"])
+@pytest.mark.parametrize("gone", [CONFIG, FEATURES, "folds/final/logits.csv"])
 def test_what_lacks_is_named_with_what_to_do(gone: str, tmp_path: Path) -> None:
     run = run_of(tmp_path)
     (run.folder / gone).unlink()
@@ -391,7 +391,7 @@ def test_what_lacks_is_named_with_what_to_do(gone: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["{}", '{"coverage": 0.9}', "[]", '{"coverage": ', None])
 def test_settings_that_are_damaged_say_so(damage: str | None, tmp_path: Path) -> None:
-    path = run_of(tmp_path).folder / artifacts.CALIBRATION
+    path = run_of(tmp_path).folder / CALIBRATION
     path.unlink()
     if damage is not None:
         path.write_text(damage)
@@ -401,7 +401,7 @@ def test_settings_that_are_damaged_say_so(damage: str | None, tmp_path: Path) ->
 
 def test_features_of_other_photos_are_refused(tmp_path: Path) -> None:
     run = run_of(tmp_path)
-    np.save(run.folder / artifacts.FEATURES, np.zeros((4, 16), np.float16))
+    np.save(run.folder / FEATURES, np.zeros((4, 16), np.float16))
     with pytest.raises(RunFolderError, match="features of 4 photos and logits of 63"):
         read_outputs(run)
 
@@ -409,7 +409,7 @@ def test_features_of_other_photos_are_refused(tmp_path: Path) -> None:
 def test_novelty_is_against_one_training_photo_of_every_group(tmp_path: Path) -> None:
     run = Run(leaking_run(tmp_path))
     (fold,), _ = read_outputs(run)
-    features = np.load(run.folder / artifacts.FEATURES)
+    features = np.load(run.folder / FEATURES)
     trained = fold.splits == "train"
     assert np.isnan(fold.novelty[trained]).all()
     np.testing.assert_array_equal(fold.novelty[~trained], novelty(features[~trained], features[trained]))
@@ -420,5 +420,5 @@ def test_novelty_is_against_one_training_photo_of_every_group(tmp_path: Path) ->
 def test_a_folds_own_features_come_before_the_runs(tmp_path: Path) -> None:
     run = Run(leaking_run(tmp_path))
     own = np.ones((6, 3), np.float16)
-    artifacts.write_array(run.fold("final").features, own)
+    write_array(run.fold("final").features, own)
     np.testing.assert_array_equal(run.features("final"), own)

@@ -10,9 +10,19 @@ from pages import evaluated
 from scipy.special import softmax
 from sklearn import metrics as sklearn
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
-from spectraderm.core.run import Run
+from spectraderm.core.files import write_json
+from spectraderm.core.run import (
+    CALIBRATION,
+    CONFIG,
+    EVALUATION,
+    EXTERNAL,
+    FEATURES,
+    MANIFEST,
+    MEASUREMENTS,
+    ORIGINAL,
+    Run,
+)
 from spectraderm.evaluation.bootstrap import Scored
 from spectraderm.evaluation.calibrate import calibrate
 from spectraderm.evaluation.evaluate import MOST_VALUES, UNKNOWN, refusals, subgroups
@@ -63,7 +73,7 @@ def test_folds_by_photo_test_every_photo_once(tmp_path: Path) -> None:
     assert test["accuracy"]["value"] == pytest.approx(6 / 9)
     assert got["confusion_matrix"] == [[0, 3, 0], [0, 3, 0], [0, 0, 3]]
     assert [(row["label"], row["n_photos"]) for row in got["per_class"]] == [(A, 3), (B, 3), (D, 3)]
-    assert (tmp_path / artifacts.EVALUATION).is_file()
+    assert (tmp_path / EVALUATION).is_file()
 
 
 def test_the_final_model_by_photo_is_never_scored(tmp_path: Path) -> None:
@@ -113,7 +123,7 @@ def three_ways(run: Path) -> Path:
             Said(path, group, side, label, A) for (path, group, label), side in zip(photos, sides, strict=True)
         ]
     given = ["train"] * 6 + ["val"] * 2 + ["test"] * 4
-    folds[artifacts.ORIGINAL] = [
+    folds[ORIGINAL] = [
         Said(path, group, side, label, D if i in (8, 11) else A)
         for i, ((path, group, label), side) in enumerate(zip(photos, given, strict=True))
     ]
@@ -161,10 +171,10 @@ def test_photos_from_elsewhere_are_believed_most(tmp_path: Path) -> None:
     run = three_ways(tmp_path)
     scores = evaluated(run)["splits"]["test"]
     found = {"name": "other", "scores": scores, "in_training": 0}
-    artifacts.write_json(run / artifacts.EXTERNAL / "other.json", found)
-    artifacts.write_json(run / artifacts.EXTERNAL / "cats.json", {"name": "cats", "in_training": 0})
+    write_json(run / EXTERNAL / "other.json", found)
+    write_json(run / EXTERNAL / "cats.json", {"name": "cats", "in_training": 0})
     assert believed(evaluated(run)) == ["external:other"]
-    artifacts.write_json(run / artifacts.EXTERNAL / "other.json", found | {"in_training": 7})
+    write_json(run / EXTERNAL / "other.json", found | {"in_training": 7})
     row = rows_of(evaluated(run))["external:other"]
     assert (row["leaked"], row["accuracy"]) == (0, scores["accuracy"])
     assert "7 more are left out" in row["words"]
@@ -229,9 +239,7 @@ def test_what_a_guess_of_an_unusable_photo_would_be_counts_for_nothing() -> None
     assert got["predicted"]["accuracy"]["value"] == 1
 
 
-@pytest.mark.parametrize(
-    "gone", [artifacts.CALIBRATION, artifacts.MEASUREMENTS, artifacts.MANIFEST, artifacts.FEATURES, artifacts.CONFIG]
-)
+@pytest.mark.parametrize("gone", [CALIBRATION, MEASUREMENTS, MANIFEST, FEATURES, CONFIG])
 def test_files_that_lack_or_are_damaged_are_named_with_what_to_do(gone: str, tmp_path: Path) -> None:
     path = three_ways(tmp_path) / gone
     whole = path.read_bytes()
@@ -243,11 +251,11 @@ def test_files_that_lack_or_are_damaged_are_named_with_what_to_do(gone: str, tmp
             evaluated(tmp_path)
         assert gone in caught.value.problem
         assert caught.value.remedy
-        assert not (tmp_path / artifacts.EVALUATION).exists()
+        assert not (tmp_path / EVALUATION).exists()
 
 
 def test_a_manifest_of_other_photos_is_refused(tmp_path: Path) -> None:
-    path = three_ways(tmp_path) / artifacts.MANIFEST
+    path = three_ways(tmp_path) / MANIFEST
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join([lines[0], *reversed(lines[1:])]))
     with pytest.raises(RunFolderError, match=r"manifest\.csv is not of the photos that were trained on"):
@@ -257,7 +265,7 @@ def test_a_manifest_of_other_photos_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("make", [grouped, draws, leaking_run])
 def test_evaluation_keeps_its_contract(make: Callable[[Path], Path], tmp_path: Path) -> None:
     returned = evaluated(make(tmp_path))
-    got = strict(tmp_path / artifacts.EVALUATION)
+    got = strict(tmp_path / EVALUATION)
     assert got == returned
     needed = {
         "protocol",
@@ -284,7 +292,7 @@ def test_evaluation_keeps_its_contract(make: Callable[[Path], Path], tmp_path: P
 
 def test_a_class_that_is_never_guessed_or_tested_is_null_not_nan(tmp_path: Path) -> None:
     evaluated(draws(tmp_path))
-    rows = {row["label"]: row for row in strict(tmp_path / artifacts.EVALUATION)["per_class"]}
+    rows = {row["label"]: row for row in strict(tmp_path / EVALUATION)["per_class"]}
     assert (rows[D]["n_photos"], rows[D]["n_groups"]) == (0, 0)
     nothing = {"value": None, "low": None, "high": None}
     assert all(rows[D][name] == nothing for name in ("sensitivity", "ppv", "f1", "auroc"))
@@ -292,19 +300,19 @@ def test_a_class_that_is_never_guessed_or_tested_is_null_not_nan(tmp_path: Path)
 
 def test_evaluating_again_gives_the_same_bytes(tmp_path: Path) -> None:
     evaluated(leaking_run(tmp_path))
-    first = (tmp_path / artifacts.EVALUATION).read_bytes()
+    first = (tmp_path / EVALUATION).read_bytes()
     evaluated(tmp_path)
-    assert (tmp_path / artifacts.EVALUATION).read_bytes() == first
+    assert (tmp_path / EVALUATION).read_bytes() == first
 
 
-@pytest.mark.parametrize("gone", ["folds/fold-2/logits.csv", "folds/final/logits.csv", artifacts.CONFIG])
+@pytest.mark.parametrize("gone", ["folds/fold-2/logits.csv", "folds/final/logits.csv", CONFIG])
 def test_a_half_trained_run_says_what_to_do(gone: str, tmp_path: Path) -> None:
     (grouped(tmp_path) / gone).unlink()
     with pytest.raises(RunFolderError) as caught:
         evaluated(tmp_path)
     assert gone in caught.value.problem
     assert "spectraderm train RUN" in caught.value.remedy
-    assert not (tmp_path / artifacts.EVALUATION).exists()
+    assert not (tmp_path / EVALUATION).exists()
 
 
 @pytest.mark.parametrize(
@@ -317,14 +325,14 @@ def test_a_half_trained_run_says_what_to_do(gone: str, tmp_path: Path) -> None:
     ],
 )
 def test_damaged_logits_are_an_error_that_names_them(row: Said, tmp_path: Path) -> None:
-    write_fold(artifacts.fold_folder(leaking_run(tmp_path), "final"), [row])
+    write_fold(Run(leaking_run(tmp_path)).fold("final").folder, [row])
     with pytest.raises(RunFolderError, match=r"logits\.csv"):
         evaluated(tmp_path)
 
 
 @pytest.mark.parametrize("keep", [0, 1])
 def test_logits_without_rows_or_cut_short_are_an_error(keep: int, tmp_path: Path) -> None:
-    path = artifacts.fold_folder(leaking_run(tmp_path), "final") / artifacts.LOGITS
+    path = Run(leaking_run(tmp_path)).fold("final").logits
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(lines[: 1 + 2 * keep])[: None if keep == 0 else -5])
     with pytest.raises(RunFolderError, match=r"logits\.csv"):

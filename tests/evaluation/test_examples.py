@@ -10,7 +10,9 @@ from handmade import LABELS, Said, leaking_run, write_run
 from pages import pictures, report
 from PIL import Image
 
-from spectraderm.core import artifacts, resampling
+from spectraderm.core import resampling
+from spectraderm.core.files import write_bytes, write_csv
+from spectraderm.core.run import COPIES, Run
 from spectraderm.data import shortcuts
 from spectraderm.evaluation import figures
 
@@ -64,10 +66,10 @@ def test_the_map_lies_where_the_evidence_is(tmp_path: Path) -> None:
     run = leaking_run(tmp_path / "run", root)
     heat = np.full((1, 7, 7), -3, np.float16)
     heat[0, 5:, 5:] = 2
-    path = artifacts.fold_folder(run, "final") / artifacts.HEATMAPS
+    path = Run(run).fold("final").heatmaps
     stream = io.BytesIO()
     np.savez(stream, rows=np.array([5]), maps=heat)  # of test/d.jpg
-    artifacts.write_bytes(path, stream.getvalue())
+    write_bytes(path, stream.getvalue())
     shown = pictures(report(run))
     assert len(shown) == 3
     with Image.open(io.BytesIO(shown[1])) as picture:
@@ -89,7 +91,7 @@ def test_leaks_are_shown_beside_their_twins(tmp_path: Path) -> None:
     within = ("train/a.jpg", "train/b.jpg", "exact", "train", "train")
     lines = [("test/d.jpg", "train/d.jpg", "crop", "test", "train"), within]
     records = (dict(zip(columns, line, strict=True)) for line in lines)
-    artifacts.write_csv(run / artifacts.COPIES, columns, records)
+    write_csv(run / COPIES, columns, records)
     page = report(run)
     assert "1 test photos are copies (crop or zoom: 1)" in page.text
     assert "train/d.jpg" in page.text

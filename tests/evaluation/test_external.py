@@ -10,8 +10,9 @@ from handmade import LABELS, leaking_run, write_model
 from pages import evaluated
 from PIL import Image
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError
+from spectraderm.core.files import array_bytes, read_json
+from spectraderm.core.run import EXTERNAL, MODEL
 from spectraderm.evaluation import external
 from spectraderm.evaluation.external import Predictions, evaluate_external, score
 from spectraderm.images.perceptual_hash import turned_hashes
@@ -39,7 +40,7 @@ def photos(tmp_path: Path) -> Photos:
 
 def model_of(folder: Path, *learned: Image.Image) -> Path:
     known = np.stack([turned_hashes(photo)[0] for photo in learned]) if learned else np.zeros((1, 8), np.uint8)
-    return write_model(folder / artifacts.MODEL, files={model_folder.HASHES: artifacts.array_bytes(known)})
+    return write_model(folder / MODEL, files={model_folder.HASHES: array_bytes(known)})
 
 
 def test_folders_are_classes_by_name_or_by_display_name(photos: Photos, tmp_path: Path) -> None:
@@ -123,12 +124,12 @@ def test_of_a_runs_model_the_result_stands_in_its_folder_and_next_evaluation(pho
     run = leaking_run(tmp_path / "run")
     evaluated(run)
     got = evaluate_external(model_of(run), photos(**{B: 2}), out=tmp_path / "out.json")
-    assert artifacts.read_json(run / artifacts.EXTERNAL / "photos.json", "") == got
-    assert artifacts.read_json(tmp_path / "out.json", "") == got
+    assert read_json(run / EXTERNAL / "photos.json", "") == got
+    assert read_json(tmp_path / "out.json", "") == got
     assert set(got["novelty_detection"]) == {"auroc", "fpr_at_95"}
     row = evaluated(run)["protocols"][-1]
     assert (row["name"], row["believe"], row["n_photos"]) == ("external:photos", True, 2)
-    shutil.rmtree(run / artifacts.EXTERNAL)
+    shutil.rmtree(run / EXTERNAL)
     assert all(row["name"] != "external:photos" for row in evaluated(run)["protocols"])
 
 

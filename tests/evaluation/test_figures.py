@@ -6,8 +6,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
+from spectraderm.core.files import write_csv
 from spectraderm.core.run import Run
 from spectraderm.evaluation import figures
 
@@ -55,15 +55,15 @@ def test_a_bin_without_photos_is_no_point() -> None:
 
 def test_curves_lie_beside_the_history_of_every_fold(tmp_path: Path) -> None:
     for fold in ("final", "fold-1"):
-        artifacts.write_csv(artifacts.fold_folder(tmp_path, fold) / artifacts.HISTORY, list(EPOCHS[0]), EPOCHS)
+        write_csv(Run(tmp_path).fold(fold).history, list(EPOCHS[0]), EPOCHS)
     figures.write_curves(Run(tmp_path))
     assert figures.histories(Run(tmp_path)) == {"final": EPOCHS, "fold-1": EPOCHS}
     for fold in ("final", "fold-1"):
-        assert (artifacts.fold_folder(tmp_path, fold) / artifacts.CURVES).read_bytes() == figures.curves(EPOCHS)
+        assert (Run(tmp_path).fold(fold).curves).read_bytes() == figures.curves(EPOCHS)
 
 
 def test_a_damaged_history_is_named(tmp_path: Path) -> None:
-    path = artifacts.fold_folder(tmp_path, "final") / artifacts.HISTORY
-    artifacts.write_csv(path, ["epoch", "train_loss"], [{"epoch": 1, "train_loss": 1}])
+    path = Run(tmp_path).fold("final").history
+    write_csv(path, ["epoch", "train_loss"], [{"epoch": 1, "train_loss": 1}])
     with pytest.raises(RunFolderError, match=r"history\.csv"):
         figures.histories(Run(tmp_path))

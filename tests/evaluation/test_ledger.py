@@ -3,9 +3,9 @@ from pathlib import Path
 import pytest
 from handmade import LABELS, Said, leaking_run, write_fold
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
-from spectraderm.core.run import Run
+from spectraderm.core.files import read_csv
+from spectraderm.core.run import LEDGER, Run
 from spectraderm.evaluation import ledger
 
 
@@ -36,7 +36,7 @@ def test_another_model_is_counted_as_one(tmp_path: Path) -> None:
 def test_the_lines_say_what_was_done(tmp_path: Path) -> None:
     run = Run(leaking_run(tmp_path))
     ledger.write(run, ledger.entry(run, "compare", "other"))
-    (line,) = artifacts.read_csv(run.path(artifacts.LEDGER), ledger.COLUMNS, "")
+    (line,) = read_csv(run.path(LEDGER), ledger.COLUMNS, "")
     assert (line["what"], line["with"], len(line["logits_sha256"])) == ("compare", "other", 64)
     assert line["when"].endswith("+00:00")
 
@@ -44,7 +44,7 @@ def test_the_lines_say_what_was_done(tmp_path: Path) -> None:
 def test_a_column_that_somebody_added_is_no_obstacle(tmp_path: Path) -> None:
     run = Run(leaking_run(tmp_path))
     ledger.write(run, ledger.entry(run, "run"))
-    path = run.path(artifacts.LEDGER)
+    path = run.path(LEDGER)
     head, line = path.read_text().splitlines()
     path.write_text(f"{head},note\n{line},mine\n")
     ledger.write(run, ledger.entry(run, "evaluate"))
@@ -53,11 +53,11 @@ def test_a_column_that_somebody_added_is_no_obstacle(tmp_path: Path) -> None:
 
 def test_a_damaged_ledger_is_not_written_over(tmp_path: Path) -> None:
     run = Run(leaking_run(tmp_path))
-    (run.path(artifacts.LEDGER)).write_text("when,what\n1,2\n")
+    (run.path(LEDGER)).write_text("when,what\n1,2\n")
     for use in (ledger.summary, lambda run: ledger.write(run, ledger.entry(run, "run"))):
         with pytest.raises(RunFolderError, match=r"test_ledger\.csv has no column"):
             use(run)
-    assert (run.path(artifacts.LEDGER)).read_text() == "when,what\n1,2\n"
+    assert (run.path(LEDGER)).read_text() == "when,what\n1,2\n"
 
 
 def test_what_was_not_trained_was_not_tested(tmp_path: Path) -> None:

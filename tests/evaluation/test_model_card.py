@@ -8,8 +8,8 @@ from handmade import LABELS, Said, leaking_run, write_photos_of, write_run
 from huggingface_hub import ModelCard
 from pages import evaluated, scored
 
-from spectraderm.core import artifacts, resampling
-from spectraderm.core.run import Run
+from spectraderm.core import resampling
+from spectraderm.core.run import CARD, Run
 from spectraderm.data import shortcuts
 from spectraderm.evaluation import formatting
 from spectraderm.evaluation.model_card import write_card
@@ -24,7 +24,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def card(run: Path, **changes: object) -> str:
     write_card(Run(run), summarise(Run(run), evaluated(run) | changes))
-    return (run / artifacts.CARD).read_text(encoding="utf-8")
+    return (run / CARD).read_text(encoding="utf-8")
 
 
 def front(text: str) -> Any:  # noqa: ANN401

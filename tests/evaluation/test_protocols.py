@@ -7,9 +7,8 @@ from conftest import paint
 from handmade import leaking_run
 from PIL import Image
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
-from spectraderm.core.run import Run
+from spectraderm.core.run import MEASUREMENTS, Run
 from spectraderm.evaluation.calibrate import Outputs
 from spectraderm.evaluation.protocols import BASELINES, baselines, read_measurements
 from spectraderm.images.perceptual_hash import turned_hashes
@@ -100,13 +99,13 @@ def test_measurements_come_back(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"no zip at all"])
 def test_damaged_measurements_are_named(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / artifacts.MEASUREMENTS).write_bytes(content)
+    (tmp_path / MEASUREMENTS).write_bytes(content)
     with pytest.raises(RunFolderError, match=r"measurements\.npz can't be read.*spectraderm audit"):
         read_measurements(Run(tmp_path), 6)
 
 
 def test_measurements_that_are_one_array_or_lack_one_are_named(tmp_path: Path) -> None:
-    path = tmp_path / artifacts.MEASUREMENTS
+    path = tmp_path / MEASUREMENTS
     with path.open("wb") as file:
         np.save(file, np.zeros(6))
     with pytest.raises(RunFolderError, match="can't be read"):

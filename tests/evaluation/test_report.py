@@ -9,8 +9,9 @@ from conftest import encode, paint
 from handmade import LABELS, Said, leaking_run, write_run
 from pages import clean_run, evaluated, external, given_and_by_photo, pictures, read, report, scored, share
 
-from spectraderm.core import artifacts, resampling
-from spectraderm.core.run import Run
+from spectraderm.core import resampling
+from spectraderm.core.files import write_json
+from spectraderm.core.run import CARD, ENVIRONMENT, EVALUATION, REPORT, Run
 from spectraderm.data import shortcuts
 from spectraderm.evaluation import figures, formatting
 from spectraderm.evaluation.report import CONFUSION_CSV, CONFUSION_PNG, write_report
@@ -31,7 +32,7 @@ def test_the_report_asks_nobody_for_anything(tmp_path: Path) -> None:
     assert page.asked
     assert all(url.startswith(("data:image/", "#")) for url in page.asked)
     assert not {"script", "link", "iframe", "object", "embed", "form", "base"} & set(page.tags)
-    assert not re.search(r"url\(|@import|https?://", (tmp_path / artifacts.REPORT).read_text(encoding="utf-8"))
+    assert not re.search(r"url\(|@import|https?://", (tmp_path / REPORT).read_text(encoding="utf-8"))
 
 
 def test_headings_are_in_order_and_every_picture_is_described(tmp_path: Path) -> None:
@@ -63,7 +64,7 @@ def test_names_that_are_html_stay_names(tmp_path: Path) -> None:
 
 def test_the_number_to_believe_leads_and_what_leaks_is_struck(tmp_path: Path) -> None:
     page = report(given_and_by_photo(tmp_path))
-    given, _, believed = json.loads((tmp_path / artifacts.EVALUATION).read_text())["protocols"]
+    given, _, believed = json.loads((tmp_path / EVALUATION).read_text())["protocols"]
     assert (given["leaked"], believed["believe"]) == (1, True)
     number, claim = (formatting.percent(row["group_accuracy"]["value"]) for row in (believed, given))
     assert number != claim
@@ -84,7 +85,7 @@ def test_the_number_to_believe_leads_and_what_leaks_is_struck(tmp_path: Path) ->
 
 def test_the_baselines_stand_below_their_protocol(tmp_path: Path) -> None:
     page = report(given_and_by_photo(tmp_path))
-    rows = json.loads((tmp_path / artifacts.EVALUATION).read_text())["protocols"]
+    rows = json.loads((tmp_path / EVALUATION).read_text())["protocols"]
     floors = [" ".join(cells[2].split()) for kind, cells in page.rows if kind == "floor"]
     expected = [
         formatting.percent(own["group_accuracy"]["value"]) for r in rows for own in r.get("baselines", {}).values()
@@ -112,7 +113,7 @@ def test_the_claim_of_leaking_folders_is_told_beside_the_number(leaks: bool, tmp
 
 def test_the_refusals_are_those_of_the_evaluation(tmp_path: Path) -> None:
     page = report(given_and_by_photo(tmp_path))
-    refusals = json.loads((tmp_path / artifacts.EVALUATION).read_text())["refusals"]
+    refusals = json.loads((tmp_path / EVALUATION).read_text())["refusals"]
     for name in ("predicted", "unsure", "out_of_scope", "unusable_photo"):
         _, cells = page.row(name.replace("_", " "))
         assert cells[1].startswith(formatting.percent(refusals[name]["value"]))
@@ -189,7 +190,7 @@ def test_the_confusion_table_adds_up(tmp_path: Path) -> None:
 
 def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
     report(leaking_run(tmp_path))
-    names = [artifacts.REPORT, artifacts.CARD, CONFUSION_PNG, CONFUSION_CSV, "folds/final/curves.png"]
+    names = [REPORT, CARD, CONFUSION_PNG, CONFUSION_CSV, "folds/final/curves.png"]
     first = {name: (tmp_path / name).read_bytes() for name in names}
     report(tmp_path)
     assert {name: (tmp_path / name).read_bytes() for name in names} == first
@@ -198,7 +199,7 @@ def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
 def test_no_place_of_this_machine_is_told(tmp_path: Path) -> None:
     root = tmp_path / "people" / "photos"
     run = clean_run(tmp_path, backbone_name=str(root / "my-resnet"), photos=str(root), audit={"root": str(root)})
-    environment = json.loads((run / artifacts.ENVIRONMENT).read_text())
-    artifacts.write_json(run / artifacts.ENVIRONMENT, environment | {"command": f"spectraderm run {root}"})
+    environment = json.loads((run / ENVIRONMENT).read_text())
+    write_json(run / ENVIRONMENT, environment | {"command": f"spectraderm run {root}"})
     assert "--backbone my-resnet " in report(run).text
-    assert str(tmp_path) not in (run / artifacts.REPORT).read_text()
+    assert str(tmp_path) not in (run / REPORT).read_text()

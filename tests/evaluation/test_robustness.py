@@ -15,8 +15,8 @@ from PIL import Image
 from scipy import stats
 
 from spectraderm.cli import tables as terminal
-from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError
+from spectraderm.core.files import sha256
 from spectraderm.core.run import Run
 from spectraderm.data import manifest
 from spectraderm.evaluation import bootstrap
@@ -95,7 +95,7 @@ def write(root: Path, photos: Sequence[Said], look: Callable[[str, int], Image.I
     for number, own in enumerate(photos):
         (root / own.path).write_bytes(encode(look(own.label, number), "PNG"))
     rows = manifest.read(run / "manifest.csv")
-    sums = [artifacts.sha256((root / row.path).read_bytes()) for row in rows]
+    sums = [sha256((root / row.path).read_bytes()) for row in rows]
     manifest.write(run / "manifest.csv", [replace(row, sha256=one) for row, one in zip(rows, sums, strict=True)])
     return run
 

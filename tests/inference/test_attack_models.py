@@ -16,8 +16,8 @@ from handmade import model_files, write_model
 from measured import MEGABYTES, SECONDS, Answer, answers_of
 
 import spectraderm
-from spectraderm.core import artifacts
 from spectraderm.core.errors import ModelFolderError
+from spectraderm.core.run import CARD
 from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Engine
 from spectraderm.inference.model_folder import open_model
@@ -81,7 +81,7 @@ def test_an_operator_written_the_long_way_is_found(hidden: bytes) -> None:
 
 def test_cards_reach_pages_as_they_are_and_marked_as_text(tmp_path: Path) -> None:
     """`ModelFolder.card` is Markdown of strangers: whoever shows it must not take it for HTML."""
-    folder = write_model(tmp_path / "model", files={artifacts.CARD: b"<script>alert(1)</script>\xff"})
+    folder = write_model(tmp_path / "model", files={CARD: b"<script>alert(1)</script>\xff"})
     assert open_model(folder).card == "<script>alert(1)</script>\N{REPLACEMENT CHARACTER}"
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 import spectraderm
 from spectraderm import Classifier
-from spectraderm.core import artifacts
 from spectraderm.core.errors import ModelFolderError, UnreadablePhoto
+from spectraderm.core.files import array_bytes
 from spectraderm.data.synthetic import paint_photo
 from spectraderm.images import perceptual_hash as hashing
 from spectraderm.images.opening import PhotoLike
@@ -133,9 +133,7 @@ def test_probabilities_are_calibrated(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_copy_of_a_photo_that_was_learned_from_is_known(tmp_path: Path) -> None:
     learned = [paint(seed, (240, 180)) for seed in (7, 8)]
     known = np.stack([hashing.turned_hashes(photo)[0] for photo in learned])
-    model = spectraderm.load_model(
-        write_model(tmp_path / "m", files={model_folder.HASHES: artifacts.array_bytes(known)})
-    )
+    model = spectraderm.load_model(write_model(tmp_path / "m", files={model_folder.HASHES: array_bytes(known)}))
     turns: list[Image.Transpose | None] = [None, *Image.Transpose]
     for photo in learned:
         for turn in turns:

@@ -11,8 +11,8 @@ from handmade import LABELS, calibration, graph, model_files, write_model
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 
 import spectraderm
-from spectraderm.core.artifacts import sha256
 from spectraderm.core.errors import ModelFolderError, SpectraDermError
+from spectraderm.core.files import sha256
 from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Engine
 from spectraderm.inference.model_folder import FACTS, find_model, is_model_folder, read_model_folder, write_model_folder

@@ -18,8 +18,8 @@ from handmade import calibration, write_model
 from huggingface_hub import SpaceCardData
 
 import spectraderm
-from spectraderm.core import artifacts
 from spectraderm.core.errors import MissingExtra, ModelFolderError, SpectraDermError
+from spectraderm.core.files import sha256, write_bytes
 from spectraderm.inference.model_folder import CARD as CARD_NAME
 from spectraderm.inference.model_folder import ONNX, ModelFolder, read_model_folder
 from spectraderm.serving.spaces import deploy as deploying
@@ -274,7 +274,7 @@ def test_hadolint_finds_nothing(shared: Path) -> None:
 
 def test_a_space_of_before_is_replaced_whole(made: Callable[..., Path], tmp_path: Path) -> None:
     folder = made("docker")
-    artifacts.write_bytes(folder / "spectraderm" / "__pycache__" / "errors.pyc", b"")  # as running it leaves
+    write_bytes(folder / "spectraderm" / "__pycache__" / "errors.pyc", b"")  # as running it leaves
     made("static")
     assert not (folder / "Dockerfile").exists()
     assert read_space(folder).target == "static"
@@ -282,12 +282,12 @@ def test_a_space_of_before_is_replaced_whole(made: Callable[..., Path], tmp_path
 
 
 def foreign_folder(out: Path) -> None:
-    artifacts.write_bytes(out / "thesis.txt", b"years")
+    write_bytes(out / "thesis.txt", b"years")
 
 
 def foreign_file(out: Path) -> None:
     write_space(out, Space("static", {"index.html": b""}))
-    artifacts.write_bytes(out / ".git" / "HEAD", b"ref")
+    write_bytes(out / ".git" / "HEAD", b"ref")
 
 
 def altered(out: Path) -> None:
@@ -333,11 +333,11 @@ def test_there_are_three_kinds(made: Callable[..., Path]) -> None:
 @pytest.mark.parametrize(
     "manifest",
     ["", "[]", "{}", '{"target": "static"}', '{"target": "static", "sha256": []}', "[" * 100_000,
-     *(json.dumps({"target": "static", "sha256": {name: artifacts.sha256(b"secret")}})
+     *(json.dumps({"target": "static", "sha256": {name: sha256(b"secret")}})
        for name in ("../secret", "a/../../secret", "/etc/passwd", "..\\secret", "missing", "\0", "a" * 5000, ""))],
 )  # fmt: skip
 def test_a_manifest_that_was_tampered_with_is_refused(manifest: str, tmp_path: Path) -> None:
-    artifacts.write_bytes(tmp_path / "secret", b"secret")
-    artifacts.write_bytes(tmp_path / "space" / MANIFEST, manifest.encode())
+    write_bytes(tmp_path / "secret", b"secret")
+    write_bytes(tmp_path / "space" / MANIFEST, manifest.encode())
     with pytest.raises(SpectraDermError, match=r"space"):
         read_space(tmp_path / "space")

@@ -8,8 +8,8 @@ from conftest import paint
 from handmade import write_model
 
 import spectraderm
-from spectraderm.core import artifacts
 from spectraderm.core.errors import MissingExtra, ModelFolderError, SpectraDermError
+from spectraderm.core.files import sha256
 from spectraderm.inference.model_folder import CARD, ONNX
 from spectraderm.serving.spaces.folder import Space, write_space
 from spectraderm.serving.spaces.push import push_model, push_space
@@ -47,7 +47,7 @@ def test_a_model_arrives_whole_in_one_commit_and_opens_from_there(hub: fake_hub.
     repo = hub.repos["model", "me/skin"]
     assert (repo.commits, repo.private) == (1, False)
     assert {name: data for name, data in repo.files.items() if name != ".gitattributes"} == listed
-    assert artifacts.sha256((model / ONNX).read_bytes()) in hub.large
+    assert sha256((model / ONNX).read_bytes()) in hub.large
     there = spectraderm.load_model("me/skin")
     assert there.predict(paint(1)) == spectraderm.load_model(model).predict(paint(1))
 

@@ -11,8 +11,8 @@ from conftest import row as made
 from torch import Tensor
 
 from spectraderm.core import files
-from spectraderm.core.artifacts import sha256
 from spectraderm.core.errors import DatasetError, WriteError
+from spectraderm.core.files import sha256
 from spectraderm.core.parallel import in_order
 from spectraderm.data.manifest import Row
 from spectraderm.images.preprocessing import Pixels, Preprocessing, decode

@@ -15,8 +15,8 @@ from transformers import ResNetForImageClassification
 
 import spectraderm
 from spectraderm import pipeline
-from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError, ParityError, RunFolderError, SpectraDermError
+from spectraderm.core.files import read_csv, read_json, sha256, write_json
 from spectraderm.core.run import Run
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
@@ -58,10 +58,10 @@ def test_the_model_folder_is_whole(recipe: str, exports: dict[str, Exported]) ->
     assert facts["recipe"] == said["recipe"]
     assert facts["backbone"] == said["backbone"]
     assert facts["protocol"] == "original"
-    assert facts["model_id"] == f"spectraderm-{recipe}-{artifacts.sha256(folder.network)[:8]}"
-    assert facts["audit_sha256"] == artifacts.sha256((exported.run / "audit.json").read_bytes())
+    assert facts["model_id"] == f"spectraderm-{recipe}-{sha256(folder.network)[:8]}"
+    assert facts["audit_sha256"] == sha256((exported.run / "audit.json").read_bytes())
     assert {"spectraderm", "display_names", "sha256"} <= facts.keys()
-    assert facts["calibration"] == artifacts.read_json(exported.run / "calibration.json", "")
+    assert facts["calibration"] == read_json(exported.run / "calibration.json", "")
     assert folder.files["novelty.npy"] == (exported.run / "novelty.npy").read_bytes()
     parity = facts["parity"]
     assert (parity["photos"], parity["changed_top1"], parity["bound"]) == (36, 0, export.PARITY_HALF)
@@ -86,7 +86,7 @@ def test_the_exported_model_knows_what_it_learned_from_and_nothing_else(
     recipe: str, exports: dict[str, Exported], photos: Path
 ) -> None:
     run, model = exports[recipe].run, spectraderm.load_model(exports[recipe].folder)
-    said = artifacts.read_csv(run / "folds/final/logits.csv", ["path", "split"], "")
+    said = read_csv(run / "folds/final/logits.csv", ["path", "split"], "")
     assert {row["split"] for row in said} == {"train", "val", "test"}
     for row in said:
         prediction = model.predict(photos / row["path"])
@@ -103,8 +103,8 @@ def test_a_calibration_that_does_not_fit_is_not_exported(
     change: dict[str, object], match: str, quick: Callable[[str], Path], tiny: Path
 ) -> None:
     run = quick("notebook")
-    settings = artifacts.read_json(run / "calibration.json", "")
-    artifacts.write_json(run / "calibration.json", settings | change)
+    settings = read_json(run / "calibration.json", "")
+    write_json(run / "calibration.json", settings | change)
     (run / "checksums.txt").unlink()
     with pytest.raises(RunFolderError, match=match) as caught:
         pipeline.export_model(run)

@@ -11,9 +11,9 @@ import pytest
 import torch
 from tinynet import RECIPES, noise, prepare, train_one, write_tiny
 
-from spectraderm.core import artifacts
-from spectraderm.core.artifacts import sha256
+from spectraderm.core.files import sha256
 from spectraderm.core.progress import no_track
+from spectraderm.core.run import Run
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.training import features, frozen_backbone, train
 from spectraderm.training import network as model
@@ -258,13 +258,13 @@ def test_resuming_looks_at_no_photo_again(
         folder.parent.write_bytes(b"")
     run = train_one(prepared(tmp_path / "run", 2), "discriminant", tiny)
     assert folder.exists() == writable
-    expected = (artifacts.fold_folder(run, "fold-2") / artifacts.LOGITS).read_bytes()
+    expected = (Run(run).fold("fold-2").logits).read_bytes()
     counts.clear()
     train_one(run, "discriminant", tiny, resume=True)  # all is done
-    (artifacts.fold_folder(run, "fold-2") / artifacts.LOGITS).unlink()
+    (Run(run).fold("fold-2").logits).unlink()
     train_one(run, "discriminant", tiny, resume=True)
     assert counts == []
-    assert (artifacts.fold_folder(run, "fold-2") / artifacts.LOGITS).read_bytes() == expected
+    assert (Run(run).fold("fold-2").logits).read_bytes() == expected
 
 
 def test_a_done_run_needs_neither_features_nor_photos(

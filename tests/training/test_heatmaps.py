@@ -6,8 +6,7 @@ import torch
 from handmade import LABELS
 from torch import nn
 
-from spectraderm.core import artifacts
-from spectraderm.core.run import Run
+from spectraderm.core.run import HEATMAPS, Run
 from spectraderm.evaluation.calibrate import read_outputs
 from spectraderm.inference.calibration import softmax
 from spectraderm.training import recipe as config
@@ -82,7 +81,7 @@ def test_the_surest_errors_come_first_and_only_of_tested_photos() -> None:
 def test_the_map_kept_is_that_of_the_guess(tmp_path: Path) -> None:
     logits = np.array([[0, 1, 0], [2, 0, 0], [0, 0, 3]], np.float32)
     maps = np.arange(2 * 3 * 2 * 2, dtype=np.float32).reshape(2, 3, 2, 2)
-    path = tmp_path / artifacts.HEATMAPS
+    path = tmp_path / HEATMAPS
     write_heatmaps(path, np.array([2, 0]), logits, maps)
     with np.load(path, allow_pickle=False) as stored:
         assert stored["rows"].tolist() == [2, 0]
@@ -96,7 +95,7 @@ def test_the_map_kept_is_that_of_the_guess(tmp_path: Path) -> None:
 def test_trained_runs_leave_maps_of_their_wrong_test_photos(runs: dict[str, Path]) -> None:
     for run in runs.values():
         (fold, *_), _ = read_outputs(Run(run))
-        with np.load(artifacts.fold_folder(run, "final") / artifacts.HEATMAPS, allow_pickle=False) as stored:
+        with np.load(Run(run).fold("final").heatmaps, allow_pickle=False) as stored:
             wrong = np.flatnonzero((fold.splits == "test") & (fold.logits.argmax(1) != fold.labels))
             assert sorted(stored["rows"]) == wrong.tolist()
             assert len(stored["maps"]) == len(wrong)

@@ -17,9 +17,9 @@ from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import RecipeError, RunFolderError, WriteError
-from spectraderm.training import loop
+from spectraderm.core.files import write_bytes
+from spectraderm.training import checkpoint, loop
 from spectraderm.training import recipe as recipes
 from spectraderm.training.checkpoint import load_weights
 from spectraderm.training.dataset import Floats, in_batches
@@ -191,14 +191,14 @@ def test_a_training_that_is_not_resumable_writes_nothing(tmp_path: Path) -> None
 
 
 def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = artifacts.write_bytes
+    plain = write_bytes
 
     def full(path: Path, data: bytes) -> None:
         if path.name == STATE:
             raise WriteError(path, OSError(errno.ENOSPC, "No space left on device"))
         plain(path, data)
 
-    monkeypatch.setattr(artifacts, "write_bytes", full)
+    monkeypatch.setattr(checkpoint, "write_bytes", full)
     with pytest.raises(WriteError, match=r"state\.safetensors can't be written: the disk is full"):
         fit(make_task(), tmp_path)
 

@@ -12,7 +12,8 @@ from tinynet import Exported, noise
 
 import spectraderm
 from spectraderm import pipeline
-from spectraderm.core import artifacts
+from spectraderm.core.files import read_csv
+from spectraderm.core.run import LOGIT_COLUMNS
 from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Engine
 
@@ -63,7 +64,7 @@ def test_a_folder_holds_one_network_with_its_own_calibration(written: Written, p
 def test_what_it_loses_is_measured_on_held_out_photos(written: Written, photos: Path) -> None:
     run, loss = written
     model = spectraderm.load_model(run / "model-int8")
-    rows = artifacts.read_csv(run / "folds/final/logits.csv", artifacts.LOGIT_COLUMNS, "")
+    rows = read_csv(run / "folds/final/logits.csv", LOGIT_COLUMNS, "")
     held = [row for row in rows if row["split"] == "val"]
     said = np.concatenate([model.engine(model.pixels(photos / row["path"])[None]).logits for row in held]).argmax(1)
     before = np.array([[float(row[f"logit:{label}"]) for label in model.labels] for row in held]).argmax(1)
@@ -78,7 +79,7 @@ def test_what_it_loses_is_measured_on_held_out_photos(written: Written, photos: 
 def test_it_knows_the_photos_it_learned_from(written: Written, photos: Path) -> None:
     run, _ = written
     model = spectraderm.load_model(run / "model-int8")
-    rows = artifacts.read_csv(run / "folds/final/logits.csv", ["path", "split"], "")
+    rows = read_csv(run / "folds/final/logits.csv", ["path", "split"], "")
     trained = [row["path"] for row in rows if row["split"] == "train"]
     novelties = [model.predict(photos / path).novelty for path in trained]
     assert sum(one is not None and one < 1e-3 for one in novelties) > 0.5 * len(trained)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from spectraderm.core.artifacts import sha256
+from spectraderm.core.files import sha256
 from spectraderm.training import feature_cache as store
 from spectraderm.training.dataset import Floats
 from spectraderm.training.feature_cache import Store

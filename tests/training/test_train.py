@@ -12,8 +12,9 @@ from safetensors.torch import load_file
 from sklearn.metrics import balanced_accuracy_score
 from tinynet import CLOSED, RECIPES, prepare, train_one, write_tiny
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import BackboneError, RecipeError, RunFolderError
+from spectraderm.core.files import read_csv, read_json
+from spectraderm.core.run import Run
 from spectraderm.data import manifest
 from spectraderm.data.split import Fold
 from spectraderm.images.preprocessing import Preprocessing
@@ -28,7 +29,7 @@ LOGITS = "folds/final/logits.csv"
 
 
 def read_logits(run: Path, fold: str = "final") -> list[dict[str, str]]:
-    with (artifacts.fold_folder(run, fold) / "logits.csv").open() as file:
+    with (Run(run).fold(fold).folder / "logits.csv").open() as file:
         return list(csv.DictReader(file))
 
 
@@ -51,7 +52,7 @@ def test_photos_that_can_be_told_apart_are(recipe: str, runs: dict[str, Path]) -
     assert sum(right["train"]) >= 20  # of 21; the tiny network's weights are those that torch draws
     assert {side: len(each) for side, each in right.items()} == {"train": 21, "val": 6, "test": 9}
     assert sum(right["test"]) > 6
-    splits = artifacts.read_csv(run / "split.csv", ["path", "split"], "")
+    splits = read_csv(run / "split.csv", ["path", "split"], "")
     assert [(row["path"], row["split"]) for row in rows] == [(row["path"], row["split"]) for row in splits]
 
 
@@ -145,7 +146,7 @@ def test_as_many_parts_are_frozen_as_the_recipe_says(frozen: int, photos: Path, 
 
 def test_a_head_fitted_at_once_has_one_line_of_history(runs: dict[str, Path]) -> None:
     run = runs["discriminant"]
-    (line,) = artifacts.read_csv(run / "folds/final/history.csv", [*loop.HISTORY_COLUMNS], "")
+    (line,) = read_csv(run / "folds/final/history.csv", [*loop.HISTORY_COLUMNS], "")
     labels, rows = ["A- a", "b", "c"], read_logits(run)
     for side in ("train", "val"):
         own = [row for row in rows if row["split"] == side]
@@ -158,14 +159,14 @@ def test_a_head_fitted_at_once_has_one_line_of_history(runs: dict[str, Path]) ->
             balanced = balanced_accuracy_score(truth, logits.argmax(1))
             assert float(line["val_balanced_accuracy"]) == pytest.approx(balanced)
     assert line["epoch"] == "1"
-    assert len(artifacts.read_csv(runs["finetune"] / "folds/final/history.csv", ["epoch"], "")) == 5
+    assert len(read_csv(runs["finetune"] / "folds/final/history.csv", ["epoch"], "")) == 5
 
 
 @pytest.mark.parametrize("recipe", CLOSED)
 def test_features_are_kept_where_they_are_read(recipe: str, runs: dict[str, Path], tiny: Path) -> None:
     run = runs[recipe]
     network, preprocessing = train.restore(run, model.load_backbone(str(tiny)))
-    root = Path(artifacts.read_json(run / "audit.json", "")["root"])
+    root = Path(read_json(run / "audit.json", "")["root"])
     pixels = [dataset.read_photo(root, row, preprocessing) for row in manifest.read(run / "manifest.csv")]
     with torch.inference_mode():
         expected = network.features(Normalise(preprocessing)(torch.from_numpy(np.stack(pixels))))

@@ -7,16 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from spectraderm import pipeline
-from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError, RunFolderError
+from spectraderm.core.files import read_json, write_json
 from spectraderm.core.progress import Track, no_track
-from spectraderm.core.run import Run
+from spectraderm.core.run import AUDIT, EVALUATION, EXTERNAL, MANIFEST, MEASUREMENTS, SPLIT, Run
 from spectraderm.data import manifest
 from spectraderm.training import network as model
 from spectraderm.training import train as training
 from spectraderm.training.recipe import Recipe
 
-_KEPT = (artifacts.MANIFEST, artifacts.AUDIT, artifacts.SPLIT, artifacts.MEASUREMENTS)
+_KEPT = (MANIFEST, AUDIT, SPLIT, MEASUREMENTS)
 _TOLERANCE = 1e-9
 
 
@@ -35,7 +35,7 @@ def reproduce(run: Path, photos: Path | None = None, track: Track = no_track) ->
         DatasetError: a photo vanished or changed.
         RunFolderError: the run is not whole.
     """
-    published = artifacts.read_json(run / artifacts.EVALUATION, "Run `spectraderm evaluate RUN` first")
+    published = read_json(run / EVALUATION, "Run `spectraderm evaluate RUN` first")
     Run(run).check("evaluate")
     asked = pipeline.settings_of(run)
     config = training.read_config(run)
@@ -76,7 +76,7 @@ def differences(before: Any, after: Any, where: str = "") -> list[str]:  # noqa:
 
 def _copy(run: Path, again: Path) -> None:
     """What training starts from, and what was found on other folders' photos, which stands in `evaluation.json`."""
-    beside = sorted((run / artifacts.EXTERNAL).glob("*.json"))
+    beside = sorted((run / EXTERNAL).glob("*.json"))
     for path in [*(run / name for name in _KEPT), *beside]:
         target = again / path.relative_to(run)
         target.parent.mkdir(exist_ok=True)
@@ -87,8 +87,8 @@ def _copy(run: Path, again: Path) -> None:
 
 
 def _move(run: Path, photos: Path) -> None:
-    facts = artifacts.read_json(run / artifacts.AUDIT, "Run `spectraderm audit` again")
-    first = manifest.read(run / artifacts.MANIFEST)[0].path
+    facts = read_json(run / AUDIT, "Run `spectraderm audit` again")
+    first = manifest.read(run / MANIFEST)[0].path
     if not (photos / first).is_file():
         raise DatasetError(f"{photos} has no {first}", "Give the folder that was audited")
-    artifacts.write_json(run / artifacts.AUDIT, {**facts, "root": str(photos.resolve())})
+    write_json(run / AUDIT, {**facts, "root": str(photos.resolve())})

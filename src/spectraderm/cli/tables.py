@@ -12,9 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from spectraderm.cli.doctor import Check, State, is_broken
-from spectraderm.core import artifacts
+from spectraderm.core.files import read_json
 from spectraderm.core.progress import console as _console
 from spectraderm.core.progress import progress, say
+from spectraderm.core.run import AUDIT
 from spectraderm.images.perturbations import CHANGES
 from spectraderm.inference import model_folder
 
@@ -38,7 +39,7 @@ __all__ = [
 
 def say_audit(run: Path) -> None:
     """What an audit found, worst first."""
-    facts = artifacts.read_json(run / artifacts.AUDIT, "Run `spectraderm audit` first")
+    facts = read_json(run / AUDIT, "Run `spectraderm audit` first")
     say(f"\n{facts['photos']} photos of {len(facts['classes'])} classes, {facts['photo_groups']} photo groups")
     leakage = facts["leakage"]
     if leakage["test_photos_with_copy_in_train"]:
@@ -181,7 +182,7 @@ def _points(value: float | None) -> str:
 
 def say_robustness(model: Path) -> None:
     """How often a model folder's model says something else of held-out photos that were changed."""
-    robustness = artifacts.read_json(model / model_folder.FACTS, "Run `spectraderm export` first")["robustness"]
+    robustness = read_json(model / model_folder.FACTS, "Run `spectraderm export` first")["robustness"]
     told = [f"{name} {100 * robustness[name]['changed']['value']:.1f} %" for name in CHANGES if name in robustness]
     if told:
         say(f"Robustness on {robustness['photos']} held-out photos: first guess changes: {', '.join(told)}")

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError
+from spectraderm.core.files import write_arrays, write_json
 from spectraderm.core.progress import Track, no_track
+from spectraderm.core.run import AUDIT, COPIES, GALLERY, MANIFEST, MEASUREMENTS
 from spectraderm.data import crops, duplicates, findings, gallery, manifest, measurements, shortcuts
 from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.data.findings import Evidence, leaked_test_photos
@@ -95,11 +96,11 @@ def audit(
     facts = _facts(root, evidence, reasons) | {"looked_for_crops": embedding is not None}
 
     copies = duplicates.pair(rows, photos.table["hashes"], near)
-    manifest.write(out / artifacts.MANIFEST, rows)
-    artifacts.write_arrays(out / artifacts.MEASUREMENTS, **arrays)
-    duplicates.write(out / artifacts.COPIES, copies)
-    gallery.write(out / artifacts.GALLERY, rows, copies, photos.thumbnail)
-    artifacts.write_json(out / artifacts.AUDIT, facts)  # last: it says that there is an audit
+    manifest.write(out / MANIFEST, rows)
+    write_arrays(out / MEASUREMENTS, **arrays)
+    duplicates.write(out / COPIES, copies)
+    gallery.write(out / GALLERY, rows, copies, photos.thumbnail)
+    write_json(out / AUDIT, facts)  # last: it says that there is an audit
     return Audit(rows, facts)
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-from spectraderm.core import artifacts
+from spectraderm.core.files import write_csv
 from spectraderm.data.manifest import Row
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Words, distances, nearest_of
 
@@ -135,7 +135,7 @@ def within_splits(rows: Sequence[Row], near: Integers) -> dict[Kind, list[str]]:
 
 def write(path: Path, copies: Sequence[Copy]) -> None:
     """Write `copies.csv`."""
-    artifacts.write_csv(path, [field.name for field in fields(Copy)], (asdict(copy) for copy in copies))
+    write_csv(path, [field.name for field in fields(Copy)], (asdict(copy) for copy in copies))
 
 
 def _twin(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import jinja2
 
-from spectraderm.core import artifacts
+from spectraderm.core.files import write_bytes
 from spectraderm.data.duplicates import KINDS, Copy
 from spectraderm.data.findings import leaked_test_photos
 from spectraderm.data.manifest import Row, display_name
@@ -79,7 +79,7 @@ def write(path: Path, rows: Sequence[Row], copies: Sequence[Copy], thumbnail: Ca
         kinds={kind: sum(copy.kind == kind for copy in copies) for kind in KINDS},
         pictures={name: thumbnail(numbers[name]) for name in shown},
     )
-    artifacts.write_bytes(path, html.encode())
+    write_bytes(path, html.encode())
 
 
 def _shown(pairs: Sequence[Pair], count: int) -> list[Pair]:

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from PIL import Image
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import DatasetError, RunFolderError
+from spectraderm.core.files import read_csv, sha256, write_csv
 from spectraderm.images.preprocessing import HEIC_SUFFIXES, SUFFIXES, decode
 
 SPLIT_FOLDERS = {
@@ -152,12 +152,12 @@ def write(path: Path, rows: Sequence[Row]) -> None:
     extra |= dict.fromkeys(key for row in rows for key in row.metadata)
     names = (*COLUMNS, *MEASURED)
     records = ({**{name: getattr(row, name) for name in names}, **row.metadata} for row in rows)
-    artifacts.write_csv(path, (*names, *extra), records)
+    write_csv(path, (*names, *extra), records)
 
 
 def read(path: Path) -> list[Row]:
     """Read `manifest.csv` back. Raises `RunFolderError` where it is missing or lacks one of `COLUMNS`."""
-    records = artifacts.read_csv(path, COLUMNS, _AUDIT_FIRST)
+    records = read_csv(path, COLUMNS, _AUDIT_FIRST)
     try:
         return [_row(record) for record in records]
     except ValueError as error:
@@ -170,7 +170,7 @@ def open_photo(root: Path, row: Row) -> Image.Image:
         data = (root / row.path).read_bytes()
     except OSError as error:
         raise DatasetError(f"{row.path} can't be read any more ({error.strerror})", "Run `audit` again") from error
-    if artifacts.sha256(data) != row.sha256:
+    if sha256(data) != row.sha256:
         raise DatasetError(f"{row.path} was changed since the audit", "Run `audit` again, into a new run folder")
     return decode(data, row.path).image
 

@@ -18,9 +18,8 @@ import numpy.typing as npt
 from joblib import Parallel, delayed
 from PIL import Image
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import SpectraDermError, WriteError
-from spectraderm.core.files import read_regular
+from spectraderm.core.files import read_regular, sha256
 from spectraderm.core.parallel import cores
 from spectraderm.core.progress import Track
 from spectraderm.data import skin_tone
@@ -169,7 +168,7 @@ def measure(root: Path, path: str, preprocessing: Preprocessing | None = None) -
         return str(error)
     image, tone = photo.image, skin_tone.estimate(photo.image)
     record = np.zeros((), RECORD)
-    record["sha256"] = np.frombuffer(bytes.fromhex(artifacts.sha256(data)), np.uint8)
+    record["sha256"] = np.frombuffer(bytes.fromhex(sha256(data)), np.uint8)
     for name in ("format", "width", "height", "jpeg_quality"):
         record[name] = getattr(photo, name)
     record["bytes"] = len(data)

@@ -13,8 +13,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import SplitError
+from spectraderm.core.files import read_csv, write_csv
+from spectraderm.core.run import FINAL, ORIGINAL
 from spectraderm.data.manifest import Row
 
 Protocol = Literal["grouped", "original", "deduplicated"]
@@ -92,10 +93,10 @@ def check(rows: Sequence[Row], split: Split) -> None:
             every photo exactly once.
     """
     by_path = {row.path: row for row in rows}
-    measuring = [fold for fold in split.folds if fold.name not in (artifacts.FINAL, artifacts.ORIGINAL)]
+    measuring = [fold for fold in split.folds if fold.name not in (FINAL, ORIGINAL)]
     many = split.protocol == "grouped" and len(measuring) > 0
     for fold in split.folds:
-        protocol = "original" if fold.name == artifacts.ORIGINAL else split.protocol
+        protocol = "original" if fold.name == ORIGINAL else split.protocol
         needed = ("train", "val", "test") if protocol == "original" else SPLITS[:2] if many else SPLITS
         for problem in _problems(fold, by_path, protocol, needed):
             raise SplitError(f"fold {fold.name}: {problem}", "Split again, with more photos or fewer folds")
@@ -112,12 +113,12 @@ def write(path: Path, split: Split, rows: Sequence[Row]) -> None:
         for fold in split.folds
         for photo, name in fold.splits.items()
     )
-    artifacts.write_csv(path, COLUMNS, records)
+    write_csv(path, COLUMNS, records)
 
 
 def read(path: Path, rows: Sequence[Row]) -> Split:
     """Read `split.csv` and check it against the manifest's rows."""
-    records = artifacts.read_csv(path, COLUMNS, "Run `spectraderm split RUN` first")
+    records = read_csv(path, COLUMNS, "Run `spectraderm split RUN` first")
     folds: dict[str, Fold] = {}
     for record in records:
         if not record["seed"].isdecimal():
@@ -163,7 +164,7 @@ def _original(rows: Sequence[Row], draws: int, seed: int) -> list[Fold]:
                 raise SplitError(f"class {label!r} has {len(train)} training photos, 2 are needed", "Add photos")
             taken = random.permutation(len(train))[: max(1, round(VALIDATION * len(train)))]
             splits.update((train[index], "val") for index in taken)
-        folds.append(Fold(artifacts.FINAL if number == 0 else f"draw-{number + 1}", seed + number, splits))
+        folds.append(Fold(FINAL if number == 0 else f"draw-{number + 1}", seed + number, splits))
     return folds
 
 
@@ -172,8 +173,8 @@ def _grouped(rows: Sequence[Row], folds: int, seed: int) -> list[Fold]:
     remedy = "Add other photos of it (copies do not count), or ask for fewer folds"
     classes = _shuffled(rows, (), seed, max(folds + 1, len(SPLITS)), "photo groups", remedy)
     if folds == 1:
-        return [Fold(artifacts.FINAL, seed, _paths(rows, _cut(classes, HOLDOUT)))]
-    made = [Fold(artifacts.FINAL, seed, _paths(rows, _cut(classes, FOLD_VALIDATION)))]
+        return [Fold(FINAL, seed, _paths(rows, _cut(classes, HOLDOUT)))]
+    made = [Fold(FINAL, seed, _paths(rows, _cut(classes, FOLD_VALIDATION)))]
     for fold in range(folds):
         tested = {group: "test" for groups in classes.values() for group in groups[fold::folds]}
         rest = {label: [g for g in groups if g not in tested] for label, groups in classes.items()}
@@ -198,7 +199,7 @@ def _deduplicated(rows: Sequence[Row], seed: int) -> Fold:
     what, remedy = "photo groups that are not in the test folder", "Use --split grouped, which cuts its own test set"
     classes = _shuffled(rest, {row.label for row in rows}, seed, len(DEDUPLICATED) + 1, what, remedy)
     splits |= _paths(rest, _cut(classes, DEDUPLICATED))
-    return Fold(artifacts.FINAL, seed, {row.path: splits[row.path] for row in rows})
+    return Fold(FINAL, seed, {row.path: splits[row.path] for row in rows})
 
 
 def _beside(rows: Sequence[Row], seed: int) -> list[Fold]:
@@ -207,7 +208,7 @@ def _beside(rows: Sequence[Row], seed: int) -> list[Fold]:
     if any({row.label for row in rows if row.given_split == name} != labels for name in ("train", "test")):
         return []
     try:
-        fold = Fold(artifacts.ORIGINAL, seed, _original(rows, 1, seed)[0].splits)
+        fold = Fold(ORIGINAL, seed, _original(rows, 1, seed)[0].splits)
         check(rows, Split("original", [fold]))
     except SplitError:  # one training photo, or a validation folder without some class
         return []

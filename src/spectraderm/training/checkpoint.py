@@ -9,8 +9,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
+from spectraderm.core.files import write_bytes
 
 _DAMAGED = (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError)
 
@@ -42,7 +42,7 @@ class TrainState:
         for number, values in self.optimizer.state_dict()["state"].items():
             tensors |= _named(f"optimizer/{number}", values)
         about = {"history": json.dumps(self.history), "scaler": json.dumps(self.scaler.state_dict())}
-        artifacts.write_bytes(path, save(tensors, metadata=about))
+        write_bytes(path, save(tensors, metadata=about))
 
     def restore(self, path: Path) -> None:
         """Take over what `save` wrote, if there is any. Raises `RunFolderError`: it is damaged, or another module's."""
@@ -78,7 +78,7 @@ class TrainState:
 
 def save_weights(path: Path, module: nn.Module) -> None:
     """Write a module's weights as safetensors. Raises `WriteError`."""
-    artifacts.write_bytes(path, save({name: value.contiguous() for name, value in module.state_dict().items()}))
+    write_bytes(path, save({name: value.contiguous() for name, value in module.state_dict().items()}))
 
 
 def load_weights(path: Path, module: nn.Module) -> None:

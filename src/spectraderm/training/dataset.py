@@ -10,8 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from spectraderm.core.artifacts import sha256
-from spectraderm.core.files import being_written
+from spectraderm.core.files import being_written, sha256
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track, no_track
 from spectraderm.data.manifest import Row, open_photo

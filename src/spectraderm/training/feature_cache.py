@@ -16,8 +16,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm.core import artifacts
-from spectraderm.core.files import cache_folder, sweep
+from spectraderm.core.files import cache_folder, sha256, sweep, write_bytes
 from spectraderm.training.dataset import Floats
 
 _SUFFIX = ".features"
@@ -56,7 +55,7 @@ class Store:
     @classmethod
     def of(cls, root: Path, facts: Sequence[str], width: int) -> "Store":
         """The store below `root` for what these facts together tell how to compute."""
-        return cls(root / artifacts.sha256(json.dumps(list(facts)).encode())[:32], width)
+        return cls(root / sha256(json.dumps(list(facts)).encode())[:32], width)
 
     def read(self, wanted: Set[str]) -> Iterator[tuple[list[str], Floats]]:
         """Files that have some of these photos: which photos they have, n of them, and features `float32[n, width]`."""
@@ -79,7 +78,7 @@ class Store:
         np.save(stream, features, allow_pickle=False)
         data = stream.getvalue()
         with contextlib.suppress(OSError):
-            artifacts.write_bytes(self.folder / f"{artifacts.sha256(data)}{_SUFFIX}", data)
+            write_bytes(self.folder / f"{sha256(data)}{_SUFFIX}", data)
 
     def _read(self, path: Path, wanted: set[str]) -> tuple[list[str], Floats]:
         """A file's photos and features; none where it has nothing that is wanted. Raises where it is damaged."""
@@ -87,7 +86,7 @@ class Store:
             if wanted.isdisjoint(_photos(file)):
                 return [], np.empty((0, self.width), np.float32)
         data = path.read_bytes()
-        if artifacts.sha256(data) != path.name.removesuffix(_SUFFIX):
+        if sha256(data) != path.name.removesuffix(_SUFFIX):
             raise ValueError("other bytes than were written")
         stream = io.BytesIO(data)
         photos = _photos(stream)

@@ -14,7 +14,7 @@ import PIL
 import torch
 from torch import Tensor, nn
 
-from spectraderm.core.artifacts import sha256
+from spectraderm.core.files import sha256
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track
 from spectraderm.images.preprocessing import Pixels, Preprocessing

@@ -20,10 +20,11 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import RecipeError, RunFolderError
+from spectraderm.core.files import write_csv
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track, no_track
+from spectraderm.core.run import HISTORY, STATE
 from spectraderm.training.checkpoint import TrainState
 from spectraderm.training.dataset import AHEAD, Floats, Inputs, epoch_order, in_batches
 from spectraderm.training.recipe import Recipe
@@ -114,7 +115,7 @@ def fit(
         _copied(task.module.state_dict()) if recipe.averaging else {},
     )
     if resumable:
-        state.restore(folder / artifacts.STATE)
+        state.restore(folder / STATE)
     training = _Training(task, recipe, seed, accelerator, forward, state)
     training.check_agreement(folder)
     best = max(state.history, key=_score, default=None)
@@ -131,8 +132,8 @@ def fit(
             if recipe.keep == "best":
                 state.best.update(_copied(state.average or task.module.state_dict()))
         if resumable and accelerator.is_main_process:
-            artifacts.write_csv(folder / artifacts.HISTORY, HISTORY_COLUMNS, state.history)
-            state.save(folder / artifacts.STATE)
+            write_csv(folder / HISTORY, HISTORY_COLUMNS, state.history)
+            state.save(folder / STATE)
         report(row)
     if recipe.keep == "best":
         task.module.load_state_dict(state.best)

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import ResNetConfig, ResNetForImageClassification, ResNetModel
 
-from spectraderm.core.artifacts import sha256
 from spectraderm.core.errors import BackboneError
+from spectraderm.core.files import sha256
 from spectraderm.images.preprocessing import Preprocessing, rgb_values
 from spectraderm.training import open_nsfw
 from spectraderm.training.augmentation import Transform, transformed

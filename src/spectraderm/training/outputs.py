@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm.core import artifacts
+from spectraderm.core.files import write_arrays, write_csv
+from spectraderm.core.run import LOGIT_COLUMNS
 from spectraderm.data.manifest import Row
 from spectraderm.inference.calibration import softmax
 from spectraderm.training.dataset import Floats
@@ -34,7 +35,7 @@ def write_heatmaps(path: Path, rows: Integers, logits: Floats, maps: Floats) -> 
         maps: of those rows and all classes, `float32[m, classes, h, w]`.
     """
     of_guess = maps[np.arange(len(rows)), logits[rows].argmax(1)].astype(np.float16)
-    artifacts.write_arrays(path, rows=rows, maps=of_guess)
+    write_arrays(path, rows=rows, maps=of_guess)
 
 
 def write_logits(path: Path, rows: Sequence[Row], sides: Sequence[str], labels: list[str], logits: Floats) -> None:
@@ -42,9 +43,9 @@ def write_logits(path: Path, rows: Sequence[Row], sides: Sequence[str], labels: 
     names = [f"logit:{label}" for label in labels]
     records = (
         {
-            **dict(zip(artifacts.LOGIT_COLUMNS, (row.path, row.photo_group, side, row.label), strict=True)),
+            **dict(zip(LOGIT_COLUMNS, (row.path, row.photo_group, side, row.label), strict=True)),
             **{name: repr(float(value)) for name, value in zip(names, values, strict=True)},
         }
         for row, side, values in zip(rows, sides, logits, strict=True)
     )
-    artifacts.write_csv(path, (*artifacts.LOGIT_COLUMNS, *names), records)
+    write_csv(path, (*LOGIT_COLUMNS, *names), records)

@@ -15,9 +15,25 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from spectraderm.core import artifacts
 from spectraderm.core.errors import RunFolderError
+from spectraderm.core.files import read_json, sha256, write_array, write_csv, write_json
 from spectraderm.core.progress import Track, no_track
+from spectraderm.core.run import (
+    AUDIT,
+    CACHE,
+    CHECKPOINT,
+    CONFIG,
+    ENVIRONMENT,
+    FEATURES,
+    FINAL,
+    HEATMAPS,
+    HISTORY,
+    LOGITS,
+    MANIFEST,
+    SPLIT,
+    STATE,
+    Run,
+)
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.images.preprocessing import Preprocessing
@@ -68,18 +84,18 @@ def train(
     distributed.keep_freed_memory()
     accelerator = distributed.start(run, device, log)
     with distributed.one_voice(accelerator):
-        rows = manifest.read(run / artifacts.MANIFEST)
-        split = splits.read(run / artifacts.SPLIT, rows)
-        root = artifacts.read_json(run / artifacts.AUDIT, "Run `spectraderm audit PHOTOS --out RUN` first")["root"]
+        rows = manifest.read(run / MANIFEST)
+        split = splits.read(run / SPLIT, rows)
+        root = read_json(run / AUDIT, "Run `spectraderm audit PHOTOS --out RUN` first")["root"]
         done = {fold.name for fold in split.folds if _logits(run, fold.name).is_file()}
         if accelerator.is_main_process:
             _claim(run, _config(run, recipe, backbone, rows, split, root), resume)
-            artifacts.write_json(run / artifacts.ENVIRONMENT, distributed.environment(accelerator, recipe))
+            write_json(run / ENVIRONMENT, distributed.environment(accelerator, recipe))
             for name in done:  # a fold that was killed when it was done
                 _tidy(run, name)
         accelerator.wait_for_everyone()
         if len(done) < len(split.folds):
-            kept = (feature_cache.shared_folder() if shared else None) or run / artifacts.CACHE
+            kept = (feature_cache.shared_folder() if shared else None) or run / CACHE
             trainer = Trainer(run, recipe, backbone, rows, Path(root), kept, accelerator, track)
             for fold in split.folds:
                 if fold.name not in done:
@@ -126,7 +142,7 @@ class Trainer:
         self._targets = np.array([self._labels.index(row.label) for row in rows])
         self._groups = np.array([row.photo_group for row in rows])
         preprocessing = recipe.preprocessing(backbone.mean, backbone.std)
-        self._pixels = Decoded(root, rows, preprocessing, run / artifacts.CACHE)
+        self._pixels = Decoded(root, rows, preprocessing, run / CACHE)
         self._normalise = Normalise(preprocessing).to(accelerator.device)
         self._about = (self._pixels, [row.sha256 for row in rows], preprocessing, self._normalise)
         self._of_backbone: Features | None = None
@@ -138,12 +154,12 @@ class Trainer:
             self._of_backbone = of_backbone(backbone, recipe, *self._about, kept, track)
             self._features = self._of_backbone.averaged(recipe.test_transforms)
         if self._features is not None and not recipe.train_backbone:
-            artifacts.write_array(run / artifacts.FEATURES, self._features.astype(np.float16))
+            write_array(run / FEATURES, self._features.astype(np.float16))
 
     def train(self, fold: splits.Fold) -> None:
         """Train one fold, and write its weights, history, features and heatmaps, and its logits last."""
         recipe, device = self._recipe, self._accelerator.device
-        folder = artifacts.fold_folder(self._run, fold.name)
+        folder = Run(self._run).fold(fold.name).folder
         sides = np.array([fold.splits[row.path] for row in self._rows])
         photos = loop.Photos(self._targets, self._groups, *(np.flatnonzero(sides == s) for s in ("train", "val")))
         torch.manual_seed(fold.seed)
@@ -154,10 +170,10 @@ class Trainer:
         if not self._main:
             return
         if recipe.train_backbone:
-            cache = self._run / artifacts.CACHE / fold.name
+            cache = self._run / CACHE / fold.name
             computed = Features(network, freeze(network), *self._about, slice(None), cache, self._track)
             features = computed.averaged(recipe.test_transforms)
-            artifacts.write_array(folder / artifacts.FEATURES, features.astype(np.float16))
+            write_array(folder / FEATURES, features.astype(np.float16))
         else:
             assert self._of_backbone is not None
             assert self._features is not None
@@ -167,11 +183,11 @@ class Trainer:
         logits = in_batches(features, lambda batch: network.classifier(batch.to(device)))
         if recipe.head == "discriminant" and not recipe.train_backbone:
             _write_history(folder, logits, photos)
-        save_weights(folder / artifacts.CHECKPOINT, network if recipe.train_backbone else network.classifier)
+        save_weights(folder / CHECKPOINT, network if recipe.train_backbone else network.classifier)
         wrong = outputs.surest_errors(logits, self._targets, sides == "test")
         evidence = self._evidence(network, computed.frozen, wrong)
-        outputs.write_heatmaps(folder / artifacts.HEATMAPS, wrong, logits, evidence)
-        outputs.write_logits(folder / artifacts.LOGITS, self._rows, sides.tolist(), self._labels, logits)
+        outputs.write_heatmaps(folder / HEATMAPS, wrong, logits, evidence)
+        outputs.write_logits(folder / LOGITS, self._rows, sides.tolist(), self._labels, logits)
         _tidy(self._run, fold.name)
 
     def _train_by_gradient(self, network: SkinResNet, photos: loop.Photos, seed: int, folder: Path) -> None:
@@ -186,7 +202,7 @@ class Trainer:
             task = loop.Task(head, parameters, self._features, head, photos)
             if not recipe.train_backbone:
                 loop.fit(task, recipe, seed, folder, accelerator, self._track, log)
-            elif not (folder / artifacts.STATE).is_file():
+            elif not (folder / STATE).is_file():
                 loop.fit(task, recipe.head_first(), seed, folder, accelerator, resumable=False)
         accelerator.wait_for_everyone()
         if recipe.train_backbone:
@@ -250,17 +266,17 @@ def _write_history(folder: Path, logits: Floats, photos: loop.Photos) -> None:
     train, val = (loop.scores(logits[rows], photos.targets[rows], nn.CrossEntropyLoss()) for rows in sides)
     own = {"train_loss": train["val_loss"], "train_accuracy": train["val_accuracy"]}
     row = {"epoch": 1, **own, **val, "learning_rate": 0.0, "seconds": 0.0}
-    artifacts.write_csv(folder / artifacts.HISTORY, loop.HISTORY_COLUMNS, [row])
+    write_csv(folder / HISTORY, loop.HISTORY_COLUMNS, [row])
 
 
 def _logits(run: Path, fold: str) -> Path:
-    return artifacts.fold_folder(run, fold) / artifacts.LOGITS
+    return Run(run).fold(fold).logits
 
 
 def _tidy(run: Path, fold: str) -> None:
     """Delete what only a fold that is under way needs."""
-    (artifacts.fold_folder(run, fold) / artifacts.STATE).unlink(missing_ok=True)
-    shutil.rmtree(run / artifacts.CACHE / fold, ignore_errors=True)
+    (Run(run).fold(fold).state).unlink(missing_ok=True)
+    shutil.rmtree(run / CACHE / fold, ignore_errors=True)
 
 
 def _config(
@@ -279,16 +295,16 @@ def _config(
         "preprocessing": recipe.preprocessing(backbone.mean, backbone.std).to_hub(),
         "protocol": split.protocol,
         "folds": [{"fold": fold.name, "seed": fold.seed} for fold in split.folds],
-        "split_sha256": artifacts.sha256((run / artifacts.SPLIT).read_bytes()),
+        "split_sha256": sha256((run / SPLIT).read_bytes()),
         "photos": photos,
     }
 
 
 def _claim(run: Path, config: dict[str, Any], resume: bool) -> None:
     """Write the run's config, or make sure that the one that is there says the same."""
-    path = run / artifacts.CONFIG
+    path = run / CONFIG
     if not path.is_file():
-        artifacts.write_json(path, config)
+        write_json(path, config)
         return
     if not resume:
         raise RunFolderError(f"{run} was trained in before", "Add --resume to go on, or give another --out")
@@ -298,17 +314,17 @@ def _claim(run: Path, config: dict[str, Any], resume: bool) -> None:
         raise RunFolderError(f"{run} was trained with another {', '.join(changed)}", "Give another --out")
 
 
-def restore(run: Path, backbone: Backbone, fold: str = artifacts.FINAL) -> tuple[SkinResNet, Preprocessing]:
+def restore(run: Path, backbone: Backbone, fold: str = FINAL) -> tuple[SkinResNet, Preprocessing]:
     """The model of a fold of a trained run folder, in eval mode on the CPU, and its preprocessing."""
     config = read_config(run)
     recipe = Recipe.model_validate(config["recipe"])
     network = build(backbone, recipe, config["labels"])
     network.train(False)
     trained = network if recipe.train_backbone else network.classifier
-    load_weights(artifacts.fold_folder(run, fold) / artifacts.CHECKPOINT, trained)
+    load_weights(Run(run).fold(fold).checkpoint, trained)
     return network, Preprocessing.from_hub(config["preprocessing"])
 
 
 def read_config(run: Path) -> dict[str, Any]:
     """The settings of a trained run folder."""
-    return artifacts.read_json(run / artifacts.CONFIG, "Run `spectraderm train RUN` first")
+    return read_json(run / CONFIG, "Run `spectraderm train RUN` first")

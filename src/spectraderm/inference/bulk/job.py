@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
 from spectraderm.core import locks
-from spectraderm.core.artifacts import json_bytes, json_object, sha256
 from spectraderm.core.errors import RunFolderError
+from spectraderm.core.files import json_bytes, json_object, sha256
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track, no_track
 from spectraderm.inference.bulk import table

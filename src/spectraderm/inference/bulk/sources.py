@@ -10,9 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
-from spectraderm.core.artifacts import read_json
 from spectraderm.core.errors import DatasetError, SpectraDermError, UnreadablePhoto
-from spectraderm.core.files import read_regular
+from spectraderm.core.files import read_json, read_regular
 from spectraderm.images.preprocessing import HEIC_SUFFIXES, MAX_BYTES, SUFFIXES
 from spectraderm.inference.bulk.filesystem import is_url, local_path, open_filesystem, without_secrets
 from spectraderm.inference.photo_paths import STDIN, walk

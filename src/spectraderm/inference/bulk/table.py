@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
-from spectraderm.core.artifacts import sha256
 from spectraderm.core.errors import SpectraDermError
+from spectraderm.core.files import sha256
 from spectraderm.images.opening import open_photo
 from spectraderm.inference.bulk.filesystem import write_whole
 from spectraderm.inference.bulk.sources import Item, photo_bytes

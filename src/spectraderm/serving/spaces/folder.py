@@ -4,8 +4,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from spectraderm.core.artifacts import json_bytes, sha256, write_folder
 from spectraderm.core.errors import SpectraDermError
+from spectraderm.core.files import json_bytes, sha256, write_folder
 
 MANIFEST = "space.json"
 """Says which files belong to a Space, with their SHA-256."""

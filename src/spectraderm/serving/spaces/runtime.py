@@ -10,9 +10,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-from spectraderm.core.artifacts import write_folder
 from spectraderm.core.errors import MissingExtra, SpectraDermError
-from spectraderm.core.files import cache_folder
+from spectraderm.core.files import cache_folder, write_folder
 
 PACKAGE = "onnxruntime-web@1.30.0"
 INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="

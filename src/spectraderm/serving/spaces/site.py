@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from spectraderm.core.artifacts import sha256
+from spectraderm.core.files import sha256
 from spectraderm.images.preprocessing import MAX_BYTES
 from spectraderm.inference.model_folder import CARD, ModelFolder
 from spectraderm.serving.content import WORDS, condition
