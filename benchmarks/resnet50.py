@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from transformers import ResNetConfig, ResNetModel
 
-from spectraderm.training import open_nsfw
+from spectraderm.training.backbones import open_nsfw
 
 MEAN = (123.68, 116.779, 103.939)
 WIDTHS = [256, 512, 1024, 2048]
@@ -36,7 +36,7 @@ def write(folder: Path, tiny: bool = False) -> Path:
     if (folder / "preprocessor_config.json").is_file():
         return folder
     torch.manual_seed(0)
-    model = ResNetModel(TINY) if tiny else widened(open_nsfw.load())
+    model = ResNetModel(TINY) if tiny else widened(open_nsfw())
     model.save_pretrained(folder)
     colours = {"image_mean": [value / 255 for value in MEAN], "image_std": [1 / 255] * 3}
     (folder / "preprocessor_config.json").write_text(json.dumps(colours))

@@ -13,7 +13,7 @@ import pytest
 import torch
 from handmade import write_model
 
-from spectraderm.training import open_nsfw
+from spectraderm.training.backbones import open_nsfw
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -100,7 +100,7 @@ def test_the_notebooks_twelve_epochs_are_put_together_as_stated(tmp_path: Path) 
 
 @torch.no_grad()
 def test_twice_as_wide_is_the_same_function() -> None:
-    thin = open_nsfw.load()
+    thin = open_nsfw()
     wide = resnet50.widened(thin)
     thin.train(False)
     wide.train(False)

@@ -15,8 +15,8 @@ from spectraderm import pipeline
 from spectraderm.data.audit import audit
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.training import export, train
-from spectraderm.training import network as model
 from spectraderm.training import recipe as config
+from spectraderm.training.backbones import load_backbone
 from spectraderm.training.dataset import Floats, in_batches
 from spectraderm.training.network import Normalise, SkinResNet
 
@@ -67,7 +67,7 @@ def train_one(
 ) -> Path:
     """Train a prepared run folder on the CPU, by one of `RECIPES` with further changes."""
     settings = config.load(recipe, RECIPES[recipe] | (changes or {}))
-    train.train(run, settings, model.load_backbone(str(backbone)), resume, "cpu")
+    train.train(run, settings, load_backbone(str(backbone)), resume, "cpu")
     return run
 
 
@@ -91,7 +91,7 @@ def export_one(trained: Path, run: Path, backbone: Path) -> Exported:
     shutil.copytree(trained, run)
     pipeline.calibrate(run)
     pipeline.evaluate(run)
-    network, preprocessing = train.restore(run, model.load_backbone(str(backbone)))
+    network, preprocessing = train.restore(run, load_backbone(str(backbone)))
     graph = export.to_onnx(network, preprocessing)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "to_onnx", lambda *_: graph)  # which takes seconds

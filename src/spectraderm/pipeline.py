@@ -28,10 +28,10 @@ from spectraderm.inference.classifier import Prediction, load_model
 from spectraderm.inference.engine import Engine
 from spectraderm.inference.model_folder import open_model
 from spectraderm.scoring import Settings, calibrate, compare, evaluate, score, settings_of
-from spectraderm.training import export, open_nsfw, quantize
-from spectraderm.training import network as model
+from spectraderm.training import export, quantize
 from spectraderm.training import recipe as config
 from spectraderm.training import train as training
+from spectraderm.training.backbones import DEFAULT_BACKBONE, OPEN_NSFW, load_backbone
 
 __all__ = [
     "Options",
@@ -60,7 +60,7 @@ class Options:
     """
 
     recipe: str = "discriminant"
-    backbone: str = model.DEFAULT_BACKBONE
+    backbone: str = DEFAULT_BACKBONE
     protocol: Protocol = "grouped"
     folds: int = 0
     seed: int = 0
@@ -81,7 +81,7 @@ def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> d
     if trained and not options.resume:
         raise RunFolderError(f"{out} was trained in before", "Add --resume to go on, or give another --out")
     recipe = config.load(options.recipe, options.changes)  # what can fail early, fails early
-    backbone = model.load_backbone(options.backbone)
+    backbone = load_backbone(options.backbone)
     with only_writer(out):
         if trained:
             Run(out).check("train")
@@ -122,7 +122,7 @@ def split(run_folder: Path, protocol: Protocol, folds: int, seed: int) -> splitt
 def train(run_folder: Path, options: Options, track: Track = no_track) -> None:
     """Train a run folder's split and draw the curves."""
     recipe = config.load(options.recipe, options.changes)
-    backbone = model.load_backbone(options.backbone)
+    backbone = load_backbone(options.backbone)
     with Run(run_folder).stage("train"):
         training.train(run_folder, recipe, backbone, options.resume, options.device, options.log, track)
         if is_main():
@@ -142,7 +142,7 @@ def export_model(
     With `int8` it is another folder, of a network in 8-bit integers, with a calibration of its own. What that loses is
     measured on the held-out photos, each fold's by its own network in integers.
     """
-    backbone = model.load_backbone(training.read_config(run_folder)["backbone_name"])
+    backbone = load_backbone(training.read_config(run_folder)["backbone_name"])
     try:
         text = notes.read_text(encoding="utf-8") if notes else ""
     except (OSError, UnicodeDecodeError) as error:
@@ -205,7 +205,7 @@ def demo(out: Path, data: Path | None, seed: int, track: Track = no_track) -> De
             f"{len(planted.unreadable)} file is damaged, and {manifest.display_name(planted.given_away)} alone is "
             "always of one size."
         )
-    options = Options(backbone=open_nsfw.NAME, folds=DEMO_FOLDS, seed=seed)
+    options = Options(backbone=OPEN_NSFW, folds=DEMO_FOLDS, seed=seed)
     evaluation = run(photos, folder, options, track)
     rows = manifest.read(folder / MANIFEST)
     one_each = {row.label: photos / row.path for row in reversed(rows) if row.given_split in ("test", "")}
@@ -224,7 +224,7 @@ and about {len(nonsense)} of nonsense, of which it refused {refused}.
 Next
   open {folder / REPORT}
   spectraderm predict YOUR_PHOTO.jpg          (by the default model, trained on real photos)
-  spectraderm run YOUR_FOLDER --backbone {open_nsfw.NAME}"""
+  spectraderm run YOUR_FOLDER --backbone {OPEN_NSFW}"""
     return Demo(folder, evaluation, predictions, story)
 
 

@@ -21,7 +21,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from spectraderm.core.errors import DatasetError, RecipeError, SpectraDermError
 from spectraderm.training import distributed
-from spectraderm.training.network import Augment, _at
+from spectraderm.training.augmentation import Augment, _at
 
 FOLD = Path("folds/final")
 HEAD = 12  # steps that the main process alone takes first, of the tiny recipe

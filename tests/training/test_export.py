@@ -24,7 +24,7 @@ from spectraderm.evaluation.robustness import measure_robustness, to_markdown
 from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Engine
 from spectraderm.training import export, train
-from spectraderm.training import network as model
+from spectraderm.training.backbones import load_backbone
 
 FILES = {
     *("NOTICE", "README.md", "config.json", "model.safetensors", "onnx/model.onnx", "preprocessor_config.json"),
@@ -172,7 +172,7 @@ def test_without_parity_nothing_is_written(
 def test_a_changed_first_guess_is_no_parity_however_near(exports: dict[str, Exported], tmp_path: Path) -> None:
     exported = exports["finetune"]
     run, engine = Path(shutil.copytree(exported.run, tmp_path / "run")), Engine(exported.graph)
-    preprocessing = train.restore(run, model.load_backbone(train.read_config(run)["backbone_name"]))[1]
+    preprocessing = train.restore(run, load_backbone(train.read_config(run)["backbone_name"]))[1]
     assert export.measure_parity(Run(run), engine, preprocessing, 1e9)["changed_top1"] == 0
     path = run / "folds/final/logits.csv"
     header, *lines = path.read_text().splitlines()

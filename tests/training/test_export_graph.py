@@ -14,21 +14,21 @@ from transformers import ResNetConfig, ResNetModel
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.inference.engine import Engine
 from spectraderm.training import export
-from spectraderm.training import network as model
 from spectraderm.training import recipe as config
 from spectraderm.training.augmentation import Transform
+from spectraderm.training.backbones import Backbone, load_backbone
 from spectraderm.training.dataset import in_batches
 from spectraderm.training.export import Deployable, halved, to_onnx
-from spectraderm.training.network import Backbone, Normalise, SkinResNet
+from spectraderm.training.network import Normalise, SkinResNet, build
 
 ALL = pytest.mark.parametrize(("recipe", "width", "side"), [("notebook", 32, 2), *((n, 112, 4) for n in CLOSED)])
 TRANSFORMS: tuple[Transform, ...] = get_args(Transform)
 
 
-def build(tiny: Path, head: str, pooling: str, views: tuple[Transform, ...]) -> SkinResNet:
+def built(tiny: Path, head: str, pooling: str, views: tuple[Transform, ...]) -> SkinResNet:
     """A random head on the small backbone, its bias too."""
     recipe = config.load("notebook", {"head": head, "pooling": pooling, "test_transforms": views})
-    network = model.build(model.load_backbone(str(tiny)), recipe, ["a", "b", "c"])
+    network = build(load_backbone(str(tiny)), recipe, ["a", "b", "c"])
     network.train(False)
     nn.init.uniform_(list(network.classifier.parameters())[-1], -1, 1)
     return network
@@ -57,7 +57,7 @@ def test_logits_are_torchs_for_any_number_of_photos(
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])
 def test_all_that_is_said_of_statistics_over_all_views_is_what_torch_says(head: str, tiny: Path) -> None:
-    network, preprocessing = build(tiny, head, "statistics", TRANSFORMS), Preprocessing(64)
+    network, preprocessing = built(tiny, head, "statistics", TRANSFORMS), Preprocessing(64)
     deployable, engine = Deployable(network, preprocessing), Engine(to_onnx(network, preprocessing))
     for pixels in (flat(0, 128, 255), noise(1), noise(2, seed=2), noise(5, seed=5)):
         with torch.inference_mode():
@@ -66,7 +66,7 @@ def test_all_that_is_said_of_statistics_over_all_views_is_what_torch_says(head: 
         for got, theirs in zip((answer.logits, answer.features, answer.maps), expected, strict=True):
             assert np.isfinite(got).all()
             np.testing.assert_allclose(got, theirs, atol=1e-3, rtol=1e-3)
-    whole = build(tiny, head, "statistics", ("whole",))
+    whole = built(tiny, head, "statistics", ("whole",))
     whole.load_state_dict(network.state_dict())
     with torch.inference_mode():
         logits, _, maps = Deployable(whole, preprocessing)(torch.from_numpy(pixels))
@@ -86,7 +86,7 @@ def test_the_graph_takes_bytes_and_nothing_else(recipe: str, exports: dict[str, 
 
 @pytest.mark.parametrize("pooling", ["mean", "statistics"])
 def test_maps_of_the_linear_head_add_up_to_the_logits(pooling: str, tiny: Path) -> None:
-    network = build(tiny, "linear", pooling, ("whole",))
+    network = built(tiny, "linear", pooling, ("whole",))
     answer = Engine(to_onnx(network, Preprocessing(64)))(noise(5))
     bias = network.state_dict()["classifier.1.bias"].numpy()
     assert np.allclose(answer.maps.mean((2, 3)) + bias, answer.logits, atol=2e-3)
@@ -112,7 +112,7 @@ def test_half_is_half_as_large_and_guesses_alike() -> None:
     small.pool_padding = "end"
     torch.manual_seed(0)
     backbone = Backbone("wide", ResNetModel(small), (0.5, 0.5, 0.5), (0.2, 0.2, 0.2), "wide", "none")
-    network = model.build(backbone, config.load("notebook"), ["a", "b", "c"])
+    network = build(backbone, config.load("notebook"), ["a", "b", "c"])
     network.train(False)
     preprocessing = Preprocessing(64, mean=backbone.mean, std=backbone.std)
     graph = halved(to_onnx(network, preprocessing))

@@ -16,13 +16,13 @@ from spectraderm.core.progress import no_track
 from spectraderm.core.run import Run
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.training import features, frozen_backbone, train
-from spectraderm.training import network as model
 from spectraderm.training import recipe as config
 from spectraderm.training.augmentation import Transform, transformed
+from spectraderm.training.backbones import Backbone, load_backbone
 from spectraderm.training.dataset import Floats
 from spectraderm.training.features import Features, of_backbone
 from spectraderm.training.frozen_backbone import Frozen
-from spectraderm.training.network import Backbone, Normalise, SkinResNet
+from spectraderm.training.network import Normalise, SkinResNet, build
 
 KEPT = ("folds/final/logits.csv", "folds/final/checkpoint.safetensors", "folds/final/heatmaps.npz", "features.npy")
 TRANSFORMS: tuple[Transform, ...] = get_args(Transform)
@@ -57,7 +57,7 @@ def counts(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.fixture(scope="module")
 def backbone(tiny: Path) -> Backbone:
-    return model.load_backbone(str(tiny))
+    return load_backbone(str(tiny))
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def test_features_are_those_of_the_network(recipe: str, size: int, make: Make, b
     about = config.load(
         recipe, {"image_size": size, "test_transforms": TRANSFORMS if recipe == "discriminant" else ("whole",)}
     )
-    network = model.build(backbone, about, ["a", "b"])
+    network = build(backbone, about, ["a", "b"])
     network.train(False)
     photos = Normalise(Preprocessing(size))(torch.from_numpy(pixels))
     with torch.inference_mode():
@@ -126,7 +126,7 @@ def test_another_photo_size_or_backbone_is_computed_anew(make: Make, counts: lis
     for changed in (
         {"pixels": noise(9, seed=1)},
         {"size": 96, "pixels": noise(9, 96)},
-        {"net": model.load_backbone(str(write_tiny(tmp_path / "other", 1)))},
+        {"net": load_backbone(str(write_tiny(tmp_path / "other", 1)))},
     ):
         before = sum(counts)
         make(**changed).averaged(("whole",))
@@ -149,7 +149,8 @@ def unpadded(plain: Callable[..., bytes]) -> Callable[..., bytes]:
         (pads,) = (one for node in model.graph.node if node.op_type == "MaxPool" for one in node.attribute
                    if one.name == "pads")  # fmt: skip
         pads.ints[:] = [0, 0, 1, 1]
-        return model.SerializeToString()
+        data: bytes = model.SerializeToString()
+        return data
 
     return graph
 
@@ -189,7 +190,7 @@ def test_another_library_or_way_to_decode_is_computed_anew(
     make: Make, counts: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make().averaged(("whole",))
-    monkeypatch.setattr(features.PIL, "__version__", "1.2.3")
+    monkeypatch.setattr("PIL.__version__", "1.2.3")
     make().averaged(("whole",))
     assert sum(counts) == 8 + 8
 
@@ -244,7 +245,7 @@ def test_a_second_run_does_not_look_at_a_photo_and_ends_the_same(
     settings = config.load(recipe, RECIPES[recipe])
     kept = sorted(folder.rglob("*"))
     alone = prepared(tmp_path / "alone")
-    train.train(alone, settings, model.load_backbone(str(tiny)), device="cpu", shared=False)
+    train.train(alone, settings, load_backbone(str(tiny)), device="cpu", shared=False)
     assert sum(counts) > 0  # it looked for itself
     assert sorted(folder.rglob("*")) == kept
     assert content(alone) == content(run)

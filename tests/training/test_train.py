@@ -20,10 +20,10 @@ from spectraderm.data.split import Fold
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference.engine import OnnxRuntime
 from spectraderm.training import dataset, lda, loop, train
-from spectraderm.training import network as model
 from spectraderm.training import recipe as config
 from spectraderm.training.augmentation import augmented
-from spectraderm.training.network import Normalise
+from spectraderm.training.backbones import load_backbone
+from spectraderm.training.network import Normalise, build
 
 LOGITS = "folds/final/logits.csv"
 
@@ -110,14 +110,14 @@ def test_a_frozen_backbone_stays_and_only_the_head_is_kept(runs: dict[str, Path]
     kept = load_file(runs["notebook"] / "folds/final/checkpoint.safetensors")
     assert sorted(kept) == ["1.bias", "1.weight", "3.bias", "3.weight"]
     assert sorted(load_file(runs["discriminant"] / "folds/final/checkpoint.safetensors")) == ["1.bias", "1.weight"]
-    network, _ = train.restore(runs["notebook"], model.load_backbone(str(tiny)))
+    network, _ = train.restore(runs["notebook"], load_backbone(str(tiny)))
     stored = load_file(tiny / "model.safetensors")
     assert all(torch.equal(value, stored[name]) for name, value in network.resnet.state_dict().items())
 
 
 def unmoved(run: Path, tiny: Path) -> set[str]:
     """Which weights of the backbone are still what they were, by name, without the norms' statistics."""
-    network, _ = train.restore(run, model.load_backbone(str(tiny)))
+    network, _ = train.restore(run, load_backbone(str(tiny)))
     stored = load_file(tiny / "model.safetensors")
     same = {name for name, value in network.resnet.state_dict().items() if torch.equal(value, stored[name])}
     statistics = {name for name in stored if name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
@@ -130,9 +130,7 @@ PARTS = ("embedder.", *(f"encoder.stages.{stage}." for stage in range(4)))
 
 def test_fine_tuning_moves_all_but_the_frozen_parts_and_no_norms_statistics(runs: dict[str, Path], tiny: Path) -> None:
     kept = unmoved(runs["finetune"], tiny)
-    assert kept == {
-        name for name, _ in model.load_backbone(str(tiny)).model.named_parameters() if name.startswith(PARTS[:2])
-    }
+    assert kept == {name for name, _ in load_backbone(str(tiny)).model.named_parameters() if name.startswith(PARTS[:2])}
     assert kept
 
 
@@ -140,7 +138,7 @@ def test_fine_tuning_moves_all_but_the_frozen_parts_and_no_norms_statistics(runs
 def test_as_many_parts_are_frozen_as_the_recipe_says(frozen: int, photos: Path, tiny: Path, tmp_path: Path) -> None:
     changes = {"frozen_stages": frozen, "epochs": 1, "head_epochs": 0, "warmup_epochs": 0, "augment": 0.0}
     run = train_one(prepare(tmp_path / "run", photos), "finetune", tiny, changes)
-    names = [name for name, _ in model.load_backbone(str(tiny)).model.named_parameters()]
+    names = [name for name, _ in load_backbone(str(tiny)).model.named_parameters()]
     assert unmoved(run, tiny) == {name for name in names if name.startswith(PARTS[:frozen])}
 
 
@@ -165,7 +163,7 @@ def test_a_head_fitted_at_once_has_one_line_of_history(runs: dict[str, Path]) ->
 @pytest.mark.parametrize("recipe", CLOSED)
 def test_features_are_kept_where_they_are_read(recipe: str, runs: dict[str, Path], tiny: Path) -> None:
     run = runs[recipe]
-    network, preprocessing = train.restore(run, model.load_backbone(str(tiny)))
+    network, preprocessing = train.restore(run, load_backbone(str(tiny)))
     root = Path(read_json(run / "audit.json", "")["root"])
     pixels = [dataset.read_photo(root, row, preprocessing) for row in manifest.read(run / "manifest.csv")]
     with torch.inference_mode():
@@ -180,7 +178,7 @@ def test_the_restored_network_gives_the_stored_logits(
     recipe: str, photos: Path, tiny: Path, runs: dict[str, Path]
 ) -> None:
     run = runs[recipe]
-    network, preprocessing = train.restore(run, model.load_backbone(str(tiny)))
+    network, preprocessing = train.restore(run, load_backbone(str(tiny)))
     rows = manifest.read(run / "manifest.csv")
     pixels = np.stack([dataset.read_photo(photos, row, preprocessing) for row in rows])
     with torch.inference_mode():
@@ -221,7 +219,7 @@ def test_a_learning_rate_that_blows_up_is_said_and_nothing_is_finished(
 
 def test_an_untrained_folder_has_nothing_to_restore(photos: Path, tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="spectraderm train"):
-        train.restore(prepare(tmp_path / "run", photos), model.load_backbone(str(tiny)))
+        train.restore(prepare(tmp_path / "run", photos), load_backbone(str(tiny)))
     with pytest.raises(BackboneError):
         train_one(tmp_path / "run", "notebook", tmp_path / "no-backbone")
 
@@ -237,7 +235,7 @@ def test_an_lda_head_is_fitted_on_each_augmentation_of_one_training_photo_of_eve
     rows = manifest.read(prepare(tmp_path / "audited", photos) / "manifest.csv")[::3]
     rows = [replace(row, photo_group=group) for row, group in zip(rows, GROUPS.tolist(), strict=True)]
     changes = {"image_size": 64, "train_backbone": not frozen, "epochs": 1, "learning_rate": 1e-60}
-    recipe, backbone = config.load("discriminant", changes), model.load_backbone(str(tiny))
+    recipe, backbone = config.load("discriminant", changes), load_backbone(str(tiny))
     fitted: list[tuple[Any, ...]] = []
     plain = lda.fit
 
@@ -253,7 +251,7 @@ def test_an_lda_head_is_fitted_on_each_augmentation_of_one_training_photo_of_eve
 
     ((features, targets, groups, classes, shrinkage, invariance),) = fitted
     assert (classes, shrinkage, invariance) == (3, recipe.shrinkage, recipe.invariance)
-    network = model.build(backbone, recipe, ["A- a", "b", "c"])
+    network = build(backbone, recipe, ["A- a", "b", "c"])
     network.train(False)
     pixels = [dataset.read_photo(photos, row, Preprocessing(64)) for row in rows[:KEPT]]
     normalise = Normalise(recipe.preprocessing(backbone.mean, backbone.std))

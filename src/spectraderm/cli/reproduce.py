@@ -12,8 +12,8 @@ from spectraderm.core.files import read_json, write_json
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import AUDIT, EVALUATION, EXTERNAL, MANIFEST, MEASUREMENTS, SPLIT, Run
 from spectraderm.data import manifest
-from spectraderm.training import network as model
 from spectraderm.training import train as training
+from spectraderm.training.backbones import load_backbone
 from spectraderm.training.recipe import Recipe
 
 _KEPT = (MANIFEST, AUDIT, SPLIT, MEASUREMENTS)
@@ -39,7 +39,7 @@ def reproduce(run: Path, photos: Path | None = None, track: Track = no_track) ->
     Run(run).check("evaluate")
     asked = pipeline.settings_of(run)
     config = training.read_config(run)
-    backbone = model.load_backbone(config["backbone_name"])
+    backbone = load_backbone(config["backbone_name"])
     if backbone.source != config["backbone"]:
         raise RunFolderError(f"the backbone is now {backbone.source}, was {config['backbone']}", "Install that version")
     with tempfile.TemporaryDirectory(prefix="spectraderm-") as folder:

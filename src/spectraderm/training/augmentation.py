@@ -6,11 +6,13 @@ between a photo's augmented versions say which features depend on the camera rat
 
 import io
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
 
+import kornia.augmentation as kornia
 import numpy as np
+import torch
 from PIL import Image
-from torch import Tensor, cat
+from torch import Tensor, nn
 from torch.nn import functional
 
 from spectraderm.images.preprocessing import Pixels
@@ -28,7 +30,7 @@ WIDEST_BORDER = 0.15
 
 def transformed(photos: Tensor, transforms: Sequence[Transform]) -> Tensor:
     """Photos `float[n, 3, s, s]` -> all of them by the first transform, then by the next: `float[t * n, 3, s, s]`."""
-    return cat([_TRANSFORMS[transform](photos) for transform in transforms])
+    return torch.cat([_TRANSFORMS[transform](photos) for transform in transforms])
 
 
 def augmented(pixels: Pixels, augmentation: Augmentation, coarse: bool) -> Pixels:
@@ -74,3 +76,77 @@ _TRANSFORMS: dict[Transform, Callable[[Tensor], Tensor]] = {
     "zoomed": lambda photos: _middle(photos, ZOOMED),
     "zoomed mirrored": lambda photos: _middle(photos, ZOOMED).flip(3),
 }
+
+
+class Augment(nn.Module):
+    """Random changes of pixels `uint8[n, s, s, 3]`, by the library kornia, which also bring them to `size`.
+
+    Crops, turns and flips (skin has no up), resolution, exposure, contrast, colour temperature, blur, blanked patches.
+
+    Args:
+        strength: 0 (crop and turns only) to 1.
+        size: side of the result `float[n, size, size, 3]`, in 0..255.
+    """
+
+    def __init__(self, strength: float, size: int) -> None:
+        super().__init__()
+        spread = 0.4 * strength
+        self.change = nn.Sequential(
+            kornia.RandomResizedCrop((size, size), scale=(1 - 0.65 * strength, 1.0), ratio=(3 / 4, 4 / 3)),
+            kornia.RandomHorizontalFlip(p=0.5),
+            kornia.RandomRotation90(times=(0, 3), p=1.0),
+            _Coarsen(0.6 * strength**0.5),
+            kornia.RandomBrightness((1 - spread, 1 + spread), p=0.8),
+            kornia.RandomContrast((1 - spread, 1 + spread), p=0.8),
+            kornia.RandomPlanckianJitter(mode="blackbody", p=0.8 * strength),
+            kornia.RandomGaussianBlur((5, 5), (0.1, 2.0), p=spread),
+            kornia.RandomErasing(scale=(0.02, 0.15), p=spread),
+        )
+
+    def forward(self, pixels: Tensor, places: slice | None = None, of: int = 0) -> Tensor:
+        """Change photos; where they are at some `places` of a batch `of` so many, as they would be changed in it."""
+        photos = pixels.permute(0, 3, 1, 2).float() / 255
+        places, of = places or slice(0, len(photos)), of or len(photos)
+        for module in self.change:
+            change = cast("Any", module)
+            drawn = change.forward_parameters(torch.Size((of, *photos.shape[1:])))
+            photos = change(photos, _at(places, of, drawn))
+        return photos.permute(0, 2, 3, 1) * 255
+
+
+class _Coarsen(nn.Module):
+    """Scale a random share of a batch down to between a third of its side and all of it, and up again."""
+
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self.share = share
+
+    def forward_parameters(self, shape: torch.Size) -> dict[str, Tensor]:
+        """Which photos of a batch, and to what share of its side."""
+        return {"batch_prob": (torch.rand(shape[0]) < self.share).float(), "side": torch.empty(1).uniform_(1 / 3, 1)[0]}
+
+    def forward(self, photos: Tensor, drawn: dict[str, Tensor] | None = None) -> Tensor:
+        drawn = drawn or self.forward_parameters(photos.shape)
+        chosen, side = drawn["batch_prob"] > 0.5, photos.shape[-1]
+        small = int(side * drawn["side"].item())
+        if not chosen.any():
+            return photos
+        fewer = functional.interpolate(photos[chosen], (small, small), mode="bilinear", antialias=True)
+        photos = photos.clone()
+        photos[chosen] = functional.interpolate(fewer, (side, side), mode="bilinear")
+        return photos
+
+
+def _at(places: slice, of: int, drawn: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What kornia drew for a batch `of` so many photos (before 0.9: for those it changes) -> for some of its places."""
+    chosen = drawn["batch_prob"] > 0.5
+    before, own = int(chosen[: places.start].sum()), int(chosen[places].sum())
+
+    def cut(name: str, value: Tensor) -> Tensor:
+        if name == "forward_input_shape":
+            return torch.cat([value.new_tensor([len(chosen[places])]), value[1:]])
+        if value.ndim == 0:
+            return value
+        return value[places] if len(value) == of else value[before : before + own]
+
+    return {name: cut(name, value) for name, value in drawn.items()}

@@ -28,7 +28,8 @@ from spectraderm.inference import model_folder
 from spectraderm.inference.calibration import Calibration
 from spectraderm.inference.engine import INPUT, OUTPUTS, Engine
 from spectraderm.training.augmentation import transformed
-from spectraderm.training.network import Backbone, Normalise, SkinResNet
+from spectraderm.training.backbones import Backbone
+from spectraderm.training.network import Normalise, SkinResNet
 from spectraderm.training.train import restore
 
 PARITY = 1e-3

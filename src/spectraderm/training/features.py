@@ -19,10 +19,11 @@ from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.training.augmentation import Augmentation, Transform, augmented, transformed
+from spectraderm.training.backbones import Backbone
 from spectraderm.training.dataset import AHEAD, Floats, Inputs
 from spectraderm.training.feature_cache import Store
 from spectraderm.training.frozen_backbone import Frozen, freeze
-from spectraderm.training.network import Backbone, Normalise, SkinResNet, build, feature_width
+from spectraderm.training.network import Normalise, SkinResNet, build, feature_width
 from spectraderm.training.recipe import Recipe
 
 Rows = npt.NDArray[np.int64]

@@ -24,9 +24,9 @@ from spectraderm.images.preprocessing import Pixels
 from spectraderm.inference import model_folder
 from spectraderm.inference.engine import INPUT, Engine
 from spectraderm.training import outputs
+from spectraderm.training.backbones import Backbone
 from spectraderm.training.dataset import Decoded, Floats
 from spectraderm.training.export import to_onnx
-from spectraderm.training.network import Backbone
 from spectraderm.training.recipe import Recipe
 from spectraderm.training.train import restore
 

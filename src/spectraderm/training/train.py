@@ -38,13 +38,14 @@ from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.training import distributed, feature_cache, lda, loop, outputs
-from spectraderm.training.augmentation import AUGMENTATIONS
+from spectraderm.training.augmentation import AUGMENTATIONS, Augment
+from spectraderm.training.backbones import Backbone
 from spectraderm.training.checkpoint import load_weights, save_weights
 from spectraderm.training.dataset import Decoded, Floats, Inputs, epoch_order, in_batches
 from spectraderm.training.distributed import dtype_of
 from spectraderm.training.features import Features, of_backbone
 from spectraderm.training.frozen_backbone import Frozen, freeze
-from spectraderm.training.network import Augment, Backbone, Normalise, SkinResNet, build
+from spectraderm.training.network import Normalise, SkinResNet, build
 from spectraderm.training.recipe import Recipe
 
 KINDS = tuple((augmentation, coarse) for coarse in (False, True) for augmentation in AUGMENTATIONS)
