@@ -14,9 +14,10 @@ from spectraderm.core.errors import DatasetError
 from spectraderm.core.files import array_bytes, read_json
 from spectraderm.core.run import EXTERNAL, MODEL
 from spectraderm.evaluation import external
-from spectraderm.evaluation.external import Predictions, evaluate_external, score
+from spectraderm.evaluation.external import evaluate_external, score
 from spectraderm.images.perceptual_hash import turned_hashes
-from spectraderm.inference import classifier, model_folder
+from spectraderm.inference import classifier
+from spectraderm.inference.calibration import Judgement, model_folder
 
 A, B, D = LABELS
 Photos = Callable[..., Path]
@@ -133,22 +134,22 @@ def test_of_a_runs_model_the_result_stands_in_its_folder_and_next_evaluation(pho
     assert all(row["name"] != "external:photos" for row in evaluated(run)["protocols"])
 
 
-def predictions(**changes: Any) -> Predictions:  # noqa: ANN401
+def scored(**changes: Any) -> dict[str, Any]:  # noqa: ANN401
     """Guessed 0: two of class 0, the first learned from, one of class 1, and one of none; unusable: one of class 1."""
     usual: dict[str, Any] = {
         "labels": np.array([0, 0, 1, -1, 1]),
         "groups": np.arange(5),
-        "probabilities": np.array([[0.9, 0.1]] * 4 + [[np.nan, np.nan]]),
-        "sets": np.array([[True, False], [True, True], [True, False], [True, False], [False, False]]),
         "verdicts": np.array([0, 1, 0, 2, 3]),
-        "novelty": np.array([0.1, 0.1, 0.1, 0.9, np.nan]),
         "in_training": np.array([True, False, False, False, False]),
     }
-    return Predictions(**usual | changes)
+    given = usual | changes
+    sets = np.array([[True, False], [True, True], [True, False], [True, False], [False, False]])
+    judged = Judgement(np.array([[0.9, 0.1]] * 4 + [[0.0, 0.0]]), sets, given["verdicts"])
+    return score(given["labels"], given["groups"], judged, given["in_training"], ["a", "b"])
 
 
 def test_the_scores_are_of_usable_new_photos_of_known_classes() -> None:
-    got = score(predictions(), ["a", "b"])
+    got = scored()
     assert (got["n_photos"], got["in_training"], got["scores"]["n_photos"]) == (5, 1, 2)
     assert got["scores"]["accuracy"]["value"] == 0.5
     assert got["confusion_matrix"] == [[1, 0], [1, 0]]
@@ -161,8 +162,8 @@ def test_the_scores_are_of_usable_new_photos_of_known_classes() -> None:
 def test_photos_of_no_class_are_refused_or_at_least_flagged() -> None:
     unknown: dict[str, Any] = {"labels": np.full(5, -1), "in_training": np.zeros(5, bool)}
     unknown["verdicts"] = np.array([0, 1, 2, 3, 2])
-    got = score(predictions(**unknown), ["a", "b"])
+    got = scored(**unknown)
     assert got["out_of_distribution"]["refused"]["value"] == pytest.approx(3 / 5)
     assert got["out_of_distribution"]["flagged"]["value"] == pytest.approx(4 / 5)
-    copies = score(predictions(**unknown, groups=np.array([0, 1, 2, 2, 2])), ["a", "b"])
+    copies = scored(**unknown, groups=np.array([0, 1, 2, 2, 2]))
     assert copies["out_of_distribution"]["refused"]["value"] == pytest.approx(1 / 3)

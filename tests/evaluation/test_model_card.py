@@ -12,7 +12,7 @@ from spectraderm.core import resampling
 from spectraderm.core.run import CARD, Run
 from spectraderm.data import shortcuts
 from spectraderm.evaluation import formatting
-from spectraderm.evaluation.model_card import write_card
+from spectraderm.evaluation.report import write_card
 from spectraderm.evaluation.summary import claimed_row, summarise
 
 

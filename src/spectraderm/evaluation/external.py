@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +15,11 @@ from spectraderm.core.run import EVALUATION, EXTERNAL, MANIFEST, MODEL, Run
 from spectraderm.data import manifest
 from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.evaluation import metrics
-from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals, Scored, rate
+from spectraderm.evaluation.bootstrap import Booleans, Integers, Scored, rate
 from spectraderm.evaluation.evaluate import novelty_detection, refusals
 from spectraderm.images.opening import open_photo
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, from_hex, nearest, turned_hashes
+from spectraderm.inference.calibration import Judgement
 from spectraderm.inference.classifier import Classifier, Prediction, load_model
 from spectraderm.inference.model_folder import find_model
 from spectraderm.inference.photo_paths import walk
@@ -29,34 +29,12 @@ MOST_OF_THE_RUN = 0.5
 """Where this share of the photos are the run's own, they are not kept as photos from elsewhere."""
 MAP_COLUMNS = ("folder", "label")
 NO_CLASS = -1
+_UNUSABLE = VERDICTS.index("unusable_photo")
 
 
 class _Photo(NamedTuple):
     prediction: Prediction
     hashes: Hashes
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The predictions for n photos.
-
-    Attributes:
-        labels: true class numbers `int64[n]`, -1 where the photo shows none of the model's classes.
-        groups: photo groups, `int64[n]`.
-        probabilities: calibrated, `float64[n, classes]`; rows of an unusable photo are NaN.
-        sets: prediction sets, `bool[n, classes]`.
-        verdicts: numbers in `VERDICTS`, `int64[n]`.
-        novelty: `float64[n]`, NaN for an unusable photo.
-        in_training: whether the model was trained on it or a copy, `bool[n]`.
-    """
-
-    labels: Integers
-    groups: Integers
-    probabilities: Reals
-    sets: Booleans
-    verdicts: Integers
-    novelty: Reals
-    in_training: Booleans
 
 
 def evaluate_external(
@@ -107,50 +85,61 @@ def _evaluate(
             predicted.append(photo)
     if not predicted:
         raise DatasetError(f"{photos}: no photo can be read", f"First: {unreadable[0]}")
-    predictions = _arrays(labels, predicted, classifier.labels)
+    hashes, predictions = np.stack([photo.hashes for photo in predicted]), [photo.prediction for photo in predicted]
+    groups, judged = photo_groups(len(predicted), near_pairs(hashes)), _judgement(predictions, classifier.labels)
+    in_training = np.array([one.in_training for one in predictions])
     result = {
         "name": photos.resolve().name,
         "model_id": classifier.model_id,
         "labels": classifier.labels,
         "unreadable": unreadable,
-        **score(predictions, classifier.labels),
+        **score(np.array(labels), groups, judged, in_training, classifier.labels),
     }
     if run:
         # the run's own photos, or copies of these, whether trained on or tested
         known = from_hex(row.phash for row in manifest.read(run.path(MANIFEST)))
         result["of_the_run"] = sum(nearest(photo.hashes, known) <= MAX_DISTANCE for photo in predicted)
         if result["of_the_run"] < MOST_OF_THE_RUN * len(predicted):
-            new = np.isfinite(predictions.novelty) & ~predictions.in_training
+            new = ~in_training & (judged.verdicts != _UNUSABLE)
             if new.any():
-                result["novelty_detection"] = novelty_detection(run, predictions.novelty[new], predictions.groups[new])
+                novelty = np.array([one.novelty for one in predictions], np.float64)[new]
+                result["novelty_detection"] = novelty_detection(run, novelty, groups[new])
             files.write_json(run.path(EXTERNAL) / f"{result['name']}.json", result)
     return result
 
 
-def score(predictions: Predictions, labels: Sequence[str]) -> dict[str, Any]:
+def score(
+    labels: Integers, groups: Integers, judged: Judgement, in_training: Booleans, classes: Sequence[str]
+) -> dict[str, Any]:
     """`scores`, `per_class`, `confusion_matrix`, `sets` and `refusals` of photos of known classes.
 
     Photos that the model was trained on, or on copies of, are counted (`in_training`) and left out of all else. Photos
     that the quality gate refused got no guess: they are in the refusals, not in the scores. Of photos of no known class
     there is `out_of_distribution`: `refused` is the share called out of scope or unusable, `flagged` that of all
     verdicts but `predicted`.
+
+    Args:
+        labels: true class numbers `int64[n]`, -1 where the photo shows none of the model's classes.
+        groups: photo groups, `int64[n]`.
+        judged: the predictions.
+        in_training: whether the model was trained on it or a copy, `bool[n]`.
+        classes: the names of the model's classes.
     """
-    verdicts, groups = predictions.verdicts, predictions.groups
-    of_class, new = predictions.labels != NO_CLASS, ~predictions.in_training
-    known, guessed = new & of_class, new & of_class & (verdicts != VERDICTS.index("unusable_photo"))
+    verdicts, of_class, new = judged.verdicts, labels != NO_CLASS, ~in_training
+    known, guessed = new & of_class, new & of_class & (verdicts != _UNUSABLE)
     result: dict[str, Any] = {
         "n_photos": len(groups),
         "n_groups": len(np.unique(groups)),
-        "in_training": int(predictions.in_training.sum()),
+        "in_training": int(in_training.sum()),
         "verdicts": {name: int((verdicts == number).sum()) for number, name in enumerate(VERDICTS)},
     }
     if guessed.any():
-        every = Scored(predictions.labels, np.nan_to_num(predictions.probabilities), groups)
+        every = Scored(labels, judged.probabilities, groups)
         scored = every.take(guessed)
         result["scores"] = metrics.scores(scored)
-        result["per_class"] = metrics.per_class(scored, list(labels))
+        result["per_class"] = metrics.per_class(scored, list(classes))
         result["confusion_matrix"] = metrics.confusion(scored)
-        result["sets"] = metrics.set_scores(scored.labels, predictions.sets[guessed], scored.groups)
+        result["sets"] = metrics.set_scores(scored.labels, judged.sets[guessed], scored.groups)
         result["refusals"] = refusals(every.take(known), verdicts[known])
     unknown = new & ~of_class
     if unknown.any():
@@ -171,16 +160,12 @@ def _predict(classifier: Classifier, path: str) -> _Photo | SpectraDermError:
         return error
 
 
-def _arrays(labels: Sequence[int], photos: Sequence[_Photo], classes: Sequence[str]) -> Predictions:
-    predictions, nothing = [photo.prediction for photo in photos], float("nan")
-    return Predictions(
-        labels=np.array(labels),
-        groups=photo_groups(len(photos), near_pairs(np.stack([photo.hashes for photo in photos]))),
-        probabilities=np.array([[one.probabilities.get(label, nothing) for label in classes] for one in predictions]),
-        sets=np.array([[label in one.prediction_set for label in classes] for one in predictions]),
-        verdicts=np.array([VERDICTS.index(one.verdict) for one in predictions]),
-        novelty=np.array([nothing if one.novelty is None else one.novelty for one in predictions]),
-        in_training=np.array([one.in_training for one in predictions]),
+def _judgement(predictions: Sequence[Prediction], classes: Sequence[str]) -> Judgement:
+    """The predictions as arrays; those of unusable photos have probabilities of 0."""
+    return Judgement(
+        np.array([[one.probabilities.get(label, 0.0) for label in classes] for one in predictions]),
+        np.array([[label in one.prediction_set for label in classes] for one in predictions]),
+        np.array([VERDICTS.index(one.verdict) for one in predictions]),
     )
 
 

@@ -6,17 +6,22 @@ from pathlib import Path
 from typing import Any
 
 from spectraderm.core import files
-from spectraderm.core.run import ORIGINAL, REPORT, Run
+from spectraderm.core.run import CARD, ORIGINAL, REPORT, Run
 from spectraderm.evaluation import examples, figures
 from spectraderm.evaluation.bootstrap import Scored
 from spectraderm.evaluation.calibrate import judge, pool, read_outputs, settings_of
 from spectraderm.evaluation.calibration_metrics import error_by_chance
-from spectraderm.evaluation.formatting import template
+from spectraderm.evaluation.formatting import defined, template
 from spectraderm.evaluation.ledger import Entry
-from spectraderm.evaluation.model_card import write_card
 from spectraderm.evaluation.summary import Facts, summarise
 
 CONFUSION_CSV, CONFUSION_PNG = "confusion_matrix.csv", "confusion_matrix.png"
+_METRICS = {
+    "group_accuracy": ("accuracy", "Accuracy, each photo once"),
+    "accuracy": ("accuracy", "Accuracy by file"),
+    "balanced_accuracy": ("recall", "Balanced accuracy (macro recall)"),
+    "macro_f1": ("f1", "Macro F1"),
+}
 
 
 def write_report(run: Run, evaluation: dict[str, Any], scorings: Sequence[Entry] = ()) -> None:
@@ -37,6 +42,22 @@ def write_report(run: Run, evaluation: dict[str, Any], scorings: Sequence[Entry]
     write_card(run, facts)
     page = template("report.html.j2").render(facts | _figures(run, evaluation) | _photos(run, facts))
     files.write_bytes(run.path(REPORT), page.encode())
+
+
+def write_card(run: Run, facts: Facts) -> None:
+    """Write `README.md`, the model card, with front matter for the Hugging Face Hub and two checklists answered.
+
+    `facts` are those of `summarise`. The card holds no path of this machine and no photo. Its `model-index` has the
+    believed row's metrics as far as they are defined, and none where no number of the run is to be believed.
+    """
+    row = facts["believed"]
+    results = [
+        {"type": kind, "name": name, "value": round(row[key]["value"], 4)}
+        for key, (kind, name) in _METRICS.items()
+        if defined(row[key]["value"]) and not row["leaked"]
+    ]
+    text = template("card.md.j2").render(facts | {"results": results})
+    files.write_bytes(run.path(CARD), text.encode())
 
 
 def _figures(run: Run, evaluation: Facts) -> Facts:
