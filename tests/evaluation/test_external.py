@@ -16,8 +16,8 @@ from spectraderm.core.run import EXTERNAL, MODEL
 from spectraderm.evaluation import external
 from spectraderm.evaluation.external import evaluate_external, score
 from spectraderm.images.perceptual_hash import turned_hashes
-from spectraderm.inference import classifier
-from spectraderm.inference.calibration import Judgement, model_folder
+from spectraderm.inference import classifier, model_folder
+from spectraderm.inference.calibration import Judgement
 
 A, B, D = LABELS
 Photos = Callable[..., Path]
