@@ -29,7 +29,7 @@ from hostile import heic
 from measured import forked
 
 from spectraderm.core.errors import SpectraDermError
-from spectraderm.images.preprocessing import decode
+from spectraderm.images.decoding import decode
 from spectraderm.inference.engine import Engine
 
 AT_ONCE, LIMIT = 250, 120

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from conftest import encode, paint
 from PIL import Image
 
-from spectraderm.images.preprocessing import decode
+from spectraderm.images.decoding import decode
 
 _SCAN = b"\xff\xda"
 

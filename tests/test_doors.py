@@ -19,7 +19,7 @@ from PIL import Image
 
 import spectraderm
 from spectraderm.data.synthetic import paint_photo
-from spectraderm.images.opening import open_photo
+from spectraderm.images.decoding import open_photo
 
 WEB = Path(__file__).parents[1] / "web" / "src"
 OF_TYPE = {

@@ -13,7 +13,9 @@ from PIL import Image, ImageCms
 from PIL.JpegImagePlugin import JpegImageFile
 
 from spectraderm.core.errors import RecipeError, UnreadablePhoto
-from spectraderm.images.preprocessing import FORMATS, Pixels, Preprocessing, Resize, decode, to_rgb
+from spectraderm.images.decoding import FORMATS, decode
+from spectraderm.images.preprocessing import Pixels, Preprocessing, Resize
+from spectraderm.images.rgb import to_rgb
 
 PHOTO = paint(1)
 

@@ -11,8 +11,9 @@ from conftest import encode, jpeg_of_size, paint, png
 from PIL import Image, ImageFile
 
 from spectraderm.core.errors import MissingExtra, SpectraDermError, UnreadablePhoto
-from spectraderm.images import preprocessing
-from spectraderm.images.preprocessing import FORMATS, MAX_SCANS, decode
+from spectraderm.images import decoding
+from spectraderm.images.decoding import FORMATS, decode
+from spectraderm.images.headers import MAX_SCANS
 
 PHOTO = paint(1)
 SCAN = b"\xff\xda"
@@ -61,9 +62,9 @@ def test_the_smallest_and_longest_photos_are_taken(size: tuple[int, int]) -> Non
 
 def test_a_file_of_too_many_bytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     data = encode(PHOTO)
-    monkeypatch.setattr(preprocessing, "MAX_BYTES", len(data))
+    monkeypatch.setattr(decoding, "MAX_BYTES", len(data))
     decode(data)
-    monkeypatch.setattr(preprocessing, "MAX_BYTES", len(data) - 1)
+    monkeypatch.setattr(decoding, "MAX_BYTES", len(data) - 1)
     with pytest.raises(UnreadablePhoto, match="MB is more than"):
         decode(data)
 

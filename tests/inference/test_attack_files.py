@@ -16,7 +16,7 @@ from spectraderm.core.errors import UnreadablePhoto
 from spectraderm.core.files import read_regular
 from spectraderm.data.manifest import list_photos
 from spectraderm.data.measurements import Measured, measure
-from spectraderm.images.opening import open_photo
+from spectraderm.images.decoding import open_photo
 from spectraderm.inference.classifier import Classifier
 from spectraderm.inference.photo_paths import photos
 

@@ -17,8 +17,7 @@ from spectraderm.core.errors import ModelFolderError, UnreadablePhoto
 from spectraderm.core.files import array_bytes
 from spectraderm.data.synthetic import paint_photo
 from spectraderm.images import perceptual_hash as hashing
-from spectraderm.images.opening import PhotoLike
-from spectraderm.images.preprocessing import MAX_BYTES
+from spectraderm.images.decoding import MAX_BYTES, PhotoLike
 from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Answer
 

@@ -24,7 +24,8 @@ from playwright.sync_api import Browser, Page
 from spectraderm import load_model
 from spectraderm.core.errors import MissingExtra, UnreadablePhoto
 from spectraderm.images import perceptual_hash as hashing
-from spectraderm.images.preprocessing import Preprocessing, decoding_scale
+from spectraderm.images.decoding import decoding_scale
+from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.images.quality import flaws, measure
 from spectraderm.inference.calibration import Calibration
 from spectraderm.inference.model_folder import find_model, read_model_folder

@@ -15,7 +15,8 @@ from spectraderm.core.errors import DatasetError, WriteError
 from spectraderm.core.files import sha256
 from spectraderm.core.parallel import in_order
 from spectraderm.data.manifest import Row
-from spectraderm.images.preprocessing import Pixels, Preprocessing, decode
+from spectraderm.images.decoding import decode
+from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.training import dataset
 
 SMALL = Preprocessing(size=32)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.files import read_csv, sha256, write_csv
-from spectraderm.images.preprocessing import HEIC_SUFFIXES, SUFFIXES, decode
+from spectraderm.images.decoding import HEIC_SUFFIXES, SUFFIXES, decode
 
 SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training", "train_set"), "train"),

@@ -24,8 +24,9 @@ from spectraderm.core.parallel import cores
 from spectraderm.core.progress import Track
 from spectraderm.data import skin_tone
 from spectraderm.images import quality
+from spectraderm.images.decoding import FORMATS, MAX_BYTES, decode
 from spectraderm.images.perceptual_hash import turned_hashes
-from spectraderm.images.preprocessing import FORMATS, MAX_BYTES, Pixels, Preprocessing, decode
+from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.images.quality import Quality
 from spectraderm.images.thumbnails import data_url
 

@@ -13,7 +13,8 @@ from spectraderm.core import files
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.core.run import COPIES, Run
 from spectraderm.evaluation.calibrate import Outputs
-from spectraderm.images.preprocessing import Preprocessing, decode
+from spectraderm.images.decoding import decode
+from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.images.thumbnails import data_url
 from spectraderm.inference.calibration import Judgement
 from spectraderm.inference.prediction import VERDICTS

@@ -17,7 +17,7 @@ from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.evaluation import metrics
 from spectraderm.evaluation.bootstrap import Booleans, Integers, Scored, rate
 from spectraderm.evaluation.evaluate import novelty_detection, refusals
-from spectraderm.images.opening import open_photo
+from spectraderm.images.decoding import open_photo
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, from_hex, nearest, turned_hashes
 from spectraderm.inference.calibration import Judgement
 from spectraderm.inference.classifier import Classifier, Prediction, load_model

@@ -5,7 +5,7 @@ import io
 
 from PIL import Image
 
-from spectraderm.images.preprocessing import decode
+from spectraderm.images.decoding import decode
 
 
 def data_url(photo: bytes | Image.Image, side: int) -> str:

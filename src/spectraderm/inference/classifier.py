@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from spectraderm.core.errors import ModelFolderError, SpectraDermError
-from spectraderm.images.opening import PhotoLike, open_photo
+from spectraderm.images.decoding import PhotoLike, open_photo
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, nearest, turned_hashes
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.images.quality import flaws, measure

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from spectraderm.core.errors import SpectraDermError, UnreadablePhoto
-from spectraderm.images.preprocessing import HEIC_SUFFIXES, MAX_BYTES, SUFFIXES
+from spectraderm.images.decoding import HEIC_SUFFIXES, MAX_BYTES, SUFFIXES
 
 STDIN = "-"
 _SUFFIXES = SUFFIXES | HEIC_SUFFIXES

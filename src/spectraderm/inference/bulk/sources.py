@@ -12,7 +12,7 @@ from fsspec import AbstractFileSystem
 
 from spectraderm.core.errors import DatasetError, SpectraDermError, UnreadablePhoto
 from spectraderm.core.files import read_json, read_regular
-from spectraderm.images.preprocessing import HEIC_SUFFIXES, MAX_BYTES, SUFFIXES
+from spectraderm.images.decoding import HEIC_SUFFIXES, MAX_BYTES, SUFFIXES
 from spectraderm.inference.bulk.filesystem import is_url, local_path, open_filesystem, without_secrets
 from spectraderm.inference.photo_paths import STDIN, walk
 

@@ -9,7 +9,7 @@ from fsspec import AbstractFileSystem
 
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.core.files import sha256
-from spectraderm.images.opening import open_photo
+from spectraderm.images.decoding import open_photo
 from spectraderm.inference.bulk.filesystem import write_whole
 from spectraderm.inference.bulk.sources import Item, photo_bytes
 from spectraderm.inference.classifier import Classifier

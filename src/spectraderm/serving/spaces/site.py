@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from spectraderm.core.files import sha256
-from spectraderm.images.preprocessing import MAX_BYTES
+from spectraderm.images.decoding import MAX_BYTES
 from spectraderm.inference.model_folder import CARD, ModelFolder
 from spectraderm.serving.content import WORDS, condition
 from spectraderm.serving.spaces.runtime import runtime
