@@ -1,9 +1,8 @@
 /** The site's model, loaded -> a `Prediction` for a photo, as Python's `inference/classifier.py`. ONNX Runtime's door. */
 
 import type * as ort from "onnxruntime-web/wasm";
-import { unusableModel } from "./errors.ts";
 import { MAX_DISTANCE, nearestHash, turnedHashes } from "./hashing.ts";
-import { download, type ModelFacts, type Prediction } from "./model.ts";
+import { download, type ModelFacts, type Prediction, unusableModel } from "./model.ts";
 import { preprocess } from "./preprocessing.ts";
 import { measure, whyUnusable } from "./quality.ts";
 import type { Pixels } from "./resize.ts";

@@ -1,7 +1,7 @@
 /** A file's bytes -> upright red, green and blue, by the browser's own decoders. */
 
-import { damaged, SpectraDermError } from "./errors.ts";
 import { readHeader } from "./header.ts";
+import { damaged, SpectraDermError } from "./model.ts";
 import { checkPixels, checkSize, decodingScale } from "./preprocessing.ts";
 import { type Pixels, reduce } from "./resize.ts";
 
@@ -46,23 +46,19 @@ function read(bitmap: ImageBitmap, block: number): Pixels {
   const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.ceil(side / block));
   const rows = Math.max(block, Math.min(bitmap.height, block * Math.floor(BAND / bitmap.width / block)));
   const context = canvas(bitmap.width, rows);
-  const data = new Uint8Array(width * height * 3);
-  for (let top = 0, to = 0; top < bitmap.height; top += rows) {
-    const band = reduce(readBand(context, bitmap, top, Math.min(rows, bitmap.height - top)), block, block).data;
-    data.set(band, to);
-    to += band.length;
-  }
-  return { width, height, channels: 3, data };
-}
-
-function readBand(context: OffscreenCanvasRenderingContext2D, bitmap: ImageBitmap, top: number, height: number): Pixels {
-  const { width } = bitmap;
   context.fillStyle = "#fff";
-  context.fillRect(0, 0, width, height);
-  context.drawImage(bitmap, 0, top, width, height, 0, 0, width, height);
-  const found = context.getImageData(0, 0, width, height).data;
   const data = new Uint8Array(width * height * 3);
-  for (let from = 0, to = 0; to < data.length; from += from % 4 === 2 ? 2 : 1) data[to++] = found[from];
+  for (let top = 0, filled = 0; top < bitmap.height; top += rows) {
+    const band = { width: bitmap.width, height: Math.min(rows, bitmap.height - top), channels: 3 };
+    context.fillRect(0, 0, band.width, band.height);
+    context.drawImage(bitmap, 0, -top);
+    const found = context.getImageData(0, 0, band.width, band.height).data;
+    const opaque = new Uint8Array(band.width * band.height * 3);
+    for (let from = 0, to = 0; to < opaque.length; from += from % 4 === 2 ? 2 : 1) opaque[to++] = found[from];
+    const reduced = reduce({ ...band, data: opaque }, block, block).data;
+    data.set(reduced, filled);
+    filled += reduced.length;
+  }
   return { width, height, channels: 3, data };
 }
 

@@ -1,6 +1,6 @@
 /** What a file says of itself before a pixel is decoded: its format and size, and that they are within bounds. */
 
-import { damaged, unreadable } from "./errors.ts";
+import { damaged, unreadable } from "./model.ts";
 import { checkPixels, checkSize } from "./preprocessing.ts";
 
 /** `width` and `height` are 0 in formats that can't claim more than their bytes hold, or than browsers decode. */

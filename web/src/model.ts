@@ -1,7 +1,6 @@
-/** What the page knows of a model, and what a model says of a photo. */
+/** What the page knows of a model, what a model says of a photo, and what goes wrong, worded as in Python. */
 
 import type { Calibration, Verdict } from "./verdict.ts";
-import { unusableModel } from "./errors.ts";
 import type { Preprocessing } from "./preprocessing.ts";
 
 export interface Condition {
@@ -63,4 +62,31 @@ export async function download(url: URL): Promise<Uint8Array<ArrayBuffer>> {
   const response = await fetch(url).catch(() => null);
   if (response?.ok) return new Uint8Array(await response.arrayBuffer());
   throw unusableModel(`${url.pathname.split("/").pop()} can't be loaded`, "Check the connection and load the page again");
+}
+
+/** An expected failure. Its message is the problem and, where there is one, the remedy. */
+export class SpectraDermError extends Error {
+  readonly problem: string;
+  readonly remedy: string;
+
+  constructor(name: string, problem: string, remedy = "") {
+    super(remedy ? `${problem}. ${remedy}` : problem);
+    this.name = name;
+    this.problem = problem;
+    this.remedy = remedy;
+  }
+}
+
+/** These bytes are not a photo that can be decoded safely here. */
+export function unreadable(problem: string, remedy = ""): SpectraDermError {
+  return new SpectraDermError("UnreadablePhoto", `photo: ${problem}`, remedy);
+}
+
+export function damaged(): SpectraDermError {
+  return unreadable("damaged or incomplete", "Save or download it again");
+}
+
+/** The site's model is incomplete or altered. */
+export function unusableModel(problem: string, remedy = "Load the page again"): SpectraDermError {
+  return new SpectraDermError("ModelFolderError", problem, remedy);
 }

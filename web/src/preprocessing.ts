@@ -1,6 +1,6 @@
 /** An upright photo -> the pixels a model reads, as Python's `preprocessing.py`; and the limits that both share. */
 
-import { unreadable } from "./errors.ts";
+import { unreadable } from "./model.ts";
 import { BILINEAR, type Pixels, resize } from "./resize.ts";
 
 const MAX_PIXELS = 64_000_000;

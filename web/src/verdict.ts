@@ -13,26 +13,19 @@ export interface Calibration {
   novelty_threshold: number;
 }
 
-export interface Judgement {
-  probabilities: number[];
-  /** For each class, whether it fits. */
-  fits: boolean[];
-  verdict: Verdict;
-}
-
 const UNIT = 2 ** 24;
 const RAPS_PENALTY = 0.1;
 const RAPS_FREE_RANKS = 1;
 const NAMED = 3;
 
-/** The verdict on a photo of these logits, whose features are so far from the nearest training photo's. */
-export function judge(settings: Calibration, logits: ArrayLike<number>, novelty: number): Judgement {
+/** Of a photo's logits and novelty: calibrated probabilities, which classes fit, and the verdict. */
+export function judge(settings: Calibration, logits: ArrayLike<number>, novelty: number) {
   const probabilities = softmax(logits, settings.temperature);
   const best = ranking(probabilities)[0];
   const scores = nonconformityScores(probabilities, settings.set_method);
   const fits = scores.map((score, number) => score <= settings.thresholds[number] || number === best);
   const unsure = probabilities[best] < settings.confidence_threshold || fits.filter(Boolean).length > 1;
-  const verdict = novelty > settings.novelty_threshold ? "out_of_scope" : unsure ? "unsure" : "predicted";
+  const verdict: Verdict = novelty > settings.novelty_threshold ? "out_of_scope" : unsure ? "unsure" : "predicted";
   return { probabilities, fits, verdict };
 }
 
@@ -91,13 +84,7 @@ function unit(values: Float32Array, start: number, count: number): Float64Array 
  * @param probability Of the first.
  * @param classes How many conditions the model knows.
  */
-export function reason(
-  verdict: Verdict,
-  fitting: string[],
-  probability: number,
-  settings: Calibration,
-  classes: number,
-): string {
+export function reason(verdict: Verdict, fitting: string[], probability: number, settings: Calibration, classes: number) {
   if (verdict === "out_of_scope") {
     const none = `none of the ${classes} conditions it knows`;
     return `Unlike the photos the model learned from: another kind of photo, ${none}, or no skin at all.`;

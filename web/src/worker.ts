@@ -2,8 +2,7 @@
 
 import { type Classifier, loadClassifier } from "./classifier.ts";
 import { decode } from "./decoding.ts";
-import { SpectraDermError } from "./errors.ts";
-import type { ModelFacts } from "./model.ts";
+import { type ModelFacts, SpectraDermError } from "./model.ts";
 import { preprocess } from "./preprocessing.ts";
 
 /** `load` comes first, and once; then photos. The reply goes to the port that comes along. */

@@ -1,7 +1,6 @@
 /** A prediction, or a refusal, as people read it: the verdict, the photo, what fits, each probability, the condition. */
 
-import { SpectraDermError } from "../errors.ts";
-import type { Condition, Facts, Prediction } from "../model.ts";
+import { type Condition, type Facts, type Prediction, SpectraDermError } from "../model.ts";
 import { general, percent } from "../verdict.ts";
 import { type Child, element, picture } from "./elements.ts";
 
@@ -36,9 +35,8 @@ export function refusal(error: unknown, facts: Facts): Node[] {
 
 /** An error's problem and remedy, as sentences. */
 export function sentences(error: unknown): string {
-  const parts = error instanceof SpectraDermError ? [error.problem.replace(/^photo: /, ""), error.remedy] : [String(error)];
-  const found = parts.map((text) => text.trim().replace(/\.$/, "")).filter(Boolean);
-  return found.map((text) => `${text[0].toUpperCase()}${text.slice(1)}.`).join(" ");
+  const text = (error instanceof Error ? error.message : String(error)).replace(/^photo: /, "").replace(/\.$/, "");
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 }
 
 /** Each condition that the model knows, to unfold. */

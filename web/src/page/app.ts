@@ -1,7 +1,6 @@
 /** The page: takes a photo, shows what the model says of it, and gives embedders `window.spectraderm`. */
 
-import { unreadable } from "../errors.ts";
-import { download, type Facts, type Prediction } from "../model.ts";
+import { download, type Facts, type Prediction, unreadable } from "../model.ts";
 import { answer, conditions, refusal, sentences, spoken } from "./answer.ts";
 import { element, find } from "./elements.ts";
 import { type Engine, openEngine } from "./engines.ts";

@@ -1,7 +1,6 @@
 /** What answers for a photo: the model in this browser, or the server that handed out the page. */
 
-import { SpectraDermError } from "../errors.ts";
-import type { Facts, ModelFacts, Prediction } from "../model.ts";
+import { type Facts, type ModelFacts, type Prediction, SpectraDermError } from "../model.ts";
 import type { Reply, Task } from "../worker.ts";
 
 export interface Engine {
