@@ -1,9 +1,8 @@
 import io
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +16,6 @@ from spectraderm.data import crops, duplicates, findings, manifest, measurements
 from spectraderm.data.audit import Audit, audit, leaked_test_photos
 from spectraderm.data.measurements import Embedding
 from spectraderm.data.shortcuts import Shortcut
-from spectraderm.images import quality
 from spectraderm.images.perceptual_hash import turned_hashes
 from spectraderm.images.preprocessing import Preprocessing
 
@@ -51,18 +49,12 @@ def copy(root: Path, source: str, target: str, turn: Image.Transpose = Image.Tra
 
 
 def run(root: Path) -> Audit:
-    return audit(root, root.parent / "run")
+    result = audit(root, root.parent / "run")
+    assert {entry["id"] for entry in result.facts["findings"]} <= {*findings.KNOWN}
+    return result
 
 
 def leaks(result: Audit) -> tuple[object, ...]:
-    names = (
-        "test_photos",
-        "test_photos_with_copy_in_train",
-        "share",
-        "test_photos_with_crop_in_train",
-        "share_with_crops",
-    )
-    assert tuple(result.facts["leakage"]) == names
     return tuple(result.facts["leakage"].values())
 
 
@@ -106,15 +98,18 @@ def test_one_photo_in_two_classes_is_a_label_conflict(root: Path) -> None:
     assert finding(result, "label_conflict")["count"] == 4
 
 
-def test_unreadable_photos_are_findings(root: Path) -> None:
+def test_unreadable_photos_are_findings_that_name_a_few(root: Path) -> None:
+    for number in range(3):
+        (root / f"train_set/c/empty{number}.jpg").touch()
     (root / "train_set/c/bad.jpg").write_bytes(b"no photo")
     (root / "test_set/c/cut.jpg").write_bytes((root / "test_set/c/00.jpg").read_bytes()[:300])
     (root / "test_set/c/gone.jpg").symlink_to("nothing.jpg")
     result = run(root)
     paths = ["test_set/c/cut.jpg", "test_set/c/gone.jpg", "train_set/c/bad.jpg"]
+    paths += [f"train_set/c/empty{number}.jpg" for number in range(3)]
     assert [entry["path"] for entry in result.facts["unreadable"]] == paths
     assert all(entry["reason"] for entry in result.facts["unreadable"])
-    assert finding(result, "unreadable")["count"] == 3
+    assert (finding(result, "unreadable")["count"], finding(result, "unreadable")["examples"]) == (6, paths[:5])
     assert len(result.rows) == 18
 
 
@@ -203,13 +198,6 @@ def test_every_photo_is_decoded_once(root: Path, monkeypatch: pytest.MonkeyPatch
     assert (root.parent / "run/gallery.html").read_text().count("<img") == 2
     assert decoded == Counter(path.read_bytes() for path in root.rglob("*.jpg"))
     assert set(decoded.values()) == {1}
-
-
-def test_findings_name_few_examples(root: Path) -> None:
-    for number in range(9):
-        (root / f"train_set/c/bad{number}.jpg").touch()
-    found = finding(run(root), "unreadable")
-    assert (found["count"], len(found["examples"])) == (9, 5)
 
 
 def test_progress_counts_every_photo(root: Path) -> None:
@@ -372,35 +360,13 @@ def test_shortcuts_far_above_chance_are_findings(root: Path) -> None:
     assert [found[f"shortcut_{name}"]["severity"] for name in ("dimensions", "border")] == ["high", "medium"]
     assert found["shortcut_dimensions"]["examples"] == ["c"]
     assert "gives away c" in found["shortcut_dimensions"]["remedy"]
-    assert facts["shortcuts"][0] == {
-        "name": "dimensions",
-        "balanced_accuracy": 0.9,
-        "low": 0.85,
-        "high": 0.95,
-        "chance": 0.5,
-        "gives_away": ["c"],
-    }
+    assert facts["shortcuts"][0] == asdict(away) | {"gives_away": ["c"]}
 
 
 def test_the_audit_says_what_it_can_fail_on() -> None:
     held = [{"id": "leakage", "severity": "high"}, {"id": "near_copy", "severity": "medium"}]
-    for text, met in (
-        ("leakage", 1),
-        ("high", 1),
-        ("medium", 2),
-        ("low", 2),
-        ("near_copy, unreadable", 1),
-        ("blank", 0),
-    ):
+    cases = {"leakage": 1, "high": 1, "medium": 2, "low": 2, "near_copy, unreadable": 1, "blank": 0}
+    for text, met in cases.items():
         assert len(findings.failing(held, findings.parse_fail_on(text))) == met
     with pytest.raises(SpectraDermError, match=r"no finding 'leaks'\. Known: high, medium, low, leakage"):
         findings.parse_fail_on("high,leaks")
-
-
-def test_every_finding_can_be_named() -> None:
-    source = Path(findings.__file__).read_text(encoding="utf-8")
-    named = re.findall(r'_finding\("(\w+)"', source)
-    flaws = re.findall(r'Flaw\("(\w+)"', Path(quality.__file__).read_text(encoding="utf-8"))
-    assert len(named) > 10
-    assert {*named, *flaws} <= {*findings.KNOWN}
-    assert {*flaws} == {*findings.QUALITY}

@@ -13,7 +13,7 @@ from spectraderm.data.split import Fold, Protocol, Split, check, make
 
 GROUPED: Protocol = "grouped"
 ORIGINAL: Protocol = "original"
-CLEANED: Protocol = "deduplicated"
+DEDUPLICATED: Protocol = "deduplicated"
 
 
 def groups_by_side(rows: list[Row], fold: Fold) -> dict[str, set[int]]:
@@ -46,12 +46,8 @@ def test_holdout_puts_every_class_on_every_side_and_no_group_on_two(counts: tupl
 
 def test_holdout_shares_are_those_promised() -> None:
     sides = groups_by_side(rows := grouped(100, 50), make(rows, GROUPED, 1, 0).folds[0])
-    assert {side: len(groups) for side, groups in sides.items()} == {
-        "test": 30,
-        "val": 15,
-        "calibration": 15,
-        "train": 90,
-    }
+    shares = {side: len(groups) for side, groups in sides.items()}
+    assert shares == {"test": 30, "val": 15, "calibration": 15, "train": 90}
 
 
 @pytest.mark.parametrize(("folds", "counts"), [(2, (4, 9)), (3, (4, 4)), (5, (6, 23, 40))])
@@ -96,42 +92,39 @@ def test_a_group_of_two_classes_stays_together() -> None:
 
 
 @pytest.mark.parametrize("draws", [1, 4])
-def test_as_given_keeps_test_and_cuts_a_fifth_of_each_class(draws: int) -> None:
+def test_original_keeps_test_and_cuts_a_fifth_of_each_class(draws: int) -> None:
     rows = given(20, 5)
     made = make(rows, ORIGINAL, draws, 7)
     assert [fold.name for fold in made.folds] == ["final", "draw-2", "draw-3", "draw-4"][:draws]
     assert [fold.seed for fold in made.folds] == [7, 8, 9, 10][:draws]
     for fold in made.folds:
         counts = Counter((photo.given_split, photo.label, fold.splits[photo.path]) for photo in rows)
-        assert counts == {
-            ("train", "a", "train"): 16,
-            ("train", "a", "val"): 4,
-            ("train", "b", "train"): 16,
-            ("train", "b", "val"): 4,
-            ("test", "a", "test"): 5,
-            ("test", "b", "test"): 5,
-        }
+        shares = {("train", "train"): 16, ("train", "val"): 4, ("test", "test"): 5}
+        assert counts == {(given, label, name): n for (given, name), n in shares.items() for label in "ab"}
     assert len({tuple(fold.splits.items()) for fold in made.folds}) == draws
 
 
-def test_as_given_keeps_a_given_validation_folder() -> None:
+def test_original_keeps_a_given_validation_folder() -> None:
     rows = given(6, 3, val=2)
     assert make(rows, ORIGINAL, 1, 0).folds[0].splits == {photo.path: photo.given_split for photo in rows}
 
 
-def test_impossible_wishes_are_refused() -> None:
-    with pytest.raises(SplitError, match="no test folder"):
-        make(grouped(9, 9), ORIGINAL, 1, 0)
-    with pytest.raises(SplitError, match="class 'a' has 1 training photos"):
-        make(given(1, 3), ORIGINAL, 1, 0)
-    with pytest.raises(SplitError, match="0 folds"):
-        make(grouped(9, 9), GROUPED, 0, 0)
-    with pytest.raises(SplitError, match="-1 is no seed"):
-        make(grouped(9, 9), GROUPED, 1, -1)
-    with pytest.raises(SplitError, match="no test folder"):
-        make(grouped(9, 9), CLEANED, 1, 0)
-    with pytest.raises(SplitError, match="2 folds"):
-        make(given(9, 3), CLEANED, 2, 0)
+@pytest.mark.parametrize(
+    ("rows", "protocol", "folds", "seed", "problem"),
+    [
+        (grouped(9, 9), ORIGINAL, 1, 0, "no test folder"),
+        (given(1, 3), ORIGINAL, 1, 0, "class 'a' has 1 training photos"),
+        (grouped(9, 9), GROUPED, 0, 0, "0 folds"),
+        (grouped(9, 9), GROUPED, 1, -1, "-1 is no seed"),
+        (grouped(9, 9), DEDUPLICATED, 1, 0, "no test folder"),
+        (given(9, 3), DEDUPLICATED, 2, 0, "2 folds"),
+    ],
+)
+def test_impossible_wishes_are_refused(
+    rows: list[Row], protocol: Protocol, folds: int, seed: int, problem: str
+) -> None:
+    with pytest.raises(SplitError, match=problem):
+        make(rows, protocol, folds, seed)
 
 
 @pytest.mark.parametrize("folds", [1, 3])
@@ -170,11 +163,11 @@ def leaking(seed: int = 0, train: int = 20) -> tuple[list[Row], Fold]:
     ]
     rows += [row(f"test/{c}/{n}.jpg", c, 100 * i + n, "test") for i, c in enumerate("ab") for n in (0, 1, 2, 3, 90, 91)]
     rows += [row("test/b/x.jpg", "b", 500, "test"), row("train/a/x.jpg", "a", 500, "train")]
-    return rows, make(rows, CLEANED, 1, seed).folds[0]
+    return rows, make(rows, DEDUPLICATED, 1, seed).folds[0]
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_cleaned_keeps_the_test_folder_and_leaves_out_what_leaks_or_is_disputed(seed: int) -> None:
+def test_deduplicated_keeps_the_test_folder_and_leaves_out_what_leaks_or_is_disputed(seed: int) -> None:
     rows, fold = leaking(seed)
     tested = {r.path for r in rows if r.given_split == "test"} - {"test/b/x.jpg"}
     assert {path for path, side in fold.splits.items() if side == "test"} == tested
@@ -193,12 +186,12 @@ def test_cleaned_keeps_the_test_folder_and_leaves_out_what_leaks_or_is_disputed(
 def test_a_patient_with_two_diseases_is_not_left_out() -> None:
     rows, _ = leaking()
     patient = [replace(r, copy_group=n) for n, r in enumerate(rows)]
-    fold = make(patient, CLEANED, 1, 0).folds[0]
+    fold = make(patient, DEDUPLICATED, 1, 0).folds[0]
     assert fold.splits["test/b/x.jpg"] == "test"
     assert fold.splits["train/a/x.jpg"] == "excluded"
 
 
-def test_cleaned_names_the_class_that_it_would_starve() -> None:
+def test_deduplicated_names_the_class_that_it_would_starve() -> None:
     leaking(train=7)
     with pytest.raises(SplitError, match=r"class 'a' has 2 photo groups .* 3 are needed\. Use --split grouped"):
         leaking(train=6)
@@ -249,7 +242,7 @@ def test_check_finds_planted_violations(folds: int, change: Callable[[dict[str, 
         check(rows, planted(rows, folds, change))
 
 
-def test_check_lets_copies_cross_only_as_given() -> None:
+def test_check_lets_copies_cross_only_original() -> None:
     rows = given(20, 5)
     made = make(rows, "original", 1, 0)
     with pytest.raises(SplitError, match=r"no photo is in calibration|photo group 0 crosses"):
@@ -269,7 +262,7 @@ def test_check_lets_copies_cross_only_as_given() -> None:
     ],
 )
 @pytest.mark.parametrize("protocol", ["original", "grouped"])
-def test_check_holds_folders_as_given_to_their_folders(
+def test_check_holds_folders_to_their_folders(
     protocol: Protocol, change: Callable[[dict[str, str]], None], problem: str
 ) -> None:
     rows = given(20, 5)
@@ -290,7 +283,7 @@ def test_check_holds_folders_as_given_to_their_folders(
         (move("val", "train/a/5.jpg", "train/b/5.jpg"), "must not be in val"),
     ],
 )
-def test_check_proves_that_a_split_is_cleaned(change: Callable[[dict[str, str]], None], problem: str) -> None:
+def test_check_proves_that_a_split_is_deduplicated(change: Callable[[dict[str, str]], None], problem: str) -> None:
     rows = [replace(r, photo_group=700) if r.path in ("train/a/5.jpg", "train/b/5.jpg") else r for r in given(20, 5)]
     rows = [replace(r, photo_group=0) if r.path == "train/a/0.jpg" else r for r in rows]
     made = make(rows, "deduplicated", 1, 0)
