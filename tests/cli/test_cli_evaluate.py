@@ -14,8 +14,8 @@ from rich.console import Console
 
 from spectraderm.core import progress
 from spectraderm.core.files import write_json
-from spectraderm.core.run import CALIBRATION, EVALUATION, LEDGER, REPORT, Run
-from spectraderm.evaluation import ledger
+from spectraderm.core.run import CALIBRATION, EVALUATION, EXTERNAL, LEDGER, MODEL, REPORT, Run
+from spectraderm.evaluation import external, ledger
 from spectraderm.inference import model_folder
 from spectraderm.training import export
 
@@ -230,3 +230,10 @@ def test_a_folders_name_in_a_progress_bar_is_a_name_and_no_markup(monkeypatch: p
     with progress.progress() as track:
         assert list(track([1, 2], "Predicting [/x]", 2)) == [1, 2]
     assert "Predicting [/x]" in shown.getvalue()
+
+
+def test_a_runs_own_test_photos_are_not_photos_from_elsewhere(evaluated: Path, photos: Path) -> None:
+    result = external.evaluate_external(evaluated / MODEL, photos / "test")
+    assert result["in_training"] == 0
+    assert result["of_the_run"] == result["n_photos"] == 9
+    assert not (evaluated / EXTERNAL).exists()

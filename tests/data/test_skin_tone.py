@@ -19,8 +19,7 @@ def from_lab(lab: Colour) -> npt.NDArray[np.float64]:
     y = (lab[0] + 16) / 116
     ratios = np.array([y + lab[1] / 500, y, y - lab[2] / 200]) ** 3  # all above the linear part
     linear = np.linalg.solve(
-        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]],
-        ratios * [0.9505, 1, 1.089],
+        [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]], ratios * [0.9505, 1, 1.089]
     )
     return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * np.abs(linear) ** (1 / 2.4) - 0.055) * 255
 

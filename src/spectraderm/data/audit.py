@@ -4,7 +4,7 @@ Every photo is read and decoded once; all that follows looks at what was measure
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -74,26 +74,23 @@ def audit(
     readable = [photo for photo, reason in zip(listing.photos, photos.reasons, strict=True) if not reason]
 
     pairs = near_pairs(photos.table["hashes"])
-    patients = [_joining(metadata.get(photo.path, {})) for photo in readable]
+    known = [metadata.get(photo.path, {}) for photo in readable]
+    patients = [[(name, own[name]) for name in manifest.JOINING if name in own] for own in known]
     near, whole = photo_groups(len(readable), pairs), photo_groups(len(readable), pairs, patients)
     if photos.features is not None:
         pairs = np.concatenate([pairs, crops.find_crops(photos.features, photos.grey, near, track)])
     groups = photo_groups(len(readable), pairs), photo_groups(len(readable), pairs, patients)
 
-    flaws = [
-        quality.flaws(Quality(*values), width, height)
-        for values, width, height in zip(
-            *(photos.table[name].tolist() for name in ("quality", "width", "height")), strict=True
-        )
-    ]
-    rows = _rows(readable, photos.table, flaws, groups, metadata)
+    sizes = photos.table["width"].tolist(), photos.table["height"].tolist()
+    measured = zip(photos.table["quality"].tolist(), *sizes, strict=True)
+    flaws = [quality.flaws(Quality(*values), width, height) for values, width, height in measured]
+    rows = _rows(readable, photos.table, flaws, groups, known)
     arrays = measurements.arrays(photos.table)
     labels = np.unique([row.label for row in rows], return_inverse=True)[1]
-    measured = shortcuts.measure({name: arrays[name] for name in shortcuts.NAMES}, labels, groups[1])
-    unreadable = [path for path, reason in zip(paths, photos.reasons, strict=True) if reason]
-    evidence = Evidence(rows, near, whole, flaws, measured, unreadable, listing)
-    reasons = [{"path": path, "reason": why} for path, why in zip(paths, photos.reasons, strict=True) if why]
-    facts = _facts(root, evidence, reasons) | {"looked_for_crops": embedding is not None}
+    found = shortcuts.measure({name: arrays[name] for name in shortcuts.NAMES}, labels, groups[1])
+    unreadable = [{"path": path, "reason": why} for path, why in zip(paths, photos.reasons, strict=True) if why]
+    evidence = Evidence(rows, near, whole, flaws, found, unreadable, listing)
+    facts = _facts(root, evidence) | {"looked_for_crops": embedding is not None}
 
     copies = duplicates.pair(rows, photos.table["hashes"], near)
     manifest.write(out / MANIFEST, rows)
@@ -112,16 +109,12 @@ def _check_classes(root: Path, photos: Sequence[PhotoFile], reasons: Sequence[st
         raise DatasetError(f"{root}: no photo of class {label!r} can be read", f"First: {first}")
 
 
-def _joining(metadata: Mapping[str, str]) -> list[tuple[str, str]]:
-    return [(name, metadata[name]) for name in manifest.JOINING if name in metadata]
-
-
 def _rows(
     photos: Sequence[PhotoFile],
     table: Table,
     flaws: Sequence[Sequence[Flaw]],
     groups: tuple[Groups, Groups],
-    metadata: Mapping[str, dict[str, str]],
+    metadata: Sequence[dict[str, str]],
 ) -> list[Row]:
     """The manifest's rows, of photos in the table's order; `groups` are of copies, and with patients and lesions."""
     columns = {name: table[name].tolist() for name in ("format", "width", "height", "bytes", "jpeg_quality")}
@@ -131,7 +124,7 @@ def _rows(
             sha256=bytes(table["sha256"][i]).hex(),
             **{name: column[i] for name, column in columns.items()},
             photo_group=int(groups[1][i]),
-            metadata=metadata.get(photo.path, {}),
+            metadata=metadata[i],
             copy_group=int(groups[0][i]),
             phash=bytes(table["hashes"][i, 0]).hex(),
             ita=None if np.isnan(table["ita"][i]) else float(table["ita"][i]),
@@ -142,7 +135,7 @@ def _rows(
     ]
 
 
-def _facts(root: Path, evidence: Evidence, unreadable: list[dict[str, str]]) -> dict[str, Any]:
+def _facts(root: Path, evidence: Evidence) -> dict[str, Any]:
     """The content of `audit.json`. What only crops tell stands apart: other tools' counts are of whole photos."""
     rows = evidence.rows
     tested = sum(row.given_split == "test" for row in rows)
@@ -171,7 +164,7 @@ def _facts(root: Path, evidence: Evidence, unreadable: list[dict[str, str]]) -> 
         },
         "label_conflicts": by_hash,
         "label_conflicts_by_crop": conflicts - by_hash,
-        "unreadable": unreadable,
+        "unreadable": evidence.unreadable,
         "shortcuts": [
             asdict(shortcut) | {"gives_away": [evidence.labels[number] for number in shortcut.gives_away]}
             for shortcut in evidence.shortcuts

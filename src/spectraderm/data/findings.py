@@ -60,7 +60,7 @@ class Evidence:
     whole: npt.NDArray[np.int64]
     flaws: Sequence[Sequence[Flaw]]
     shortcuts: Sequence[Shortcut]
-    unreadable: Sequence[str]
+    unreadable: list[dict[str, str]]
     listing: Listing
 
     @property
@@ -200,9 +200,9 @@ def _strength(shortcut: Shortcut) -> float:
 
 def _files(evidence: Evidence) -> Iterable[Finding]:
     listing = evidence.listing
-    yield _finding("unreadable", "high", evidence.unreadable, "Replace or delete these files")
-    yield _finding(
-        "nested_folder", "medium", listing.nested, "Only <split>/<class>/* or <class>/* is read: move them up"
-    )
+    paths = [entry["path"] for entry in evidence.unreadable]
+    yield _finding("unreadable", "high", paths, "Replace or delete these files")
+    nested = "Only <split>/<class>/* or <class>/* is read: move them up"
+    yield _finding("nested_folder", "medium", listing.nested, nested)
     yield _finding("link_outside", "medium", listing.outside, "Links that lead out of the folder are not followed")
     yield _finding("other_files", "low", listing.other_files, "Not photos in a class folder: they were passed over")

@@ -26,7 +26,7 @@ Features = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 Reals = npt.NDArray[np.float64]
 
-_TREES = 100
+_TREES, _FOLDS = 100, 5
 _UNIT = 2.0**32  # weights in whole units of 2^-32 add up exactly, in any order
 
 
@@ -49,9 +49,7 @@ class Shortcut:
     gives_away: tuple[int, ...]
 
 
-def measure(
-    features: Mapping[str, Features], labels: Integers, groups: Integers, seed: int = 0, folds: int = 5
-) -> list[Shortcut]:
+def measure(features: Mapping[str, Features], labels: Integers, groups: Integers, seed: int = 0) -> list[Shortcut]:
     """Guess the class from each of the features, cross-validated over photo groups.
 
     Classes of a single photo group can't be measured and are left out; with fewer than two others there is nothing to
@@ -62,7 +60,6 @@ def measure(
         labels: `int64[n]`.
         groups: `int64[n]`, which files show the same photo.
         seed: draws the folds, the trees and the resamples.
-        folds: how many at most.
     """
     rows = _measurable(labels, groups, seed)
     classes, known = np.unique(labels[rows], return_inverse=True)
@@ -70,7 +67,7 @@ def measure(
         return []
     of_group = np.unique(groups[rows], return_inverse=True)[1]
     weights: Reals = 1 / np.bincount(of_group)[of_group]
-    parts = list(_folds(known, of_group, seed, folds))
+    parts = list(_folds(known, of_group, seed))
     shortcuts = []
     for name, values in features.items():
         guesses = np.empty_like(known)
@@ -81,12 +78,7 @@ def measure(
 
 
 def guess(
-    features: Features,
-    labels: Integers,
-    train: Integers,
-    test: Integers,
-    seed: int = 0,
-    weights: Reals | None = None,
+    features: Features, labels: Integers, train: Integers, test: Integers, seed: int = 0, weights: Reals | None = None
 ) -> Reals:
     """Probabilities `float64[m, classes]` of the rows `test`, learnt from the rows `train`, every class counting alike.
 
@@ -114,8 +106,8 @@ def _measurable(labels: Integers, groups: Integers, seed: int) -> Integers:
     return rows[np.isin(labels[rows], classes[count > 1])]
 
 
-def _folds(labels: Integers, groups: Integers, seed: int, folds: int) -> Iterator[tuple[Integers, Integers]]:
-    count = min(folds, int(groups.max()) + 1, int(np.bincount(labels).max()))
+def _folds(labels: Integers, groups: Integers, seed: int) -> Iterator[tuple[Integers, Integers]]:
+    count = min(_FOLDS, int(groups.max()) + 1, int(np.bincount(labels).max()))
     splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")  # some folds then test without that class
