@@ -13,7 +13,7 @@ from PIL import Image
 
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.files import read_json
-from spectraderm.core.run import AUDIT, GALLERY, LEDGER, REPORT
+from spectraderm.core.run import AUDIT, GALLERY, LEDGER, REPORT, Run
 from spectraderm.data import shortcuts
 from spectraderm.data import synthetic as painting
 from spectraderm.data.audit import Audit, audit, leaked_test_photos
@@ -35,7 +35,7 @@ def planted(root: Path) -> Planted:
 def audited(root: Path, planted: Planted) -> Audit:
     out = root.parent / "run"
     out.mkdir()
-    return audit(root, out)  # `demonstrated` looks for crops, too
+    return audit(root, Run(out))  # `demonstrated` looks for crops, too
 
 
 def test_the_audit_finds_exactly_the_planted_leaks(planted: Planted, audited: Audit) -> None:

@@ -12,6 +12,7 @@ import torch
 from transformers import ResNetConfig, ResNetModel
 
 from spectraderm import pipeline
+from spectraderm.core.run import Run
 from spectraderm.data.audit import audit
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.training import export, train
@@ -57,7 +58,7 @@ def write_tiny(folder: Path, seed: int = 0, pool_padding: str = "both") -> Path:
 
 def prepare(run: Path, photos: Path, folds: int = 1, seed: int = 0) -> Path:
     """A run folder that can be trained in; more folds than one are cut by photo."""
-    audit(photos, run)
+    audit(photos, Run(run))
     pipeline.split(run, "original" if folds == 1 else "grouped", folds, seed)
     return run
 

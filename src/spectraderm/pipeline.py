@@ -101,7 +101,7 @@ def audit(photos: Path, out: Path, track: Track = no_track, *, look_for_crops: b
     """Audit a folder of photos into a run folder; see `data.audit.audit`. The default model's features find crops."""
     embedding = None if look_for_crops is False else _embedding()
     with Run(out).stage("audit"):
-        return auditing.audit(photos, out, track, embedding, look_for_crops=look_for_crops)
+        return auditing.audit(photos, Run(out), track, embedding, look_for_crops=look_for_crops)
 
 
 def _embedding() -> Embedding:

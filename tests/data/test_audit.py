@@ -12,6 +12,7 @@ from conftest import encode, paint, write_photos
 from PIL import Image
 
 from spectraderm.core.errors import DatasetError, SpectraDermError
+from spectraderm.core.run import Run
 from spectraderm.data import crops, duplicates, findings, manifest, measurements, shortcuts, skin_tone
 from spectraderm.data.audit import Audit, audit, leaked_test_photos
 from spectraderm.data.measurements import Embedding
@@ -49,7 +50,7 @@ def copy(root: Path, source: str, target: str, turn: Image.Transpose = Image.Tra
 
 
 def run(root: Path) -> Audit:
-    result = audit(root, root.parent / "run")
+    result = audit(root, Run(root.parent / "run"))
     assert {entry["id"] for entry in result.facts["findings"]} <= {*findings.KNOWN}
     return result
 
@@ -193,7 +194,7 @@ def test_every_photo_is_decoded_once(root: Path, monkeypatch: pytest.MonkeyPatch
         return really(stream, formats=formats)
 
     monkeypatch.setattr(Image, "open", counted)  # the one way to a decoder
-    result = audit(root, root.parent / "run", embedding=EMBEDDING)
+    result = audit(root, Run(root.parent / "run"), embedding=EMBEDDING)
     assert result.facts["looked_for_crops"]
     assert (root.parent / "run/gallery.html").read_text().count("<img") == 2
     assert decoded == Counter(path.read_bytes() for path in root.rglob("*.jpg"))
@@ -208,7 +209,7 @@ def test_progress_counts_every_photo(root: Path) -> None:
             seen.append((description, total))
             yield item
 
-    audit(root, root.parent / "run", track)
+    audit(root, Run(root.parent / "run"), track)
     assert len(seen) == seen[0][1] == 18
 
 
@@ -317,7 +318,7 @@ def test_crops_are_copies_of_their_own_kind(root: Path, monkeypatch: pytest.Monk
         return np.array([crop])
 
     monkeypatch.setattr(crops, "find_crops", found)
-    result = audit(root, root.parent / "run", embedding=EMBEDDING)
+    result = audit(root, Run(root.parent / "run"), embedding=EMBEDDING)
     assert finding(result, "leakage_by_crop")["examples"] == ["test_set/c/00.jpg"]
     assert leaks(result)[1:4:2] == (0, 1)
     line = (root.parent / "run/copies.csv").read_text().splitlines()[1]

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.files import write_arrays, write_json
 from spectraderm.core.progress import Track, no_track
-from spectraderm.core.run import AUDIT, COPIES, GALLERY, MANIFEST, MEASUREMENTS
+from spectraderm.core.run import AUDIT, COPIES, GALLERY, MANIFEST, MEASUREMENTS, Run
 from spectraderm.data import crops, duplicates, findings, gallery, manifest, measurements, shortcuts
 from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.data.findings import Evidence, leaked_test_photos
@@ -43,19 +43,19 @@ class Audit:
 
 def audit(
     root: Path,
-    out: Path,
+    run: Run,
     track: Track = no_track,
     embedding: Embedding | None = None,
     *,
     look_for_crops: bool | None = None,
 ) -> Audit:
-    """Read every photo below `root`, find copies and flaws, and write `manifest.csv`, `audit.json` and more into `out`.
+    """Read every photo below `root`, find copies and flaws, and write `manifest.csv`, `audit.json` and more into a run.
 
     Written are `manifest.csv`, `measurements.npz`, `copies.csv`, `gallery.html` and, last, `audit.json`.
 
     Args:
         root: the folder of photos; nothing in it is changed.
-        out: the run folder.
+        run: the run folder.
         track: how progress is shown.
         embedding: the model that crops are looked for by; without one, they are not.
         look_for_crops: also find crops and zooms of photos, which hashes miss; takes most of the time. None: of up to
@@ -69,7 +69,7 @@ def audit(
     metadata = manifest.read_metadata(root, paths)
     if look_for_crops is False or (look_for_crops is None and len(paths) > CROPS_UP_TO):
         embedding = None
-    photos = measurements.measure_all(root, paths, out, track, embedding)
+    photos = measurements.measure_all(root, paths, run.folder, track, embedding)
     _check_classes(root, listing.photos, photos.reasons)
     readable = [photo for photo, reason in zip(listing.photos, photos.reasons, strict=True) if not reason]
 
@@ -93,11 +93,11 @@ def audit(
     facts = _facts(root, evidence) | {"looked_for_crops": embedding is not None}
 
     copies = duplicates.pair(rows, photos.table["hashes"], near)
-    manifest.write(out / MANIFEST, rows)
-    write_arrays(out / MEASUREMENTS, **arrays)
-    duplicates.write(out / COPIES, copies)
-    gallery.write(out / GALLERY, rows, copies, photos.thumbnail)
-    write_json(out / AUDIT, facts)  # last: it says that there is an audit
+    manifest.write(run.path(MANIFEST), rows)
+    write_arrays(run.path(MEASUREMENTS), **arrays)
+    duplicates.write(run.path(COPIES), copies)
+    gallery.write(run.path(GALLERY), rows, copies, photos.thumbnail)
+    write_json(run.path(AUDIT), facts)  # last: it says that there is an audit
     return Audit(rows, facts)
 
 
