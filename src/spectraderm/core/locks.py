@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from spectraderm.core.errors import FolderInUse, WriteError
-from spectraderm.core.files import sweep
+from spectraderm.core.files import sweep, write_errors
 
 LOCK = ".lock"
 """In a folder that is being written into. It is deleted at the end, and means nothing after a kill."""
@@ -19,6 +19,7 @@ WRITER = ".writer"
 """Beside it: who writes, as JSON, for people."""
 VARIABLE = "SPECTRADERM_LOCK"
 """`off` in the environment: write without a lock, where a file system has none."""
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP)
 
 
 def is_main() -> bool:
@@ -41,10 +42,8 @@ def only_writer(folder: Path) -> Iterator[None]:
         yield
         return
     there = folder.is_dir()
-    try:
+    with write_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WriteError(folder, error) from error
     try:
         with _locked(folder):
             sweep(folder)
@@ -65,15 +64,21 @@ def _locked(folder: Path) -> Iterator[None]:
     path = Path(os.path.realpath(folder))
     lock = FileLock(path / LOCK, timeout=0, is_singleton=True)
     outermost = not lock.is_locked
+    facts = {
+        "process": os.getpid(),
+        "machine": socket.gethostname(),
+        "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
     try:
         lock.acquire()
         if outermost:
-            (path / WRITER).write_text(json.dumps(_facts()))
+            (path / WRITER).write_text(json.dumps(facts))
     except Timeout as error:
         remedy = "Wait until it has ended, or give another folder"
         raise FolderInUse(f"{folder} is being written to by {_who(path)}", remedy) from error
     except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+        if error.errno not in _NO_LOCKS:
             raise WriteError(folder, error) from error
         why = OSError(error.errno, f"its file system gives no locks ({error.strerror})")
         remedy = f"Give a folder elsewhere; or, where nothing else writes there, set {VARIABLE}=off"
@@ -86,15 +91,6 @@ def _locked(folder: Path) -> Iterator[None]:
                 with contextlib.suppress(OSError):
                     (path / name).unlink()
         lock.release()
-
-
-def _facts() -> dict[str, object]:
-    return {
-        "process": os.getpid(),
-        "machine": socket.gethostname(),
-        "since": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-    }
 
 
 def _who(folder: Path) -> str:

@@ -72,44 +72,26 @@ _AGAIN = {
 
 @dataclass(frozen=True)
 class Fold:
-    """The folder of one fold of a run."""
+    """Where the files of one fold are.
+
+    Attributes:
+        folder: of them all.
+        history, curves: a line per epoch, and a picture of them.
+        state: of a training that is not done.
+        checkpoint: the weights.
+        logits: written last: a fold that has them is done.
+        features: there where the backbone was trained, too.
+        heatmaps: of the surest errors.
+    """
 
     folder: Path
-
-    @property
-    def history(self) -> Path:
-        """`history.csv`, a line per epoch."""
-        return self.folder / HISTORY
-
-    @property
-    def curves(self) -> Path:
-        """`curves.png`, the history drawn."""
-        return self.folder / CURVES
-
-    @property
-    def state(self) -> Path:
-        """`state.safetensors`, of a training that is not done."""
-        return self.folder / STATE
-
-    @property
-    def checkpoint(self) -> Path:
-        """`checkpoint.safetensors`, the weights."""
-        return self.folder / CHECKPOINT
-
-    @property
-    def logits(self) -> Path:
-        """`logits.csv`, written last: a fold that has it is done."""
-        return self.folder / LOGITS
-
-    @property
-    def features(self) -> Path:
-        """`features.npy`, where the backbone was trained, too."""
-        return self.folder / FEATURES
-
-    @property
-    def heatmaps(self) -> Path:
-        """`heatmaps.npz`, of the surest errors."""
-        return self.folder / HEATMAPS
+    history: Path
+    curves: Path
+    state: Path
+    checkpoint: Path
+    logits: Path
+    features: Path
+    heatmaps: Path
 
 
 @dataclass(frozen=True)
@@ -247,7 +229,8 @@ class Run:
 
     def fold(self, name: str) -> Fold:
         """The folder of a fold."""
-        return Fold(self.folder / "folds" / name)
+        folder, files = self.folder / "folds" / name, (HISTORY, CURVES, STATE, CHECKPOINT, LOGITS, FEATURES, HEATMAPS)
+        return Fold(folder, *(folder / file for file in files))
 
     def logits(self, fold: str) -> Logits:
         """The logits of all photos by the model of one fold; the one place where they are read."""
