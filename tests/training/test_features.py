@@ -102,13 +102,13 @@ def test_features_are_those_of_the_network(recipe: str, size: int, make: Make, b
 
 def test_what_is_read_is_what_was_computed_and_no_photo_is_looked_at_twice(make: Make, counts: list[int]) -> None:
     first = make()
-    averaged, copies = first.averaged(TRANSFORMS), first.copies(SOME, ROWS)
+    averaged, copies = first.averaged(TRANSFORMS), first.augmented(SOME, ROWS)
     # Eight photos differ. Four views; then of the copies the whole ones are known, and 2 + 2 others are not.
     assert sum(counts) == 4 * 8 + 4
     assert np.array_equal(averaged[7], averaged[2])
     again = make()
     assert np.array_equal(again.averaged(TRANSFORMS), averaged)
-    assert np.array_equal(again.copies(SOME, ROWS), copies)
+    assert np.array_equal(again.augmented(SOME, ROWS), copies)
     assert sum(counts) == 4 * 8 + 4
 
 
@@ -176,7 +176,7 @@ def test_features_follow_every_change_of_how_they_are_made(
 ) -> None:
     def computed() -> list[Floats]:
         own = make()
-        return [own.averaged(("whole", "zoomed")), own.copies(SOME, ROWS)]
+        return [own.averaged(("whole", "zoomed")), own.augmented(SOME, ROWS)]
 
     before = computed()
     monkeypatch.setattr(where, name, change(getattr(where, name)))

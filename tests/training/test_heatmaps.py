@@ -11,8 +11,8 @@ from spectraderm.evaluation.calibrate import read_outputs
 from spectraderm.inference.calibration import softmax
 from spectraderm.training import recipe as config
 from spectraderm.training.backbones import load_backbone
+from spectraderm.training.checkpoint import HEATMAPS_KEPT, surest_errors, write_heatmaps
 from spectraderm.training.network import SkinResNet, build
-from spectraderm.training.outputs import HEATMAPS_KEPT, surest_errors, write_heatmaps
 
 
 def built(tiny: Path, head: str, pooling: str) -> SkinResNet:

@@ -79,7 +79,7 @@ class Features:
             first += other
         return first / np.float32(len(transforms)) if others else first
 
-    def copies(self, kinds: Sequence[tuple[Augmentation, bool]], rows: Sequence[Rows]) -> Floats:
+    def augmented(self, kinds: Sequence[tuple[Augmentation, bool]], rows: Sequence[Rows]) -> Floats:
         """Features of augmented photos, one augmentation after the other, `float32[sum of rows, columns]`.
 
         Args:

@@ -23,8 +23,8 @@ from spectraderm.data.manifest import Row
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.inference import model_folder
 from spectraderm.inference.engine import INPUT, Engine
-from spectraderm.training import outputs
 from spectraderm.training.backbones import Backbone
+from spectraderm.training.checkpoint import write_logits
 from spectraderm.training.dataset import Decoded, Floats
 from spectraderm.training.export import to_onnx
 from spectraderm.training.recipe import Recipe
@@ -67,7 +67,7 @@ def quantize(run: Run, backbone: Backbone, out: Run, track: Track = no_track) ->
             write_bytes(out.path(model_folder.ONNX), graph)
         with torch.inference_mode():
             logits = network.classifier(torch.from_numpy(features)).numpy()
-        outputs.write_logits(out.fold(fold.name).logits, rows, sides, config["labels"], logits)
+        write_logits(out.fold(fold.name).logits, rows, sides, config["labels"], logits)
     write_json(out.path(CONFIG), config)
 
 

@@ -37,10 +37,10 @@ from spectraderm.core.run import (
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.images.preprocessing import Preprocessing
-from spectraderm.training import distributed, feature_cache, lda, loop, outputs
+from spectraderm.training import distributed, feature_cache, lda, loop
 from spectraderm.training.augmentation import AUGMENTATIONS, Augment
 from spectraderm.training.backbones import Backbone
-from spectraderm.training.checkpoint import load_weights, save_weights
+from spectraderm.training.checkpoint import load_weights, save_weights, surest_errors, write_heatmaps, write_logits
 from spectraderm.training.dataset import Decoded, Floats, Inputs, epoch_order, in_batches
 from spectraderm.training.distributed import dtype_of
 from spectraderm.training.features import Features, of_backbone
@@ -185,10 +185,10 @@ class Trainer:
         if recipe.head == "discriminant" and not recipe.train_backbone:
             _write_history(folder, logits, photos)
         save_weights(folder / CHECKPOINT, network if recipe.train_backbone else network.classifier)
-        wrong = outputs.surest_errors(logits, self._targets, sides == "test")
+        wrong = surest_errors(logits, self._targets, sides == "test")
         evidence = self._evidence(network, computed.frozen, wrong)
-        outputs.write_heatmaps(folder / HEATMAPS, wrong, logits, evidence)
-        outputs.write_logits(folder / LOGITS, self._rows, sides.tolist(), self._labels, logits)
+        write_heatmaps(folder / HEATMAPS, wrong, logits, evidence)
+        write_logits(folder / LOGITS, self._rows, sides.tolist(), self._labels, logits)
         _tidy(self._run, fold.name)
 
     def _train_by_gradient(self, network: SkinResNet, photos: loop.Photos, seed: int, folder: Path) -> None:
@@ -214,7 +214,7 @@ class Trainer:
         """Fit the last layer on `KINDS`, each of one training photo of every photo group, for each kind anew."""
         orders = (epoch_order(self._groups, True, 0, number) for number in range(len(KINDS)))
         chosen = [rows[np.isin(rows, train)] for rows in orders]
-        features, rows = computed.copies(KINDS, chosen), np.concatenate(chosen)
+        features, rows = computed.augmented(KINDS, chosen), np.concatenate(chosen)
         about = (self._targets[rows], self._groups[rows], len(self._labels))
         found = lda.fit(features, *about, self._recipe.shrinkage, self._recipe.invariance)
         layer = cast("nn.Linear", network.classifier[-1])
