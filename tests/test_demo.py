@@ -128,7 +128,7 @@ def test_the_demo_finds_no_crop_where_none_was_painted(demonstrated: Shown) -> N
 def test_the_demo_says_which_number_not_to_believe(demonstrated: Shown) -> None:
     told = demonstrated.done.err
     assert "Do not believe it: 6 of 14 test photos are copies of photos it learned from." in told
-    assert "> by photo (72 files, 64 photo groups): Believe it" in told
+    assert "> grouped (72 files, 64 photo groups): Believe it" in told
 
 
 def test_the_demo_refuses_nonsense_and_knows_what_it_has_seen(demonstrated: Shown) -> None:

@@ -71,12 +71,12 @@ def test_the_number_to_believe_leads_and_what_leaks_is_struck(tmp_path: Path) ->
     headline = page.text.index(number)
     assert headline < page.text.index(claim)
     assert "of new photos of the same collection are guessed right" in page.text
-    kind, cells = page.row("by photo: no copy crosses")
+    kind, cells = page.row("grouped by photo: no copy crosses")
     assert kind == "believe"
     assert "believe this" in cells[0]
     assert cells[1] == f"{believed['n_groups']} {believed['n_photos']}"
     assert cells[2].startswith(number)
-    kind, cells = page.row("the folders as they came")
+    kind, cells = page.row("original: the folders as they came")
     assert kind == "leaks"
     assert claim in page.struck
     assert number not in page.struck

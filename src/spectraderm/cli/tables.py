@@ -98,7 +98,7 @@ def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> N
         _console.print(table, soft_wrap=False)
         for row in evaluation["protocols"]:
             counts = f"{row['n_photos']} files, {row['n_groups']} photo groups"
-            say(f"{'>' if row['believe'] else ' '} {_short(row['name'])} ({counts}): {row['words']}")
+            say(f"{'>' if row['believe'] else ' '} {row['name'].removeprefix('external:')} ({counts}): {row['words']}")
         _say_trust(evaluation)
         for what, over in evaluation.get("over_folds", {}).items():
             kind = "draws" if evaluation["protocol"] == "original" else "folds"
@@ -111,19 +111,13 @@ def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> N
 def _add_protocol(table: Table, row: dict[str, Any]) -> None:
     style = "bold" if row["believe"] else "dim" if row["leaked"] else ""
     cells = [_score(row[metric]) for metric in ("accuracy", "group_accuracy", "balanced_accuracy")]
-    name = f"{'> ' if row['believe'] else '  '}{_short(row['name'])}"
+    name = f"{'> ' if row['believe'] else '  '}{row['name'].removeprefix('external:')}"
     table.add_row(Text(name, no_wrap=True), *cells, style=style)
     for baseline, scores in row.get("baselines", {}).items():
         values = [
             f"{100 * scores[metric]['value']:.1f}" for metric in ("accuracy", "group_accuracy", "balanced_accuracy")
         ]
         table.add_row(f"    {baseline.replace('_', ' ')}", *values, style="dim")
-
-
-def _short(protocol: str) -> str:
-    """A protocol's name that fits into a column."""
-    names = {"original": "folders as given", "without-copies": "less the copies", "grouped": "by photo"}
-    return names.get(protocol, protocol.removeprefix("external:"))
 
 
 def _say_trust(evaluation: dict[str, Any]) -> None:

@@ -81,11 +81,11 @@ def weights(groups: Integers, seed: int | Sequence[int] = 0, by_group: bool = Fa
 
     With `by_group` every photo weighs 1 / the size of its group. The draws depend on groups and seed alone.
     """
-    own = group_weights(groups) if by_group else np.ones(len(groups))
-    yield own[None]
+    once = group_weights(groups) if by_group else np.ones(len(groups))
+    yield once[None]
     unique, group = np.unique(groups, return_inverse=True)
     for times in draws(len(unique), seed, rows or rows_at_once(len(group))):
-        yield np.take(times, group, axis=1) * own
+        yield np.take(times, group, axis=1) * once
 
 
 def resample(statistic: Statistic, drawn: Iterable[Reals]) -> dict[str, Reals]:

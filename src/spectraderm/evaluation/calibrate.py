@@ -69,14 +69,10 @@ class Outputs:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, rows: Booleans | Integers) -> "Outputs":
-        """The same for some photos only."""
-        arrays: dict[str, Any] = {name: getattr(self, name)[rows] for name in _ARRAYS}
-        return replace(self, **arrays)
-
     def of(self, split: str) -> "Outputs":
         """The photos of one split."""
-        return self.take(self.splits == split)
+        arrays: dict[str, Any] = {name: getattr(self, name)[self.splits == split] for name in _ARRAYS}
+        return replace(self, **arrays)
 
     def scored(self, temperature: float = 1.0) -> Scored:
         """Labels, probabilities at a temperature, and groups."""

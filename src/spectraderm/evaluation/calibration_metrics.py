@@ -28,7 +28,7 @@ def statistic(scored: Scored) -> Statistic:
     top = _gaps(scored.confidence[:, None], scored.right[:, None])
     every = _gaps(scored.probabilities, truth)
 
-    def measured(drawn: Reals) -> dict[str, Reals]:
+    def quantities(drawn: Reals) -> dict[str, Reals]:
         top_gaps, class_gaps = ((drawn @ gaps).T / drawn.sum(1) for gaps in (top, every))  # [bins, r], [c * bins, r]
         gaps = {"ece": top_gaps, "classwise_ece": class_gaps / scored.classes}
         return {
@@ -37,7 +37,7 @@ def statistic(scored: Scored) -> Statistic:
             **{f"{name}_gaps": each for name, each in gaps.items()},
         }
 
-    return measured
+    return quantities
 
 
 def error_interval(gaps: Reals) -> Interval:
@@ -59,10 +59,10 @@ def reliability(scored: Scored, weights: Reals | None = None) -> list[dict[str, 
 
     `weights` is `float[n]`; confidence and accuracy are None where no photo weighs anything.
     """
-    own = np.ones(len(scored)) if weights is None else weights
+    weights = np.ones(len(scored)) if weights is None else weights
     photos, total, confidence, right = (
         np.bincount(_bin(scored.confidence), values, BINS)
-        for values in (np.ones(len(scored)), own, own * scored.confidence, own * scored.right)
+        for values in (np.ones(len(scored)), weights, weights * scored.confidence, weights * scored.right)
     )
     return [
         {
@@ -85,8 +85,8 @@ def error_by_chance(scored: Scored, seed: int = 0) -> Mapping[str, float]:
     Returns:
         `mean` and `high`, its 95 % quantile.
     """
-    claimed, own = scored.confidence, group_weights(scored.groups)
-    in_bin = (_bin(claimed)[:, None] == np.arange(BINS)) * (own / own.sum())[:, None]  # [n, bins]
+    claimed, weights = scored.confidence, group_weights(scored.groups)
+    in_bin = (_bin(claimed)[:, None] == np.arange(BINS)) * (weights / weights.sum())[:, None]  # [n, bins]
     group = np.unique(scored.groups, return_inverse=True)[1]
     random, errors, step = np.random.default_rng(seed), np.empty(_CHANCE_DRAWS), rows_at_once(len(scored))
     for first in range(0, _CHANCE_DRAWS, step):

@@ -93,13 +93,13 @@ def set_scores(labels: Integers, sets: Booleans, groups: Integers, seed: int = 0
     member = (labels[:, None] == np.arange(sets.shape[1])).astype(np.float64)  # [n, c], one-hot
     properties = np.stack([covered, size == 1, size == 0, size], axis=1)  # [n, 4]
 
-    def measured(drawn: Reals) -> dict[str, Reals]:
+    def quantities(drawn: Reals) -> dict[str, Reals]:
         of_class = (drawn @ (member * covered[:, None]) / (drawn @ member)).T  # [c, r]
         names = ("coverage", "singletons", "empty", "mean_size")
         return {**dict(zip(names, mean(properties, drawn), strict=True)), "per_class": of_class}
 
     def intervals(by_group: bool) -> dict[str, Any]:
-        values = resample(measured, weights(groups, seed, by_group))
+        values = resample(quantities, weights(groups, seed, by_group))
         shares = {name: share(values[name], count) for name in ("coverage", "singletons", "empty")}
         classes = [share(row, len(np.unique(groups[labels == i]))) for i, row in enumerate(values["per_class"])]
         return {**shares, "mean_size": interval(values["mean_size"]), "per_class": classes}
@@ -116,7 +116,7 @@ def guess_statistic(scored: Scored) -> Statistic:
     """
     tables = _confusion_tables(scored)
 
-    def measured(drawn: Reals) -> dict[str, Reals]:
+    def quantities(drawn: Reals) -> dict[str, Reals]:
         table = tables(drawn)
         rates = _rates(table)
         return {
@@ -125,7 +125,7 @@ def guess_statistic(scored: Scored) -> Statistic:
             "macro_f1": _class_mean(rates["f1"]),
         }
 
-    return measured
+    return quantities
 
 
 def _confusion_tables(scored: Scored) -> Callable[[Reals], Reals]:
@@ -169,13 +169,13 @@ def auroc(values: Reals, positive: Booleans) -> Callable[[Reals], Reals]:
     # how many negatives lie below each positive, and how many lie below or tie: [positives]
     below, up_to = (np.searchsorted(values[negatives], values[positives], side) for side in ("left", "right"))
 
-    def measured(drawn: Reals) -> Reals:
-        passed, own = _accumulated(drawn, negatives), np.take(drawn, positives, axis=1)
+    def areas(drawn: Reals) -> Reals:
+        passed, positive_weight = _accumulated(drawn, negatives), np.take(drawn, positives, axis=1)
         beaten = np.take(passed, below, axis=1) + np.take(passed, up_to, axis=1)  # twice their weight, ties once
-        result: Reals = np.einsum("rn,rn->r", own, beaten) / (2 * own.sum(1) * passed[:, -1])
+        result: Reals = np.einsum("rn,rn->r", positive_weight, beaten) / (2 * positive_weight.sum(1) * passed[:, -1])
         return result
 
-    return measured
+    return areas
 
 
 def risk_coverage(scored: Scored, weights: Reals | None = None) -> list[dict[str, Any]]:
@@ -183,8 +183,8 @@ def risk_coverage(scored: Scored, weights: Reals | None = None) -> list[dict[str
 
     Photos at least as sure as the threshold make up that coverage, and that share of them is wrong.
     """
-    own = np.ones(len(scored)) if weights is None else weights
-    kept, wrong = (values[0, 1:] for values in _by_confidence(scored)(own[None]))
+    weights = np.ones(len(scored)) if weights is None else weights
+    kept, wrong = (values[0, 1:] for values in _by_confidence(scored)(weights[None]))
     thresholds = np.unique(scored.confidence)[::-1]
     chosen = np.unique(np.linspace(0, len(kept) - 1, min(len(kept), POINTS)).round().astype(int))
     return [
@@ -203,7 +203,7 @@ def _ranking_statistic(scored: Scored) -> Statistic:
     """
     aurocs, by_confidence = _class_aurocs(scored), _by_confidence(scored)
 
-    def measured(drawn: Reals) -> dict[str, Reals]:
+    def quantities(drawn: Reals) -> dict[str, Reals]:
         kept, wrong = by_confidence(drawn)
         some = kept[:, 1:] > 0
         risk = np.divide(wrong[:, 1:], kept[:, 1:], out=np.zeros_like(kept[:, 1:]), where=some)  # [r, k]
@@ -213,7 +213,7 @@ def _ranking_statistic(scored: Scored) -> Statistic:
             **{f"accuracy_at_{percent}": _accuracy_at(percent / 100, kept, wrong) for percent in COVERAGES},
         }
 
-    return measured
+    return quantities
 
 
 def _class_aurocs(scored: Scored) -> Callable[[Reals], Reals]:

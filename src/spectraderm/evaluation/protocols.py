@@ -24,10 +24,10 @@ from spectraderm.evaluation.calibrate import Outputs, pool
 from spectraderm.images.perceptual_hash import nearest_of
 
 TITLES = {
-    "original": "the folders as they came",
+    "original": "original: the folders as they came",
     "without-copies": "of these, test photos that are no copies",
-    "grouped": "by photo: no copy crosses",
-    "deduplicated": "the folders less the copies: no copy crosses",
+    "grouped": "grouped by photo: no copy crosses",
+    "deduplicated": "deduplicated: the folders less the copies",
 }
 SHOWN = ("n_photos", "n_groups", "accuracy", "group_accuracy", "balanced_accuracy", "macro_f1")
 BASELINES = ("majority_class", "hash_look_up", "metadata", "pixels_8x8")
@@ -39,7 +39,7 @@ Measurements = Mapping[str, npt.NDArray[Any]]
 
 
 def protocols(
-    run: Run, protocol: str, folds: Sequence[Outputs], crossed: Sequence[Outputs], measured: Measurements
+    run: Run, protocol: str, folds: Sequence[Outputs], crossed: Sequence[Outputs], measurements: Measurements
 ) -> list[dict[str, Any]]:
     """A row per protocol, the one to believe least first; `believe` marks the one to believe most, if there is any.
 
@@ -48,13 +48,13 @@ def protocols(
         protocol: the run's own.
         folds: all of them.
         crossed: those whose test photos are the run's score.
-        measured: the audit's measurements of every photo.
+        measurements: the audit's measurements of every photo.
     """
     original = crossed if protocol == "original" else [fold for fold in folds if fold.fold == ORIGINAL]
-    rows = _original_rows(original, measured, folds[0].seed) if original else []
+    rows = _original_rows(original, measurements, folds[0].seed) if original else []
     if protocol != "original":
         words = "Believe it for new photos of the same collection; those of other people and cameras are harder."
-        rows.append(_row(protocol, crossed, None, 0, words) | _floor(crossed, measured, folds[0].seed))
+        rows.append(_row(protocol, crossed, None, 0, words) | _floor(crossed, measurements, folds[0].seed))
     rows += _external_rows(run)
     clean = [row for row in rows if not row["leaked"]]
     whole = [row for row in clean if row["name"] != "without-copies"] or clean
@@ -83,12 +83,12 @@ def read_measurements(run: Run, photos: int) -> Measurements:
     return arrays
 
 
-def baselines(folds: Sequence[Outputs], measured: Measurements, classes: int, seed: int) -> dict[str, Any]:
+def baselines(folds: Sequence[Outputs], measurements: Measurements, classes: int, seed: int) -> dict[str, Any]:
     """Each baseline's `accuracy`, `group_accuracy` and `balanced_accuracy`, learned and scored as the folds were."""
     tests = pool([fold.of("test") for fold in folds])
     result = {}
     for name in BASELINES:
-        guesses = np.concatenate([_guesses(name, fold, measured, seed) for fold in folds])
+        guesses = np.concatenate([_guesses(name, fold, measurements, seed) for fold in folds])
         statistic = metrics.guess_statistic(Scored(tests.labels, np.eye(classes)[guesses], tests.groups))
         by_file, by_group = (resample(statistic, weights(tests.groups, by_group=once)) for once in (False, True))
         result[name] = {
@@ -99,7 +99,7 @@ def baselines(folds: Sequence[Outputs], measured: Measurements, classes: int, se
     return result
 
 
-def _guesses(name: str, fold: Outputs, measured: Measurements, seed: int) -> Integers:
+def _guesses(name: str, fold: Outputs, measurements: Measurements, seed: int) -> Integers:
     """A baseline's guesses of a fold's test photos, `int64[n]`."""
     test = np.flatnonzero(fold.splits == "test")
     train = np.flatnonzero(np.isin(fold.splits, ("train", "val")))  # nothing is tuned, so nothing is held back
@@ -107,14 +107,14 @@ def _guesses(name: str, fold: Outputs, measured: Measurements, seed: int) -> Int
     if name == "majority_class":
         guesses = np.full(len(test), np.bincount(fold.labels[train]).argmax())
     elif name == "hash_look_up":
-        hashes = measured["hashes"]
+        hashes = measurements["hashes"]
         guesses = fold.labels[train[nearest_of(hashes[test], hashes[train][:, 0])]]
     else:
-        guesses = shortcuts.guess(measured[name], fold.labels, train, test, seed).argmax(1)
+        guesses = shortcuts.guess(measurements[name], fold.labels, train, test, seed).argmax(1)
     return guesses
 
 
-def _original_rows(original: Sequence[Outputs], measured: Measurements, seed: int) -> list[dict[str, Any]]:
+def _original_rows(original: Sequence[Outputs], measurements: Measurements, seed: int) -> list[dict[str, Any]]:
     """The folders as they came, and of these, where some test photos are copies and some not, the others alone."""
     fold, test = original[0], original[0].of("test")
     clean = ~np.isin(test.groups, fold.groups[np.isin(fold.splits, ("train", "val"))])
@@ -122,7 +122,7 @@ def _original_rows(original: Sequence[Outputs], measured: Measurements, seed: in
     words = "No copies were found: believe it for photos of the same collection."
     if leaked:
         words = f"Do not believe it: {leaked} of {len(test)} test photos are copies of photos it learned from."
-    rows = [_row("original", original, None, leaked, words) | _floor(original, measured, seed)]
+    rows = [_row("original", original, None, leaked, words) | _floor(original, measurements, seed)]
     if 0 < leaked < len(test):
         few = "Honest, but few photos, and perhaps not of every class."
         rows.append(_row("without-copies", original, clean, 0, few))
@@ -137,8 +137,8 @@ def _row(name: str, folds: Sequence[Outputs], counted: Booleans | None, leaked: 
     return {**head, **{key: scores[key] for key in SHOWN}, "words": words}
 
 
-def _floor(folds: Sequence[Outputs], measured: Measurements, seed: int) -> dict[str, Any]:
-    return {"baselines": baselines(folds, measured, folds[0].logits.shape[1], seed)}
+def _floor(folds: Sequence[Outputs], measurements: Measurements, seed: int) -> dict[str, Any]:
+    return {"baselines": baselines(folds, measurements, folds[0].logits.shape[1], seed)}
 
 
 def _external_rows(run: Run) -> list[dict[str, Any]]:

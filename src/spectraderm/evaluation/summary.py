@@ -62,8 +62,8 @@ def summarise(run: Run, evaluation: Facts, scorings: Sequence[ledger.Entry] = ()
 def believed_row(evaluation: Facts) -> Facts:
     """The row of `protocols` with the number to believe; where all of them leak, the run's own, with its `leaked`."""
     rows: list[Facts] = evaluation["protocols"]
-    own = [row for row in rows if row["name"] == evaluation["protocol"]]
-    return [*(row for row in rows if row["believe"]), *own][0]
+    of_protocol = [row for row in rows if row["name"] == evaluation["protocol"]]
+    return [*(row for row in rows if row["believe"]), *of_protocol][0]
 
 
 def claimed_row(evaluation: Facts, believed: Facts) -> Facts | None:
