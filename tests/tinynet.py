@@ -68,7 +68,7 @@ def train_one(
 ) -> Path:
     """Train a prepared run folder on the CPU, by one of `RECIPES` with further changes."""
     settings = config.load(recipe, RECIPES[recipe] | (changes or {}))
-    train.train(run, settings, load_backbone(str(backbone)), resume, "cpu")
+    train.train(Run(run), settings, load_backbone(str(backbone)), resume, "cpu")
     return run
 
 
@@ -92,7 +92,7 @@ def export_one(trained: Path, run: Path, backbone: Path) -> Exported:
     shutil.copytree(trained, run)
     pipeline.calibrate(run)
     pipeline.evaluate(run)
-    network, preprocessing = train.restore(run, load_backbone(str(backbone)))
+    network, preprocessing = train.restore(Run(run), load_backbone(str(backbone)))
     graph = export.to_onnx(network, preprocessing)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "to_onnx", lambda *_: graph)  # which takes seconds

@@ -90,7 +90,7 @@ def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> d
             audit(photos, out, track, look_for_crops=options.crops)
             split(out, options.protocol, options.folds, options.seed)
         with Run(out).stage("train"):
-            training.train(out, recipe, backbone, options.resume, options.device, options.log, track)
+            training.train(Run(out), recipe, backbone, options.resume, options.device, options.log, track)
         calibrate(out)
         evaluation = evaluate(out, "run")
         export_model(out, track=track)
@@ -124,7 +124,7 @@ def train(run_folder: Path, options: Options, track: Track = no_track) -> None:
     recipe = config.load(options.recipe, options.changes)
     backbone = load_backbone(options.backbone)
     with Run(run_folder).stage("train"):
-        training.train(run_folder, recipe, backbone, options.resume, options.device, options.log, track)
+        training.train(Run(run_folder), recipe, backbone, options.resume, options.device, options.log, track)
         if is_main():
             write_curves(Run(run_folder))
 
@@ -142,7 +142,7 @@ def export_model(
     With `int8` it is another folder, of a network in 8-bit integers, with a calibration of its own. What that loses is
     measured on the held-out photos, each fold's by its own network in integers.
     """
-    backbone = load_backbone(training.read_config(run_folder)["backbone_name"])
+    backbone = load_backbone(Run(run_folder).config["backbone_name"])
     try:
         text = notes.read_text(encoding="utf-8") if notes else ""
     except (OSError, UnicodeDecodeError) as error:

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from conftest import encode, paint, write_photos
 from conftest import row as made
+from PIL import Image
 from torch import Tensor
 
 from spectraderm.core import files
 from spectraderm.core.errors import DatasetError, WriteError
 from spectraderm.core.files import sha256
 from spectraderm.core.parallel import in_order
-from spectraderm.data.manifest import Row
+from spectraderm.data.manifest import Row, open_photo
 from spectraderm.images.decoding import decode
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.training import dataset
@@ -34,13 +35,12 @@ def rows(tmp_path: Path) -> list[Row]:
 def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The paths of the photos that are decoded."""
     seen: list[str] = []
-    plain = dataset.read_photo
 
-    def counted(root: Path, row: Row, preprocessing: Preprocessing) -> Pixels:
+    def counted(root: Path, row: Row) -> Image.Image:
         seen.append(row.path)
-        return plain(root, row, preprocessing)
+        return open_photo(root, row)
 
-    monkeypatch.setattr(dataset, "read_photo", counted)
+    monkeypatch.setattr(dataset, "open_photo", counted)
     return seen
 
 

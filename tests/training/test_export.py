@@ -53,7 +53,7 @@ def test_the_model_folder_is_whole(recipe: str, exports: dict[str, Exported]) ->
     folder = model_folder.read_model_folder(exported.folder)
     on_disk = {str(file.relative_to(exported.folder)) for file in exported.folder.rglob("*") if file.is_file()}
     assert set(folder.files) == FILES | {"spectraderm.json"} == on_disk
-    facts, said = folder.facts, train.read_config(exported.run)
+    facts, said = folder.facts, Run(exported.run).config
     assert facts["labels"] == ["A- a", "b", "c"]
     assert facts["recipe"] == said["recipe"]
     assert facts["backbone"] == said["backbone"]
@@ -172,7 +172,7 @@ def test_without_parity_nothing_is_written(
 def test_a_changed_first_guess_is_no_parity_however_near(exports: dict[str, Exported], tmp_path: Path) -> None:
     exported = exports["finetune"]
     run, engine = Path(shutil.copytree(exported.run, tmp_path / "run")), Engine(exported.graph)
-    preprocessing = train.restore(run, load_backbone(train.read_config(run)["backbone_name"]))[1]
+    preprocessing = train.restore(Run(run), load_backbone(Run(run).config["backbone_name"]))[1]
     assert export.measure_parity(Run(run), engine, preprocessing, 1e9)["changed_top1"] == 0
     path = run / "folds/final/logits.csv"
     header, *lines = path.read_text().splitlines()

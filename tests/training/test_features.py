@@ -245,7 +245,7 @@ def test_a_second_run_does_not_look_at_a_photo_and_ends_the_same(
     settings = config.load(recipe, RECIPES[recipe])
     kept = sorted(folder.rglob("*"))
     alone = prepared(tmp_path / "alone")
-    train.train(alone, settings, load_backbone(str(tiny)), device="cpu", shared=False)
+    train.train(Run(alone), settings, load_backbone(str(tiny)), device="cpu", shared=False)
     assert sum(counts) > 0  # it looked for itself
     assert sorted(folder.rglob("*")) == kept
     assert content(alone) == content(run)

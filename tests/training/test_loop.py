@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from spectraderm.core.errors import RecipeError, RunFolderError, WriteError
-from spectraderm.core.files import write_bytes
+from spectraderm.core.run import Run
 from spectraderm.training import checkpoint, loop
 from spectraderm.training import recipe as recipes
 from spectraderm.training.checkpoint import load_weights
@@ -27,7 +27,7 @@ from spectraderm.training.recipe import Recipe
 
 CLASSES, WIDTH = 3, 5
 TRAIN, VAL = np.arange(30), np.arange(30, 42)
-STATE = "state.safetensors"
+STATE = "folds/final/state.safetensors"
 Changes = dict[str, object]
 
 
@@ -51,8 +51,8 @@ def fit(
     task: loop.Task, folder: Path, changes: Changes | None = None, report: loop.Report = lambda _: None
 ) -> list[dict[str, str]]:
     """Train and return the history that was written."""
-    loop.fit(task, recipe(changes or {}), 0, folder, Accelerator(cpu=True), report=report)
-    with (folder / "history.csv").open() as file:
+    loop.fit(task, recipe(changes or {}), 0, Run(folder).fold("final"), Accelerator(cpu=True), report=report)
+    with (folder / "folds/final/history.csv").open() as file:
         return list(csv.DictReader(file))
 
 
@@ -186,17 +186,13 @@ def test_a_training_that_is_done_is_not_trained_on(tmp_path: Path) -> None:
 
 
 def test_a_training_that_is_not_resumable_writes_nothing(tmp_path: Path) -> None:
-    loop.fit(make_task(), recipe({}), 0, tmp_path, Accelerator(cpu=True), resumable=False)
+    loop.fit(make_task(), recipe({}), 0, Run(tmp_path).fold("final"), Accelerator(cpu=True), resumable=False)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plain = write_bytes
-
-    def full(path: Path, data: bytes) -> None:
-        if path.name == STATE:
-            raise WriteError(path, OSError(errno.ENOSPC, "No space left on device"))
-        plain(path, data)
+    def full(path: Path, _: bytes) -> None:
+        raise WriteError(path, OSError(errno.ENOSPC, "No space left on device"))
 
     monkeypatch.setattr(checkpoint, "write_bytes", full)
     with pytest.raises(WriteError, match=r"state\.safetensors can't be written: the disk is full"):

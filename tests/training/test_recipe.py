@@ -39,7 +39,7 @@ def test_what_is_newer_than_the_mission_is_off_unless_asked_for() -> None:
     assert (recipe.frozen_stages, recipe.clip_norm, recipe.averaging) == (0, 0, 0)
     for name in config.names():
         own = config.load(name)
-        assert (own.accumulate, own.precision, own.compile) == (1, "auto", False)
+        assert (own.accumulate, own.precision) == (1, "auto")
 
 
 def test_finetune_trains_upper_layers_with_augmentation_and_averages_weights() -> None:
@@ -106,7 +106,6 @@ def test_changes_override_the_file_and_nothing_else() -> None:
         ({"averaging": 1}, "averaging"),
         ({"accumulate": 0}, "accumulate"),
         ({"precision": "int8"}, "precision"),
-        ({"compile": "often"}, "compile"),
     ],
 )
 def test_a_wrong_setting_is_named(changes: dict[str, Any], wrong: str) -> None:

@@ -110,14 +110,14 @@ def test_a_frozen_backbone_stays_and_only_the_head_is_kept(runs: dict[str, Path]
     kept = load_file(runs["notebook"] / "folds/final/checkpoint.safetensors")
     assert sorted(kept) == ["1.bias", "1.weight", "3.bias", "3.weight"]
     assert sorted(load_file(runs["discriminant"] / "folds/final/checkpoint.safetensors")) == ["1.bias", "1.weight"]
-    network, _ = train.restore(runs["notebook"], load_backbone(str(tiny)))
+    network, _ = train.restore(Run(runs["notebook"]), load_backbone(str(tiny)))
     stored = load_file(tiny / "model.safetensors")
     assert all(torch.equal(value, stored[name]) for name, value in network.resnet.state_dict().items())
 
 
 def unmoved(run: Path, tiny: Path) -> set[str]:
     """Which weights of the backbone are still what they were, by name, without the norms' statistics."""
-    network, _ = train.restore(run, load_backbone(str(tiny)))
+    network, _ = train.restore(Run(run), load_backbone(str(tiny)))
     stored = load_file(tiny / "model.safetensors")
     same = {name for name, value in network.resnet.state_dict().items() if torch.equal(value, stored[name])}
     statistics = {name for name in stored if name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
@@ -163,9 +163,9 @@ def test_a_head_fitted_at_once_has_one_line_of_history(runs: dict[str, Path]) ->
 @pytest.mark.parametrize("recipe", CLOSED)
 def test_features_are_kept_where_they_are_read(recipe: str, runs: dict[str, Path], tiny: Path) -> None:
     run = runs[recipe]
-    network, preprocessing = train.restore(run, load_backbone(str(tiny)))
+    network, preprocessing = train.restore(Run(run), load_backbone(str(tiny)))
     root = Path(read_json(run / "audit.json", "")["root"])
-    pixels = [dataset.read_photo(root, row, preprocessing) for row in manifest.read(run / "manifest.csv")]
+    pixels = [preprocessing(manifest.open_photo(root, row)) for row in manifest.read(run / "manifest.csv")]
     with torch.inference_mode():
         expected = network.features(Normalise(preprocessing)(torch.from_numpy(np.stack(pixels))))
     kept = np.load(run / ("features.npy" if recipe == "discriminant" else "folds/final/features.npy"))
@@ -178,9 +178,9 @@ def test_the_restored_network_gives_the_stored_logits(
     recipe: str, photos: Path, tiny: Path, runs: dict[str, Path]
 ) -> None:
     run = runs[recipe]
-    network, preprocessing = train.restore(run, load_backbone(str(tiny)))
+    network, preprocessing = train.restore(Run(run), load_backbone(str(tiny)))
     rows = manifest.read(run / "manifest.csv")
-    pixels = np.stack([dataset.read_photo(photos, row, preprocessing) for row in rows])
+    pixels = np.stack([preprocessing(manifest.open_photo(photos, row)) for row in rows])
     with torch.inference_mode():
         logits = network.classifier(network.features(Normalise(preprocessing)(torch.from_numpy(pixels))))
     assert np.allclose(logits, [values(row) for row in read_logits(run)], atol=1e-4)
@@ -199,7 +199,7 @@ def test_a_run_folder_says_how_it_was_made_and_keeps_no_state(runs: dict[str, Pa
         "checksums.txt",
     }
     assert files == {f"folds/final/{name}" for name in kept} | audited | {"config.json", "environment.json"}
-    said = train.read_config(runs["finetune"])
+    said = Run(runs["finetune"]).config
     assert said["recipe"] == config.load("finetune", RECIPES["finetune"]).model_dump(mode="json")
     assert said["labels"] == ["A- a", "b", "c"]
     assert said["display_names"]["A- a"] == "A a"
@@ -219,7 +219,7 @@ def test_a_learning_rate_that_blows_up_is_said_and_nothing_is_finished(
 
 def test_an_untrained_folder_has_nothing_to_restore(photos: Path, tiny: Path, tmp_path: Path) -> None:
     with pytest.raises(RunFolderError, match="spectraderm train"):
-        train.restore(prepare(tmp_path / "run", photos), load_backbone(str(tiny)))
+        train.restore(Run(prepare(tmp_path / "run", photos)), load_backbone(str(tiny)))
     with pytest.raises(BackboneError):
         train_one(tmp_path / "run", "notebook", tmp_path / "no-backbone")
 
@@ -245,7 +245,7 @@ def test_an_lda_head_is_fitted_on_each_augmentation_of_one_training_photo_of_eve
 
     monkeypatch.setattr(lda, "fit", noted)
     run, accelerator = tmp_path / "run", Accelerator(cpu=True)
-    trainer = train.Trainer(run, recipe, backbone, rows, photos, tmp_path / "features", accelerator)
+    trainer = train.Trainer(Run(run), recipe, backbone, rows, photos, tmp_path / "features", accelerator)
     sides = dict(zip((row.path for row in rows), [*["train"] * KEPT, "val", "val", "val", "test"], strict=True))
     trainer.train(Fold("final", 0, sides))
 
@@ -253,7 +253,7 @@ def test_an_lda_head_is_fitted_on_each_augmentation_of_one_training_photo_of_eve
     assert (classes, shrinkage, invariance) == (3, recipe.shrinkage, recipe.invariance)
     network = build(backbone, recipe, ["A- a", "b", "c"])
     network.train(False)
-    pixels = [dataset.read_photo(photos, row, Preprocessing(64)) for row in rows[:KEPT]]
+    pixels = [Preprocessing(64)(manifest.open_photo(photos, row)) for row in rows[:KEPT]]
     normalise = Normalise(recipe.preprocessing(backbone.mean, backbone.std))
     labels, chosen = ["A- a", "b", "c"], set()
     for number, own in enumerate(features.reshape(12, 5, 112)):

@@ -38,7 +38,7 @@ def reproduce(run: Path, photos: Path | None = None, track: Track = no_track) ->
     published = read_json(run / EVALUATION, "Run `spectraderm evaluate RUN` first")
     Run(run).check("evaluate")
     asked = pipeline.settings_of(run)
-    config = training.read_config(run)
+    config = Run(run).config
     backbone = load_backbone(config["backbone_name"])
     if backbone.source != config["backbone"]:
         raise RunFolderError(f"the backbone is now {backbone.source}, was {config['backbone']}", "Install that version")
@@ -49,7 +49,7 @@ def reproduce(run: Path, photos: Path | None = None, track: Track = no_track) ->
         if photos:
             _move(again, photos)
         recipe = Recipe.model_validate(config["recipe"])
-        training.train(again, recipe, backbone, device="cpu", track=track, shared=False)
+        training.train(Run(again), recipe, backbone, device="cpu", track=track, shared=False)
         pipeline.calibrate(again, asked)
         found = pipeline.score(again)
     return differences(published, found)

@@ -1,7 +1,6 @@
 """Photos of a manifest -> arrays to train on."""
 
 import json
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from spectraderm.core.files import being_written, sha256
-from spectraderm.core.parallel import in_order
+from spectraderm.core.parallel import cores, in_order
 from spectraderm.core.progress import Track, no_track
 from spectraderm.data.manifest import Row, open_photo
 from spectraderm.images.preprocessing import Pixels, Preprocessing
@@ -20,6 +19,7 @@ BATCH = 32
 AHEAD = 2
 """Batches that a thread of its own makes while a network is at one."""
 Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
 
 
 class Decoded:
@@ -50,22 +50,21 @@ class Decoded:
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, asked: npt.NDArray[np.int64] | slice) -> Pixels:
-        if self._stored is None:
-            rows = np.arange(len(self))[asked]
-            self._decoded += len(rows)
-            if self._decoded <= len(self):
-                found = [pixels for _, pixels in in_order(self._decode, rows.tolist(), os.cpu_count() or 1)]
-                return np.stack(found) if found else np.empty((0, *self._shape[1:]), np.uint8)
+    def __getitem__(self, places: Integers | slice) -> Pixels:
+        rows = np.arange(len(self))[places]
+        self._decoded += len(rows)
+        if self._stored is None and self._decoded > len(self):
             self.store()
-        assert self._stored is not None
-        return self._stored[asked]
+        if self._stored is not None:
+            return self._stored[places]
+        found = [pixels for _, pixels in in_order(self._decode, rows.tolist(), cores())]
+        return np.array(found, np.uint8).reshape(len(rows), *self._shape[1:])
 
     def store(self, track: Track = no_track) -> None:
         """Decode all photos into the file, unless it is there: it is written whole or not at all."""
-        self._stored = self._stored if self._stored is not None else self._open()
+        self._stored = self._open()
         if self._stored is None:
-            made = in_order(self._decode, range(len(self)), os.cpu_count() or 1)
+            made = in_order(self._decode, range(len(self)), cores())
             with being_written(self._path) as file:
                 header = {"descr": "|u1", "fortran_order": False, "shape": self._shape}
                 np.lib.format.write_array_header_1_0(file, header)
@@ -82,7 +81,7 @@ class Decoded:
         return pixels if pixels.shape == self._shape and pixels.dtype == np.uint8 else None
 
     def _decode(self, row: int) -> Pixels:
-        return read_photo(self._root, self._rows[row], self._preprocessing)
+        return self._preprocessing(open_photo(self._root, self._rows[row]))
 
 
 Inputs = Pixels | Floats | Decoded
@@ -90,10 +89,7 @@ Inputs = Pixels | Floats | Decoded
 
 
 def in_batches(
-    inputs: Inputs,
-    network: Callable[[Tensor], Tensor],
-    batch: int = BATCH,
-    rows: npt.NDArray[np.int64] | None = None,
+    inputs: Inputs, network: Callable[[Tensor], Tensor], batch: int = BATCH, rows: Integers | None = None
 ) -> Floats:
     """Run a network over all rows of an array, or over some, without gradients: `float32[n, ...]`."""
     rows = np.arange(len(inputs)) if rows is None else rows
@@ -104,7 +100,7 @@ def in_batches(
     return result
 
 
-def epoch_order(groups: npt.NDArray[np.int64], grouped: bool, seed: int, epoch: int) -> npt.NDArray[np.int64]:
+def epoch_order(groups: Integers, grouped: bool, seed: int, epoch: int) -> Integers:
     """The order in which an epoch shows its photos: every one, or one at random of every photo group."""
     random = np.random.default_rng([seed, epoch])
     order = random.permutation(len(groups))
@@ -112,8 +108,3 @@ def epoch_order(groups: npt.NDArray[np.int64], grouped: bool, seed: int, epoch: 
         _, first = np.unique(groups[order], return_index=True)
         order = order[np.sort(first)]
     return order.astype(np.int64)
-
-
-def read_photo(root: Path, row: Row, preprocessing: Preprocessing) -> Pixels:
-    """A photo as the network gets it. Raises `DatasetError` where it vanished or changed since the audit."""
-    return preprocessing(open_photo(root, row))

@@ -91,7 +91,7 @@ def export(
     if not run.path(CARD).is_file():
         raise RunFolderError(f"{run.folder} has no model card yet", "Run `spectraderm evaluate RUN` first")
     known = training_hashes(run)
-    network, preprocessing = restore(run.folder, backbone)
+    network, preprocessing = restore(run, backbone)
     measured: dict[str, Any]
     if integers:
         graph, precision = source.path(model_folder.ONNX).read_bytes(), "int8"

@@ -11,11 +11,9 @@ from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
@@ -24,23 +22,14 @@ from spectraderm.core.errors import RecipeError, RunFolderError
 from spectraderm.core.files import write_csv
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track, no_track
-from spectraderm.core.run import HISTORY, STATE
+from spectraderm.core.run import Fold
 from spectraderm.training.checkpoint import TrainState
-from spectraderm.training.dataset import AHEAD, Floats, Inputs, epoch_order, in_batches
+from spectraderm.training.dataset import AHEAD, Floats, Inputs, Integers, epoch_order, in_batches
 from spectraderm.training.recipe import Recipe
 
-HISTORY_COLUMNS = (
-    "epoch",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "val_balanced_accuracy",
-    "learning_rate",
-    "seconds",
-)
+_SCORES = ("val_loss", "val_accuracy", "val_balanced_accuracy")
+HISTORY_COLUMNS = ("epoch", "train_loss", "train_accuracy", *_SCORES, "learning_rate", "seconds")
 
-Integers = npt.NDArray[np.int64]
 Report = Callable[[dict[str, float]], None]
 
 
@@ -83,7 +72,7 @@ def fit(
     task: Task,
     recipe: Recipe,
     seed: int,
-    folder: Path,
+    fold: Fold,
     accelerator: Accelerator,
     track: Track = no_track,
     report: Report = lambda _: None,
@@ -92,15 +81,14 @@ def fit(
     """Train `task.module` and leave it with the weights that the recipe keeps.
 
     Args:
-        task: what is trained; by all processes together if it is `shared`.
+        task: what is trained on what.
         recipe: how.
         seed: of the order of photos and of augmentation.
-        folder: where the main process keeps the checkpoint and `history.csv` after every epoch. The training goes on
-            from a checkpoint that is there.
+        fold: gets a checkpoint and `history.csv` after every epoch; from a checkpoint that is there training goes on.
         accelerator: the processes and their devices.
         track: how progress is shown.
         report: gets every epoch's line of the history.
-        resumable: whether there are a checkpoint and a history at all.
+        resumable: else neither checkpoint nor history is written.
 
     Raises:
         RecipeError: the loss is no longer a number.
@@ -115,25 +103,28 @@ def fit(
         _copied(task.module.state_dict()) if recipe.averaging else {},
     )
     if resumable:
-        state.restore(folder / STATE)
+        state.restore(fold.state)
     training = _Training(task, recipe, seed, accelerator, forward, state)
-    training.check_agreement(folder)
+    if not training.agree():
+        raise RunFolderError(f"{fold.folder} is not the same for all processes", "Give a folder that all of them share")
     best = max(state.history, key=_score, default=None)
     left = range(len(state.history) + 1, recipe.epochs + 1)
-    for epoch in track(left, folder.name, len(left)):
+    for epoch in track(left, fold.folder.name, len(left)):
         if recipe.patience and best and epoch - best["epoch"] > recipe.patience:
             break
         row = training.epoch(epoch)
         if not math.isfinite(row["train_loss"] + row["val_loss"]):
-            raise RecipeError(f"{folder.name}: the loss in epoch {epoch} is not a number", "Lower the learning rate")
+            raise RecipeError(
+                f"{fold.folder.name}: the loss in epoch {epoch} is not a number", "Lower the learning rate"
+            )
         state.history.append(row)
         if best is None or _score(row) > _score(best):
             best = row
             if recipe.keep == "best":
                 state.best.update(_copied(state.average or task.module.state_dict()))
         if resumable and accelerator.is_main_process:
-            write_csv(folder / HISTORY, HISTORY_COLUMNS, state.history)
-            state.save(folder / STATE)
+            write_csv(fold.history, HISTORY_COLUMNS, state.history)
+            state.save(fold.state)
         report(row)
     if recipe.keep == "best":
         task.module.load_state_dict(state.best)
@@ -154,11 +145,10 @@ class _Training:
         self._rank = accelerator.process_index if task.shared else 0
         self._loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
 
-    def check_agreement(self, folder: Path) -> None:
-        """Make sure that all processes go on from the same epoch."""
+    def agree(self) -> bool:
+        """Whether all processes go on from the same epoch."""
         done = len(self._state.history)
-        if self._sum(torch.tensor([done])).item() != done * self._size:
-            raise RunFolderError(f"{folder} is not the same for all processes", "Give a folder that all of them share")
+        return self._sum(torch.tensor([done])).item() == done * self._size
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """Train an epoch, counted from 1, and validate; its line of the history."""
@@ -167,58 +157,54 @@ class _Training:
         order = photos.train[epoch_order(photos.groups[photos.train], grouped, self._seed, epoch)]
         batches = [order[i : i + recipe.batch_size] for i in range(0, len(order), recipe.batch_size)]
         sums = torch.zeros(2, dtype=torch.float64)
-        rate = 0.0
-        made = in_order(
-            lambda job: self._parts(job[1], epoch, job[0]), enumerate(batches), 1, AHEAD
-        )  # augmented beside the steps
+        groups, done = self._state.optimizer.param_groups, (epoch - 1) * len(batches)
+        made = in_order(lambda job: self._parts(job[1], epoch, job[0]), enumerate(batches), 1, AHEAD)
         for (step, rows), parts in made:
-            rate = self._set_rate(epoch - 1 + step / len(batches))
+            for group, peak in zip(groups, self._task.parameters, strict=True):
+                group["lr"] = peak["lr"] * rate_at(recipe, epoch - 1 + step / len(batches))
             sums += self._step(parts, len(rows))
-            _move_average(self._state, recipe.averaging, (epoch - 1) * len(batches) + step)
+            _move_average(self._state, recipe.averaging, done + step)
         loss, right = (self._sum(sums) / len(order)).tolist()
         return {
             "epoch": epoch,
             "train_loss": loss,
             "train_accuracy": right,
             **self._validated(),
-            "learning_rate": rate,
+            "learning_rate": groups[-1]["lr"],
             "seconds": round(time.perf_counter() - began, 3),
         }
 
     def _parts(self, rows: Integers, epoch: int, step: int) -> list[tuple[Tensor, Tensor, int]]:
-        """The process's share of a batch of these rows, in up to `accumulate` parts.
+        """The process's share of a batch, in up to `accumulate` parts, augmented.
 
         Each has inputs, class numbers `int64[n]`, and how many of its photos count: all of them, or none of the one
         photo that a process without a share gets.
         """
-        own = self._share(len(rows))
-        width, count = own.stop - own.start, self._recipe.accumulate
-        edges = [own.start + width * number // count for number in range(count + 1)]
+        own, count, device = self._share(len(rows)), self._recipe.accumulate, self._accelerator.device
+        edges = [own.start + (own.stop - own.start) * number // count for number in range(count + 1)]
+        seed = int(np.random.SeedSequence((self._seed, epoch, step)).generate_state(1, np.uint64)[0])
         spans = [(slice(a, b), b - a) for a, b in pairwise(edges) if b > a] or [(slice(0, 1), 0)]
         parts = []
         for places, counted in spans:
-            inputs = torch.from_numpy(np.asarray(self._task.inputs[rows[places]])).to(self._accelerator.device)
-            targets = torch.from_numpy(self._task.photos.targets[rows[places]]).to(self._accelerator.device)
+            inputs = torch.from_numpy(np.asarray(self._task.inputs[rows[places]])).to(device)
+            targets = torch.from_numpy(self._task.photos.targets[rows[places]]).to(device)
             if self._task.augment:
-                torch.manual_seed(
-                    int(np.random.SeedSequence((self._seed, epoch, step)).generate_state(1, np.uint64)[0])
-                )
+                torch.manual_seed(seed)
                 with torch.no_grad():
                     inputs = self._task.augment(inputs, places, len(rows))
             parts.append((inputs, targets, counted))
         return parts
 
     def _step(self, parts: list[tuple[Tensor, Tensor, int]], photos: int) -> Tensor:
-        """Move the weights along the gradient of a batch of so many photos.
+        """Take a step on a batch of so many photos.
 
         Returns:
-            The sum of this process's losses, and how many of its photos were guessed right, `float64[2]`.
+            `float64[2]`: the sum of this process's losses, and how many of its photos were guessed right.
         """
         sums, scaler, optimizer = torch.zeros(2, dtype=torch.float64), self._state.scaler, self._state.optimizer
         kind, dtype = self._accelerator.device.type, self._task.dtype
         for number, (inputs, targets, counted) in enumerate(parts, start=1):
-            last = number == len(parts)
-            with nullcontext() if last else self._accelerator.no_sync(self._forward):
+            with self._accelerator.no_sync(self._forward) if number < len(parts) else nullcontext():
                 with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
                     logits = self._forward(inputs)
                 loss = self._loss(logits.float(), targets)
@@ -234,22 +220,16 @@ class _Training:
         optimizer.zero_grad()
         return sums
 
-    def _set_rate(self, done: float) -> float:
-        """Set the learning rates when so many epochs are done; the last group's."""
-        for group, given in zip(self._state.optimizer.param_groups, self._task.parameters, strict=True):
-            group["lr"] = given["lr"] * rate_at(self._recipe, done)
-        return float(group["lr"])
-
     def _validated(self) -> dict[str, float]:
         """Scores of the weights that would be kept, on the photos that validate: every process runs its share."""
         rows, device = self._task.photos.val, self._accelerator.device
         own = self._share(len(rows))
         _swap(self._task.module, self._state.average)
         run = rows[own] if own.stop > own.start else rows[:1]
-        found = in_batches(self._task.inputs, lambda batch: self._task.forward(batch.to(device)), rows=run)
+        own_logits = in_batches(self._task.inputs, lambda batch: self._task.forward(batch.to(device)), rows=run)
         _swap(self._task.module, self._state.average)
-        logits = torch.zeros(len(rows), found.shape[1])
-        logits[own] = torch.from_numpy(found[: own.stop - own.start])
+        logits = torch.zeros(len(rows), own_logits.shape[1])
+        logits[own] = torch.from_numpy(own_logits[: own.stop - own.start])
         return scores(self._sum(logits).numpy(), self._task.photos.targets[rows], self._loss)
 
     def _share(self, count: int) -> slice:
@@ -267,11 +247,9 @@ class _Training:
 def scores(logits: Floats, targets: Integers, loss: nn.Module) -> dict[str, float]:
     """How good logits `float32[n, classes]` are, as the history's columns say."""
     guesses = logits.argmax(1)
-    return {
-        "val_loss": float(loss(torch.from_numpy(logits), torch.from_numpy(targets))),
-        "val_accuracy": float((guesses == targets).mean()),
-        "val_balanced_accuracy": float(np.mean([(guesses[targets == c] == c).mean() for c in np.unique(targets)])),
-    }
+    balanced = float(np.mean([(guesses[targets == one] == one).mean() for one in np.unique(targets)]))
+    value = float(loss(torch.from_numpy(logits), torch.from_numpy(targets)))
+    return dict(zip(_SCORES, (value, float((guesses == targets).mean()), balanced), strict=True))
 
 
 def rate_at(recipe: Recipe, done: float) -> float:

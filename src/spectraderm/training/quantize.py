@@ -53,11 +53,11 @@ def quantize(run: Run, backbone: Backbone, out: Run, track: Track = no_track) ->
         DatasetError: a photo vanished or changed since the audit.
     """
     config, rows = run.config, manifest.read(run.path(MANIFEST))
-    pixels = Decoded(run.photos, rows, restore(run.folder, backbone)[1], run.path(CACHE))
+    pixels = Decoded(run.photos, rows, restore(run, backbone)[1], run.path(CACHE))
     each_its_own = Recipe.model_validate(config["recipe"]).train_backbone
     folds = splits.read(run.path(SPLIT), rows).folds
     for fold in sorted(folds, key=lambda fold: fold.name != FINAL):
-        network, preprocessing = restore(run.folder, backbone, fold.name)
+        network, preprocessing = restore(run, backbone, fold.name)
         sides, final = [fold.splits[row.path] for row in rows], fold.name == FINAL
         if final or each_its_own:
             graph = to_int8(to_onnx(network, preprocessing), pixels[_chosen(rows, sides)])

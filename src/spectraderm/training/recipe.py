@@ -2,7 +2,6 @@
 
 import tomllib
 from importlib import resources
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,7 +11,7 @@ from spectraderm.core.errors import RecipeError
 from spectraderm.images.preprocessing import Preprocessing, Resize
 from spectraderm.training.augmentation import Transform
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
+_FOLDER = resources.files("spectraderm.training") / "recipes"
 
 
 class Recipe(BaseModel):
@@ -47,7 +46,6 @@ class Recipe(BaseModel):
             gradient stays that of the whole batch.
         precision: with `train_backbone`, in what the layers compute: `auto` is bf16 on a GPU that has it, else fp32;
             weights, averages and validation are always in fp32, and so is the loss.
-        compile: with `train_backbone`, compile the layers by torch.compile: needs a C++ compiler and up to a minute.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -77,8 +75,7 @@ class Recipe(BaseModel):
     keep: Literal["last", "best"] = "best"
     patience: int = Field(0, ge=0)
     accumulate: int = Field(1, gt=0)
-    precision: Precision = "auto"
-    compile: bool = False
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     image_size: int = Field(224, ge=32, le=1024)
     train_size: int = Field(0, ge=0, le=1024)
     resize: Resize = "squash"
@@ -95,7 +92,7 @@ class Recipe(BaseModel):
 
 def names() -> list[str]:
     """The recipes that come with the package."""
-    return sorted(entry.name.removesuffix(".toml") for entry in _folder().iterdir() if entry.name.endswith(".toml"))
+    return sorted(entry.name.removesuffix(".toml") for entry in _FOLDER.iterdir() if entry.name.endswith(".toml"))
 
 
 def load(name: str, changes: dict[str, Any] | None = None) -> Recipe:
@@ -104,28 +101,16 @@ def load(name: str, changes: dict[str, Any] | None = None) -> Recipe:
     Raises:
         RecipeError: no such recipe or file, not TOML, or a setting that is unknown or out of range.
     """
-    path = Path(name)
-    if path.suffix == ".toml":
-        remedy = f"Give a TOML file or one of: {', '.join(names())}"
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise RecipeError(f"{name} can't be read ({error.strerror})", remedy) from error
-        except UnicodeDecodeError as error:
-            raise RecipeError(f"{name} is not TOML: {error}", remedy) from error
-    elif name in names():
-        text = (_folder() / f"{name}.toml").read_text(encoding="utf-8")
-    else:
-        raise RecipeError(f"there is no recipe {name!r}", f"Give a .toml file or one of: {', '.join(names())}")
+    path, remedy = Path(name), f"Give a .toml file or one of: {', '.join(names())}"
+    if path.suffix != ".toml" and name not in names():
+        raise RecipeError(f"there is no recipe {name!r}", remedy)
     try:
-        settings = {"name": path.stem, **tomllib.loads(text), **(changes or {})}
-        return Recipe.model_validate(settings)
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{name} is not TOML: {error}") from error
+        text = (path if path.suffix == ".toml" else _FOLDER / f"{name}.toml").read_text(encoding="utf-8")
+        return Recipe.model_validate({"name": path.stem, **tomllib.loads(text), **(changes or {})})
+    except OSError as error:
+        raise RecipeError(f"{name} can't be read ({error.strerror})", remedy) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise RecipeError(f"{name} is not TOML: {error}", remedy) from error
     except ValidationError as error:
         wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
         raise RecipeError(f"recipe {name}: {wrong}", f"Known settings: {', '.join(Recipe.model_fields)}") from error
-
-
-def _folder() -> Traversable:
-    return resources.files("spectraderm.training") / "recipes"
