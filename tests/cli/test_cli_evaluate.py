@@ -184,7 +184,7 @@ def test_a_table_of_every_protocol_and_what_needs_no_model(tmp_path: Path) -> No
     done = call("evaluate", leaking_run(tmp_path / "run"))
     assert done.code == 0
     assert "original (3 files, 3 photo groups): Do not believe it: 1 of 3 test photos are copies" in done.err
-    assert "> less the copies (2 files, 2 photo groups)" in done.err
+    assert "> without-copies (2 files, 2 photo groups)" in done.err
     assert all(name in done.err for name in ("majority class", "hash look up", "metadata", "pixels 8x8"))
     assert "Verdicts: predicted" in done.err
 
