@@ -58,8 +58,8 @@ RECORD = np.dtype(
 """One photo: `hashes` of `turned_hashes`, `quality` in the order of `QUALITY`, `ita` in degrees (NaN: none), and what
 `glance` gives."""
 
-_ROUND = 256  # photos whose views are in memory at once
-_BATCH = 16  # photos whose features are computed at once
+_ROUND, _LONG_ROUND = 256, 4096  # photos whose views are in memory at once, with a model's input and without
+_TASK, _BATCH = 8, 16  # photos that one process takes at a time, and whose features are computed at once
 
 
 class Embedding(NamedTuple):
@@ -239,15 +239,17 @@ def arrays(table: Table) -> dict[str, npt.NDArray[Any]]:
 def _in_rounds(root: Path, paths: Sequence[str], preprocessing: Preprocessing | None) -> Iterator[Measured | str]:
     """Every photo measured, in order; a round at a time, so that views don't pile up before they are taken."""
     backend: Literal["loky", "threading"] = "loky" if len(paths) > MANY else "threading"
-    for start in range(0, len(paths), _ROUND):
-        tasks = [delayed(measure)(root, path, preprocessing) for path in paths[start : start + _ROUND]]
+    size = _ROUND if preprocessing else _LONG_ROUND
+    for start in range(0, len(paths), size):
+        tasks = [delayed(measure)(root, path, preprocessing) for path in paths[start : start + size]]
         done = 0
         try:
-            for measured in Parallel(n_jobs=cores(), backend=backend, return_as="generator")(tasks):
+            parallel = Parallel(n_jobs=cores(), backend=backend, batch_size=_TASK, return_as="generator")
+            for measured in parallel(tasks):
                 yield measured
                 done += 1
         except BrokenProcessPool:  # a decoder crashed, or memory ran out: one by one, to find where
-            for path, task in zip(paths[start + done : start + _ROUND], tasks[done:], strict=True):
+            for path, task in zip(paths[start + done : start + size], tasks[done:], strict=True):
                 try:
                     yield from Parallel(n_jobs=2, backend="loky")([task])
                 except BrokenProcessPool:
