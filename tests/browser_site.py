@@ -75,10 +75,10 @@ def chromium() -> Iterator[Browser]:
 def predict(page: Page, data: bytes) -> dict[str, Any]:
     """What the page's model says; an error's message under the key `refused`."""
     try:
-        said: dict[str, Any] = page.evaluate(_ASK, base64.b64encode(data).decode())
+        prediction: dict[str, Any] = page.evaluate(_ASK, base64.b64encode(data).decode())
     except Exception as error:
         return {"refused": str(error).splitlines()[0].split("UnreadablePhoto: ")[-1]}
-    return said
+    return prediction
 
 
 def pixels(page: Page, data: bytes) -> npt.NDArray[np.uint8]:

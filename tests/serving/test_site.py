@@ -59,8 +59,8 @@ def page(browser: Browser, address: str) -> Page:
 
 
 def test_answers_as_python_does_and_asks_no_other_host_even_offline(page: Page, address: str) -> None:
-    asked: list[str] = []
-    page.context.on("request", lambda request: asked.append(request.url))
+    requests: list[str] = []
+    page.context.on("request", lambda request: requests.append(request.url))
     model = load_model(threads=1)
     given = photos()
     page.reload()
@@ -76,12 +76,12 @@ def test_answers_as_python_does_and_asks_no_other_host_even_offline(page: Page, 
     assert difference(predict(page, given["webp"]), model.predict(given["webp"]).to_dict())["probabilities"] < 0.01
     assert page.evaluate("crossOriginIsolated")  # so that the model may use all cores
     page.context.set_offline(False)
-    assert len(asked) > 8
-    assert {url for url in asked if not url.startswith(address)} == set()
+    assert len(requests) > 8
+    assert {url for url in requests if not url.startswith(address)} == set()
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "problem"),
     [
         (b"", "not a photo in a known format"),
         (encode(paint(1))[:900], "damaged or incomplete"),
@@ -94,8 +94,8 @@ def test_answers_as_python_does_and_asks_no_other_host_even_offline(page: Page, 
         (encode(Image.new("L", (1000, 20)), "PNG"), "a strip, not a photo"),
     ],
 )
-def test_refuses_what_is_no_photo_or_too_much(page: Page, data: bytes, told: str) -> None:
-    assert told in predict(page, data)["refused"]
+def test_refuses_what_is_no_photo_or_too_much(page: Page, data: bytes, problem: str) -> None:
+    assert problem in predict(page, data)["refused"]
 
 
 def test_refuses_a_jpeg_of_many_scans_as_python_does(page: Page) -> None:
@@ -176,7 +176,7 @@ def test_resizing_measures_and_hashes_are_python_s_to_the_bit(tmp_path: Path) ->
     for number, image in enumerate(images):
         (tmp_path / f"{number}.rgb").write_bytes(image.tobytes())
     settings = [Preprocessing(), Preprocessing(size=64, resize="crop", crop_fraction=0.9)]
-    asked = [{"size": one.size, "resize": one.resize, "crop_fraction": one.crop_fraction} for one in settings]
+    content = [{"size": one.size, "resize": one.resize, "crop_fraction": one.crop_fraction} for one in settings]
     script = """
         import { preprocess } from "src/preprocessing.ts";
         import { measure, whyUnusable } from "src/quality.ts";
@@ -189,7 +189,9 @@ def test_resizing_measures_and_hashes_are_python_s_to_the_bit(tmp_path: Path) ->
           return { quality, why: whyUnusable(quality, width, height), hashes: hex(turnedHashes(image)), inputs };
         })));
     """
-    for image, found in zip(images, run_typescript(tmp_path, script, {"sizes": sizes, "settings": asked}), strict=True):
+    for image, found in zip(
+        images, run_typescript(tmp_path, script, {"sizes": sizes, "settings": content}), strict=True
+    ):
         assert found["inputs"] == [one(image).tobytes().hex() for one in settings]
         assert found["hashes"] == hashing.turned_hashes(image).tobytes().hex()
         quality = measure(image)
@@ -200,16 +202,16 @@ def test_resizing_measures_and_hashes_are_python_s_to_the_bit(tmp_path: Path) ->
 
 def test_large_jpegs_are_scaled_as_python_scales_them(tmp_path: Path) -> None:
     random = np.random.default_rng(9)
-    asked = [
+    sizes = [
         (*map(int, random.integers(300, 9000, 2)), int(size)) for size in (96, 224, 225, 448, 1000) for _ in range(60)
     ]
-    asked += [(1344, 1344, 224), (1343, 1500, 224), (2688, 9000, 224), (26_000, 1300, 224)]
+    sizes += [(1344, 1344, 224), (1343, 1500, 224), (2688, 9000, 224), (26_000, 1300, 224)]
     script = """
         import { decodingScale } from "src/preprocessing.ts";
         console.log(JSON.stringify(input.map(([width, height, size]) => decodingScale(width, height, size))));
     """
-    expected = [decoding_scale(width, height, Preprocessing(size).shortest_side) for width, height, size in asked]
-    assert run_typescript(tmp_path, script, asked) == expected
+    expected = [decoding_scale(width, height, Preprocessing(size).shortest_side) for width, height, size in sizes]
+    assert run_typescript(tmp_path, script, sizes) == expected
     assert set(expected) == {1, 2, 4, 8}
 
 
@@ -219,21 +221,25 @@ def test_verdicts_sets_and_reasons_are_python_s(tmp_path: Path, method: Any) -> 
     settings = [
         Calibration(0.5, 0.9, method, tuple(random.uniform(0.3, 1.2, 6)), sure, 0.955, 0.4) for sure in (0.6, 0.9, 2.0)
     ]
-    logits, strange = random.normal(0, 1.5, (40, 6)), random.uniform(0, 0.5, 40)
+    logits, novelties = random.normal(0, 1.5, (40, 6)), random.uniform(0, 0.5, 40)
     script = """
         import { judge, percent, ranking, reason } from "src/verdict.ts";
         console.log(JSON.stringify(input.settings.flatMap((own) => input.logits.map((logits, number) => {
-          const { probabilities, fits, verdict } = judge(own, logits, input.strange[number]);
+          const { probabilities, fits, verdict } = judge(own, logits, input.novelties[number]);
           const order = ranking(probabilities);
           const names = order.filter((one) => fits[one]).map((one) => `class ${one}`);
           const why = reason(verdict, names, probabilities[order[0]], own, 6);
           return { probabilities, fits, verdict, why, percent: probabilities.map(percent) };
         }))));
     """
-    content = {"settings": [one.to_dict() for one in settings], "logits": logits.tolist(), "strange": strange.tolist()}
+    content = {
+        "settings": [one.to_dict() for one in settings],
+        "logits": logits.tolist(),
+        "novelties": novelties.tolist(),
+    }
     found = iter(run_typescript(tmp_path, script, content))
     for own in settings:
-        judged = own.judge(logits, strange)
+        judged = own.judge(logits, novelties)
         for chances, fits, number in zip(judged.probabilities, judged.sets, judged.verdicts, strict=True):
             order = np.argsort(-chances, kind="stable")
             names, verdict = [f"class {one}" for one in order if fits[one]], VERDICTS[number]

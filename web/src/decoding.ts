@@ -52,9 +52,9 @@ function read(bitmap: ImageBitmap, block: number): Pixels {
     const band = { width: bitmap.width, height: Math.min(rows, bitmap.height - top), channels: 3 };
     context.fillRect(0, 0, band.width, band.height);
     context.drawImage(bitmap, 0, -top);
-    const found = context.getImageData(0, 0, band.width, band.height).data;
+    const rgba = context.getImageData(0, 0, band.width, band.height).data;
     const opaque = new Uint8Array(band.width * band.height * 3);
-    for (let from = 0, to = 0; to < opaque.length; from += from % 4 === 2 ? 2 : 1) opaque[to++] = found[from];
+    for (let from = 0, to = 0; to < opaque.length; from += from % 4 === 2 ? 2 : 1) opaque[to++] = rgba[from];
     const reduced = reduce({ ...band, data: opaque }, block, block).data;
     data.set(reduced, filled);
     filled += reduced.length;
@@ -68,8 +68,8 @@ function refuseAlteredReading(): void {
   const painted = context.createImageData(16, 16);
   painted.data.forEach((_, at) => (painted.data[at] = at % 4 === 3 ? 255 : (at * 89) % 256));
   context.putImageData(painted, 0, 0);
-  const found = context.getImageData(0, 0, 16, 16).data;
-  if (painted.data.every((level, at) => level === found[at])) return;
+  const read = context.getImageData(0, 0, 16, 16).data;
+  if (painted.data.every((level, at) => level === read[at])) return;
   throw new SpectraDermError(
     "AlteredReading",
     "This browser alters pictures before a page can read them, so the answer would be wrong",

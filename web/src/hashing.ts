@@ -28,13 +28,13 @@ export function turnedHashes(image: Pixels): Uint8Array {
   return hashes;
 }
 
-/** How many bits a photo in its best turn differs from the nearest of known photos, 8 bytes each; 65 without any. */
-export function nearestHash(hashes: Uint8Array, known: Uint8Array): number {
+/** How many bits a photo in its best turn differs from the nearest of others, 8 bytes each; 65 without any. */
+export function nearestHash(hashes: Uint8Array, others: Uint8Array): number {
   let least = 65;
-  for (let own = 0; own < hashes.length; own += 8) {
-    for (let other = 0; other < known.length; other += 8) {
+  for (let at = 0; at < hashes.length; at += 8) {
+    for (let other = 0; other < others.length; other += 8) {
       let bits = 0;
-      for (let byte = 0; byte < 8; byte++) bits += BITS[hashes[own + byte] ^ known[other + byte]];
+      for (let byte = 0; byte < 8; byte++) bits += BITS[hashes[at + byte] ^ others[other + byte]];
       if (bits < least) least = bits;
     }
   }

@@ -124,7 +124,7 @@ function sinc(x: number): number {
 
 function middles(count: number, size: number): Int32Array {
   const scale = count / size;
-  const found = new Int32Array(size);
-  for (let at = 0, middle = scale / 2; at < size; at++, middle += scale) found[at] = middle;
-  return found;
+  const places = new Int32Array(size);
+  for (let at = 0, middle = scale / 2; at < size; at++, middle += scale) places[at] = middle;
+  return places;
 }

@@ -3,37 +3,37 @@
 /** Written before this file by `site_files`: the files of the site, and a hash of all of them. */
 declare const SITE: { version: string; files: string[] };
 
-const own = self as unknown as ServiceWorkerGlobalScope;
+const scope = self as unknown as ServiceWorkerGlobalScope;
 const PREFIX = "spectraderm-";
 const cacheName = `${PREFIX}${SITE.version}`;
-const files = new Set(SITE.files.map((name) => new URL(name, own.registration.scope).href));
+const files = new Set(SITE.files.map((name) => new URL(name, scope.registration.scope).href));
 /** With these a browser lets the model use several processor cores. */
 const ISOLATION = { "cross-origin-opener-policy": "same-origin", "cross-origin-embedder-policy": "require-corp" };
 
 async function keep(): Promise<void> {
   const cache = await caches.open(cacheName);
   await cache.addAll([...files].map((url) => new Request(url, { cache: "no-cache" })));
-  await own.skipWaiting();
+  await scope.skipWaiting();
 }
 
 async function dropOlder(): Promise<void> {
   const older = (await caches.keys()).filter((name) => name.startsWith(PREFIX) && name !== cacheName);
   await Promise.all(older.map((name) => caches.delete(name)));
-  await own.clients.claim();
+  await scope.clients.claim();
 }
 
 async function give(url: string): Promise<Response> {
-  const kept = await caches.match(url, { cacheName });
-  if (!kept) return fetch(url);
-  const headers = { ...Object.fromEntries(kept.headers), ...ISOLATION };
-  return new Response(kept.body, { status: kept.status, headers });
+  const cached = await caches.match(url, { cacheName });
+  if (!cached) return fetch(url);
+  const headers = { ...Object.fromEntries(cached.headers), ...ISOLATION };
+  return new Response(cached.body, { status: cached.status, headers });
 }
 
-own.addEventListener("install", (event) => event.waitUntil(keep()));
-own.addEventListener("activate", (event) => event.waitUntil(dropOlder()));
-own.addEventListener("fetch", (event) => {
+scope.addEventListener("install", (event) => event.waitUntil(keep()));
+scope.addEventListener("activate", (event) => event.waitUntil(dropOlder()));
+scope.addEventListener("fetch", (event) => {
   const url = new URL(event.request.url);
   url.search = url.hash = "";
-  if (url.href === own.registration.scope) url.pathname += "index.html";
+  if (url.href === scope.registration.scope) url.pathname += "index.html";
   if (event.request.method === "GET" && files.has(url.href)) event.respondWith(give(url.href));
 });

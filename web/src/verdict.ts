@@ -58,12 +58,12 @@ function nonconformityScores(probabilities: number[], method: "lac" | "raps"): n
 /** How unlike the training photos: cosine distance of the features to the nearest, 0 to 2 (Sun et al. 2022). */
 export function novelty(features: Float32Array, references: Float32Array): number {
   const channels = features.length;
-  const own = unit(features, 0, channels);
+  const photo = unit(features, 0, channels);
   let nearest = -1;
   for (let start = 0; start < references.length; start += channels) {
-    const known = unit(references, start, channels);
+    const reference = unit(references, start, channels);
     let product = 0;
-    for (let at = 0; at < channels; at++) product += own[at] * known[at];
+    for (let at = 0; at < channels; at++) product += photo[at] * reference[at];
     nearest = Math.max(nearest, product / UNIT ** 2);
   }
   return Math.max(1 - nearest, 0);

@@ -28,7 +28,7 @@ const opened = download(new URL("model/model.json", document.baseURI)).then((dat
   const facts = JSON.parse(new TextDecoder().decode(data)) as Facts;
   return [facts, openEngine(facts)];
 });
-let asked = 0;
+let shown = 0;
 
 window.spectraderm = {
   ready: opened.then(([, engine]) => engine.ready),
@@ -79,7 +79,7 @@ async function ask<T>(photo: Bytes, how: (engine: Engine, file: Blob) => Promise
 }
 
 async function show(photo: Blob): Promise<void> {
-  const own = ++asked; // an answer to an earlier photo must not replace a later one's
+  const number = ++shown; // an answer to an earlier photo must not replace a later one's
   const wait = find("answer").dataset.waiting ?? "";
   say([element("p", { class: "waiting" }, wait)], wait);
   document.body.classList.add("done");
@@ -87,12 +87,12 @@ async function show(photo: Blob): Promise<void> {
   try {
     const prediction = await window.spectraderm.predict(photo);
     const [facts] = await opened;
-    if (own !== asked) return;
+    if (number !== shown) return;
     say(answer(prediction, photo, facts), spoken(prediction, facts));
     if (find("answer").getBoundingClientRect().top > innerHeight / 2) find("answer").scrollIntoView();
   } catch (error) {
     const [facts] = await opened.catch(() => []);
-    if (own === asked) say(facts ? refusal(error, facts) : [element("h2", {}, sentences(error))], sentences(error));
+    if (number === shown) say(facts ? refusal(error, facts) : [element("h2", {}, sentences(error))], sentences(error));
   }
 }
 

@@ -78,9 +78,9 @@ def readme(model: ModelFolder, title: str, target: str, gradio: str) -> bytes:
 def _licence(card: str) -> dict[str, str]:
     """The model's licence, from the front matter of its card; this package's own where it names none."""
     front = re.match(r"---\n(.*?)\n---\n", card, re.DOTALL)
-    found = dict(
+    licence = dict(
         re.findall(r"^(license|license_name|license_link): *(\S+) *$", front[1] if front else "", re.MULTILINE)
     )
-    if link := found.get("license_link"):
-        found["license_link"] = link if ":" in link else f"model/{link}"
-    return found if "license" in found else {"license": "apache-2.0"}
+    if link := licence.get("license_link"):
+        licence["license_link"] = link if ":" in link else f"model/{link}"
+    return licence if "license" in licence else {"license": "apache-2.0"}

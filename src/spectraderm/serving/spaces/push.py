@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from spectraderm.core.errors import SpectraDermError, needs
 from spectraderm.inference import model_folder
@@ -63,14 +64,14 @@ def _push(
     api, kind = HfApi(token=token, library_name="spectraderm"), "space" if sdk else "model"
     with _explained(name):
         url = api.create_repo(name, repo_type=kind, private=private or None, exist_ok=True, space_sdk=sdk)
-        there = api.repo_info(name, repo_type=kind)
-        found = {file.rfilename for file in there.siblings or ()}
+        there: Any = api.repo_info(name, repo_type=kind)
+        present = {file.rfilename for file in there.siblings or ()}
         if private and not there.private:
             raise SpectraDermError(f"{name} is there already, and public", "Make it private on the Hub, or rename")
-        if marker not in found and not found <= _STARTERS:
-            example = min(found - _STARTERS)
+        if marker not in present and not present <= _STARTERS:
+            example = min(present - _STARTERS)
             raise SpectraDermError(f"{name} holds something else, such as {example}", "Give a new name")
-        stale = sorted(found - set(files) - {".gitattributes"})
+        stale = sorted(present - set(files) - {".gitattributes"})
         api.create_commit(
             name,
             [CommitOperationAdd(path_in_repo=file, path_or_fileobj=data) for file, data in files.items()]
