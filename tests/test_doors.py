@@ -22,7 +22,7 @@ from spectraderm.data.synthetic import paint_photo
 from spectraderm.images.decoding import open_photo
 
 WEB = Path(__file__).parents[1] / "web" / "src"
-OF_TYPE = {
+OF_TYPE: dict[object, str] = {
     str | None: "string | null",
     float | None: "number | null",
     float: "number",

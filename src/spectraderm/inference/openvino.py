@@ -14,7 +14,6 @@ from spectraderm.inference.engine import Floats, Pixels, Port
 
 _REPORTS = "openvino.tools.ovc"
 """Imported with OpenVINO, it reports that to its makers over the network. Nothing here needs it."""
-_TYPES = {"u8": "uint8", "f32": "float32"}
 
 
 @contextmanager
@@ -82,7 +81,7 @@ class OpenVino:
 
 
 def _port(entry: Any) -> Port:  # noqa: ANN401
-    kind = entry.get_element_type().get_type_name()
+    kind = entry.get_element_type().to_dtype().name  # by one thread first: several at once would wait for each other
     shape = entry.get_partial_shape()
     sides = [side.get_length() if side.is_static else None for side in shape] if shape.rank.is_static else []
-    return entry.get_any_name(), _TYPES.get(kind, kind), sides
+    return entry.get_any_name(), kind, sides
