@@ -174,3 +174,15 @@ def exports(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path], tin
 
     root = tmp_path_factory.mktemp("exports")
     return {recipe: export_one(run, root / recipe, tiny) for recipe, run in runs.items()}
+
+
+@pytest.fixture
+def quick_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few resamples and trees, and no figures: `test_figures.py` looks at those."""
+    from spectraderm.core import resampling
+    from spectraderm.data import shortcuts
+    from spectraderm.evaluation import figures
+
+    monkeypatch.setattr(resampling, "RESAMPLES", 40)
+    monkeypatch.setattr(shortcuts, "_TREES", 5)
+    monkeypatch.setattr(figures, "_png", lambda _: b"drawn")

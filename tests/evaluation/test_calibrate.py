@@ -11,8 +11,7 @@ from scipy.special import softmax as scipy_softmax
 from scipy.stats import binom
 
 from spectraderm.core.errors import RunFolderError
-from spectraderm.core.files import write_array
-from spectraderm.core.run import CALIBRATION, CONFIG, FEATURES, FINAL, NOVELTY, ORIGINAL, Run
+from spectraderm.core.run import CALIBRATION, FEATURES, FINAL, NOVELTY, ORIGINAL, Run
 from spectraderm.evaluation.bootstrap import group_weights
 from spectraderm.evaluation.calibrate import (
     NEVER_SURE,
@@ -178,13 +177,6 @@ def test_no_temperature_is_better_on_the_photos_it_was_found_on(seed: int) -> No
     assert all(found <= loss(other) + 1e-9 for other in (1.0, *np.geomspace(1 / 20, 20, 50)))
 
 
-def test_weights_count_as_photos_do() -> None:
-    logits, labels, _ = world(np.random.default_rng(3), 50)
-    times = np.random.default_rng(0).integers(1, 5, 50)
-    many = fit_temperature(np.repeat(logits, times, axis=0), np.repeat(labels, times), np.ones(times.sum()))
-    assert fit_temperature(logits, labels, times / 3) == pytest.approx(many, rel=1e-6)
-
-
 # -- the promise -------------------------------------------------------------------------------------------------------
 
 Accuracy = Callable[[Reals], Reals]
@@ -210,13 +202,6 @@ def test_the_promise_is_broken_in_a_tenth_of_draws_at_most(count: int, truth: Ac
         found = fit_confidence(chances, (~right).astype(np.int64), 0.95)
         broken += found <= 1 and tail[min(int((2 * found - 1) * 10_000), 9_999)] < 0.95
     assert broken <= binom.ppf(0.999, 200, PROMISE_FAILS_AT)
-
-
-def test_where_nothing_is_accurate_enough_nothing_is_sure() -> None:
-    random = np.random.default_rng(0)
-    chances = softmax(random.normal(0, 3, (500, CLASSES)))
-    assert fit_confidence(chances, random.integers(0, CLASSES, 500), 0.95) == NEVER_SURE > 1
-    assert fit_confidence(chances[:0], np.empty(0, np.int64), 0.95) == NEVER_SURE
 
 
 def test_all_right_is_proof_from_as_many_photos_as_the_test_needs() -> None:
@@ -298,13 +283,6 @@ def test_a_folds_own_labels_never_touch_how_it_is_judged() -> None:
         assert not np.allclose(after.probabilities[~own], before.probabilities[~own])
 
 
-def test_settings_are_found_on_held_out_photos_only() -> None:
-    folds = three_folds()
-    for split, same in (("train", True), ("test", False)):
-        other = [changed(fold, split) for fold in folds]
-        assert (fit(held_out(other)[1], Settings()) == fit(held_out(folds)[1], Settings())) == same
-
-
 @pytest.mark.parametrize(("sides", "source"), [(("val", "calibration"), "calibration"), (("val", "test"), "val")])
 def test_one_fold_is_judged_by_its_calibration_or_else_its_validation_photos(
     sides: tuple[str, str], source: str
@@ -371,24 +349,6 @@ def test_calibrating_uses_no_training_and_no_test_photo(tmp_path: Path) -> None:
     assert one["temperature"] != 1
 
 
-def test_calibrating_again_gives_the_same_bytes(tmp_path: Path) -> None:
-    run = run_of(tmp_path)
-    calibrate(run)
-    before = (run.folder / CALIBRATION).read_bytes()
-    calibrate(run)
-    assert (run.folder / CALIBRATION).read_bytes() == before
-
-
-@pytest.mark.parametrize("gone", [CONFIG, FEATURES, "folds/final/logits.csv"])
-def test_what_lacks_is_named_with_what_to_do(gone: str, tmp_path: Path) -> None:
-    run = run_of(tmp_path)
-    (run.folder / gone).unlink()
-    with pytest.raises(RunFolderError) as caught:
-        calibrate(run)
-    assert gone in caught.value.problem
-    assert "rain" in caught.value.remedy
-
-
 @pytest.mark.parametrize("damage", ["{}", '{"coverage": 0.9}', "[]", '{"coverage": ', None])
 def test_settings_that_are_damaged_say_so(damage: str | None, tmp_path: Path) -> None:
     path = run_of(tmp_path).folder / CALIBRATION
@@ -415,10 +375,3 @@ def test_novelty_is_against_one_training_photo_of_every_group(tmp_path: Path) ->
     np.testing.assert_array_equal(fold.novelty[~trained], novelty(features[~trained], features[trained]))
     splits = np.array(["val", "train", "train", "test", "train", "train"])
     assert references(splits, np.array([7, 9, 3, 3, 9, 1])).tolist() == [1, 2, 5]
-
-
-def test_a_folds_own_features_come_before_the_runs(tmp_path: Path) -> None:
-    run = Run(leaking_run(tmp_path))
-    own = np.ones((6, 3), np.float16)
-    write_array(run.fold("final").features, own)
-    np.testing.assert_array_equal(run.features("final"), own)

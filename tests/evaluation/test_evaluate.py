@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from handmade import LABELS, Said, leaking_run, write_fold, write_run
+from handmade import LABELS, Said, leaking_run, write_run
 from pages import evaluated
 from scipy.special import softmax
 from sklearn import metrics as sklearn
@@ -153,11 +153,6 @@ def test_of_folders_with_copies_the_test_photos_that_are_none_are_believed(tmp_p
     assert "baselines" not in rows["without-copies"]
 
 
-def test_folders_without_copies_are_believed(tmp_path: Path) -> None:
-    assert list(rows_of(evaluated(draws(tmp_path)))) == ["original"]
-    assert believed(evaluated(tmp_path)) == ["original"]
-
-
 def test_where_every_test_photo_is_a_copy_nothing_is_believed(tmp_path: Path) -> None:
     rows = [
         Said(f"{side}{i}.jpg", i, side, LABELS[i], LABELS[i]) for side in ("train", "val", "test") for i in range(3)
@@ -298,47 +293,6 @@ def test_a_class_that_is_never_guessed_or_tested_is_null_not_nan(tmp_path: Path)
     assert all(rows[D][name] == nothing for name in ("sensitivity", "ppv", "f1", "auroc"))
 
 
-def test_evaluating_again_gives_the_same_bytes(tmp_path: Path) -> None:
-    evaluated(leaking_run(tmp_path))
-    first = (tmp_path / EVALUATION).read_bytes()
-    evaluated(tmp_path)
-    assert (tmp_path / EVALUATION).read_bytes() == first
-
-
-@pytest.mark.parametrize("gone", ["folds/fold-2/logits.csv", "folds/final/logits.csv", CONFIG])
-def test_a_half_trained_run_says_what_to_do(gone: str, tmp_path: Path) -> None:
-    (grouped(tmp_path) / gone).unlink()
-    with pytest.raises(RunFolderError) as caught:
-        evaluated(tmp_path)
-    assert gone in caught.value.problem
-    assert "spectraderm train RUN" in caught.value.remedy
-    assert not (tmp_path / EVALUATION).exists()
-
-
-@pytest.mark.parametrize(
-    "row",
-    [
-        Said("x.jpg", 1, "test", "unknown class", A),
-        Said("x.jpg", "one", "test", A, A),  # type: ignore[arg-type]
-        Said("x.jpg", 1, "test", A, A, float("nan")),
-        Said("x.jpg", 1, "test", A, A, float("inf")),
-    ],
-)
-def test_damaged_logits_are_an_error_that_names_them(row: Said, tmp_path: Path) -> None:
-    write_fold(Run(leaking_run(tmp_path)).fold("final").folder, [row])
-    with pytest.raises(RunFolderError, match=r"logits\.csv"):
-        evaluated(tmp_path)
-
-
-@pytest.mark.parametrize("keep", [0, 1])
-def test_logits_without_rows_or_cut_short_are_an_error(keep: int, tmp_path: Path) -> None:
-    path = Run(leaking_run(tmp_path)).fold("final").logits
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join(lines[: 1 + 2 * keep])[: None if keep == 0 else -5])
-    with pytest.raises(RunFolderError, match=r"logits\.csv"):
-        evaluated(tmp_path)
-
-
 # -- subgroups ---------------------------------------------------------------------------------------------------------
 
 COUNT = 40
@@ -382,11 +336,6 @@ def test_copies_count_once() -> None:
     """Nine copies of one photo with two classes in its set, and eleven photos of which one has two."""
     (young, _) = tables(manifest_rows(age=["a"] * 20 + ["b"] * 20), [0] * 9 + list(range(9, COUNT)))["age"]["values"]
     assert young["mean_set_size"] == pytest.approx((2 + 2 + 10) / 12)
-
-
-def test_empty_cells_are_a_value_and_stand_last() -> None:
-    values = tables(manifest_rows(age=[""] * 20 + ["zz"] * 20))["age"]["values"]
-    assert [value["value"] for value in values] == ["zz", UNKNOWN]
 
 
 def test_names_and_measurements_and_empty_columns_are_no_subgroups() -> None:

@@ -10,18 +10,10 @@ from handmade import LABELS, Said, leaking_run, write_run
 from pages import pictures, report
 from PIL import Image
 
-from spectraderm.core import resampling
 from spectraderm.core.files import write_bytes, write_csv
 from spectraderm.core.run import COPIES, Run
-from spectraderm.data import shortcuts
-from spectraderm.evaluation import figures
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resampling, "RESAMPLES", 40)
-    monkeypatch.setattr(shortcuts, "_TREES", 5)
-    monkeypatch.setattr(figures, "_png", lambda _: b"drawn")  # test_figures.py looks at those
+pytestmark = pytest.mark.usefixtures("quick_report")
 
 
 def test_the_wrong_photos_are_shown_once_the_surest_first_without_what_a_camera_notes(tmp_path: Path) -> None:

@@ -49,13 +49,6 @@ def test_scores_are_those_of_scikit_learn(seed: int) -> None:
     assert (got["n_photos"], got["n_groups"]) == (len(one), len(set(one.groups.tolist())))
 
 
-def test_the_auroc_of_all_classes_is_that_of_scikit_learn() -> None:
-    one = some(4, classes=5, photos=400)
-    one = Scored(np.arange(400) % 5, one.probabilities, one.groups)
-    value = sk.roc_auc_score(one.labels, one.probabilities, multi_class="ovr", average="macro")
-    assert scores(one)["auroc"]["value"] == pytest.approx(value)
-
-
 @pytest.mark.parametrize("seed", range(20))
 def test_a_weight_of_three_is_three_rows(seed: int) -> None:
     one = some(seed)

@@ -4,22 +4,16 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
-from handmade import LABELS, Said, leaking_run, write_photos_of, write_run
+from handmade import Said, leaking_run, write_photos_of, write_run
 from huggingface_hub import ModelCard
-from pages import evaluated, scored
+from pages import clean_run, evaluated
 
-from spectraderm.core import resampling
 from spectraderm.core.run import CARD, Run
-from spectraderm.data import shortcuts
 from spectraderm.evaluation import formatting
 from spectraderm.evaluation.report import write_card
-from spectraderm.evaluation.summary import claimed_row, summarise
+from spectraderm.evaluation.summary import summarise
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resampling, "RESAMPLES", 40)
-    monkeypatch.setattr(shortcuts, "_TREES", 5)
+pytestmark = pytest.mark.usefixtures("quick_report")
 
 
 def card(run: Path, **changes: object) -> str:
@@ -29,19 +23,6 @@ def card(run: Path, **changes: object) -> str:
 
 def front(text: str) -> Any:  # noqa: ANN401
     return ModelCard(text).data
-
-
-def rows(groups: int = 4) -> list[Said]:
-    splits = ("train", "val", "test")
-    return [
-        Said(f"{splits[number % 3]}/{name}{number}.jpg", 10 * number + i, splits[number % 3], name, name)
-        for number in range(3 * groups)
-        for i, name in enumerate(LABELS)
-    ]
-
-
-def clean_run(run: Path, protocol: str = "deduplicated", **options: object) -> Path:
-    return write_run(run, {"final": rows()}, protocol, **options)  # type: ignore[arg-type]
 
 
 def answers(text: str, checklist: str) -> dict[str, str]:
@@ -127,13 +108,6 @@ def test_who_tests_on_copies_is_warned(tmp_path: Path) -> None:
     assert "elieve that" not in card(clean_run(tmp_path / "b", "original"))
 
 
-def test_folders_that_do_not_leak_claim_nothing_beside_the_believed_number() -> None:
-    believed = {"name": "grouped", "leaked": 0}
-    for leaked in (0, 3):
-        given = {"name": "original", "leaked": leaked}
-        assert claimed_row({"protocols": [given, believed]}, believed) == (given if leaked else None)
-
-
 def test_a_name_in_markdown_means_nothing_but_itself(tmp_path: Path) -> None:
     labels = ("a $x^{$ b", "c | d_e*", "<img src=x onerror=alert(1)>\n# f")
     said = [
@@ -147,14 +121,6 @@ def test_a_name_in_markdown_means_nothing_but_itself(tmp_path: Path) -> None:
     assert not [line for line in told if re.search(r"(?<!\\)<", line)]
     assert len([line for line in text.splitlines() if line.startswith("| C ")]) == 1
     assert not re.search(r"^# f", text, re.MULTILINE | re.IGNORECASE)
-
-
-def test_the_card_tells_no_place_of_this_machine(tmp_path: Path) -> None:
-    root = tmp_path / "people" / "photos"
-    run = clean_run(tmp_path, backbone_name=str(root / "my-resnet"), photos=str(root), audit={"root": str(root)})
-    text = card(run)
-    assert "--backbone my-resnet " in text
-    assert str(tmp_path) not in text
 
 
 def test_the_checklists_are_answered_from_the_run_or_not_known(tmp_path: Path) -> None:
@@ -174,16 +140,7 @@ def test_patients_are_said_to_be_apart_only_where_they_are_known(tmp_path: Path)
     run = clean_run(tmp_path)
     assert "Patients are not known" in (text := card(run))
     assert "patients not known" in answers(text, "CLEAR Derm")["Train/test partition"]
-    said = rows()
-    write_photos_of(run, said, [{"patient": f"p{i}"} for i in range(len(said))])
+    photos = [Said(row["path"], int(row["photo_group"]), "", row["label"], "") for row in Run(run).manifest]
+    write_photos_of(run, photos, [{"patient": f"p{i}"} for i in range(len(photos))])
     assert "Patients are not known" not in (text := card(run))
     assert "no patient on two sides" in answers(text, "CLEAR Derm")["Train/test partition"]
-
-
-def test_a_test_that_was_used_to_choose_is_told(tmp_path: Path) -> None:
-    run = clean_run(tmp_path)
-    scored(run, "run")
-    assert "used to choose" not in card(run)
-    scored(run, "compare", "other")
-    assert "used to choose" in (text := card(run))
-    assert answers(text, "CLEAR Derm")["How often the test was used"].startswith("scored 2 times, by 1 model; compared")

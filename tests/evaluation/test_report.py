@@ -9,22 +9,16 @@ from conftest import encode, paint
 from handmade import LABELS, Said, leaking_run, write_run
 from pages import clean_run, evaluated, external, given_and_by_photo, pictures, read, report, scored, share
 
-from spectraderm.core import resampling
 from spectraderm.core.files import write_json
 from spectraderm.core.run import CARD, ENVIRONMENT, EVALUATION, REPORT, Run
-from spectraderm.data import shortcuts
-from spectraderm.evaluation import figures, formatting
+from spectraderm.evaluation import formatting
 from spectraderm.evaluation.report import CONFUSION_CSV, CONFUSION_PNG, write_report
 
 EVIL = "<img src=x onerror=alert(1)>"
 NOTHING = {"value": None, "low": None, "high": None}
 
 
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resampling, "RESAMPLES", 40)
-    monkeypatch.setattr(shortcuts, "_TREES", 5)
-    monkeypatch.setattr(figures, "_png", lambda _: b"drawn")  # test_figures.py looks at those
+pytestmark = pytest.mark.usefixtures("quick_report")
 
 
 def test_the_report_asks_nobody_for_anything(tmp_path: Path) -> None:
@@ -175,6 +169,7 @@ def test_a_test_that_was_used_to_choose_is_told(tmp_path: Path) -> None:
     assert "scored 2 times, by 1 model," in page.text
     scored(run, "compare", "other-run")
     assert "were used to choose. Compared with: other-run." in report(run).text
+    assert "scored 3 times, by 1 model; compared with 1 other run" in (run / CARD).read_text(encoding="utf-8")
 
 
 def test_the_confusion_table_adds_up(tmp_path: Path) -> None:
@@ -202,4 +197,4 @@ def test_no_place_of_this_machine_is_told(tmp_path: Path) -> None:
     environment = json.loads((run / ENVIRONMENT).read_text())
     write_json(run / ENVIRONMENT, environment | {"command": f"spectraderm run {root}"})
     assert "--backbone my-resnet " in report(run).text
-    assert str(tmp_path) not in (run / REPORT).read_text()
+    assert all(str(tmp_path) not in (run / name).read_text(encoding="utf-8") for name in (REPORT, CARD))
