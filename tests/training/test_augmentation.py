@@ -16,8 +16,10 @@ from spectraderm.training.augmentation import (
     CENTRED,
     WIDEST_BORDER,
     ZOOMED,
+    Augment,
     Augmentation,
     Transform,
+    _Coarsen,
     augmented,
     transformed,
 )
@@ -147,3 +149,43 @@ def test_a_bordered_copy_keeps_the_middle_in_a_frame_that_the_pixels_decide() ->
     for seed in range(3):
         width, colour = framed(painted(seed))
         assert (width, tuple(colour)) == (widths[seed], tuple(frames[seed][1]))
+
+
+@pytest.mark.parametrize("strength", [0.2, 1.0])
+def test_augmenting_keeps_the_range_and_follows_the_seed(strength: float) -> None:
+    pixels = torch.from_numpy(np.stack([np.asarray(paint(seed, (64, 64))) for seed in range(16)]))
+    change = Augment(strength, 48)
+    torch.manual_seed(0)
+    first, second = change(pixels), change(pixels)
+    assert first.shape == (16, 48, 48, 3)
+    assert 0 <= first.min() <= first.max() <= 255.01
+    assert first.max() > 128
+    assert not torch.equal(first, second)
+    torch.manual_seed(0)
+    assert torch.equal(Augment(strength, 48)(pixels), first)
+
+
+def test_augmenting_treats_every_photo_in_its_own_way() -> None:
+    same = torch.tensor(np.asarray(paint(1, (64, 64)))).expand(4, 64, 64, 3)
+    torch.manual_seed(0)
+    changed = Augment(0.5, 64)(same)
+    assert not any(torch.allclose(changed[0], changed[number], atol=1) for number in (1, 2, 3))
+
+
+def test_coarsening_takes_detail_from_a_share_of_the_photos_and_leaves_the_others() -> None:
+    board = (torch.arange(48)[:, None] + torch.arange(48)) % 2
+    photos = board.float().expand(200, 3, 48, 48)
+    torch.manual_seed(0)
+    assert torch.equal(_Coarsen(0)(photos), photos)
+    for _ in range(5):
+        changed = _Coarsen(0.3)(photos)
+        assert changed.shape == photos.shape
+        same = (changed == photos).flatten(1).all(1)
+        assert 0.15 < 1 - same.float().mean() < 0.45
+        assert changed[~same].std((1, 2, 3)).max() < 0.9 * photos[0].std()
+        assert torch.allclose(changed.mean((1, 2, 3)), photos.mean((1, 2, 3)), atol=0.02)
+
+
+def test_augmenting_coarsens_and_at_no_strength_it_does_not() -> None:
+    shares = [part.share for strength in (0, 1) for part in Augment(strength, 48).change if hasattr(part, "share")]
+    assert shares == [0, pytest.approx(0.6)]

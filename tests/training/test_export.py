@@ -5,11 +5,13 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
+import onnx
 import pytest
 import torch
-from tinynet import Exported, export_one, noise, prepare, train_one
+from tinynet import Exported, noise, prepare
 from torch import nn
 from transformers import ResNetForImageClassification
 
@@ -21,10 +23,14 @@ from spectraderm.core.run import Run
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.evaluation.robustness import measure_robustness, to_markdown
+from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Engine
 from spectraderm.training import export, train
+from spectraderm.training import recipe as config
+from spectraderm.training.augmentation import Transform
 from spectraderm.training.backbones import load_backbone
+from spectraderm.training.network import Normalise, SkinResNet, build
 
 FILES = {
     *("NOTICE", "README.md", "config.json", "model.safetensors", "onnx/model.onnx", "preprocessor_config.json"),
@@ -45,6 +51,81 @@ def quick(exports: dict[str, Exported], monkeypatch: pytest.MonkeyPatch, tmp_pat
         return run
 
     return copy
+
+
+def flat(*greys: int) -> Pixels:
+    """Photos of one colour: features have no deviation but at the edges."""
+    return np.stack([np.full((64, 64, 3), grey, np.uint8) for grey in greys])
+
+
+def agree(graph: bytes, network: SkinResNet, normalise: Normalise) -> None:
+    """Logits, features and maps of a graph are torch's, for any number of photos."""
+    engine = Engine(graph)
+    for pixels in (flat(0, 128, 255), noise(1), noise(3, seed=2), noise(17, seed=5)):
+        photos = normalise(torch.from_numpy(pixels))
+        with torch.inference_mode():
+            features = network.features(photos)
+            expected = network.classifier(features), features, network.evidence(network.feature_maps(photos))
+        answer = engine(pixels)
+        for ours, theirs in zip((answer.logits, answer.features, answer.maps), expected, strict=True):
+            assert np.isfinite(ours).all()
+            np.testing.assert_allclose(ours, theirs, atol=1e-3, rtol=1e-3)
+
+
+@ALL
+def test_all_that_the_graph_gives_is_what_torch_gives(recipe: str, exports: dict[str, Exported]) -> None:
+    agree(exports[recipe].graph, exports[recipe].network, exports[recipe].normalise)
+
+
+def test_a_graph_averages_over_transforms_and_its_maps_are_those_of_the_whole_photo(tiny: Path) -> None:
+    changes = {"head": "mlp", "pooling": "statistics", "test_transforms": get_args(Transform)}
+    network = build(load_backbone(str(tiny)), config.load("notebook", changes), ["a", "b", "c"])
+    network.train(False)
+    agree(export.to_onnx(network, Preprocessing(64)), network, Normalise(Preprocessing(64)))
+
+
+@ALL
+def test_the_graph_takes_bytes_and_nothing_else(recipe: str, exports: dict[str, Exported]) -> None:
+    graph = onnx.load_from_string(exports[recipe].graph).graph
+    (pixels,) = graph.input
+    assert pixels.type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert [dimension.dim_value for dimension in pixels.type.tensor_type.shape.dim] == [0, 64, 64, 3]
+    with pytest.raises(Exception, match="INVALID_ARGUMENT"):
+        Engine(exports[recipe].graph)(noise(1).astype(np.float32))
+
+
+def test_halved_weights_guess_alike(exports: dict[str, Exported]) -> None:
+    whole, half = exports["finetune"].graph, export.halved(exports["finetune"].graph)
+    stored = {
+        tensor.data_type for tensor in onnx.load_from_string(half).graph.initializer if np.prod(tensor.dims) > 1024
+    }
+    assert stored == {onnx.TensorProto.FLOAT16}
+    assert export.halved(half) == half
+    theirs, ours = (Engine(graph)(noise(24)).logits for graph in (whole, half))
+    assert 0 < np.abs(ours - theirs).max() < export.PARITY_HALF
+
+
+def test_where_half_the_digits_change_a_guess_all_are_kept(
+    quick: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = quick("notebook")
+    monkeypatch.setattr(export, "PARITY_HALF", 0.0)
+    parity = pipeline.export_model(run)["parity"]
+    folder = model_folder.read_model_folder(run / "model")
+    assert folder.facts["precision"] == "float32"
+    assert folder.facts["parity"] == parity
+    assert (parity["bound"], parity["changed_top1"]) == (export.PARITY, 0)
+    assert parity["max_logit_difference"] < 1e-4
+
+
+def test_the_model_folder_loads_in_hub_layout(exports: dict[str, Exported]) -> None:
+    exported = exports["notebook"]
+    again = SkinResNet.from_pretrained(exported.folder)
+    nn.Module.train(again, False)
+    with torch.inference_mode():
+        logits = again.classifier(again.features(exported.normalise(torch.from_numpy(noise(4)))))
+    np.testing.assert_allclose(logits, exported.logits(noise(4)), atol=1e-5)
+    assert again.config.id2label == {0: "A- a", 1: "b", 2: "c"}
 
 
 @ALL
@@ -128,18 +209,6 @@ def test_photos_without_a_hash_are_not_exported_as_unknown(quick: Callable[[str]
     manifest.write(run / "manifest.csv", [dataclasses.replace(row, phash="") for row in rows])
     with pytest.raises(RunFolderError, match="no hashes"):
         pipeline.export_model(run)
-
-
-def test_plain_transformers_loads_a_linear_head_on_means(photos: Path, tiny: Path, tmp_path: Path) -> None:
-    run = train_one(prepare(tmp_path / "run", photos), "notebook", tiny, {"head": "linear", "epochs": 2})
-    exported = export_one(run, tmp_path / "exported", tiny)
-    plain = ResNetForImageClassification.from_pretrained(exported.folder)
-    nn.Module.train(plain, False)
-    pixels = noise(4)
-    with torch.inference_mode():
-        logits = plain(exported.normalise(torch.from_numpy(pixels))).logits
-    assert np.abs(logits.numpy() - Engine(exported.graph)(pixels).logits).max() < 1e-4
-    assert plain.config.id2label == {0: "A- a", 1: "b", 2: "c"}
 
 
 def test_plain_transformers_refuses_what_it_would_misread(exports: dict[str, Exported]) -> None:
