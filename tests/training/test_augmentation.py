@@ -120,13 +120,6 @@ def test_a_coarse_copy_loses_what_is_fine_and_keeps_what_is_not() -> None:
     assert np.array_equal(augmented(small, "whole", True), np.asarray(through_jpeg))
 
 
-@pytest.mark.parametrize("copy", AUGMENTATIONS)
-def test_a_coarse_copy_is_the_same_copy_coarsened(copy: Augmentation) -> None:
-    photo = painted(3, 224)
-    coarse, plain = (augmented(photo, copy, coarse).astype(float) for coarse in (True, False))
-    assert np.abs(coarse - plain).mean() < 8
-
-
 def framed(photo: Pixels) -> tuple[int, Pixels]:
     """How wide a bordered copy's frame is, and its colour; the rest is the photo."""
     changed = augmented(photo, "bordered", False)

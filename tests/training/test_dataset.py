@@ -1,6 +1,3 @@
-import errno
-import io
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +8,8 @@ from conftest import row as made
 from PIL import Image
 from torch import Tensor
 
-from spectraderm.core import files
-from spectraderm.core.errors import DatasetError, WriteError
+from spectraderm.core.errors import DatasetError
 from spectraderm.core.files import sha256
-from spectraderm.core.parallel import in_order
 from spectraderm.data.manifest import Row, open_photo
 from spectraderm.images.decoding import decode
 from spectraderm.images.preprocessing import Pixels, Preprocessing
@@ -111,26 +106,6 @@ def test_photos_are_decoded_when_asked_for_and_stored_once_that_is_quicker(
     assert any((tmp_path / "cache").glob("pixels-*.npy"))
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(
-    tmp_path: Path, rows: list[Row], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Full(io.BytesIO):
-        def write(self, _: object) -> int:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    plain = files.being_written
-
-    @contextmanager
-    def full(path: Path):  # type: ignore[no-untyped-def]  # noqa: ANN202
-        with plain(path):
-            yield Full()
-
-    monkeypatch.setattr(dataset, "being_written", full)
-    with pytest.raises(WriteError, match=r"pixels-.*npy can't be written: the disk is full"):
-        stored(tmp_path, rows)
-    assert list((tmp_path / "cache").iterdir()) == []
-
-
 def test_some_rows_go_through_a_network_in_batches() -> None:
     photos = np.arange(40, dtype=np.float32).reshape(20, 2)
     sizes: list[int] = []
@@ -143,24 +118,6 @@ def test_some_rows_go_through_a_network_in_batches() -> None:
     assert np.array_equal(dataset.in_batches(photos, network, 2, rows), 2 * photos[rows])
     assert np.array_equal(dataset.in_batches(photos, network, 8), 2 * photos)
     assert sizes == [2, 2, 1, 8, 8, 4]
-
-
-def test_things_are_made_ahead_in_order_and_what_fails_is_raised() -> None:
-    made: list[int] = []
-
-    def make(number: int) -> int:
-        made.append(number)
-        if number == 5:
-            raise ZeroDivisionError
-        return -number
-
-    things = in_order(make, range(10), 1, 2)
-    assert next(things) == (0, 0)
-    assert len(made) <= 3
-    assert [next(things) for _ in range(4)] == [(1, -1), (2, -2), (3, -3), (4, -4)]
-    with pytest.raises(ZeroDivisionError):
-        next(things)
-    assert list(in_order(make, [], 1)) == []
 
 
 def test_an_epoch_by_file_shows_every_file_once() -> None:

@@ -1,7 +1,6 @@
 """One training: what it learns, keeps and notes, and that a checkpoint goes on to the bit."""
 
 import csv
-import errno
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +16,10 @@ from sklearn.metrics import balanced_accuracy_score
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from spectraderm.core.errors import RecipeError, RunFolderError, WriteError
+from spectraderm.core.errors import RecipeError, RunFolderError
 from spectraderm.core.run import Run
-from spectraderm.training import checkpoint, loop
+from spectraderm.training import loop
 from spectraderm.training import recipe as recipes
-from spectraderm.training.checkpoint import load_weights
 from spectraderm.training.dataset import Floats, in_batches
 from spectraderm.training.recipe import Recipe
 
@@ -190,15 +188,6 @@ def test_a_training_that_is_not_resumable_writes_nothing(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, _: bytes) -> None:
-        raise WriteError(path, OSError(errno.ENOSPC, "No space left on device"))
-
-    monkeypatch.setattr(checkpoint, "write_bytes", full)
-    with pytest.raises(WriteError, match=r"state\.safetensors can't be written: the disk is full"):
-        fit(make_task(), tmp_path)
-
-
 @pytest.mark.parametrize("how", ["cut", "garbage", "no history", "another module's"])
 def test_a_damaged_checkpoint_is_named_with_the_remedy(how: str, tmp_path: Path) -> None:
     cut(lambda: fit(make_task(), tmp_path), 7)
@@ -345,8 +334,3 @@ def test_layers_in_16_bits_are_trained_and_resumed(dtype: torch.dtype, tmp_path:
     cut(lambda: fit(task(), tmp_path / "cut"), 11)
     assert untimed(fit(resumed, tmp_path / "cut")) == untimed(expected)
     assert torch.equal(weights(unbroken), weights(resumed))
-
-
-def test_weights_that_are_not_there_are_named(tmp_path: Path) -> None:
-    with pytest.raises(RunFolderError, match=r"none\.safetensors can't be loaded.*Train again"):
-        load_weights(tmp_path / "none.safetensors", nn.Linear(2, 2))

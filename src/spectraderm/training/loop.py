@@ -108,15 +108,13 @@ def fit(
     if not training.agree():
         raise RunFolderError(f"{fold.folder} is not the same for all processes", "Give a folder that all of them share")
     best = max(state.history, key=_score, default=None)
-    left = range(len(state.history) + 1, recipe.epochs + 1)
-    for epoch in track(left, fold.folder.name, len(left)):
+    name, left = fold.folder.name, range(len(state.history) + 1, recipe.epochs + 1)
+    for epoch in track(left, name, len(left)):
         if recipe.patience and best and epoch - best["epoch"] > recipe.patience:
             break
         row = training.epoch(epoch)
         if not math.isfinite(row["train_loss"] + row["val_loss"]):
-            raise RecipeError(
-                f"{fold.folder.name}: the loss in epoch {epoch} is not a number", "Lower the learning rate"
-            )
+            raise RecipeError(f"{name}: the loss in epoch {epoch} is not a number", "Lower the learning rate")
         state.history.append(row)
         if best is None or _score(row) > _score(best):
             best = row
