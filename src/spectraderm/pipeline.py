@@ -14,9 +14,8 @@ from spectraderm.core.locks import is_main, only_writer
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import AUDIT, CONFIG, MANIFEST, MODEL, REPORT, SPLIT, Run
 from spectraderm.data import audit as auditing
-from spectraderm.data import manifest
+from spectraderm.data import manifest, synthetic
 from spectraderm.data import split as splitting
-from spectraderm.data import synthetic as painting
 from spectraderm.data.measurements import Embedding
 from spectraderm.data.split import Protocol
 from spectraderm.evaluation import calibrate as calibration
@@ -198,7 +197,7 @@ def demo(out: Path, data: Path | None, seed: int, track: Track = no_track) -> De
     photos, folder = data or out / "photos", out / "run"
     made = f"Your photos {photos} were read and not changed."
     if data is None:
-        planted = painting.paint(photos, seed)
+        planted = synthetic.paint(photos, seed)
         made = (
             f"Painted {planted.photo_groups} photos, not real ones, into {photos}, with flaws planted: "
             f"{len(planted.copies)} test photos\nare turned or mirrored copies of training photos, "
@@ -209,7 +208,7 @@ def demo(out: Path, data: Path | None, seed: int, track: Track = no_track) -> De
     evaluation = run(photos, folder, options, track)
     rows = manifest.read(folder / MANIFEST)
     one_each = {row.label: photos / row.path for row in reversed(rows) if row.given_split in ("test", "")}
-    nonsense = [out / "nonsense" / name for name in painting.paint_nonsense(out / "nonsense", seed)]
+    nonsense = [out / "nonsense" / name for name in synthetic.paint_nonsense(out / "nonsense", seed)]
     classifier = load_model(folder / MODEL)
     shown = sorted(one_each.values())[:DEMO_SHOWN]
     predictions = {str(path): classifier.predict(path) for path in [*shown, *nonsense]}
