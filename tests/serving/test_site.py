@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -90,6 +91,13 @@ def test_answers_as_python_does_and_asks_no_other_host_even_offline(page: Page, 
         (b"\0\0\0\x18ftypheic" + bytes(64), "browsers can't open HEIC"),
         (jpeg_of_size(30000, 30000), "more than 64 megapixels"),
         (encode(Image.new("L", (5100, 5000)), "PNG"), "a PNG of more than 25 megapixels"),
+        (b"RIFF0000WEBPVP8X" + bytes(8) + 2 * (9999).to_bytes(3, "little"), "10000x10000 is more than 64 megapixels"),
+        (
+            encode(Image.new("RGB", (4000, 3200)), "WEBP", lossless=True, method=0),
+            "a WEBP of more than 12.5 megapixels",
+        ),
+        (encode(Image.new("RGB", (4000, 3200)), "WEBP", method=0), "a WEBP of more than 12.5 megapixels"),
+        (b"BM" + bytes(12) + struct.pack("<Iii", 40, 6000, -6000), "a BMP of more than 25 megapixels"),
         (encode(Image.new("L", (15, 15)), "PNG"), "15x15 is too small"),
         (encode(Image.new("L", (1000, 20)), "PNG"), "a strip, not a photo"),
     ],

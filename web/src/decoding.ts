@@ -2,7 +2,7 @@
 
 import { readHeader } from "./header.ts";
 import { damaged, SpectraDermError } from "./model.ts";
-import { checkPixels, checkSize, decodingScale } from "./preprocessing.ts";
+import { checkSize, decodingScale } from "./preprocessing.ts";
 import { type Pixels, reduce } from "./resize.ts";
 
 const BAND = 4_000_000; // pixels read at once: some browsers have no larger canvas
@@ -20,7 +20,6 @@ export async function decode(data: Uint8Array<ArrayBuffer>, size: number): Promi
   });
   try {
     checkSize(bitmap.width, bitmap.height);
-    checkPixels(bitmap.width * bitmap.height, type);
     return read(bitmap, type === "image/jpeg" ? decodingScale(width, height, size) : 1);
   } finally {
     bitmap.close();

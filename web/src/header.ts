@@ -3,7 +3,6 @@
 import { damaged, unreadable } from "./model.ts";
 import { checkPixels, checkSize } from "./preprocessing.ts";
 
-/** `width` and `height` are 0 in formats that can't claim more than their bytes hold, or than browsers decode. */
 export interface Header {
   type: "image/jpeg" | "image/png" | "image/webp" | "image/gif" | "image/bmp";
   width: number;
@@ -32,11 +31,15 @@ export function readHeader(data: Uint8Array): Header {
     if (text(0, 3) === "\xff\xd8\xff") return jpeg(data, view);
     if (text(0, 8) === "\x89PNG\r\n\x1a\n") return checked("image/png", view.getUint32(16), view.getUint32(20));
     if (text(0, 4) === "GIF8") return checked("image/gif", view.getUint16(6, true), view.getUint16(8, true));
+    if (text(0, 4) === "RIFF" && text(8, 12) === "WEBP") return webp(view, text(12, 16));
+    if (text(0, 2) === "BM") {
+      const short = view.getUint32(14, true) === 12; // sides of 16 bits; else of 32, negative where it is upside down
+      const sides = short ? [18, 20].map((at) => view.getUint16(at, true)) : [18, 22].map((at) => view.getInt32(at, true));
+      return checked("image/bmp", Math.abs(sides[0]), Math.abs(sides[1]));
+    }
   } catch (error) {
     throw error instanceof RangeError ? damaged() : error;
   }
-  if (text(0, 4) === "RIFF" && text(8, 12) === "WEBP") return { type: "image/webp", width: 0, height: 0 };
-  if (text(0, 2) === "BM") return { type: "image/bmp", width: 0, height: 0 };
   throw unreadable("not a photo in a known format", "Use JPEG, PNG, WEBP, GIF or BMP");
 }
 
@@ -44,6 +47,18 @@ function checked(type: Header["type"], width: number, height: number): Header {
   checkSize(width, height);
   checkPixels(width * height, type);
   return { type, width, height };
+}
+
+/** By the kind of its first chunk: sides less one of 24 or 14 bits, or sides of 14 bits. */
+function webp(view: DataView, kind: string): Header {
+  if (kind === "VP8X") {
+    const [width, height] = [24, 27].map((at) => 1 + (view.getUint16(at, true) | (view.getUint8(at + 2) << 16)));
+    return checked("image/webp", width, height);
+  }
+  const bits = kind === "VP8L" ? view.getUint32(21, true) : view.getUint32(26, true);
+  if (kind === "VP8L") return checked("image/webp", 1 + (bits & 0x3fff), 1 + ((bits >>> 14) & 0x3fff));
+  if (kind === "VP8 ") return checked("image/webp", bits & 0x3fff, (bits >>> 16) & 0x3fff);
+  throw damaged();
 }
 
 /** From segment to segment to the first scan. */
