@@ -1,4 +1,4 @@
-"""What happens when the disk is full, a folder is not ours, a photo vanishes, a file is damaged, or the clock lies.
+"""What happens when a process is killed at a write, the disk is full, a folder is not ours, or a file is damaged.
 
     python benchmarks/faults.py [--only full_disk clock ...]
 
@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from broken import STAGES, Unbroken, World, content, copied, differing, prepare, started_in, unbroken_stages
-from forking import OnWrite
+import children
+from children import STAGES, OnWrite, Unbroken, World, content, copied, differing, started_in
 
 NOBODY = 65534
 DAMAGED = {
@@ -64,8 +64,8 @@ def main() -> None:
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        world = prepare(Path(folder))
-        chain = unbroken_stages(world, STAGES)
+        world = children.prepare(Path(folder))
+        chain = children.unbroken_stages(world, STAGES)
         for name in given.only:
             found = list(FAULTS[name](world, chain))
             wrong = [one for one in found if one.wrong]
@@ -76,6 +76,18 @@ def main() -> None:
             for one in wrong[:3]:
                 print(f"  {one.where}: {one.wrong}", flush=True)
     sys.exit(bool(failed))
+
+
+def killed(world: World, chain: Chain, tries: int = 5) -> Iterator[Outcome]:
+    """Kill -9 before one of its writes: later and later ones."""
+    for name, unbroken in chain.items():
+        for number in range(tries):
+            run, last = copied(unbroken.before, world.root / "try"), 1 + int((number + 0.5) * unbroken.writes / tries)
+            code, _ = started_in(world, name, run, on_write=_dying(last)).wait()
+            if code != -signal.SIGKILL:
+                yield Outcome("kill -9", name, "nothing", f"exit code {code}: it was not killed at write {last}")
+            else:
+                yield _gone_on(world, chain, name, run, "kill -9", "nothing")
 
 
 def full_disk(world: World, chain: Chain, tries: int = 5) -> Iterator[Outcome]:
@@ -128,7 +140,7 @@ def damaged_state(world: World, chain: Chain) -> Iterator[Outcome]:
     """A training that was killed and is gone on with, from a state that is damaged."""
     run = copied(chain["train"].before, world.root / "try")
     for write in range(chain["train"].writes // 2, chain["train"].writes):
-        started_in(world, "train", run, again=True, die_at=write).wait()
+        started_in(world, "train", run, again=True, on_write=_dying(write)).wait()
         states = [path for name in ("state", "previous") for path in run.rglob(f"{name}.safetensors")]
         if states:
             break
@@ -170,7 +182,7 @@ def two_runs(world: World, chain: Chain) -> Iterator[Outcome]:
 
 FAULTS: dict[str, Callable[[World, Chain], Iterator[Outcome]]] = {
     one.__name__: one
-    for one in (full_disk, read_only, no_rights, vanished_photo, damaged_file, damaged_state, clock, two_runs)
+    for one in (killed, full_disk, read_only, no_rights, vanished_photo, damaged_file, damaged_state, clock, two_runs)
 }
 
 
@@ -228,6 +240,16 @@ def _failing(number: int, first: int, also: tuple[str, ...] = ()) -> OnWrite:
             raise OSError(number, os.strerror(number), path or None)
 
     return fail
+
+
+def _dying(last: int) -> OnWrite:
+    """Before a write, kill the process."""
+
+    def die(_: str, count: int, __: str) -> None:
+        if count == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return die
 
 
 def _waiting(gate: Path, at: int) -> OnWrite:

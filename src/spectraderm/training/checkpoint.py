@@ -3,6 +3,7 @@
 Tensors are written as safetensors, never pickled.
 """
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ class TrainState:
         for number, values in self.optimizer.state_dict()["state"].items():
             tensors |= _named(f"optimizer/{number}", values)
         about = {"history": json.dumps(self.history), "scaler": json.dumps(self.scaler.state_dict())}
-        write_bytes(path, save(tensors, metadata=about))
+        write_bytes(path, save(tensors, metadata=about | {"sha256": json.dumps(_digest(tensors, about))}))
 
     def restore(self, path: Path) -> None:
         """Take over what `save` wrote, if there is any. Raises `RunFolderError`: it is damaged, or another module's."""
@@ -64,7 +65,10 @@ class TrainState:
         try:
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                about = {name: json.loads(text) for name, text in (file.metadata() or {}).items()}
+                texts = file.metadata() or {}
+            about = {name: json.loads(text) for name, text in texts.items()}
+            if about.pop("sha256") != _digest(tensors, {name: texts[name] for name in about}):
+                raise ValueError("its SHA-256 is another one")
             self._load(tensors)
             self.history[:] = about["history"]
             self.scaler.load_state_dict(about["scaler"])
@@ -87,6 +91,15 @@ class TrainState:
             alike = value.shape == weight.shape  # then in the weight's memory layout, as the optimizer itself makes it
             state.setdefault(int(number), {})[key] = torch.empty_like(weight.detach()).copy_(value) if alike else value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+
+
+def _digest(tensors: dict[str, Tensor], texts: dict[str, str]) -> str:
+    """SHA-256 of names and contents, whatever their order in a file."""
+    digest = hashlib.sha256(json.dumps(sorted(texts.items())).encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def save_weights(path: Path, module: nn.Module) -> None:
