@@ -67,10 +67,6 @@ def test_a_damaged_file_is_passed_over_and_healed_by_what_is_computed_again(how:
     assert equal(known(kept), list(range(10)))
 
 
-def test_a_file_of_another_width_is_passed_over(kept: Store) -> None:
-    assert known(Store(kept.folder, 6)) == {}
-
-
 def test_a_writer_that_is_killed_leaves_nothing_that_is_read(kept: Store) -> None:
     more = [sha256(b"more")]
     before = sorted(file.name for file in kept.folder.iterdir())
@@ -84,16 +80,6 @@ def test_a_writer_that_is_killed_leaves_nothing_that_is_read(kept: Store) -> Non
     assert equal(known(kept, [*PHOTOS, *more]), list(range(10)))
     kept.write(more, FEATURES[:1])
     assert len(known(kept, [*PHOTOS, *more])) == 11
-
-
-def test_two_that_write_at_once_do_each_other_no_harm(kept: Store) -> None:
-    children = [os.fork() for _ in range(3)]
-    if 0 in children:
-        for start in (0, 3, 7):
-            kept.write(PHOTOS[start:], FEATURES[start:])
-        os._exit(0)
-    assert all(os.waitpid(child, 0)[1] == 0 for child in children)
-    assert equal(known(kept), list(range(10)))
 
 
 def test_where_nothing_can_be_kept_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,17 +217,6 @@ def test_what_was_kept_before_an_interruption_is_there_after_it(
     assert sum(counts) == 8 + 8  # one view before, the other after
 
 
-def test_a_damaged_file_is_computed_again(make: Make, counts: list[int]) -> None:
-    own = make()
-    expected = own.averaged(("whole",))
-    (file,) = own.root.rglob("*.features")
-    data = bytearray(file.read_bytes())
-    data[-3] ^= 16
-    file.write_bytes(data)
-    assert np.array_equal(make().averaged(("whole",)), expected)
-    assert sum(counts) == 16
-
-
 def content(run: Path) -> dict[str, bytes]:
     return {name: (run / name).read_bytes() for name in KEPT}
 

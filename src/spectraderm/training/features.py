@@ -125,7 +125,8 @@ class Features:
     def _store(self, variant: Variant) -> Store:
         """Where features of this variant are kept: those that this very code, weights and machine compute.
 
-        How a variant is made, and features of it, is known by the bits that come of one random photo.
+        How a variant is made, and features of it, is told by the bits that come of one random photo: they differ where
+        weights, pooling, libraries or processors do.
         """
         inputs = variant.inputs(_random_photo(self.preprocessing.size)).cpu().numpy()
         facts = (*self._made_by, variant.name, sha256(inputs.tobytes()))
@@ -138,10 +139,9 @@ class Features:
         decoding = sha256(b"".join(file.read_bytes() for file in sorted(sources, key=lambda file: file.name)))
         inputs = self.normalise(torch.from_numpy(_random_photo(self.preprocessing.size)))
         return (
-            *self.frozen.made_by,
+            self.frozen.digest,
             decoding,
             f"pillow {PIL.__version__}",
-            f"torch {torch.__version__}",
             json.dumps(self.preprocessing.to_hub(), sort_keys=True),
             sha256(self._features_of(inputs).tobytes()),
         )

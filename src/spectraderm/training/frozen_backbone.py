@@ -6,11 +6,8 @@ in any batch and by one thread or two.
 """
 
 import hashlib
-import platform
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,12 +32,12 @@ class Frozen:
 
     Attributes:
         stages: normalised photos `float[n, 3, s, s]` -> the maps of the last two stages.
-        made_by: what the bits of these maps depend on: weights, library, processor.
+        digest: SHA-256 of the layers' settings and weights, whatever head stands on them.
         batch: how many photos go through at once.
     """
 
     stages: Callable[[Tensor], tuple[Tensor, Tensor]]
-    made_by: tuple[str, ...]
+    digest: str
     batch: int
 
     def maps(self, network: SkinResNet, photos: Tensor) -> Tensor:
@@ -59,12 +56,13 @@ class Frozen:
 def freeze(network: SkinResNet) -> Frozen:
     """Take a network's layers as they are now; by torch on a GPU, or where their activation is an unusual one."""
     resnet = network.resnet
-    device = next(resnet.parameters()).device
-    if device.type == "cpu" and resnet.config.hidden_act == "relu":
-        library = f"onnxruntime {metadata.version('onnxruntime')}"
-        return Frozen(_by_onnxruntime(resnet), (_digest(resnet), library, _processor()), _BATCH)
-    by = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{device} of {_processor()}"
-    return Frozen(_by_torch(resnet), (_digest(resnet), f"torch {torch.__version__}", by), _BATCH_BY_TORCH)
+    digest = hashlib.sha256(repr(resnet).encode())
+    for name, value in resnet.state_dict().items():
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(value.cpu().numpy()).data)
+    if next(resnet.parameters()).device.type == "cpu" and resnet.config.hidden_act == "relu":
+        return Frozen(_by_onnxruntime(resnet), digest.hexdigest(), _BATCH)
+    return Frozen(_by_torch(resnet), digest.hexdigest(), _BATCH_BY_TORCH)
 
 
 def _together(network: SkinResNet, before: Tensor, last: Tensor) -> Tensor:
@@ -89,15 +87,6 @@ def _by_torch(resnet: ResNetModel) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
         return before, last
 
     return stages
-
-
-def _digest(resnet: ResNetModel) -> str:
-    """SHA-256 of the layers' settings and weights, whatever head stands on them."""
-    total = hashlib.sha256(repr(resnet).encode())
-    for name, value in resnet.state_dict().items():
-        total.update(name.encode())
-        total.update(np.ascontiguousarray(value.cpu().numpy()).data)
-    return total.hexdigest()
 
 
 def backbone_graph(resnet: ResNetModel) -> bytes:
@@ -174,14 +163,3 @@ class _Draft:
         name = f"w{len(self.weights)}"
         self.weights.append(numpy_helper.from_array(values.astype(np.float32), name))
         return name
-
-
-def _processor() -> str:
-    """The processor's name and what it can compute with, so far as the system tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n", 1)[0].splitlines()
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
-    wide = [flag for flag in facts.get("flags", "").split() if flag.startswith(("avx", "amx"))]
-    return " ".join([platform.machine(), facts.get("model name", ""), *wide])
