@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
@@ -77,7 +78,7 @@ def seeds() -> dict[str, list[bytes]]:
 
 def _heics() -> dict[str, list[bytes]]:
     try:
-        return {"HEIC": [heic((64, 48)), heic((64, 48), "RGBA")]}
+        return {"HEIC": [heic(Image.new(mode, (64, 48), (200, 90, 40, 128)[: len(mode)])) for mode in ("RGB", "RGBA")]}
     except ImportError:
         return {}
 

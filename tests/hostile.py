@@ -50,13 +50,11 @@ def _plain(kind: str, size: tuple[int, int], mode: str = "RGB", **options: objec
     return encode(Image.new(mode, size, 90 if mode in "LP" else (200, 90, 40, 128)[: len(mode)]), kind, **options)
 
 
-def heic(size: tuple[int, int], mode: str = "RGB") -> bytes:
+def heic(image: Image.Image) -> bytes:
     import pillow_heif
 
     stream = io.BytesIO()
-    pillow_heif.from_pillow(Image.new(mode, size, (200, 90, 40, 128)[: len(mode)])).save(
-        stream, quality=30, enc_params={"preset": "ultrafast"}
-    )
+    pillow_heif.from_pillow(image).save(stream, quality=30, enc_params={"preset": "ultrafast"})
     return stream.getvalue()
 
 
@@ -89,7 +87,7 @@ LARGE = {
     "TIFF of 5000x5000 in one strip, deflated": Attack(
         lambda: _plain("TIFF", (5000, 5000), compression="tiff_adobe_deflate", strip_size=2**30)
     ),
-    "HEIC of 5000x5000": Attack(lambda: heic((5000, 5000))),
+    "HEIC of 5000x5000": Attack(lambda: heic(Image.new("RGB", (5000, 5000), (200, 90, 40)))),
     "BMP of 5000x5000": Attack(lambda: _plain("BMP", (5000, 5000))),
 }
 

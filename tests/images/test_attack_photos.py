@@ -17,8 +17,8 @@ from PIL import Image
 
 from spectraderm.core.errors import UnreadablePhoto
 from spectraderm.images import headers
-from spectraderm.images.decoding import SHORTEST_SIDE, decode, open_photo
-from spectraderm.images.preprocessing import Preprocessing
+from spectraderm.images.decoding import decode, open_photo
+from spectraderm.images.preprocessing import SHORTEST_SIDE, Preprocessing
 from spectraderm.images.rgb import upright
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))

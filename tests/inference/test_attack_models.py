@@ -22,8 +22,6 @@ from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Engine
 from spectraderm.inference.model_folder import open_model
 
-SOURCE = Path(spectraderm.__file__).parent
-
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
@@ -62,12 +60,12 @@ def test_links_of_the_hubs_cache_are_followed(tmp_path: Path) -> None:
         spectraderm.load_model(folder)
 
 
-def test_damaged_networks_write_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    """The runtime's own second try would, to stdout, where the answers go."""
+def test_damaged_networks_write_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """The runtime's own second try would, to the process's stdout, where the answers go."""
     for network in hostile_models.flipped_graphs(40, seed=1):
         with contextlib.suppress(ModelFolderError):
             Engine(network, threads=1)
-    assert capsys.readouterr().out == ""
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(
@@ -89,47 +87,6 @@ def test_serving_never_imports_what_opens_other_weights() -> None:
     code = "import sys, spectraderm; spectraderm.load_model(); print([m for m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert not {"torch", "safetensors", "joblib", "onnx", "h5py"} & set(ast.literal_eval(done.stdout.decode()))
-
-
-BANNED = {("pickle", "load"), ("pickle", "loads"), ("joblib", "load"), ("torch", "load"), ("pd", "read_pickle")}
-MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "h5py", "_pickle"}
-
-
-def unsafe(source: str) -> list[str]:
-    """What in a module could run code of a file that it reads."""
-    found = []
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, (ast.Import, ast.ImportFrom)):
-            names = {(getattr(node, "module", None) or alias.name).split(".")[0] for alias in node.names}
-            found += sorted(names & MODULES)
-            if isinstance(node, ast.ImportFrom):
-                found += [alias.name for alias in node.names if (node.module, alias.name) in BANNED]
-        if (
-            isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Name)
-            and (node.value.id, node.attr) in BANNED
-        ):
-            found.append(f"{node.value.id}.{node.attr}")
-        if isinstance(node, ast.keyword) and node.arg == "allow_pickle":
-            found += [] if isinstance(node.value, ast.Constant) and node.value.value is False else ["allow_pickle"]
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("np.load", "numpy.load", "np.savez", "np.save"):
-            found += [] if any(keyword.arg == "allow_pickle" for keyword in node.keywords) else ["no allow_pickle"]
-    return found
-
-
-@pytest.mark.parametrize(
-    "source",
-    ["import pickle", "from pickle import loads", "torch.load(x)", "joblib.load(x)", "from joblib import load",
-     "np.load(x, allow_pickle=True)", "np.load(x, allow_pickle=y)", "np.load(x)", "import dill as d"],
-)  # fmt: skip
-def test_what_opens_pickles_is_noticed(source: str) -> None:
-    assert unsafe(source)
-
-
-def test_nothing_here_opens_pickles() -> None:
-    found = {str(path): unsafe(path.read_text(encoding="utf-8")) for path in SOURCE.rglob("*.py")}
-    assert len(found) > 50
-    assert {path: what for path, what in found.items() if what} == {}
 
 
 def test_duplicate_checksums_do_not_hide_a_change(tmp_path: Path) -> None:

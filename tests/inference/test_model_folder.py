@@ -12,10 +12,17 @@ from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundEr
 
 import spectraderm
 from spectraderm.core.errors import ModelFolderError, SpectraDermError
-from spectraderm.core.files import sha256
 from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Engine
-from spectraderm.inference.model_folder import FACTS, find_model, is_model_folder, read_model_folder, write_model_folder
+from spectraderm.inference.model_folder import (
+    FACTS,
+    HASHES,
+    NOVELTY,
+    find_model,
+    is_model_folder,
+    read_model_folder,
+    write_model_folder,
+)
 
 
 @pytest.fixture
@@ -43,46 +50,11 @@ def test_a_model_folder_is_read_whole_and_understood(model: Path) -> None:
     assert (folder.calibration.to_dict(), folder.preprocessing.size) == (calibration(3), 56)
 
 
-@pytest.mark.parametrize("name", sorted(model_files()))
-@pytest.mark.parametrize("place", [0, -1])
-def test_an_altered_byte_is_refused(name: str, place: int, model: Path) -> None:
-    data = bytearray((model / name).read_bytes())
-    data[place] ^= 1
-    (model / name).write_bytes(data)
-    refused(model, f"{name} was altered")
-
-
-@pytest.mark.parametrize("name", [*sorted(model_files()), FACTS])
-def test_a_missing_file_is_refused(name: str, model: Path) -> None:
-    (model / name).unlink()
-    refused(model, name)
-
-
 @pytest.mark.parametrize("needed", [model_folder.MODEL_CONFIG, model_folder.PREPROCESSOR, model_folder.ONNX])
 def test_a_model_folder_that_does_not_list_a_needed_file_is_refused(needed: str, tmp_path: Path) -> None:
     files = {name: data for name, data in model_files().items() if name != needed}
     write_model_folder(tmp_path / "m", files, {"calibration": calibration(3)})
     refused(tmp_path / "m", f"lists no {needed}")
-
-
-@pytest.mark.parametrize("name", ["../secret", "onnx/../../secret", "/etc/hostname"])
-def test_files_outside_the_folder_are_never_read(name: str, model: Path) -> None:
-    (model.parent / "secret").write_bytes(b"secret")
-    facts = json.loads((model / FACTS).read_text())
-    facts["sha256"][name] = sha256(b"secret")
-    (model / FACTS).write_text(json.dumps(facts))
-    refused(model, "outside the model folder")
-
-
-@pytest.mark.parametrize("facts", ["", "[]", "{}", '{"sha256": 3}', '{"sha256": ["a"]}', "[" * 200_000])
-def test_damaged_facts_are_refused(facts: str, model: Path) -> None:
-    (model / FACTS).write_text(facts)
-    refused(model, f"{FACTS} is damaged")
-
-
-@pytest.mark.parametrize("data", [b"[]", b"{", b"\xff"])
-def test_damaged_json_is_refused(data: bytes, tmp_path: Path) -> None:
-    refused(write_model(tmp_path / "m", files={model_folder.MODEL_CONFIG: data}), r"m/config\.json is")
 
 
 def test_a_model_folder_replaces_a_model_folder(model: Path) -> None:
@@ -148,7 +120,7 @@ def test_files_that_do_not_belong_together_are_refused(files: dict[str, bytes], 
         spectraderm.load_model(tmp_path / "model")
 
 
-@pytest.mark.parametrize("lacks", ["calibration", model_folder.NOVELTY, model_folder.HASHES])
+@pytest.mark.parametrize("lacks", ["calibration", NOVELTY, HASHES])
 def test_a_model_from_before_calibration_says_what_to_do(lacks: str, tmp_path: Path) -> None:
     files = {name: data for name, data in model_files().items() if name != lacks}
     facts = {} if lacks == "calibration" else {"calibration": calibration(3)}
@@ -158,24 +130,21 @@ def test_a_model_from_before_calibration_says_what_to_do(lacks: str, tmp_path: P
     assert "spectraderm calibrate" in caught.value.remedy
 
 
+NAN = float("nan")
+
+
 @pytest.mark.parametrize(
     "settings",
     [None, [], "x", {}, calibration(2), calibration(3, temperature=0), calibration(3, temperature=None),
      calibration(3, set_method="magic"), calibration(3, thresholds=0.5), calibration(3, thresholds=["a"] * 3),
-     calibration(3, confidence_threshold=10**400)],
+     calibration(3, confidence_threshold=10**400), calibration(3, thresholds=[NAN] * 3), calibration(3, coverage=NAN),
+     calibration(3, temperature=NAN), calibration(3, confidence_threshold=NAN), calibration(3, novelty_threshold=NAN)],
 )  # fmt: skip
-def test_damaged_calibration_is_refused(settings: object, tmp_path: Path) -> None:
-    refused(write_model(tmp_path / "model", facts={"calibration": settings}), r"model/spectraderm\.json: its cali")
-
-
-@pytest.mark.parametrize("name", ["temperature", "confidence_threshold", "novelty_threshold", "coverage", "thresholds"])
-def test_thresholds_that_are_no_numbers_are_refused(name: str, tmp_path: Path) -> None:
+def test_damaged_calibration_is_refused(settings: object, model: Path) -> None:
     """JSON that others write may hold NaN, below which nothing lies: no photo would ever be out of scope."""
-    path = write_model(tmp_path / "model") / model_folder.FACTS
-    facts = json.loads(path.read_text())
-    facts["calibration"][name] = [float("nan")] * 3 if name == "thresholds" else float("nan")
-    path.write_text(json.dumps(facts))
-    refused(path.parent, "its calibration is damaged")
+    facts = json.loads((model / FACTS).read_text())
+    (model / FACTS).write_text(json.dumps(facts | {"calibration": settings}))
+    refused(model, r"model/spectraderm\.json: its calibration is damaged")
 
 
 def npy(array: object) -> bytes:
@@ -185,17 +154,16 @@ def npy(array: object) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "data",
-    [b"", b"no array", npy(np.ones((4, 3)))[:90], npy([{"a": 1}]), npy(np.ones(3)), npy(np.ones((4, 3), int)),
-     npy(np.ones((0, 3))), npy([[1.0, np.nan, 1.0]]), npy([[1.0, np.inf, 1.0]]),
-     npy(np.ones((4, 3))).replace(b"(4, 3)", b"(4e9,3")],
-)  # fmt: skip
-def test_damaged_references_are_refused(data: bytes, tmp_path: Path) -> None:
-    refused(write_model(tmp_path / "model", files={model_folder.NOVELTY: data}), r"novelty\.npy")
+    ("name", "data"),
+    [(NOVELTY, data) for data in (b"", npy(np.ones(3)), npy(np.ones((4, 3), int)), npy(np.ones((0, 3))))]
+    + [(HASHES, data) for data in (b"no array", npy(["x"]), npy(np.zeros((4, 8))), npy(np.zeros((2, 7), np.uint8)))],
+)
+def test_arrays_of_another_kind_are_refused(name: str, data: bytes, tmp_path: Path) -> None:
+    refused(write_model(tmp_path / "model", files={name: data}), name)
 
 
 def test_references_of_another_network_are_refused_with_the_first_photo(tmp_path: Path) -> None:
-    model = spectraderm.load_model(write_model(tmp_path / "model", files={model_folder.NOVELTY: npy(np.ones((4, 2)))}))
+    model = spectraderm.load_model(write_model(tmp_path / "model", files={NOVELTY: npy(np.ones((4, 2)))}))
     with pytest.raises(ModelFolderError, match="do not belong together"):
         model.predict(paint(1))
 
@@ -205,23 +173,9 @@ def test_loading_asks_the_network_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     spectraderm.load_model(write_model(tmp_path / "model"))
 
 
-@pytest.mark.parametrize(
-    "data", [b"", npy(np.ones((4, 8)))[:90], npy(["x"]), npy([None]), npy(np.zeros((4, 8))), npy(np.zeros(8, np.uint8)),
-             npy(np.zeros((2, 7), np.uint8))],
-)  # fmt: skip
-def test_damaged_hashes_are_refused(data: bytes, tmp_path: Path) -> None:
-    refused(write_model(tmp_path / "model", files={model_folder.HASHES: data}), r"training_photos\.npy")
-
-
 def test_a_model_may_have_learned_from_no_photo_that_is_known(tmp_path: Path) -> None:
-    files = {model_folder.HASHES: npy(np.zeros((0, 8), np.uint8))}
+    files = {HASHES: npy(np.zeros((0, 8), np.uint8))}
     assert not spectraderm.load_model(write_model(tmp_path / "model", files=files)).predict(paint(1)).in_training
-
-
-def test_a_folder_without_facts_is_no_model(tmp_path: Path) -> None:
-    (write_model(tmp_path / "model") / model_folder.FACTS).unlink()
-    with pytest.raises(ModelFolderError, match=r"spectraderm\.json"):
-        spectraderm.load_model(tmp_path / "model")
 
 
 @pytest.mark.parametrize("suffix", ["pt", "pth", "h5", "pkl", "keras", "joblib"])

@@ -19,6 +19,7 @@ from PIL import Image, UnidentifiedImageError
 from spectraderm.core.errors import UnreadablePhoto, needs
 from spectraderm.core.files import read_regular
 from spectraderm.images import headers
+from spectraderm.images.preprocessing import SHORTEST_SIDE
 from spectraderm.images.rgb import orientation, to_rgb, turned, upright
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
@@ -26,9 +27,6 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp",
 HEIC_SUFFIXES = frozenset({".heic", ".heif"})
 MAX_PIXELS = 64_000_000
 """Of a JPEG, which need not be decoded at its full size. Other formats need more memory."""
-SHORTEST_SIDE = 672
-"""A JPEG is decoded at the smallest of 1, 1/2, 1/4 and 1/8 of its size that leaves its shorter side so many pixels:
-three times the usual input, beyond which detail does not reach the model."""
 MAX_DECODED_PIXELS = 16_000_000
 """Of a JPEG; a long one of more is decoded at half its size, however short its shorter side becomes."""
 MAX_PIXELS_OF = {

@@ -8,9 +8,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from spectraderm.core.errors import RecipeError
-from spectraderm.images.decoding import SHORTEST_SIDE
 
 MAX_INPUT_SIDE = 1024
+SHORTEST_SIDE = 672
+"""A JPEG is decoded at the smallest of 1, 1/2, 1/4 and 1/8 of its size that leaves its shorter side so many pixels:
+three times the usual input, beyond which detail does not reach the model."""
 
 Pixels = npt.NDArray[np.uint8]
 Resize = Literal["squash", "crop"]

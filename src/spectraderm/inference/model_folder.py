@@ -117,7 +117,7 @@ def read_model_folder(path: Path, hub: str = "") -> ModelFolder:
         files[name] = _read_part(path, name, MAX_MODEL_BYTES - sum(map(len, files.values())))
         if sha256(files[name]) != expected:
             raise ModelFolderError(f"{path / name} was altered: its SHA-256 is not the one in {FACTS}", _AGAIN)
-    return _understood(path, hub, files, facts)
+    return _parse(path, hub, files, facts)
 
 
 def write_model_folder(target: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
@@ -200,8 +200,8 @@ def _read_part(path: Path, name: str, most: int) -> bytes:
         raise ModelFolderError(f"{path / name} can't be read ({error.strerror})", _AGAIN) from error
 
 
-def _understood(path: Path, hub: str, files: dict[str, bytes], facts: dict[str, Any]) -> ModelFolder:
-    """What unaltered files say. Raises `ModelFolderError` where one lacks or is damaged."""
+def _parse(path: Path, hub: str, files: dict[str, bytes], facts: dict[str, Any]) -> ModelFolder:
+    """A `ModelFolder` of unaltered files. Raises `ModelFolderError` where one lacks or is damaged."""
     for needed in (MODEL_CONFIG, PREPROCESSOR, ONNX):
         if needed not in files:
             raise ModelFolderError(f"{path} lists no {needed}", _AGAIN)
