@@ -71,7 +71,7 @@ def compare(run_a: Path, run_b: Path) -> dict[str, Any]:
 def _tested(run: Run) -> tuple[list[str], Scored]:
     """The tested photos, sorted by path, with their calibrated probabilities."""
     _, crossed = calibration.read_outputs(run)
-    test = calibration.pool([fold.of("test") for fold in crossed])
+    test = calibration.pool(crossed)
     judged = calibration.judge(crossed, calibration.settings_of(run))
     order = test.paths.argsort()
     return test.paths[order].tolist(), Scored(test.labels, judged.probabilities, test.groups).take(order)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from drawn import calibrated, in_groups, some
@@ -100,44 +102,49 @@ def test_other_photos_are_refused() -> None:
         compare(one, one.take(np.arange(len(one))[::-1]))
 
 
+def alone(known: Reals, unknown: Reals) -> dict[str, Any]:
+    """`detection` with every photo a group of its own."""
+    return detection(known, unknown, np.arange(len(known)), np.arange(len(unknown)))
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_detection_is_that_of_scikit_learn(seed: int) -> None:
     draw = np.random.default_rng(seed)
-    inside, outside = draw.normal(0, 1, 40 + seed), draw.normal(1, 2, 30)
+    known, unknown = draw.normal(0, 1, 40 + seed), draw.normal(1, 2, 30)
     if seed % 2:
-        inside, outside = inside.round(), outside.round()
-    got = detection(inside, outside)
-    strange = np.repeat([0, 1], [len(inside), len(outside)])
-    values = np.concatenate([inside, outside])
+        known, unknown = known.round(), unknown.round()
+    got = alone(known, unknown)
+    strange = np.repeat([0, 1], [len(known), len(unknown)])
+    values = np.concatenate([known, unknown])
     assert got["auroc"]["value"] == pytest.approx(roc_auc_score(strange, values))
     passed, known, _ = roc_curve(1 - strange, -values, drop_intermediate=False)
     assert got["fpr_at_95"]["value"] == pytest.approx(passed[np.argmax(known >= 0.95 - 1e-12)])
 
 
-def resampled(inside: Reals, outside: Reals) -> Reals:
+def resampled(known: Reals, unknown: Reals) -> Reals:
     draw = np.random.default_rng(9)
-    strange = np.repeat([0, 1], [len(inside), len(outside)])
-    drawn = ((draw.choice(inside, len(inside)), draw.choice(outside, len(outside))) for _ in range(300))
+    strange = np.repeat([0, 1], [len(known), len(unknown)])
+    drawn = ((draw.choice(known, len(known)), draw.choice(unknown, len(unknown))) for _ in range(300))
     return np.array([roc_auc_score(strange, np.concatenate(pair)) for pair in drawn])
 
 
 def test_both_sides_of_a_detection_are_resampled_by_group() -> None:
     draw = np.random.default_rng(2)
-    inside, outside = draw.normal(0, 1, 60), draw.normal(1, 1, 40)
-    values = resampled(inside, outside)
-    got = detection(inside, outside)["auroc"]
+    known, unknown = draw.normal(0, 1, 60), draw.normal(1, 1, 40)
+    values = resampled(known, unknown)
+    got = alone(known, unknown)["auroc"]
     assert [got["low"], got["high"]] == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=0.7 * values.std())
-    known, new = (np.repeat(np.arange(len(side)), 5) for side in (inside, outside))
-    assert detection(inside[known], outside[new], known, new)["auroc"] == pytest.approx(got)
-    narrow = detection(inside[known], outside[new])["auroc"]
+    copies, new = (np.repeat(np.arange(len(side)), 5) for side in (known, unknown))
+    assert detection(known[copies], unknown[new], copies, new)["auroc"] == pytest.approx(got)
+    narrow = alone(known[copies], unknown[new])["auroc"]
     assert narrow["high"] - narrow["low"] < 0.6 * (got["high"] - got["low"])
 
 
 def test_the_sides_of_a_detection_are_drawn_apart() -> None:
-    got = detection(np.arange(50.0), np.arange(50.0))["auroc"]
+    got = alone(np.arange(50.0), np.arange(50.0))["auroc"]
     assert got["value"] == 0.5
     assert got["high"] - got["low"] > 0.15
 
 
-def test_nothing_from_outside_is_no_detection() -> None:
-    assert detection(np.arange(5.0), np.zeros(0))["auroc"] == {"value": None, "low": None, "high": None}
+def test_nothing_from_unknown_is_no_detection() -> None:
+    assert alone(np.arange(5.0), np.zeros(0))["auroc"] == {"value": None, "low": None, "high": None}

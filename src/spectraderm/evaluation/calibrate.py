@@ -71,18 +71,19 @@ class Outputs:
 
     def of(self, split: str) -> "Outputs":
         """The photos of one split."""
-        arrays: dict[str, Any] = {name: getattr(self, name)[self.splits == split] for name in _ARRAYS}
-        return replace(self, **arrays)
+        return pool([self], split)
 
     def scored(self, temperature: float = 1.0) -> Scored:
         """Labels, probabilities at a temperature, and groups."""
         return Scored(self.labels, softmax(self.logits, temperature), self.groups)
 
 
-def pool(parts: Sequence[Outputs]) -> Outputs:
-    """Several folds' photos as one, under the first one's name."""
-    arrays: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _ARRAYS}
-    return replace(parts[0], **arrays)
+def pool(folds: Sequence[Outputs], split: str = "test") -> Outputs:
+    """The photos of a split of several folds as one, under the first one's name."""
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(fold, name)[fold.splits == split] for fold in folds]) for name in _ARRAYS
+    }
+    return replace(folds[0], **arrays)
 
 
 def read_outputs(run: Run) -> tuple[list[Outputs], list[Outputs]]:
@@ -180,7 +181,7 @@ def held_out(crossed: Sequence[Outputs]) -> tuple[str, Outputs]:
         RunFolderError: there are no such photos.
     """
     if len(crossed) > 1:
-        return "out_of_fold", pool([fold.of("test") for fold in crossed])
+        return "out_of_fold", pool(crossed)
     for split in ("calibration", "val"):
         photos = crossed[0].of(split)
         if len(photos):
@@ -197,10 +198,10 @@ def crossing(protocol: str, folds: Sequence[Outputs]) -> list[Outputs]:
 def judge(crossed: Sequence[Outputs], settings: Settings) -> Judgement:
     """Judge the pooled test photos of folds, each by settings that were found without them."""
     tests = [fold.of("test") for fold in crossed]
-    if len(tests) == 1:
+    if len(crossed) == 1:
         calibrations = [fit(held_out(crossed)[1], settings)]
     else:
-        calibrations = [fit(pool([other for other in tests if other is not test]), settings) for test in tests]
+        calibrations = [fit(pool([other for other in crossed if other is not fold]), settings) for fold in crossed]
     parts = [fitted.judge(test.logits, test.novelty) for fitted, test in zip(calibrations, tests, strict=True)]
     names = ("probabilities", "sets", "verdicts")
     return Judgement(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))

@@ -76,17 +76,13 @@ def only_right(a: Scored, b: Scored) -> dict[str, Any]:
 
 
 def detection(
-    known: Reals,
-    unknown: Reals,
-    known_groups: Integers | None = None,
-    unknown_groups: Integers | None = None,
-    seed: int = 0,
+    known: Reals, unknown: Reals, known_groups: Integers, unknown_groups: Integers, seed: int = 0
 ) -> dict[str, Any]:
     """How well a score that is higher for unknown photos tells m of these from n known ones.
 
     `auroc` is how likely the unknown one scores higher, ties half; `fpr_at_95` is the share of the unknown that passes
     for known at the threshold that lets 95 % of the known pass (Hendrycks & Gimpel 2017; Liang et al. 2018). Each is
-    `{value, low, high}`, both sides resampled by photo group; without groups every photo is its own.
+    `{value, low, high}`, both sides resampled by photo group.
     """
     is_unknown = np.arange(len(known) + len(unknown)) >= len(known)
     auroc, order = metrics.auroc(np.concatenate([known, unknown]), is_unknown), np.argsort(known)
@@ -99,14 +95,10 @@ def detection(
         passes = unknown <= known[order][last][:, None]  # [r, m]
         return {"auroc": auroc(drawn), "fpr_at_95": (of_unknown * passes).sum(1) / of_unknown.sum(1)}
 
-    groups = [
-        np.arange(len(scores)) if given is None else given
-        for scores, given in ((known, known_groups), (unknown, unknown_groups))
-    ]
     rows = rows_at_once(len(is_unknown))
-    sides = (weights(side, (seed, number), rows=rows) for number, side in enumerate(groups))
+    sides = (weights(side, (seed, number), rows=rows) for number, side in enumerate((known_groups, unknown_groups)))
     values = resample(detected, (np.hstack(pair) for pair in zip(*sides, strict=True)))
     return {
         "auroc": interval(values["auroc"]),
-        "fpr_at_95": share(values["fpr_at_95"], len(np.unique(groups[1]))),
+        "fpr_at_95": share(values["fpr_at_95"], len(np.unique(unknown_groups))),
     }

@@ -54,7 +54,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         RunFolderError: the run is not trained to the end, or not calibrated.
     """
     config, settings, (folds, crossed) = run.config, settings_of(run), read_outputs(run)
-    test = pool([fold.of("test") for fold in crossed])
+    test = pool(crossed)
     manifest = {row["path"]: row for row in run.manifest}
     if list(manifest) != folds[0].paths.tolist():
         path = run.path(MANIFEST)
@@ -127,7 +127,7 @@ def subgroups(rows: ManifestRows, scored: Scored, judged: Judgement) -> list[dic
 def novelty_detection(run: Run, external: Reals, groups: Integers) -> dict[str, Any]:
     """How well novelty tells photos from elsewhere, of these photo groups, from a run's own; see `detection`."""
     _, crossed = read_outputs(run)
-    test = pool([fold.of("test") for fold in crossed])
+    test = pool(crossed)
     return detection(test.novelty, external, test.groups, groups)
 
 
@@ -135,7 +135,7 @@ def _splits(crossed: Sequence[Outputs]) -> dict[str, Any]:
     """Of photos that are no test only what the curves show, too; their probabilities are not calibrated."""
     result = {}
     for name in ("train", "val", "calibration"):
-        photos = pool([fold.of(name) for fold in crossed])
+        photos = pool(crossed, name)
         if len(photos):
             scores = metrics.scores(photos.scored())
             result[name] = {key: scores[key] for key in ("n_photos", "n_groups", *_OF_SPLITS)}

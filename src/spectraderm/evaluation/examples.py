@@ -12,7 +12,7 @@ from PIL import Image
 from spectraderm.core import files
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.core.run import COPIES, Run
-from spectraderm.evaluation.calibrate import Outputs
+from spectraderm.evaluation.calibrate import Outputs, pool
 from spectraderm.images.decoding import decode
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.images.thumbnails import data_url
@@ -74,23 +74,22 @@ def wrong(run: Run, crossed: Sequence[Outputs], judged: Judgement) -> list[dict[
     """
     config, root = run.config, run.photos
     names = [config["display_names"][label] for label in config["labels"]]
-    rows = [(fold, int(row)) for fold in crossed for row in np.flatnonzero(fold.splits == "test")]
+    test = pool(crossed)
+    rows = [(fold.fold, row) for fold in crossed for row in np.flatnonzero(fold.splits == "test").tolist()]
     guesses, confidence = judged.probabilities.argmax(1), judged.probabilities.max(1)
-    errors = [i for i, (fold, row) in enumerate(rows) if fold.labels[row] != guesses[i]]
-    errors.sort(key=lambda i: (-confidence[i], str(rows[i][0].paths[rows[i][1]])))
     of_group: dict[int, list[int]] = {}
-    for i in errors:
-        of_group.setdefault(int(rows[i][0].groups[rows[i][1]]), []).append(i)
+    for i in sorted(np.flatnonzero(guesses != test.labels).tolist(), key=lambda i: (-confidence[i], test.paths[i])):
+        of_group.setdefault(int(test.groups[i]), []).append(i)
     preprocessing = Preprocessing.from_hub(config["preprocessing"]) if "preprocessing" in config else Preprocessing()
     heatmaps = {fold.fold: _heatmaps(run, fold.fold) for fold in crossed}
     shown = []
     for i, *copies in list(of_group.values())[:WRONG]:
-        fold, row = rows[i]
-        photo, heat = _read(root / str(fold.paths[row])), heatmaps[fold.fold].get(row)
+        path, (fold, row) = str(test.paths[i]), rows[i]
+        photo, heat = _read(root / path), heatmaps[fold].get(row)
         shown.append(
             {
-                "path": str(fold.paths[row]),
-                "label": names[fold.labels[row]],
+                "path": path,
+                "label": names[test.labels[i]],
                 "guess": names[guesses[i]],
                 "probability": float(confidence[i]),
                 "verdict": VERDICTS[judged.verdicts[i]],

@@ -85,7 +85,7 @@ def read_measurements(run: Run, photos: int) -> Measurements:
 
 def baselines(folds: Sequence[Outputs], measurements: Measurements, classes: int, seed: int) -> dict[str, Any]:
     """Each baseline's `accuracy`, `group_accuracy` and `balanced_accuracy`, learned and scored as the folds were."""
-    tests = pool([fold.of("test") for fold in folds])
+    tests = pool(folds)
     result = {}
     for name in BASELINES:
         guesses = np.concatenate([_guesses(name, fold, measurements, seed) for fold in folds])
@@ -131,7 +131,7 @@ def _original_rows(original: Sequence[Outputs], measurements: Measurements, seed
 
 def _row(name: str, folds: Sequence[Outputs], counted: Booleans | None, leaked: int, words: str) -> dict[str, Any]:
     """One protocol: the scores of its folds' test photos, or of those that are `counted`, `bool[n]` once pooled."""
-    scored = pool([fold.of("test") for fold in folds]).scored()
+    scored = pool(folds).scored()
     scores = metrics.scores(scored if counted is None else scored.take(counted))
     head = {"name": name, "title": TITLES[name], "believe": False, "leaked": leaked}
     return {**head, **{key: scores[key] for key in SHOWN}, "words": words}

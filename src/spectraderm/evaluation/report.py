@@ -77,7 +77,7 @@ def _figures(run: Run, evaluation: Facts) -> Facts:
 def _photos(run: Run, facts: Facts) -> Facts:
     """What needs the photos and the judgement of each: the worst errors, the leaks, and what chance alone does."""
     _, crossed = read_outputs(run)
-    judged, test = judge(crossed, settings_of(run)), pool([fold.of("test") for fold in crossed])
+    judged, test = judge(crossed, settings_of(run)), pool(crossed)
     leaks, kinds = examples.leaks(run, facts["display"])
     return {
         "wrong": examples.wrong(run, crossed, judged),
