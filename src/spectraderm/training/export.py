@@ -164,10 +164,10 @@ def training_hashes(run: Run) -> Hashes:
     rows = manifest.read(run.path(MANIFEST))
     folds = splits.read(run.path(SPLIT), rows).folds
     final = next(fold for fold in folds if fold.name == FINAL)
-    seen = {row.phash for row in rows if final.splits[row.path] in ("train", "val")}
-    if "" in seen:
+    hashes = {row.phash for row in rows if final.splits[row.path] in ("train", "val")}
+    if "" in hashes:
         raise RunFolderError(f"{run.path(MANIFEST)} has no hashes of photos", "Audit, split and train again")
-    return from_hex(sorted(seen))
+    return from_hex(sorted(hashes))
 
 
 def _calibration(run: Run, classes: int) -> dict[str, Any]:

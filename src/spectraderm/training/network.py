@@ -53,13 +53,13 @@ class SkinResNet(ResNetForImageClassification):  # type: ignore[no-untyped-call]
         return torch.cat([mean, _deviation(maps, mean)], 1) if self.with_statistics else mean
 
     def features(self, inputs: Tensor) -> Tensor:
-        """Normalised photos `float[n, 3, s, s]` -> features `float[n, width]`, averaged over the network's views."""
+        """Normalised photos `float[n, 3, s, s]` -> features `float[n, width]`, averaged over the transforms."""
         return self.averaged(self.feature_maps(transformed(inputs, self.test_transforms)), inputs.shape[0])
 
     def averaged(self, maps: Tensor, photos: int) -> Tensor:
-        """Maps of all views of so many photos, view by view -> features `float[photos, width]`."""
-        seen = self.pooled(maps)
-        return seen.reshape(len(self.test_transforms), photos, seen.shape[1]).mean(0)
+        """Maps of so many photos by all transforms, one after the other -> features `float[photos, width]`."""
+        features = self.pooled(maps)
+        return features.reshape(len(self.test_transforms), photos, features.shape[1]).mean(0)
 
     def evidence(self, maps: Tensor) -> Tensor:
         """Maps of the whole photo -> how much each place counts for each class, `float[n, classes, h, w]`.
@@ -74,9 +74,11 @@ class SkinResNet(ResNetForImageClassification):  # type: ignore[no-untyped-call]
             fires = (first(self.pooled(maps)) > 0).float()
             weights = (rest[0].weight[None] * fires[:, None, :]) @ first.weight
         channels = maps.shape[1]
+        # weights of means [classes, c] (or [n, classes, c]) times maps [n, c, h * w]: [n, classes, h * w]
         places = weights[..., :channels] @ maps.flatten(2)
         if self.with_statistics:
             mean = maps.mean((2, 3))
+            # weights of deviations, each divided by the photo's deviation: [n, classes, c]
             spread = (weights[..., channels:] / _deviation(maps, mean)[:, None, :]).expand(maps.shape[0], -1, -1)
             places = places + spread @ (maps - mean[:, :, None, None]).flatten(2) ** 2
         return places.reshape(-1, places.shape[1], *maps.shape[2:])
