@@ -128,7 +128,9 @@ def test_the_readme_says_what_it_is_and_how_to_run_it(target: str, shared: Path)
 def test_any_title_of_one_line_survives(title: str, made: Callable[..., Path]) -> None:
     folder = made("gradio", title=title)
     assert front(folder)["title"] == title
-    assert f"title={title!r}," in (folder / "app.py").read_text()
+    source = (folder / "app.py").read_text()
+    assert f"title={title!r}," in source
+    compile(source, "app.py", "exec")
 
 
 @pytest.mark.parametrize("title", ["", "  ", "a\nsdk: docker", "a\x7f", "\x1b[31m"])
@@ -181,12 +183,6 @@ def test_the_package_runs_where_it_is_not_installed_and_answers_the_same(shared:
     assert json.loads(done.stdout) == spectraderm.load_model(shared / "given").predict(photo).to_dict()
 
 
-def test_the_gradio_app_is_short_and_python(shared: Path) -> None:
-    source = (shared / "gradio" / "app.py").read_text()
-    compile(source, "app.py", "exec")
-    assert len(source.splitlines()) < 60
-
-
 @pytest.mark.skipif(importlib.util.find_spec("gradio") is None, reason="Gradio is not installed")
 @pytest.mark.parametrize(("novelty", "guesses"), [(3.0, True), (-1.0, False)])
 def test_the_gradio_app_answers_as_the_model_does(tmp_path: Path, novelty: float, guesses: bool) -> None:
@@ -204,24 +200,13 @@ def test_the_gradio_app_answers_as_the_model_does(tmp_path: Path, novelty: float
         app["classify"](str(tmp_path / "photo.jpg"))
 
 
-def world(monkeypatch: pytest.MonkeyPatch, needs: list[str], versions: dict[str, str]) -> None:
-    """Nothing else is installed, and spectraderm needs this."""
-
-    def version(name: str) -> str:
-        if name not in versions:
-            raise importlib.metadata.PackageNotFoundError(name)
-        return versions[name]
-
-    monkeypatch.setattr(importlib.metadata, "requires", lambda _: needs)
-    monkeypatch.setattr(importlib.metadata, "version", version)
-
-
 def test_pins_are_what_is_installed_of_what_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    needs = ["numpy>=1", 'torch; extra == "train"', 'uvicorn<1; extra == "serve"', 'old; python_version < "3.8"']
-    world(monkeypatch, needs, {"numpy": "3.0+cpu", "uvicorn": "0.9"})
-    assert pins() == ["numpy==3.0"]
-    assert pins("serve") == ["numpy==3.0", "uvicorn==0.9"]
-    with pytest.raises(MissingExtra, match=r"torch.*spectraderm\[train\]"):
+    needs = ["numpy>=1", 'nowhere; extra == "train"', 'pillow<99; extra == "serve"', 'old; python_version < "3.8"']
+    monkeypatch.setattr(importlib.metadata, "requires", lambda _: needs)
+    numpy, pillow = (f"{name}=={importlib.metadata.version(name)}" for name in ("numpy", "pillow"))
+    assert pins() == [numpy]
+    assert pins("serve") == [numpy, pillow]
+    with pytest.raises(MissingExtra, match=r"nowhere.*spectraderm\[train\]"):
         pins("train")
 
 
@@ -282,7 +267,8 @@ def test_a_space_of_before_is_replaced_whole(made: Callable[..., Path], tmp_path
 
 
 def foreign_folder(out: Path) -> None:
-    write_bytes(out / "thesis.txt", b"years")
+    out.mkdir()
+    (out / "thesis.txt").write_bytes(b"years")
 
 
 def foreign_file(out: Path) -> None:
@@ -295,16 +281,12 @@ def altered(out: Path) -> None:
     (out / "index.html").write_bytes(b"mine")
 
 
-def a_file(out: Path) -> None:
-    out.write_text("text")
-
-
 def a_link(out: Path) -> None:
     write_space(out.parent / "real", Space("static", {"index.html": b""}))
     out.symlink_to(out.parent / "real", target_is_directory=True)
 
 
-@pytest.mark.parametrize("prepare", [foreign_folder, foreign_file, altered, a_file, a_link])
+@pytest.mark.parametrize("prepare", [foreign_folder, foreign_file, altered, a_link])
 def test_what_deploy_did_not_write_is_left_alone(
     prepare: Callable[[Path], None], made: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

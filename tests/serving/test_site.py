@@ -24,6 +24,7 @@ from playwright.sync_api import Browser, Page
 
 from spectraderm import load_model
 from spectraderm.core.errors import MissingExtra, UnreadablePhoto
+from spectraderm.core.files import write_bytes
 from spectraderm.images import perceptual_hash as hashing
 from spectraderm.images.decoding import decoding_scale
 from spectraderm.images.preprocessing import Preprocessing
@@ -260,6 +261,7 @@ def test_verdicts_sets_and_reasons_are_python_s(tmp_path: Path, method: Any) -> 
 
 def test_the_page_in_the_package_is_built_from_strictly_typed_sources(tmp_path: Path) -> None:
     shutil.copytree(WEB, tmp_path / "web", ignore=shutil.ignore_patterns("node_modules"))
+    write_bytes(tmp_path / "src/spectraderm/serving/words.json", json.dumps(WORDS).encode())
     _npm(tmp_path / "web", "ci", "--ignore-scripts", "--prefer-offline")
     assert '"strict": true' in (WEB / "tsconfig.json").read_text()
     _npm(tmp_path / "web", "run", "check")

@@ -3,23 +3,9 @@
 import type { Calibration, Verdict } from "./verdict.ts";
 import type { Preprocessing } from "./preprocessing.ts";
 
-export interface Condition {
-  name: string;
-  lines: string[];
-  urgent: string;
-  links: [string, string][];
-}
-
-/** Of `words.json`: what all of SpectraDerm's doors say. */
-export interface Words {
-  notice: string;
-  doctor: { title: string; now: string; soon: string };
-  verdicts: Record<Verdict, { title: string; means: string }>;
-  set: string;
-  in_training: string;
-  heatmap: string;
-  page: Record<string, string>;
-}
+/** What all of SpectraDerm's doors say: a word that lacks there doesn't compile. */
+type Words = typeof import("../../src/spectraderm/serving/words.json");
+export type Condition = Words["conditions"][number];
 
 /** `model.json`. */
 export interface Facts {
@@ -30,7 +16,7 @@ export interface Facts {
   display_names: Record<string, string>;
   conditions: Record<string, Condition | null>;
   preprocessing: Preprocessing;
-  words: Words;
+  words: Omit<Words, "conditions">;
   /** Names of painted photos to try. */
   paintings: string[];
 }
