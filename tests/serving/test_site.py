@@ -261,7 +261,7 @@ def test_verdicts_sets_and_reasons_are_python_s(tmp_path: Path, method: Any) -> 
 
 def test_the_page_in_the_package_is_built_from_strictly_typed_sources(tmp_path: Path) -> None:
     shutil.copytree(WEB, tmp_path / "web", ignore=shutil.ignore_patterns("node_modules"))
-    write_bytes(tmp_path / "src/spectraderm/serving/words.json", json.dumps(WORDS).encode())
+    write_bytes(tmp_path / "src" / "spectraderm" / "serving" / "words.json", json.dumps(WORDS).encode())
     _npm(tmp_path / "web", "ci", "--ignore-scripts", "--prefer-offline")
     assert '"strict": true' in (WEB / "tsconfig.json").read_text()
     _npm(tmp_path / "web", "run", "check")
