@@ -21,11 +21,10 @@ from spectraderm.core.files import write_arrays, write_bytes, write_csv
 from spectraderm.core.run import LOGIT_COLUMNS
 from spectraderm.data.manifest import Row
 from spectraderm.inference.calibration import softmax
-from spectraderm.training.dataset import Floats
+from spectraderm.training.dataset import Floats, Integers
 
 HEATMAPS_KEPT = 48
 """How many wrongly guessed test photos a fold keeps the class activation maps of."""
-Integers = npt.NDArray[np.int64]
 _DAMAGED = (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError)
 
 
@@ -79,15 +78,15 @@ class TrainState:
             ) from error
 
     def _load(self, tensors: dict[str, Tensor]) -> None:
-        own = self.module.state_dict()
+        weights = self.module.state_dict()
         self.module.load_state_dict(_below("module", tensors))
         for target, group in ((self.average, "average"), (self.best, "best")):
-            target.update({name: value.to(own[name].device) for name, value in _below(group, tensors).items()})
-        weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
+            target.update({name: value.to(weights[name].device) for name, value in _below(group, tensors).items()})
+        moved = [weight for group in self.optimizer.param_groups for weight in group["params"]]
         state: dict[int, dict[str, Tensor]] = {}
         for name, value in _below("optimizer", tensors).items():
             number, key = name.split("/")
-            weight = weights[int(number)]
+            weight = moved[int(number)]
             alike = value.shape == weight.shape  # then in the weight's memory layout, as the optimizer itself makes it
             state.setdefault(int(number), {})[key] = torch.empty_like(weight.detach()).copy_(value) if alike else value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
@@ -151,8 +150,8 @@ def write_logits(path: Path, rows: Sequence[Row], sides: Sequence[str], labels: 
 
 def _named(group: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Tensors for a file: on the CPU, by names that start with the group's."""
-    found = {f"{group}/{name}": value for name, value in tensors.items() if value is not None}
-    return {name: value.detach().cpu().contiguous() for name, value in found.items()}
+    chosen = {f"{group}/{name}": value for name, value in tensors.items() if value is not None}
+    return {name: value.detach().cpu().contiguous() for name, value in chosen.items()}
 
 
 def _below(group: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

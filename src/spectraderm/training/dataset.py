@@ -17,7 +17,7 @@ from spectraderm.images.preprocessing import Pixels, Preprocessing
 
 BATCH = 32
 AHEAD = 2
-"""Batches that a thread of its own makes while a network is at one."""
+"""Batches that a thread beside the network's makes ahead."""
 Floats = npt.NDArray[np.float32]
 Integers = npt.NDArray[np.int64]
 
@@ -25,7 +25,7 @@ Integers = npt.NDArray[np.int64]
 class Decoded:
     """Pixels `uint8[n, size, size, 3]` of all photos: indexed by row numbers or by a slice, as an array is.
 
-    Photos are decoded when they are asked for. Once as many were as there are, or when `store` is called, all are
+    Photos are decoded when they are indexed. Once as many were as there are, or when `store` is called, all are
     decoded into one memory-mapped file, which may be larger than memory and serves later trainings, too.
 
     Args:
@@ -35,7 +35,7 @@ class Decoded:
         cache: the folder of the file.
 
     Raises:
-        DatasetError: a photo that is asked for vanished or changed since the audit.
+        DatasetError: a photo that is indexed vanished or changed since the audit.
         WriteError: the file can't be written.
     """
 
@@ -57,8 +57,8 @@ class Decoded:
             self.store()
         if self._stored is not None:
             return self._stored[places]
-        found = [pixels for _, pixels in in_order(self._decode, rows.tolist(), cores())]
-        return np.array(found, np.uint8).reshape(len(rows), *self._shape[1:])
+        photos = [pixels for _, pixels in in_order(self._decode, rows.tolist(), cores())]
+        return np.array(photos, np.uint8).reshape(len(rows), *self._shape[1:])
 
     def store(self, track: Track = no_track) -> None:
         """Decode all photos into the file, unless it is there: it is written whole or not at all."""
@@ -95,7 +95,7 @@ def in_batches(
     rows = np.arange(len(inputs)) if rows is None else rows
     chosen = (rows[start : start + batch] for start in range(0, len(rows), batch))
     with torch.inference_mode():
-        parts = [network(torch.from_numpy(np.array(inputs[own]))).float().cpu().numpy() for own in chosen]
+        parts = [network(torch.from_numpy(np.array(inputs[some]))).float().cpu().numpy() for some in chosen]
     result: Floats = np.concatenate(parts)
     return result
 

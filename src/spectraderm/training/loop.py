@@ -1,8 +1,8 @@
 """One training under Accelerate: epochs over a module, and after each a checkpoint that resumes to the bit.
 
-Knows nothing of photos or folders of runs: inputs are arrays, the module is whatever is trained. Randomness starts
-anew at every step from (seed, epoch, step), so that a resumed training sees what an unbroken one would have seen. The
-gradient of a step is that of the mean loss over the whole batch, however many parts and processes it is divided among.
+Knows nothing of photos or run folders: inputs are arrays, the module is whatever is trained. Randomness starts anew at
+every step from (seed, epoch, step), so that a resumed training gets the batches that an unbroken one would have had.
+The gradient of a step is that of the mean loss over the whole batch, however many parts and processes share it.
 """
 
 import math
@@ -178,8 +178,8 @@ class _Training:
         Each has inputs, class numbers `int64[n]`, and how many of its photos count: all of them, or none of the one
         photo that a process without a share gets.
         """
-        own, count, device = self._share(len(rows)), self._recipe.accumulate, self._accelerator.device
-        edges = [own.start + (own.stop - own.start) * number // count for number in range(count + 1)]
+        share, count, device = self._share(len(rows)), self._recipe.accumulate, self._accelerator.device
+        edges = [share.start + (share.stop - share.start) * number // count for number in range(count + 1)]
         seed = int(np.random.SeedSequence((self._seed, epoch, step)).generate_state(1, np.uint64)[0])
         spans = [(slice(a, b), b - a) for a, b in pairwise(edges) if b > a] or [(slice(0, 1), 0)]
         parts = []
@@ -221,13 +221,13 @@ class _Training:
     def _validated(self) -> dict[str, float]:
         """Scores of the weights that would be kept, on the photos that validate: every process runs its share."""
         rows, device = self._task.photos.val, self._accelerator.device
-        own = self._share(len(rows))
+        share = self._share(len(rows))
         _swap(self._task.module, self._state.average)
-        run = rows[own] if own.stop > own.start else rows[:1]
-        own_logits = in_batches(self._task.inputs, lambda batch: self._task.forward(batch.to(device)), rows=run)
+        run = rows[share] if share.stop > share.start else rows[:1]
+        computed = in_batches(self._task.inputs, lambda batch: self._task.forward(batch.to(device)), rows=run)
         _swap(self._task.module, self._state.average)
-        logits = torch.zeros(len(rows), own_logits.shape[1])
-        logits[own] = torch.from_numpy(own_logits[: own.stop - own.start])
+        logits = torch.zeros(len(rows), computed.shape[1])
+        logits[share] = torch.from_numpy(computed[: share.stop - share.start])
         return scores(self._sum(logits).numpy(), self._task.photos.targets[rows], self._loss)
 
     def _share(self, count: int) -> slice:

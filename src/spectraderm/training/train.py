@@ -70,7 +70,6 @@ def train(
     with distributed.one_voice(accelerator):
         rows = manifest.read(run.path(MANIFEST))
         split = splits.read(run.path(SPLIT), rows)
-        photos = run.photos
         done = {fold.name for fold in split.folds if run.fold(fold.name).logits.is_file()}
         if accelerator.is_main_process:
             _claim(run, _config(run, recipe, backbone, rows, split), resume)
@@ -80,7 +79,7 @@ def train(
         accelerator.wait_for_everyone()
         if len(done) < len(split.folds):
             kept = (feature_cache.shared_folder() if shared else None) or run.path(CACHE)
-            trainer = Trainer(run, recipe, backbone, rows, photos, kept, accelerator, track)
+            trainer = Trainer(run, recipe, backbone, rows, run.photos, kept, accelerator, track)
             for fold in split.folds:
                 if fold.name not in done:
                     trainer.train(fold)
@@ -113,13 +112,8 @@ class Trainer:
         accelerator: Accelerator,
         track: Track = no_track,
     ) -> None:
-        self._run, self._recipe, self._backbone, self._rows, self._accelerator = (
-            run,
-            recipe,
-            backbone,
-            rows,
-            accelerator,
-        )
+        self._run, self._recipe, self._backbone, self._rows = run, recipe, backbone, rows
+        self._accelerator = accelerator
         self._main = accelerator.is_main_process
         self._track = track if self._main else no_track
         self._labels = sorted({row.label for row in rows})
@@ -171,7 +165,10 @@ class Trainer:
         if len(wrong):
             frozen, normalise = computed.frozen, self._normalise
             maps = in_batches(
-                self._pixels, lambda own: network.evidence(frozen.maps(network, normalise(own))), frozen.batch, wrong
+                self._pixels,
+                lambda batch: network.evidence(frozen.maps(network, normalise(batch))),
+                frozen.batch,
+                wrong,
             )
         write_heatmaps(folder.heatmaps, wrong, logits, maps)
         write_logits(folder.logits, self._rows, sides.tolist(), self._labels, logits)
@@ -211,10 +208,10 @@ class Trainer:
         chosen = [rows[np.isin(rows, train)] for rows in orders]
         features, rows = computed.augmented(KINDS, chosen), np.concatenate(chosen)
         about = (self._targets[rows], self._groups[rows], len(self._labels))
-        found = lda.fit(features, *about, self._recipe.shrinkage, self._recipe.invariance)
+        fitted = lda.fit(features, *about, self._recipe.shrinkage, self._recipe.invariance)
         layer = cast("nn.Linear", network.classifier[-1])
         with torch.no_grad():
-            for parameter, values in zip((layer.weight, layer.bias), found, strict=True):
+            for parameter, values in zip((layer.weight, layer.bias), fitted, strict=True):
                 parameter.copy_(torch.from_numpy(values))
 
 
@@ -234,8 +231,10 @@ def _write_history(fold: Fold, logits: Floats, photos: loop.Photos) -> None:
     """One line, for a head that was fitted at once."""
     sides = (photos.train, photos.val)
     train, val = (loop.scores(logits[rows], photos.targets[rows], nn.CrossEntropyLoss()) for rows in sides)
-    own = {"train_loss": train["val_loss"], "train_accuracy": train["val_accuracy"]}
-    write_csv(fold.history, loop.HISTORY_COLUMNS, [{"epoch": 1, **own, **val, "learning_rate": 0.0, "seconds": 0.0}])
+    of_train = {"train_loss": train["val_loss"], "train_accuracy": train["val_accuracy"]}
+    write_csv(
+        fold.history, loop.HISTORY_COLUMNS, [{"epoch": 1, **of_train, **val, "learning_rate": 0.0, "seconds": 0.0}]
+    )
 
 
 def _tidy(run: Run, fold: str) -> None:
