@@ -147,50 +147,53 @@ def _share_of_commonest(pixels: npt.NDArray[np.uint8], count: int) -> float:
 
 def _size(width: int, height: int) -> tuple[Flaw, ...]:
     short = min(width, height)
-    if short >= 128:
-        return ()
-    reason = f"The photo is too small: {width}x{height} pixels."
-    return (Flaw("too_small", reason, "Send the photo as the camera took it, not a thumbnail.", short < 64),)
+    return (_flaw("too_small", unusable=short < 64, size=f"{width}x{height}"),) if short < 128 else ()
 
 
 def _unusable(quality: Quality) -> tuple[Flaw, ...]:
     """The one flaw that explains best why nothing can be seen, if any."""
     drawn = quality.few_colours > 0.95 and quality.flat > 0.75
     text = quality.grain > 75 and quality.roughness > 2 and quality.few_colours > 0.85
-    if quality.highlights < 36:
-        return (_too_dark(unusable=True),)
-    if quality.shadows > 235 or quality.blown > 0.9:
-        return (_blown_out(unusable=True),)
-    if quality.contrast < 4:
-        return (Flaw("blank", "The photo shows one colour only.", "Take a photo of the skin.", True),)
-    if drawn or text or quality.roughness > 3.5:
-        return (_not_a_photo(unusable=True),)
-    return (_blurred(unusable=True),) if quality.sharpness < 0.65 else ()
+    found = {
+        "too_dark": quality.highlights < 36,
+        "blown_out": quality.shadows > 235 or quality.blown > 0.9,
+        "blank": quality.contrast < 4,
+        "not_a_photo": drawn or text or quality.roughness > 3.5,
+        "blurred": quality.sharpness < 0.65,
+    }
+    return tuple(_flaw(name, unusable=True) for name, holds in found.items() if holds)[:1]
 
 
 def _doubtful(quality: Quality) -> tuple[Flaw, ...]:
-    suspects = (
-        (quality.highlights < 80 or quality.dark > 0.7, _too_dark),
-        (quality.shadows > 160 or quality.blown > 0.6, _blown_out),
-        (quality.sharpness < 1.75, _blurred),
-        (quality.flat > 0.6 and quality.few_colours > 0.8, _not_a_photo),
-    )
-    return tuple(flaw(unusable=False) for suspected, flaw in suspects if suspected)
+    found = {
+        "too_dark": quality.highlights < 80 or quality.dark > 0.7,
+        "blown_out": quality.shadows > 160 or quality.blown > 0.6,
+        "blurred": quality.sharpness < 1.75,
+        "not_a_photo": quality.flat > 0.6 and quality.few_colours > 0.8,
+    }
+    return tuple(_flaw(name, unusable=False) for name, holds in found.items() if holds)
 
 
-def _too_dark(*, unusable: bool) -> Flaw:
-    return Flaw("too_dark", "The photo is too dark.", "Take it again in daylight, without flash.", unusable)
+def _flaw(name: str, *, unusable: bool, size: str = "") -> Flaw:
+    reason, remedy = _WORDS[name]
+    return Flaw(name, reason.format(size=size), remedy, unusable)
 
 
-def _blown_out(*, unusable: bool) -> Flaw:
-    return Flaw("blown_out", "The photo is too bright.", "Take it again without flash, out of direct sun.", unusable)
-
-
-def _blurred(*, unusable: bool) -> Flaw:
-    remedy = "Hold the camera still, a hand's breadth away, and wait until it has focused."
-    return Flaw("blurred", "The photo is blurred.", remedy, unusable)
-
-
-def _not_a_photo(*, unusable: bool) -> Flaw:
-    remedy = "Send a photo of the skin: no drawing, screenshot or page of text."
-    return Flaw("not_a_photo", "This does not look like a photo.", remedy, unusable)
+_WORDS = {
+    "too_small": (
+        "The photo is too small: {size} pixels.",
+        "Send the photo as the camera took it, not a thumbnail.",
+    ),
+    "too_dark": ("The photo is too dark.", "Take it again in daylight, without flash."),
+    "blown_out": ("The photo is too bright.", "Take it again without flash, out of direct sun."),
+    "blank": ("The photo shows one colour only.", "Take a photo of the skin."),
+    "blurred": (
+        "The photo is blurred.",
+        "Hold the camera still, a hand's breadth away, and wait until it has focused.",
+    ),
+    "not_a_photo": (
+        "This does not look like a photo.",
+        "Send a photo of the skin: no drawing, screenshot or page of text.",
+    ),
+}
+"""Of each flaw, what is wrong, and what to do about it."""
