@@ -83,7 +83,11 @@ def open_photo(photo: PhotoLike, shortest_side: int = SHORTEST_SIDE, name: str =
     elif isinstance(photo, bytes):
         image = decode(photo, name, shortest_side).image
     else:
-        image = decode(_read(Path(photo)), str(photo), shortest_side).image
+        try:
+            data = read_regular(Path(photo), MAX_BYTES)  # refuses what has no end or waits for a writer, as a pipe does
+        except (OSError, ValueError) as error:
+            raise UnreadablePhoto(f"{photo}: {getattr(error, 'strerror', None) or error}", "Check the path") from error
+        image = decode(data, str(photo), shortest_side).image
     image.info = {}
     return image
 
@@ -126,7 +130,10 @@ def _opened(data: bytes, formats: tuple[str, ...], name: str, shortest_side: int
         kind = "JPEG" if image.format == "MPO" else image.format or ""
         width, height = image.size
         check_size(width, height, name)
-        _check_pixels(width * height, kind, name)
+        most = MAX_PIXELS_OF.get(kind, MAX_PIXELS)
+        if width * height > most:
+            problem = f"{name}: a {kind} of more than {most / 1e6:g} megapixels"
+            raise UnreadablePhoto(problem, "Scale it down, or save it as a JPEG")
         scale = decoding_scale(width, height, shortest_side)
         if kind == "JPEG" and scale > 1:
             image.draft(None, (width // scale, height // scale))
@@ -181,22 +188,6 @@ def check_size(width: int, height: int, name: str) -> None:
         raise UnreadablePhoto(f"{name}: {width}x{height} is too small", f"Both sides need {MIN_SIDE} pixels")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise UnreadablePhoto(f"{name}: {width}x{height} is a strip, not a photo", "Crop it to the skin")
-
-
-def _check_pixels(pixels: int, kind: str, name: str) -> None:
-    most = MAX_PIXELS_OF.get(kind, MAX_PIXELS)
-    if pixels > most:
-        raise UnreadablePhoto(
-            f"{name}: a {kind} of more than {most / 1e6:g} megapixels", "Scale it down, or save it as a JPEG"
-        )
-
-
-def _read(path: Path) -> bytes:
-    """A file's bytes; what has no end or would wait for a writer, such as a pipe, is refused."""
-    try:
-        return read_regular(path, MAX_BYTES)
-    except (OSError, ValueError) as error:
-        raise UnreadablePhoto(f"{path}: {getattr(error, 'strerror', None) or error}", "Check the path") from error
 
 
 def _from_pillow(photo: Image.Image) -> Image.Image:
