@@ -72,8 +72,6 @@ def _locked(folder: Path) -> Iterator[None]:
     }
     try:
         lock.acquire()
-        if outermost:
-            (path / WRITER).write_text(json.dumps(facts))
     except Timeout as error:
         remedy = "Wait until it has ended, or give another folder"
         raise FolderInUse(f"{folder} is being written to by {_who(path)}", remedy) from error
@@ -84,6 +82,9 @@ def _locked(folder: Path) -> Iterator[None]:
         remedy = f"Give a folder elsewhere; or, where nothing else writes there, set {VARIABLE}=off"
         raise WriteError(folder, why, remedy) from error
     try:
+        if outermost:
+            with contextlib.suppress(OSError):  # a full disk is told where something is written that counts
+                (path / WRITER).write_text(json.dumps(facts))
         yield
     finally:
         if outermost:
