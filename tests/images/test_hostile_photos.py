@@ -1,9 +1,7 @@
 """What hostile photos meet, each in a child of its own: in time, in little memory, and by an error that says why."""
 
 import io
-import os
 import re
-import signal
 import sys
 from pathlib import Path
 
@@ -49,22 +47,6 @@ def test_damaged_photos_give_a_photo_or_a_typed_error(kind: str) -> None:
     assert found.refused > 3
     assert found.seconds < SECONDS
     assert found.megabytes < MEGABYTES
-
-
-def _dies(data: bytes) -> None:
-    if data == b"abort":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if data == b"error":
-        raise KeyError
-    if data == b"refuse":
-        raise UnreadablePhoto("x")
-
-
-@pytest.mark.parametrize(("bad", "wrong"), [(b"abort", "status 9"), (b"error", "KeyError()")])
-def test_the_fuzzer_notices_what_dies(bad: bytes, wrong: str, tmp_path: Path) -> None:
-    found = fuzz.fuzz([b"x", b"refuse", bad, b"y"], _dies, tmp_path / "keep")
-    assert (found.taken, found.refused, found.wrong) == (2, 1, wrong)
-    assert [path.read_bytes() for path in (tmp_path / "keep").iterdir()] == [bad]
 
 
 def test_photos_of_cameras_and_programs_pass(tmp_path: Path) -> None:
