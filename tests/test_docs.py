@@ -1,0 +1,76 @@
+"""What the documents say is so: the picture of the rooms, the commands, the files that are named."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from spectraderm.cli.commands import app
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "spectraderm"
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+ROOMS = {"cli", "pipeline", "training", "evaluation", "serving", "data", "inference", "images", "core"}
+
+
+def imports() -> set[tuple[str, str]]:
+    """Pairs of rooms, the first of which imports the second anywhere, at its top or within a function."""
+    found = set()
+    for path in SOURCE.rglob("*.py"):
+        room = path.relative_to(SOURCE).with_suffix("").parts[0]
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "spectraderm":
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                found |= {(room, name.split(".")[1]) for name in names if "." in name}
+    return {(one, other) for one, other in found if one != other and {one, other} <= ROOMS}
+
+
+def reached(arrows: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """All pairs that a chain of arrows joins."""
+    closed = set(arrows)
+    while more := {(a, d) for a, b in closed for c, d in closed if b == c} - closed:
+        closed |= more
+    return closed
+
+
+def test_the_picture_of_the_rooms_is_the_code() -> None:
+    picture = re.search(r"```mermaid\n(.*?)```", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert picture
+    arrows = set(re.findall(r"(\w+) --> (\w+)", picture[1]))
+    assert {room for arrow in arrows for room in arrow} == ROOMS
+    assert reached(arrows) == reached(imports())
+    assert not any((b, a) in reached(arrows) for a, b in arrows)
+    assert all((a, b) not in reached(arrows - {(a, b)}) for a, b in arrows), "an arrow that another way makes needless"
+
+
+def test_every_room_has_its_line_and_no_file_is_too_long() -> None:
+    lines = re.findall(
+        r"^\| `([\w/]+)`.* \|", (ROOT / "docs/architecture.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert ROOMS - {"pipeline"} <= {line.rstrip("/") for line in lines}
+    assert [path for path in SOURCE.rglob("*.py") if path.read_text(encoding="utf-8").count("\n") > 300] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_and_options_that_are_named_exist(document: Path) -> None:
+    commands = get_command(app).commands  # type: ignore[attr-defined]
+    for name, rest in re.findall(r"\bspectraderm ([a-z]+)\b([^`|\n]*)", document.read_text(encoding="utf-8")):
+        if name in ("is", "and"):
+            continue
+        assert name in commands, f"{document.name}: spectraderm {name}"
+        options = {
+            option for parameter in commands[name].params for option in (*parameter.opts, *parameter.secondary_opts)
+        }
+        unknown = set(re.findall(r"(?<!\S)--[a-z][a-z0-9-]*", rest.split("#")[0])) - options
+        assert not unknown, f"{document.name}: spectraderm {name} {rest}"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_files_that_are_named_exist(document: Path) -> None:
+    text = document.read_text(encoding="utf-8")
+    names = re.findall(r"(?<![\w:])((?:benchmarks|tests|docs|web|src)/[\w/.-]+\.\w+)", text)
+    names += re.findall(r"\]\((?!http)([^)#]+)", text)
+    missing = [name for name in names if not (ROOT / name).exists() and not (document.parent / name).exists()]
+    assert not missing
