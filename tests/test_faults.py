@@ -129,7 +129,7 @@ def test_a_scoring_that_was_killed_is_no_line_in_the_ledger(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from spectraderm import scoring
+    from spectraderm import pipeline
 
     run = children.copied(chain["calibrate"].after, tmp_path / "run")
 
@@ -137,10 +137,10 @@ def test_a_scoring_that_was_killed_is_no_line_in_the_ledger(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(scoring, "write_report", killed)
+        patch.setattr(pipeline, "write_report", killed)
         with pytest.raises(KeyboardInterrupt):
-            scoring.evaluate(run)
+            pipeline.evaluate(run)
     assert ledger.summary(Run(run))["opened"] == 0
-    scoring.evaluate(run)
+    pipeline.evaluate(run)
     assert ledger.summary(Run(run))["opened"] == 1
     assert "scored 1 time, by 1 model" in (run / REPORT).read_text(encoding="utf-8")

@@ -12,10 +12,11 @@ from spectraderm import pipeline
 from spectraderm.core.errors import BackboneError, DatasetError, RecipeError, RunFolderError
 from spectraderm.core.files import read_json
 from spectraderm.core.progress import T
-from spectraderm.core.run import CALIBRATION, CARD, LEDGER, REPORT
+from spectraderm.core.run import CALIBRATION, CARD, LEDGER, REPORT, Run
 from spectraderm.core.stages import CHECKSUMS
 from spectraderm.data import shortcuts
 from spectraderm.data.split import Protocol
+from spectraderm.evaluation.calibrate import settings_of
 from spectraderm.inference import model_folder
 from spectraderm.pipeline import Options
 from spectraderm.training import export
@@ -229,6 +230,6 @@ def test_a_calibrations_settings_stay_when_a_run_is_scored_again(
     out = Path(shutil.copytree(original[0], tmp_path / "run"))
     asked = pipeline.Settings(0.6, "raps", per_class=True, promised_accuracy=0.8)
     pipeline.calibrate(out, asked)
-    assert pipeline.settings_of(out) == asked
+    assert settings_of(Run(out)) == asked
     assert pipeline.evaluate(out)["calibration"]["shipped"] == "raps_per_class"
-    assert pipeline.settings_of(out) == asked
+    assert settings_of(Run(out)) == asked

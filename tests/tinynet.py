@@ -96,7 +96,7 @@ def export_one(trained: Path, run: Path, backbone: Path) -> Exported:
     graph = export.to_onnx(network, preprocessing)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "to_onnx", lambda *_: graph)  # which takes seconds
-        pipeline.export_model(run)
+        pipeline.export(run)
     return Exported(run, run / "model", graph, network, Normalise(preprocessing))
 
 

@@ -1,13 +1,16 @@
-"""The stages in order: what `run` and `demo` do, and the table of contents of the whole system.
+"""The stages in order: the table of contents of the whole system. Each command is one function here.
 
-The stages themselves know nothing of each other; they meet through the files of a run folder.
+The stages themselves know nothing of each other; they meet through the files of a run folder. Only `train`, `export`
+and `run` wait for torch: `_training` imports what they need of the training room.
 """
 
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+from spectraderm.core import defaults
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.files import read_json
 from spectraderm.core.locks import is_main, only_writer
@@ -19,20 +22,20 @@ from spectraderm.data import split as splitting
 from spectraderm.data.measurements import Embedding
 from spectraderm.data.split import Protocol
 from spectraderm.evaluation import calibrate as calibration
-from spectraderm.evaluation.compare import compare as compare_scored
+from spectraderm.evaluation import evaluate as evaluation
+from spectraderm.evaluation import ledger
+from spectraderm.evaluation.calibrate import Settings
+from spectraderm.evaluation.compare import compare_photos, compare_runs
 from spectraderm.evaluation.figures import write_curves
+from spectraderm.evaluation.report import write_report
 from spectraderm.evaluation.robustness import measure_robustness, to_markdown
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference.classifier import Prediction, load_model
 from spectraderm.inference.engine import Engine
 from spectraderm.inference.model_folder import open_model
-from spectraderm.scoring import Settings, calibrate, compare, evaluate, score, settings_of
-from spectraderm.training import export, quantize
-from spectraderm.training import recipe as config
-from spectraderm.training import train as training
-from spectraderm.training.backbones import DEFAULT_BACKBONE, OPEN_NSFW, load_backbone
 
 __all__ = [
+    "Demo",
     "Options",
     "Settings",
     "audit",
@@ -40,9 +43,9 @@ __all__ = [
     "compare",
     "demo",
     "evaluate",
+    "export",
     "run",
     "score",
-    "settings_of",
     "split",
     "train",
 ]
@@ -58,8 +61,8 @@ class Options:
     `crops`: look for crops of photos, too; None: of up to `auditing.CROPS_UP_TO` photos.
     """
 
-    recipe: str = "discriminant"
-    backbone: str = DEFAULT_BACKBONE
+    recipe: str = defaults.RECIPE
+    backbone: str = defaults.BACKBONE
     protocol: Protocol = "grouped"
     folds: int = 0
     seed: int = 0
@@ -79,8 +82,9 @@ def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> d
     trained = (out / CONFIG).exists()
     if trained and not options.resume:
         raise RunFolderError(f"{out} was trained in before", "Add --resume to go on, or give another --out")
-    recipe = config.load(options.recipe, options.changes)  # what can fail early, fails early
-    backbone = load_backbone(options.backbone)
+    training = _training()
+    recipe = training.load_recipe(options.recipe, options.changes)  # what can fail early, fails early
+    backbone = training.load_backbone(options.backbone)
     with only_writer(out):
         if trained:
             Run(out).check("train")
@@ -91,22 +95,20 @@ def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> d
         with Run(out).stage("train"):
             training.train(Run(out), recipe, backbone, options.resume, options.device, options.log, track)
         calibrate(out)
-        evaluation = evaluate(out, "run")
-        export_model(out, track=track)
-    return evaluation
+        result = evaluate(out, "run")
+        export(out, track=track)
+    return result
 
 
 def audit(photos: Path, out: Path, track: Track = no_track, *, look_for_crops: bool | None = None) -> auditing.Audit:
     """Audit a folder of photos into a run folder; see `data.audit.audit`. The default model's features find crops."""
-    embedding = None if look_for_crops is False else _embedding()
+    embedding = None
+    if look_for_crops is not False:
+        folder = open_model()
+        engine = Engine(folder.network)
+        embedding = Embedding(folder.preprocessing, lambda pixels: engine(pixels).features)
     with Run(out).stage("audit"):
         return auditing.audit(photos, Run(out), track, embedding, look_for_crops=look_for_crops)
-
-
-def _embedding() -> Embedding:
-    folder = open_model()
-    engine = Engine(folder.network)
-    return Embedding(folder.preprocessing, lambda pixels: engine(pixels).features)
 
 
 def split(run_folder: Path, protocol: Protocol, folds: int, seed: int) -> splitting.Split:
@@ -120,15 +122,55 @@ def split(run_folder: Path, protocol: Protocol, folds: int, seed: int) -> splitt
 
 def train(run_folder: Path, options: Options, track: Track = no_track) -> None:
     """Train a run folder's split and draw the curves."""
-    recipe = config.load(options.recipe, options.changes)
-    backbone = load_backbone(options.backbone)
-    with Run(run_folder).stage("train"):
-        training.train(Run(run_folder), recipe, backbone, options.resume, options.device, options.log, track)
+    training, made = _training(), Run(run_folder)
+    recipe = training.load_recipe(options.recipe, options.changes)
+    backbone = training.load_backbone(options.backbone)
+    with made.stage("train"):
+        training.train(made, recipe, backbone, options.resume, options.device, options.log, track)
         if is_main():
-            write_curves(Run(run_folder))
+            write_curves(made)
 
 
-def export_model(
+def calibrate(run_folder: Path, settings: Settings | None = None) -> dict[str, Any]:
+    """Find a trained run folder's settings; see `evaluation.calibrate`. By default those of before, or the usual."""
+    made = Run(run_folder)
+    with made.stage("calibrate"):
+        return calibration.calibrate(made, settings)
+
+
+def score(run_folder: Path) -> dict[str, Any]:
+    """Score a calibrated run folder and write `evaluation.json`, without a line in the ledger."""
+    made = Run(run_folder)
+    with made.stage("evaluate"):
+        return evaluation.evaluate(made)
+
+
+def evaluate(run_folder: Path, command: str = "evaluate", beside: str = "") -> dict[str, Any]:
+    """Score a calibrated run folder, write its report and card, and note that its test photos were used.
+
+    The ledger is written last: a scoring that is killed and done again is one line.
+    """
+    made = Run(run_folder)
+    with made.stage("evaluate"):
+        result = evaluation.evaluate(made)
+        entry = ledger.entry(made, command, beside)
+        write_report(made, result, [entry])
+        ledger.write(made, entry)
+    return result
+
+
+def compare(run_a: Path, run_b: Path) -> dict[str, Any]:
+    """Two runs on the same test photos, paired by photo; both ledgers note that their tests were used to choose.
+
+    Raises:
+        RunFolderError: they were not tested on the same photos.
+    """
+    a, b = Run(run_a), Run(run_b)
+    with a.stage("evaluate"), b.stage("evaluate"):
+        return compare_runs(a, b)
+
+
+def export(
     run_folder: Path,
     out: Path | None = None,
     onnx_only: bool = False,
@@ -141,12 +183,12 @@ def export_model(
     With `int8` it is another folder, of a network in 8-bit integers, with a calibration of its own. What that loses is
     measured on the held-out photos, each fold's by its own network in integers.
     """
-    backbone = load_backbone(Run(run_folder).config["backbone_name"])
+    training, made = _training(), Run(run_folder)
+    backbone = training.load_backbone(made.config["backbone_name"])
     try:
         text = notes.read_text(encoding="utf-8") if notes else ""
     except (OSError, UnicodeDecodeError) as error:
         raise RunFolderError(f"{notes} can't be read ({error})", "Give a Markdown file") from error
-    made = Run(run_folder)
 
     def robustness(engine: Engine, preprocessing: Preprocessing) -> tuple[dict[str, Any], str]:
         found = measure_robustness(made, engine, preprocessing, track)
@@ -155,10 +197,11 @@ def export_model(
     with made.stage("export"), tempfile.TemporaryDirectory() as folder:
         integers = None
         if int8:
-            quantize.quantize(made, backbone, Run(Path(folder)), track)
-            calibration.calibrate(Run(Path(folder)), calibration.settings_of(made))
-            integers = export.Integers(Run(Path(folder)), _loss(made, Run(Path(folder))))
-        return export.export(made, backbone, robustness, out, onnx_only, text, integers, track)
+            quantized = Run(Path(folder))
+            training.quantize(made, backbone, quantized, track)
+            calibration.calibrate(quantized, calibration.settings_of(made))
+            integers = training.Integers(quantized, _loss(made, quantized))
+        return training.export(made, backbone, robustness, out, onnx_only, text, integers, track)  # type: ignore[no-any-return]
 
 
 def _loss(run: Run, integers: Run) -> dict[str, Any]:
@@ -166,7 +209,7 @@ def _loss(run: Run, integers: Run) -> dict[str, Any]:
     quantised, floats = (
         calibration.held_out(calibration.read_outputs(each)[1])[1].scored() for each in (integers, run)
     )
-    found = compare_scored(quantised, floats)
+    found = compare_photos(quantised, floats)
     names = {"value": "difference", "low": "low", "high": "high"}
     return {
         "photos": found["n_photos"],
@@ -174,6 +217,21 @@ def _loss(run: Run, integers: Run) -> dict[str, Any]:
         "accuracy_difference": {name: found["group_accuracy"][own] for name, own in names.items()},
         "changed_top1": float((quantised.guesses != floats.guesses).mean()),
     }
+
+
+def _training() -> SimpleNamespace:
+    """What the stages above use of the training room; importing it takes seconds, for torch comes along."""
+    from spectraderm.training import export, quantize, recipe, train  # noqa: PLC0415
+    from spectraderm.training.backbones import load_backbone  # noqa: PLC0415
+
+    return SimpleNamespace(
+        load_recipe=recipe.load,
+        load_backbone=load_backbone,
+        train=train.train,
+        quantize=quantize.quantize,
+        export=export.export,
+        Integers=export.Integers,
+    )
 
 
 @dataclass(frozen=True)
@@ -204,7 +262,7 @@ def demo(out: Path, data: Path | None, seed: int, track: Track = no_track) -> De
             f"{len(planted.unreadable)} file is damaged, and {manifest.display_name(planted.given_away)} alone is "
             "always of one size."
         )
-    options = Options(backbone=OPEN_NSFW, folds=DEMO_FOLDS, seed=seed)
+    options = Options(backbone=defaults.OFFLINE_BACKBONE, folds=DEMO_FOLDS, seed=seed)
     evaluation = run(photos, folder, options, track)
     rows = manifest.read(folder / MANIFEST)
     one_each = {row.label: photos / row.path for row in reversed(rows) if row.given_split in ("test", "")}
@@ -223,7 +281,7 @@ and about {len(nonsense)} of nonsense, of which it refused {refused}.
 Next
   open {folder / REPORT}
   spectraderm predict YOUR_PHOTO.jpg          (by the default model, trained on real photos)
-  spectraderm run YOUR_FOLDER --backbone {OPEN_NSFW}"""
+  spectraderm run YOUR_FOLDER --backbone {defaults.OFFLINE_BACKBONE}"""
     return Demo(folder, evaluation, predictions, story)
 
 

@@ -8,7 +8,7 @@ from sklearn.metrics import roc_auc_score, roc_curve
 
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.evaluation.bootstrap import Reals, Scored
-from spectraderm.evaluation.compare import COMPARED, compare, detection
+from spectraderm.evaluation.compare import COMPARED, compare_photos, detection
 from spectraderm.evaluation.metrics import LOWER_IS_BETTER, scores
 
 
@@ -23,7 +23,7 @@ def worse(one: Scored, share: float, seed: int) -> Scored:
 def test_the_better_model_is_found_either_way_round() -> None:
     good = calibrated(0, 600)
     bad = worse(good, 0.6, 1)
-    forth, back = compare(good, bad), compare(bad, good)
+    forth, back = compare_photos(good, bad), compare_photos(bad, good)
     for name in (*COMPARED, "group_accuracy"):
         one, other = forth[name], back[name]
         assert (one["better"], other["better"]) == ("a", "b"), name
@@ -34,7 +34,7 @@ def test_the_better_model_is_found_either_way_round() -> None:
 
 def test_both_values_are_those_of_the_scores() -> None:
     a, b = in_groups(1, 60, (1, 5), 0.8), worse(in_groups(1, 60, (1, 5), 0.8), 0.2, 2)
-    got, one, other = compare(a, b), scores(a), scores(b)
+    got, one, other = compare_photos(a, b), scores(a), scores(b)
     for name in (*COMPARED, "group_accuracy"):
         assert (got[name]["a"], got[name]["b"]) == (one[name]["value"], other[name]["value"])
     for name in COMPARED:
@@ -43,7 +43,7 @@ def test_both_values_are_those_of_the_scores() -> None:
 
 def test_a_model_is_not_better_than_itself() -> None:
     one = some(3)
-    got = compare(one, one)
+    got = compare_photos(one, one)
     assert all(got[name]["better"] == "neither" for name in COMPARED)
     assert got["accuracy"] == got["accuracy"] | {"difference": 0, "low": 0, "high": 0}
     assert got["right"]["p_value"] == 1
@@ -52,11 +52,11 @@ def test_a_model_is_not_better_than_itself() -> None:
 def test_of_few_photo_groups_none_is_said_to_be_better() -> None:
     labels = np.arange(90) % 2
     a, b = (Scored(labels, np.eye(2)[guess], np.arange(90) // 10) for guess in (labels, 1 - labels))
-    assert compare(a, b)["accuracy"]["low"] == 1
-    assert compare(a, b)["accuracy"]["better"] == "neither"
+    assert compare_photos(a, b)["accuracy"]["low"] == 1
+    assert compare_photos(a, b)["accuracy"]["better"] == "neither"
     more = np.arange(90) // 9
     a, b = (Scored(labels, one.probabilities, more) for one in (a, b))
-    assert compare(a, b)["accuracy"]["better"] == "a"
+    assert compare_photos(a, b)["accuracy"]["better"] == "a"
 
 
 def test_pairing_finds_what_two_intervals_would_not() -> None:
@@ -65,7 +65,7 @@ def test_pairing_finds_what_two_intervals_would_not() -> None:
     b = Scored(a.labels, np.where(guesses[:, None] == np.arange(2), 0.9, 0.1), a.groups)
     one, other = scores(a)["accuracy"], scores(b)["accuracy"]
     assert one["low"] < other["high"]
-    assert compare(a, b)["accuracy"]["better"] == "a"
+    assert compare_photos(a, b)["accuracy"]["better"] == "a"
 
 
 def test_equally_good_models_are_told_apart_one_time_in_twenty() -> None:
@@ -73,14 +73,14 @@ def test_equally_good_models_are_told_apart_one_time_in_twenty() -> None:
     for seed in range(60):
         photos = in_groups(seed, 40, (1, 6), 0.5)
         a, b = worse(photos, 0.4, 1000 + seed), worse(photos, 0.4, 2000 + seed)
-        told += compare(a, b, seed)["accuracy"]["better"] != "neither"
+        told += compare_photos(a, b, seed)["accuracy"]["better"] != "neither"
     assert 1 <= told <= 8
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_counts_and_mcnemar_of_lone_photos(seed: int) -> None:
     a, b = calibrated(seed, 80), worse(calibrated(seed, 80), 0.5, seed)
-    got = compare(a, b)["right"]
+    got = compare_photos(a, b)["right"]
     table = [[sum((a.right == x) & (b.right == y)) for y in (True, False)] for x in (True, False)]
     assert [[got["both"], got["only_a"]], [got["only_b"], got["neither"]]] == table
     assert (got["groups_for_a"], got["groups_for_b"]) == (got["only_a"], got["only_b"])
@@ -92,14 +92,14 @@ def test_ten_copies_are_one_witness() -> None:
     labels, groups = np.zeros(60, dtype=int), np.arange(60) // 10
     right = groups < 3
     a, b = (Scored(labels, np.eye(2)[np.where(good, 0, 1)], groups) for good in (right, np.zeros(60, dtype=bool)))
-    got = compare(a, b)["right"]
+    got = compare_photos(a, b)["right"]
     assert (got["only_a"], got["groups_for_a"], got["p_value"]) == (30, 3, pytest.approx(0.25))
 
 
 def test_other_photos_are_refused() -> None:
     one = some(2)
     with pytest.raises(SpectraDermError, match="different photos"):
-        compare(one, one.take(np.arange(len(one))[::-1]))
+        compare_photos(one, one.take(np.arange(len(one))[::-1]))
 
 
 def alone(known: Reals, unknown: Reals) -> dict[str, Any]:

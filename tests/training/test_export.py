@@ -188,7 +188,7 @@ def test_a_calibration_that_does_not_fit_is_not_exported(
     write_json(run / "calibration.json", settings | change)
     (run / "checksums.txt").unlink()
     with pytest.raises(RunFolderError, match=match) as caught:
-        pipeline.export_model(run)
+        pipeline.export(run)
     assert "spectraderm calibrate" in caught.value.remedy
     assert not (run / "model").exists()
 
@@ -208,7 +208,7 @@ def test_photos_without_a_hash_are_not_exported_as_unknown(quick: Callable[[str]
     rows = manifest.read(run / "manifest.csv")
     manifest.write(run / "manifest.csv", [dataclasses.replace(row, phash="") for row in rows])
     with pytest.raises(RunFolderError, match="no hashes"):
-        pipeline.export_model(run)
+        pipeline.export(run)
 
 
 def test_plain_transformers_refuses_what_it_would_misread(exports: dict[str, Exported]) -> None:
@@ -234,7 +234,7 @@ def test_without_parity_nothing_is_written(
     path.write_text("\n".join(lines) + "\n")
     before = sorted(run.rglob("*"))
     with pytest.raises(error, match=match):
-        pipeline.export_model(run)
+        pipeline.export(run)
     assert sorted(run.rglob("*")) == before
 
 
@@ -256,14 +256,14 @@ def test_the_same_is_exported_again_and_elsewhere_without_weights(
 ) -> None:
     run = quick("finetune")
     (tmp_path / "notes.md").write_text("## Measured elsewhere\n")
-    pipeline.export_model(run, tmp_path / "light", onnx_only=True, notes=tmp_path / "notes.md")
+    pipeline.export(run, tmp_path / "light", onnx_only=True, notes=tmp_path / "notes.md")
     light = model_folder.read_model_folder(tmp_path / "light")
     assert set(light.files) == {*FILES, "spectraderm.json"} - {"model.safetensors"}
     card = light.files["README.md"]
     assert card.startswith((run / "README.md").read_bytes() + b"\n## Does the camera matter?\n")
     assert card.endswith(b" |\n\n## Measured elsewhere\n")
     for _ in range(2):
-        pipeline.export_model(run)
+        pipeline.export(run)
         ours, theirs = (model_folder.read_model_folder(each) for each in (run / "model", exports["finetune"].folder))
         assert ours.files == theirs.files
 
@@ -283,7 +283,7 @@ def test_a_photo_that_changed_since_is_named(quick: Callable[[str], Path], tiny:
     run = quick("notebook")
     (run / "audit.json").write_text((run / "audit.json").read_text().replace("/photos", "/moved"))
     with pytest.raises(DatasetError, match=r"\.jpg can't be read any more"):
-        pipeline.export_model(run)
+        pipeline.export(run)
 
 
 def test_a_run_that_is_not_ready_is_refused_with_what_to_type(
@@ -292,11 +292,11 @@ def test_a_run_that_is_not_ready_is_refused_with_what_to_type(
     run = quick("notebook")
     (run / "README.md").unlink()
     with pytest.raises(RunFolderError, match="spectraderm evaluate"):
-        pipeline.export_model(run)
+        pipeline.export(run)
     for name in ("calibration.json", "novelty.npy"):  # told before the missing card: it comes first
         (run / name).rename(tmp_path / name)
         with pytest.raises(RunFolderError, match="spectraderm calibrate"):
-            pipeline.export_model(run)
+            pipeline.export(run)
         (tmp_path / name).rename(run / name)
     with pytest.raises(RunFolderError, match="spectraderm train"):
-        pipeline.export_model(prepare(tmp_path / "untrained", photos))
+        pipeline.export(prepare(tmp_path / "untrained", photos))

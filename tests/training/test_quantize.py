@@ -24,7 +24,7 @@ Written = tuple[Path, dict[str, Any]]
 def written(exports: dict[str, Exported], tmp_path_factory: pytest.TempPathFactory) -> Written:
     """A run folder that was exported in integers, too, and what was measured."""
     run = Path(shutil.copytree(exports["discriminant"].run, tmp_path_factory.mktemp("int8") / "run"))
-    return run, pipeline.export_model(run, int8=True)["loss"]
+    return run, pipeline.export(run, int8=True)["loss"]
 
 
 def test_its_weights_fit_into_seven_bits_and_its_answers_are_near_those_in_floats(

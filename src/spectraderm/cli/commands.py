@@ -10,8 +10,6 @@ from spectraderm.cli import console
 from spectraderm.cli import inference_commands as doors
 from spectraderm.cli.console import say, stdout
 from spectraderm.cli.options import (
-    DEFAULT_BACKBONE,
-    DEFAULT_RECIPE,
     Backbone,
     BatchSize,
     Crops,
@@ -31,6 +29,7 @@ from spectraderm.cli.options import (
     Split,
     recipe_changes,
 )
+from spectraderm.core import defaults
 from spectraderm.core.errors import SpectraDermError, needs
 
 app = typer.Typer(
@@ -45,8 +44,8 @@ app = typer.Typer(
 def run(
     photos: Photos,
     out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/<photos>-<recipe>-<split>.")] = None,
-    recipe: Recipe = DEFAULT_RECIPE,
-    backbone: Backbone = DEFAULT_BACKBONE,
+    recipe: Recipe = defaults.RECIPE,
+    backbone: Backbone = defaults.BACKBONE,
     split: Split = Protocol.grouped,
     folds: Folds = 0,
     seed: Seed = 0,
@@ -118,8 +117,8 @@ def split(run: Run, split: Split = Protocol.grouped, folds: Folds = 0, seed: See
 @app.command()
 def train(
     run: Run,
-    recipe: Recipe = DEFAULT_RECIPE,
-    backbone: Backbone = DEFAULT_BACKBONE,
+    recipe: Recipe = defaults.RECIPE,
+    backbone: Backbone = defaults.BACKBONE,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
     lr: Lr = None,
@@ -150,8 +149,8 @@ def calibrate(
     ] = 0.95,
 ) -> None:
     """Find temperature, prediction sets, and the thresholds of "I don't know", on photos held out of training."""
-    scoring, terminal = _stages("scoring")
-    found = scoring.calibrate(run, scoring.Settings(coverage, conformal.value, per_class, accuracy))
+    pipeline, terminal = _stages()
+    found = pipeline.calibrate(run, pipeline.Settings(coverage, conformal.value, per_class, accuracy))
     terminal.say_calibration(found)
     say(f"Next    spectraderm evaluate {run}")
 
@@ -169,7 +168,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="With MODEL PHOTOS: also write the result as JSON.")] = None,
 ) -> None:
     """Score run folders side by side and write their reports; or a model on photos that it was not made from."""
-    scoring, terminal = _stages("scoring")
+    pipeline, terminal = _stages()
     from spectraderm.inference.model_folder import is_model_folder  # noqa: PLC0415
 
     if is_model_folder(targets[0]):
@@ -184,7 +183,7 @@ def evaluate(
     if label_map or out:
         raise SpectraDermError("--label-map and --out go with MODEL PHOTOS", "Leave them out for run folders")
     others = [", ".join(sorted(str(other) for other in targets if other != run)) for run in targets]
-    evaluations = [scoring.evaluate(run, beside=beside) for run, beside in zip(targets, others, strict=True)]
+    evaluations = [pipeline.evaluate(run, beside=beside) for run, beside in zip(targets, others, strict=True)]
     terminal.say_scores(targets, evaluations)
     say("\n".join(f"Report  {run / 'report.html'}" for run in targets) + f"\nNext    spectraderm export {targets[0]}")
 
@@ -195,8 +194,8 @@ def compare(
     run_b: Annotated[Path, typer.Argument(help="Another, tested on the same photos.")],
 ) -> None:
     """Which of two runs is better, photo by photo, and whether that is more than noise."""
-    scoring, terminal = _stages("scoring")
-    terminal.say_comparison(run_a, run_b, scoring.compare(run_a, run_b))
+    pipeline, terminal = _stages()
+    terminal.say_comparison(run_a, run_b, pipeline.compare(run_a, run_b))
 
 
 @app.command()
@@ -230,7 +229,7 @@ def export(
     """Write the model folder, after measuring that it gives training's logits."""
     pipeline, terminal = _stages()
     with terminal.progress() as track:
-        measured = pipeline.export_model(run, out, onnx_only, notes, int8, track)
+        measured = pipeline.export(run, out, onnx_only, notes, int8, track)
     folder = out or run / ("model-int8" if int8 else "model")
     terminal.say_export(measured)
     terminal.say_robustness(folder)
@@ -267,7 +266,7 @@ def main() -> None:
     console.run(app)
 
 
-def _stages(name: str = "pipeline") -> tuple[Any, Any]:
-    """The pipeline, or its `scoring`, and how its work is shown; only for commands that need the `train` extra."""
-    with needs("train", "what audits and trains"):
-        return import_module(f"spectraderm.{name}"), import_module("spectraderm.cli.tables")
+def _stages() -> tuple[Any, Any]:
+    """The pipeline, and how its work is shown; only for commands that need the `train` extra."""
+    with needs("train", "what audits, trains and scores"):
+        return import_module("spectraderm.pipeline"), import_module("spectraderm.cli.tables")

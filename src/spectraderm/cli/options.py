@@ -86,8 +86,6 @@ Epochs = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 BatchSize = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 Lr = Annotated[float | None, typer.Option(help="Learning rate of the head, instead of the recipe's.")]
 Patience = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
-DEFAULT_BACKBONE = "microsoft/resnet-50"
-DEFAULT_RECIPE = "discriminant"
 
 
 def recipe_changes(

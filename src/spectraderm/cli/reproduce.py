@@ -12,6 +12,7 @@ from spectraderm.core.files import read_json, write_json
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import AUDIT, EVALUATION, EXTERNAL, MANIFEST, MEASUREMENTS, SPLIT, Run
 from spectraderm.data import manifest
+from spectraderm.evaluation.calibrate import settings_of
 from spectraderm.training import train as training
 from spectraderm.training.backbones import load_backbone
 from spectraderm.training.recipe import Recipe
@@ -37,7 +38,7 @@ def reproduce(run: Path, photos: Path | None = None, track: Track = no_track) ->
     """
     published = read_json(run / EVALUATION, "Run `spectraderm evaluate RUN` first")
     Run(run).check("evaluate")
-    asked = pipeline.settings_of(run)
+    settings = settings_of(Run(run))
     config = Run(run).config
     backbone = load_backbone(config["backbone_name"])
     if backbone.source != config["backbone"]:
@@ -50,7 +51,7 @@ def reproduce(run: Path, photos: Path | None = None, track: Track = no_track) ->
             _move(again, photos)
         recipe = Recipe.model_validate(config["recipe"])
         training.train(Run(again), recipe, backbone, device="cpu", track=track, shared=False)
-        pipeline.calibrate(again, asked)
+        pipeline.calibrate(again, settings)
         found = pipeline.score(again)
     return differences(published, found)
 

