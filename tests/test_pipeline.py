@@ -97,7 +97,7 @@ def test_as_given_a_folder_becomes_a_run_folder(original: tuple[Path, dict[str, 
 
 def test_every_stage_shows_how_far_it_is(original: tuple[Path, dict[str, Any], Shown]) -> None:
     done = original[2].done
-    looked = ["Reading photos", "Embedding photos", "Looking for crops"]
+    looked = ["Reading photos", "Looking for crops"]
     stages = [*looked, "final", "Measuring parity", "Measuring robustness"]
     assert [name for name in done if name != "Computing features"] == stages  # which another run may have
     stages.remove("Looking for crops")  # takes the last result, but does not come back for more
