@@ -215,7 +215,7 @@ STAGES: dict[str, Callable[[World, Path, bool], object]] = {
     "train": lambda world, run, again: pipeline.train(run, options(world, again)),
     "calibrate": lambda _, run, __: pipeline.calibrate(run),
     "evaluate": lambda _, run, __: pipeline.evaluate(run),
-    "export": lambda _, run, __: pipeline.export_model(run),
+    "export": lambda _, run, __: pipeline.export(run),
     "predict": lambda world, run, _: job.predict(
         open_model(run / MODEL), [str(world.photos)], str(run / "out"), shard_size=4
     ),

