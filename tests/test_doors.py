@@ -124,6 +124,16 @@ def test_exit_codes(photos: Path, folder: Path, tmp_path: Path) -> None:
     assert noise.count("\n") == 1
 
 
+@pytest.mark.skipif(not importlib.util.find_spec("openvino"), reason="the extra is not installed")
+def test_openvino_gives_the_same_verdicts(photos: Path, folder: Path) -> None:
+    model = spectraderm.load_model(folder)
+    for line in cli(str(photos), "--model", str(folder), "--runtime", "openvino")[0].splitlines():
+        record = json.loads(line)
+        expected = model.predict(record["path"])
+        assert (record["label"], record["verdict"]) == (expected.label, expected.verdict)
+        assert record["probability"] == pytest.approx(expected.probability, abs=1e-4)
+
+
 def test_one_thread_gives_the_same_guess(photos: Path, folder: Path) -> None:
     alone, many = spectraderm.load_model(folder, threads=1), spectraderm.load_model(folder)
     for path in sorted(photos.iterdir()):

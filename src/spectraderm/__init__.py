@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from spectraderm.core.errors import SpectraDermError
-    from spectraderm.inference.classifier import Classifier, Prediction, load_model
+    from spectraderm.inference.classifier import Classifier, load_model
+    from spectraderm.inference.prediction import Prediction
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 """Or ONNX Runtime reports to its makers from its import on, and leaves a number of this user in ~/.cache."""
@@ -22,14 +23,14 @@ __all__ = ["Classifier", "Prediction", "SpectraDermError", "load_model"]
 
 _HOMES = {
     "Classifier": "spectraderm.inference.classifier",
-    "Prediction": "spectraderm.inference.classifier",
+    "Prediction": "spectraderm.inference.prediction",
     "load_model": "spectraderm.inference.classifier",
     "SpectraDermError": "spectraderm.core.errors",
 }
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for only then, so that `spectraderm --help` does not wait for NumPy."""
+    """Import a public name when it is first used, so that `spectraderm --help` does not wait for NumPy."""
     if name in _HOMES:
         attribute: object = getattr(import_module(_HOMES[name]), name)
         return attribute

@@ -189,3 +189,10 @@ def test_a_model_that_cannot_be_loaded_is_an_error_at_the_start(tmp_path: Path) 
     with pytest.raises(ModelFolderError):
         with_pool(pool, lambda _: asyncio.sleep(0))
     assert not pool.ready
+
+
+def test_every_process_gets_the_model_and_its_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str | None, str]] = []
+    monkeypatch.setattr(pools, "Worker", lambda source, runtime: made.append((source, runtime)))
+    Pool("some/model", 2, runtime="openvino")
+    assert made == [("some/model", "openvino")] * 2
