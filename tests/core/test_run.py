@@ -55,7 +55,6 @@ def test_what_lacks_is_told_with_the_command_that_makes_it(run: Run) -> None:
     for read, command in (
         (lambda: run.audit, "audit"),
         (lambda: run.manifest, "audit"),
-        (lambda: run.split, "split"),
         (lambda: run.calibration, "calibrate"),
         (lambda: run.evaluation, "evaluate"),
         (lambda: run.logits("fold-1"), "train"),
@@ -67,7 +66,6 @@ def test_what_lacks_is_told_with_the_command_that_makes_it(run: Run) -> None:
 
 
 def test_features_are_the_fold_s_own_or_those_of_the_frozen_backbone(run: Run) -> None:
-    assert run.fold_names == ["final", "fold-1"]
     write_array(run.path(FEATURES), np.ones((2, 3), np.float16))
     write_array(run.fold("fold-1").features, np.zeros((2, 3), np.float16))
     assert (run.features("final").max(), run.features("fold-1").max()) == (1, 0)

@@ -8,9 +8,9 @@ from typing import Any
 
 from spectraderm import pipeline
 from spectraderm.core.errors import DatasetError, RunFolderError
-from spectraderm.core.files import read_json, write_json
+from spectraderm.core.files import write_json
 from spectraderm.core.progress import Track, no_track
-from spectraderm.core.run import AUDIT, EVALUATION, EXTERNAL, MANIFEST, MEASUREMENTS, SPLIT, Run
+from spectraderm.core.run import AUDIT, EXTERNAL, MANIFEST, MEASUREMENTS, SPLIT, Run
 from spectraderm.data import manifest
 from spectraderm.evaluation.calibrate import settings_of
 from spectraderm.training import train as training
@@ -36,7 +36,7 @@ def reproduce(run: Path, photos: Path | None = None, track: Track = no_track) ->
         DatasetError: a photo vanished or changed.
         RunFolderError: the run is not whole.
     """
-    published = read_json(run / EVALUATION, "Run `spectraderm evaluate RUN` first")
+    published = Run(run).evaluation
     Run(run).check("evaluate")
     settings = settings_of(Run(run))
     config = Run(run).config
@@ -88,7 +88,7 @@ def _copy(run: Path, again: Path) -> None:
 
 
 def _move(run: Path, photos: Path) -> None:
-    facts = read_json(run / AUDIT, "Run `spectraderm audit` again")
+    facts = Run(run).audit
     first = manifest.read(run / MANIFEST)[0].path
     if not (photos / first).is_file():
         raise DatasetError(f"{photos} has no {first}", "Give the folder that was audited")

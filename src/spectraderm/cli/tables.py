@@ -15,7 +15,7 @@ from spectraderm.cli.doctor import Check, State, is_broken
 from spectraderm.core.files import read_json
 from spectraderm.core.progress import console as _console
 from spectraderm.core.progress import progress, say
-from spectraderm.core.run import AUDIT
+from spectraderm.core.run import Run
 from spectraderm.images.perturbations import CHANGES
 from spectraderm.inference import model_folder
 
@@ -39,7 +39,7 @@ __all__ = [
 
 def say_audit(run: Path) -> None:
     """What an audit found, worst first."""
-    facts = read_json(run / AUDIT, "Run `spectraderm audit` first")
+    facts = Run(run).audit
     say(f"\n{facts['photos']} photos of {len(facts['classes'])} classes, {facts['photo_groups']} photo groups")
     leakage = facts["leakage"]
     if leakage["test_photos_with_copy_in_train"]:

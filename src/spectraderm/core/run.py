@@ -217,16 +217,6 @@ class Run:
         """A row per photo, as `manifest.csv` has them."""
         return read_csv(self.path(MANIFEST), ("path",), _MADE_BY[MANIFEST])
 
-    @property
-    def split(self) -> list[dict[str, str]]:
-        """A row per fold and photo, as `split.csv` has them."""
-        return read_csv(self.path(SPLIT), ("fold", "path", "split"), _MADE_BY[SPLIT])
-
-    @property
-    def fold_names(self) -> list[str]:
-        """The folds that were or are to be trained, the final one first."""
-        return [str(fold["fold"]) for fold in self.config["folds"]]
-
     def fold(self, name: str) -> Fold:
         """The folder of a fold."""
         folder, files = self.folder / "folds" / name, (HISTORY, CURVES, STATE, CHECKPOINT, LOGITS, FEATURES, HEATMAPS)
