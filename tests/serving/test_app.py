@@ -60,12 +60,12 @@ class Here:
     def __init__(self, source: str | None, runtime: str) -> None:  # noqa: ARG002
         self.alive = True
 
-    def start(self) -> None: ...
+    async def start(self) -> None: ...
 
     def kill(self) -> None: ...
 
-    def predict(self, photo: bytes) -> Prediction:
-        return self.model.predict(photo)
+    async def predict(self, photo: bytes) -> Prediction:
+        return await asyncio.to_thread(self.model.predict, photo)
 
 
 Steps = Callable[[Client], Coroutine[Any, Any, None]]
@@ -80,9 +80,10 @@ def serve(monkeypatch: pytest.MonkeyPatch, model: Classifier, opened: ModelFolde
 
     def run(steps: Steps, **options: Any) -> None:  # noqa: ANN401
         async def all_of_it() -> None:
-            pool = Pool(None, 2, 4, 5.0)
+            settings = ServeOptions(workers=2, queue=4, **options)
+            pool = Pool(settings)
             await pool.start()
-            transport = httpx.ASGITransport(create_app(pool, opened, ServeOptions(**options)))
+            transport = httpx.ASGITransport(create_app(pool, opened, settings))
             async with Client(transport=transport, base_url="http://server") as client:
                 await steps(client)
             pool.stop()
@@ -382,7 +383,10 @@ def test_a_key_is_needed_everywhere_but_for_probes(serve: Serve, monkeypatch: py
                 got = await client.request(method, path, headers=httpx.Headers(wrong, encoding="latin-1"))
                 assert (got.status_code, got.json()["error"]["type"]) == (401, "NoKey")
                 assert got.headers["www-authenticate"] == "Bearer"
-        for right in ({"x-api-key": "key"}, {"Authorization": "bearer key"}):
+        page = await client.get("/", headers={"accept": "text/html,*/*"})
+        assert (page.status_code, page.headers["www-authenticate"][:6]) == (401, "Basic ")
+        password = {"authorization": f"Basic {base64.b64encode(b'anybody:key').decode()}"}
+        for right in ({"x-api-key": "key"}, {"Authorization": "bearer key"}, password):
             assert (await client.get("/model", headers=right)).status_code == 200
         assert (await client.get("/health")).status_code == 200
         assert (await client.get("/ready")).status_code == 200
@@ -415,10 +419,8 @@ def test_pages_elsewhere_may_call_it_only_where_they_are_named(serve: Serve, pho
     serve(opened, cors=("https://a.example",), api_key="k")
 
 
-def test_the_page_is_at_the_root_and_a_sentence_where_it_was_not_built(
-    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    async def built(client: Client) -> None:
+def test_the_page_is_at_the_root(serve: Serve) -> None:
+    async def steps(client: Client) -> None:
         index = await client.get("/")
         assert index.headers["content-type"].startswith("text/html")
         for name in re.findall(r'(?:src|href)="([\w.-]+)"', index.text):
@@ -428,14 +430,7 @@ def test_the_page_is_at_the_root_and_a_sentence_where_it_was_not_built(
         assert (await client.get(f"/{facts['paintings'][0]}")).content.startswith(b"\xff\xd8")
         assert (await client.put("/")).status_code == 405
 
-    async def absent(client: Client) -> None:
-        got = await client.get("/")
-        assert got.status_code == 200
-        assert "POST /predict" in got.text
-
-    serve(built)
-    monkeypatch.setattr("spectraderm.serving.spaces.site.STATIC", tmp_path / "none")
-    serve(absent)
+    serve(steps)
 
 
 def test_the_description_names_every_answer(serve: Serve) -> None:

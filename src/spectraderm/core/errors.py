@@ -7,6 +7,7 @@ import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class SpectraDermError(Exception):
@@ -21,6 +22,14 @@ class SpectraDermError(Exception):
         super().__init__(f"{problem}. {remedy}" if remedy else problem)
         self.problem = problem
         self.remedy = remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes, whatever arguments a class takes."""
+        return _made_again, (type(self), self.args), self.__dict__
+
+
+def _made_again(kind: type[SpectraDermError], arguments: tuple[str, ...]) -> SpectraDermError:
+    return kind.__new__(kind, *arguments)
 
 
 class UnreadablePhoto(SpectraDermError):

@@ -10,7 +10,6 @@ import mimetypes
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Annotated, Any, NoReturn
 
 from fastapi import FastAPI, Query, Request
@@ -20,9 +19,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.formparsers import MultiPartParser
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
 
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.inference.model_folder import ModelFolder
@@ -37,13 +37,10 @@ MAX_PHOTOS = 16
 _BYTES, _FORM, _JSON = "application/octet-stream", "multipart/form-data", "application/json"
 _PHOTO = {"image/*": BINARY, _BYTES: BINARY}
 _PHOTO_ERRORS = documented(400, 408, 413, 415, 422, 429, 503)
-_NO_PAGE = (
-    b"<!doctype html><title>SpectraDerm</title><p>The page was not built into this installation. "
-    b"Send a photo to <code>POST /predict</code>; the interface is described at <a href=openapi.json>/openapi.json</a>."
-)
 _BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # its warnings quote what was sent
+MultiPartParser.spool_max_size = sys.maxsize  # from where on it would write to disk
 
 
 def create_app(pool: Pool, model: ModelFolder, options: ServeOptions) -> FastAPI:
@@ -64,12 +61,14 @@ def create_app(pool: Pool, model: ModelFolder, options: ServeOptions) -> FastAPI
         docs_url=None,  # the pages would load scripts from other hosts
         redoc_url=None,
         middleware=[cors, gate] if options.cors else [gate],
-        exception_handlers={RequestValidationError: _malformed, HTTPException: _no_route},
+        exception_handlers={RequestValidationError: _refuse, HTTPException: _refuse},
         responses=documented(401, 500),
     )
     _add_server_routes(app, pool, model, registry)
     _add_photo_routes(app, pool)
-    _add_page(app, model, options)
+    for name, data in page_files(model, options.max_mb).items():  # the page's script sends photos to `/predict`
+        file = Response(data, media_type=mimetypes.guess_type(name)[0] or _BYTES)
+        app.routes.append(Route("/" if name == "index.html" else f"/{name}", file, methods=["GET"]))
     return app
 
 
@@ -145,22 +144,6 @@ def _add_photo_routes(app: FastAPI, pool: Pool) -> None:
         return JSONResponse(scores[:top_k], headers={"x-verdict": result.verdict, "x-notice": NOTICE})
 
 
-def _add_page(app: FastAPI, model: ModelFolder, options: ServeOptions) -> None:
-    """The files of the page, whose script sends photos to `/predict`; one sentence where it was not built."""
-    try:
-        files = page_files(model, options.max_mb)
-    except FileNotFoundError:
-        files = {"index.html": _NO_PAGE}
-    for name, data in files.items():
-        response = Response(data, media_type=mimetypes.guess_type(name)[0] or "application/octet-stream")
-        path = "/" if name == "index.html" else f"/{name}"
-        app.add_route(path, partial(_same, response), ["GET"], include_in_schema=False)
-
-
-async def _same(response: Response, _: Request) -> Response:
-    return response
-
-
 def _logger(registry: CollectorRegistry, pool: Pool) -> Callable[[LogEntry], None]:
     """Counts each finished request in the metrics, and writes its line of the access log to stderr."""
     requests = Counter("spectraderm_requests", "By HTTP status.", ["status"], registry=registry)
@@ -225,23 +208,15 @@ async def _body(request: Request, media: str, other: str) -> bytes:
     return photo
 
 
-class _InMemory(MultiPartParser):
-    spool_max_size = sys.maxsize  # from where on it would write to disk
-
-
 async def _form_photos(request: Request) -> list[bytes]:
     """The photos of a form's files, in order, whatever their names. Raises a `Refusal`."""
-    parser = _InMemory(request.headers, request.stream(), max_files=MAX_PHOTOS, max_fields=4, max_part_size=1000)
     try:
-        form = await parser.parse()
-    except (MultiPartException, UnicodeError, ValueError, LookupError) as error:
+        async with request.form(max_files=MAX_PHOTOS, max_fields=4, max_part_size=1000) as form:
+            parts = [value for _, value in form.multi_items()]
+            photos = [await part.read() for part in parts if not isinstance(part, str)]
+    except (HTTPException, UnicodeError, ValueError, LookupError) as error:
         remedy = f"Send multipart/form-data with 1 to {MAX_PHOTOS} files and nothing else"
         raise Refusal("Malformed", "the form can't be read", remedy) from error
-    try:
-        parts = [value for _, value in form.multi_items()]
-        photos = [await part.read() for part in parts if not isinstance(part, str)]
-    finally:
-        await form.close()
     if not parts or len(photos) < len(parts):
         raise Refusal("Malformed", "the form has no file, or a part that is none", "Send each photo as a file")
     return photos
@@ -258,13 +233,8 @@ def _json_photo(body: bytes) -> tuple[bytes, int]:
         raise Refusal("Malformed", "inputs is not base64", "Send the photo's bytes, never an address") from error
 
 
-async def _malformed(_: Request, error: Exception) -> NoReturn:
-    raise Refusal("Malformed", "a parameter has a value that it can't have", "See /openapi.json") from error
-
-
-async def _no_route(_: Request, error: Exception) -> NoReturn:
-    """Turn FastAPI's refusal of a path or method that there is not into a `Refusal`."""
-    assert isinstance(error, HTTPException)
-    kind = {404: "NotFound", 405: "WrongMethod"}.get(error.status_code, "Malformed")
-    headers = dict(error.headers or {})
-    raise Refusal(kind, "there is no such path, or not with this method", "See /openapi.json", headers) from error
+async def _refuse(_: Request, error: Exception) -> NoReturn:
+    """Turn FastAPI's refusal of a path, method or parameter into a `Refusal`."""
+    kind = {404: "NotFound", 405: "WrongMethod"}.get(getattr(error, "status_code", 400), "Malformed")
+    problem = "there is no such path, method or value of a parameter"
+    raise Refusal(kind, problem, "See /openapi.json", dict(getattr(error, "headers", None) or {})) from error

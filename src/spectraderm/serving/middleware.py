@@ -4,6 +4,7 @@ A request reaches the application only with its whole body in memory and within 
 """
 
 import asyncio
+import base64
 import hmac
 import json
 import os
@@ -11,20 +12,19 @@ import re
 import time
 import traceback
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 from spectraderm.core.errors import MissingExtra, SpectraDermError, UnreadablePhoto
 from spectraderm.inference.engine import ONNXRUNTIME
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 REFUSALS = {
     "Malformed": (400, "The request is malformed."),
@@ -41,7 +41,6 @@ REFUSALS = {
 }
 """Kind of refusal -> HTTP status, and what it means."""
 _HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store"}
-_HEADERS_OF = {401: {"www-authenticate": "Bearer"}, 429: {"retry-after": "1"}, 503: {"retry-after": "1"}}
 _WITHOUT_KEY = frozenset({"/health", "/ready"})
 _DECODER_MESSAGE = re.compile(r" \(.*", re.DOTALL)
 """Pillow's message about damaged bytes: it could quote them, or name where they lie in memory."""
@@ -53,7 +52,7 @@ class Refusal(SpectraDermError):
     def __init__(self, kind: str, problem: str, remedy: str = "", headers: dict[str, str] | None = None) -> None:
         super().__init__(problem, remedy)
         self.kind, self.status = kind, REFUSALS[kind][0]
-        self.headers = headers or _HEADERS_OF.get(self.status, {})
+        self.headers = headers or ({"retry-after": "1"} if self.status in (429, 503) else {})
 
 
 class ClientGone(Exception):
@@ -151,7 +150,7 @@ class Gate:
     """
 
     def __init__(
-        self, app: App, options: ServeOptions, draining: Callable[[], bool], log: Callable[[LogEntry], None]
+        self, app: ASGIApp, options: ServeOptions, draining: Callable[[], bool], log: Callable[[LogEntry], None]
     ) -> None:
         self._app, self._options, self._draining, self._log = app, options, draining, log
         self._most = int(1e6 * options.max_mb)
@@ -159,49 +158,62 @@ class Gate:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         entry, body = LogEntry(), bytearray()
         scope.setdefault("state", {})["entry"] = entry
 
         async def respond(message: Message) -> None:
             if message["type"] == "http.response.start":
                 entry.status = message["status"]
-                more = {**_HEADERS, "x-request-id": entry.request_id}
-                more |= {"connection": "close"} if self._draining() else {}
-                present = {name for name, _ in message["headers"]}
-                added = [(n.encode(), value.encode()) for n, value in more.items() if n.encode() not in present]
-                message = {**message, "headers": [*message["headers"], *added]}
+                headers = MutableHeaders(scope=message)
+                for name, value in {**_HEADERS, "x-request-id": entry.request_id}.items():
+                    headers.setdefault(name, value)
+                if self._draining():
+                    headers["connection"] = "close"
             await send(message)
 
+        async def replay() -> Message:
+            """The body in one piece."""
+            return {"type": "http.request", "body": bytes(body), "more_body": False}
+
         try:
-            self._check_head(scope)
+            self._check_head(scope["path"], Headers(scope=scope))
             await self._read(body, receive)
-            await self._app(scope, _replay(bytes(body), receive), respond)
+            await self._app(scope, replay, respond)
         except ClientGone:
             entry.error = "ClientGone"
         except Exception as error:  # every error becomes a response
-            await _refuse(entry, error, respond)
+            entry.error = kind_of(error)
+            if not isinstance(error, SpectraDermError):  # the log gets its place, not its text: it could quote a photo
+                frame = traceback.extract_tb(error.__traceback__)[-1]
+                entry.where = f"{Path(frame.filename).name}:{frame.lineno}"
+            if not entry.status:
+                await _response(entry, error)(scope, receive, respond)
         finally:
             self._held -= len(body)
             self._log(entry)
 
-    def _check_head(self, scope: Scope) -> None:
+    def _check_head(self, path: str, headers: Headers) -> None:
         """Raise a `Refusal` where the request's head is reason enough."""
-        if scope["path"] not in _WITHOUT_KEY and not self._has_key(scope):
-            raise Refusal("NoKey", "this server needs an API key", "Send it as X-API-Key, or Authorization: Bearer KEY")
-        if any(value.strip().lower() not in (b"", b"identity") for value in _values(scope, b"content-encoding")):
+        if path not in _WITHOUT_KEY and not self._has_key(headers):
+            page = "text/html" in headers.get("accept", "")  # a browser asks its user for a name and a password
+            remedy = "Send it as X-API-Key, as Authorization: Bearer KEY, or from a browser as the password of any name"
+            scheme = {"www-authenticate": 'Basic realm="SpectraDerm", charset="UTF-8"' if page else "Bearer"}
+            raise Refusal("NoKey", "this server needs an API key", remedy, scheme)
+        if any(value.strip().lower() not in ("", "identity") for value in headers.getlist("content-encoding")):
             raise Refusal("WrongType", "compressed bodies are not opened", "Send the photo as it is")
-        if any(int(value) > self._most for value in _values(scope, b"content-length")):  # h11 has checked its form
+        if int(headers.get("content-length", 0)) > self._most:  # h11 has checked its form
             raise self._too_large()
 
-    def _has_key(self, scope: Scope) -> bool:
+    def _has_key(self, headers: Headers) -> bool:
         """Whether a key was sent and is right, compared in constant time; True where none is needed."""
-        given = _values(scope, b"x-api-key")
-        for value in _values(scope, b"authorization"):
-            scheme, _, key = value.partition(b" ")
-            given += [key.strip()] if scheme.lower() == b"bearer" else []
+        given = [value.encode("latin-1") for value in headers.getlist("x-api-key")]
+        for value in headers.getlist("authorization"):
+            scheme, _, credentials = value.partition(" ")
+            if scheme.lower() == "bearer":
+                given.append(credentials.strip().encode("latin-1"))
+            elif scheme.lower() == "basic":
+                with suppress(ValueError):
+                    given.append(base64.b64decode(credentials).partition(b":")[2])
         key = self._options.api_key.encode()
         return not key or any(hmac.compare_digest(one, key) for one in given)
 
@@ -229,34 +241,8 @@ class Gate:
         return Refusal("TooLarge", f"more than {self._options.max_mb:g} MB", "Scale the photo down")
 
 
-async def _refuse(entry: LogEntry, error: Exception, send: Send) -> None:
-    """Send an error as JSON. Of an unexpected one the log gets the place, but not the text: it could quote a photo."""
-    entry.error = kind_of(error)
-    if not isinstance(error, SpectraDermError):
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        entry.where = f"{Path(frame.filename).name}:{frame.lineno}"
-    if entry.status:  # the response has begun
-        return
-    headers = error.headers if isinstance(error, Refusal) else {}
-    status = error.status if isinstance(error, Refusal) else 500
-    status = 422 if isinstance(error, (UnreadablePhoto, MissingExtra)) else status
-    body = json.dumps({"error": public(error), "request_id": entry.request_id}).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body)), **headers}
-    raw = [(name.encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
-
-
-def _values(scope: Scope, name: bytes) -> list[bytes]:
-    """The values of a header, which may come more than once."""
-    return [value for key, value in scope["headers"] if key == name]
-
-
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives the body in one piece, then what the client does afterwards."""
-    first: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
-
-    async def again() -> Message:
-        return first.pop() if first else await receive()
-
-    return again
+def _response(entry: LogEntry, error: Exception) -> JSONResponse:
+    content = {"error": public(error), "request_id": entry.request_id}
+    if isinstance(error, Refusal):
+        return JSONResponse(content, error.status, error.headers)
+    return JSONResponse(content, 422 if isinstance(error, (UnreadablePhoto, MissingExtra)) else 500)

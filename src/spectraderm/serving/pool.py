@@ -4,53 +4,48 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from multiprocessing.connection import Connection, wait
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import cache
+from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from threading import Thread
-from typing import cast
+from typing import ParamSpec, TypeVar
 
 from spectraderm.core.errors import ModelFolderError, SpectraDermError, UnreadablePhoto
 from spectraderm.core.parallel import cores
-from spectraderm.inference.classifier import Prediction, load_model
-from spectraderm.inference.engine import ONNXRUNTIME
-from spectraderm.serving.middleware import Refusal
+from spectraderm.inference.classifier import Classifier, Prediction, load_model
+from spectraderm.serving.middleware import Refusal, ServeOptions
 
 QUEUE_PER_WORKER = 16
-_SPAWN = multiprocessing.get_context("spawn")  # never forked: the server process has threads
 _LOAD_SECONDS = 120.0
 _THREADS = 2
 """Of each process: a photo is done sooner while other cores rest, and under load it costs nothing."""
 _NICE = 2
 """Lower priority than the server process, so that it refuses at once however busy the workers are."""
-
-_Failure = tuple[type[SpectraDermError], str, str]
-"""A `SpectraDermError` between processes, for not every one survives pickling: class, problem and remedy."""
-
-
-class Crashed(Exception):
-    """The process ended before it answered."""
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Worker:
-    """One process that holds the model. Its methods block; one thread at a time calls them, `kill` any.
+    """One process that holds the model: an executor of its own, so that it can be ended and replaced alone.
 
     Args:
         source, runtime: the model, and what computes it; see `spectraderm.load_model`.
     """
 
     def __init__(self, source: str | None, runtime: str) -> None:
-        self._source, self._runtime = source, runtime
-        self._process: BaseProcess | None = None
-        self._link: Connection | None = None
+        self._model = (source, runtime)
+        self._executor: ProcessPoolExecutor | None = None
+        self._pid = 0
 
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
-        return self._process is not None and self._process.is_alive()
+        return self._process() is not None
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Start the process anew and wait until it has loaded the model.
 
         Raises:
@@ -58,69 +53,45 @@ class Worker:
         """
         self.kill()
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # inherited: NumPy's threads would wait by spinning
-        self._link, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(
-            target=_work, args=(self._source, self._runtime, theirs), name="worker", daemon=True
-        )
-        self._process.start()
-        theirs.close()  # or the end of the process would go unnoticed
-        loaded: bool | _Failure = False
-        with suppress(EOFError, OSError):
-            loaded = self._link.poll(_LOAD_SECONDS) and self._link.recv()
-        if loaded is not True:
-            self.kill()
-            raise _error(loaded) if loaded else ModelFolderError("a worker process can't be started", "Try again")
-
-    def predict(self, photo: bytes) -> Prediction:
-        """The prediction of a photo's bytes. Raises as `Classifier.predict`, or `Crashed`."""
-        link, process = self._link, self._process  # `start` may put others in their place, once this one was killed
-        assert link is not None
-        assert process is not None
+        spawn = multiprocessing.get_context("spawn")  # never forked: the server process has threads
+        self._executor = ProcessPoolExecutor(1, spawn, _prepare)
         try:
-            link.send(photo)
-            result = cast("Prediction | _Failure", link.recv())
-        except (EOFError, OSError) as error:
-            process.kill()  # its pipe closes a moment before the process counts as ended
-            process.join()
-            raise Crashed from error
-        if isinstance(result, tuple):
-            raise _error(result)
-        return result
+            async with asyncio.timeout(_LOAD_SECONDS):
+                self._pid = await self._run(os.getpid)
+                await self._run(_load, *self._model)
+        except (SpectraDermError, BrokenProcessPool, TimeoutError) as error:
+            self.kill()
+            if isinstance(error, SpectraDermError):
+                raise
+            raise ModelFolderError("a worker process can't be started", "Try again") from error
+
+    async def predict(self, photo: bytes) -> Prediction:
+        """The prediction of a photo's bytes. Raises as `Classifier.predict`, or `BrokenProcessPool`."""
+        return await self._run(_predict, *self._model, photo)
 
     def kill(self) -> None:
-        """End the process at once; a `predict` that waits for it raises `Crashed`."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
+        """End the process at once."""
+        if process := self._process():
+            process.kill()
+            process.join()
+        if self._executor:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _process(self) -> BaseProcess | None:
+        return next((one for one in multiprocessing.active_children() if one.pid == self._pid), None)
+
+    async def _run(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
+        assert self._executor
+        return await asyncio.wrap_future(self._executor.submit(function, *arguments, **named))
 
 
-def _error(failure: _Failure) -> SpectraDermError:
-    kind, problem, remedy = failure
-    made = kind.__new__(kind)
-    SpectraDermError.__init__(made, problem, remedy)
-    return made
-
-
-def _work(source: str | None, runtime: str, link: Connection) -> None:
-    """Load the model and predict until the server process has gone; its signals are not for this process."""
+def _prepare() -> None:
+    """Make a new process leave the server's signals to the server, and end when that has gone."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(_NICE)
     Thread(target=_end_with_parent, daemon=True).start()
-    try:
-        classifier = load_model(source, _THREADS, runtime)
-    except SpectraDermError as error:
-        link.send((type(error), error.problem, error.remedy))
-        return
-    link.send(True)
-    with suppress(EOFError, OSError):  # the server process has gone
-        while True:
-            try:
-                result: Prediction | _Failure = classifier.predict(link.recv())
-            except SpectraDermError as error:
-                result = (type(error), error.problem, error.remedy)
-            link.send(result)
 
 
 def _end_with_parent() -> None:
@@ -130,41 +101,36 @@ def _end_with_parent() -> None:
     os._exit(0)
 
 
+@cache
+def _classifier(source: str | None, runtime: str) -> Classifier:
+    """The model of this process."""
+    return load_model(source, _THREADS, runtime)
+
+
+def _load(source: str | None, runtime: str) -> None:
+    _classifier(source, runtime)
+
+
+def _predict(source: str | None, runtime: str, photo: bytes) -> Prediction:
+    return _classifier(source, runtime).predict(photo)
+
+
 class Pool:
     """Worker processes and the photos that wait for one. Belongs to the event loop that starts it.
-
-    Args:
-        source: the model; see `spectraderm.load_model`, as for `runtime`.
-        workers: how many processes, of two threads each; 0 is one per core.
-        queue: how many photos may wait; 0 is 16 per process.
-        seconds: time limit of one photo in its process.
-        patience: seconds that a photo may wait for a process; by default `seconds`.
 
     Attributes:
         pending: how many photos wait or are being classified.
         draining: the server is about to stop: `ready` is False, but photos are still classified.
+        patience: seconds that a photo may wait for a process.
     """
 
-    def __init__(
-        self,
-        source: str | None,
-        workers: int = 0,
-        queue: int = 0,
-        seconds: float = 10,
-        patience: float = 0,
-        runtime: str = ONNXRUNTIME,
-    ) -> None:
+    def __init__(self, options: ServeOptions) -> None:
         self.pending, self.draining = 0, False
-        self._seconds, self._patience = seconds, patience or seconds
-        self._workers = [Worker(source, runtime) for _ in range(workers or cores())]
-        self.queue = queue or QUEUE_PER_WORKER * self.size
+        self._seconds = self.patience = options.seconds
+        self._workers = [Worker(options.model, options.runtime) for _ in range(options.workers or cores())]
+        self.size = len(self._workers)
+        self.queue = options.queue or QUEUE_PER_WORKER * self.size
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()
-        self._threads = ThreadPoolExecutor(2 * self.size, "worker")  # one more each: it may wait for a killed process
-
-    @property
-    def size(self) -> int:
-        """How many processes there are."""
-        return len(self._workers)
 
     @property
     def ready(self) -> bool:
@@ -173,8 +139,7 @@ class Pool:
 
     async def start(self) -> None:
         """Start every process and wait until each has loaded the model. Raises as `spectraderm.load_model`."""
-        run = asyncio.get_running_loop().run_in_executor
-        await asyncio.gather(*(run(self._threads, worker.start) for worker in self._workers))
+        await asyncio.gather(*(worker.start() for worker in self._workers))
         for worker in self._workers:
             self._idle.put_nowait(worker)
 
@@ -182,49 +147,47 @@ class Pool:
         """End every process at once."""
         for worker in self._workers:
             worker.kill()
-        self._threads.shutdown(wait=False)
 
     async def predict(self, photo: bytes) -> Prediction:
         """The prediction of a photo's bytes.
 
         Raises:
             Refusal: `TooBusy`, the queue is full; `TooLate`, the photo waited for `patience` seconds and was dropped
-                unread; `TooSlow`, no result came within `seconds`, and its process was ended.
+                unread; `TooSlow`, no result came within the time limit, and its process was ended.
             UnreadablePhoto, MissingExtra: as `Classifier.predict`; the first, too, where it crashed two processes.
             ModelFolderError: a process that crashed can't load the model again.
         """
         if self.pending >= self.size + self.queue:
             raise Refusal("TooBusy", f"{self.queue} photos wait already", "Send it again later")
         self.pending += 1
+        worker = None
         try:
-            try:
-                async with asyncio.timeout(self._patience):
-                    worker = await self._idle.get()
-            except TimeoutError as error:
-                raise Refusal("TooLate", "the photo waited too long for its turn", "Send it again later") from error
-            try:
-                return await self._predict(worker, photo)
-            finally:
-                self._idle.put_nowait(worker)
+            async with asyncio.timeout(self.patience):
+                worker = await self._idle.get()
+        except TimeoutError as error:
+            raise Refusal("TooLate", "the photo waited too long for its turn", "Send it again later") from error
+        else:
+            return await self._predict(worker, photo)
         finally:
             self.pending -= 1
+            if worker:
+                self._idle.put_nowait(worker)
 
     async def _predict(self, worker: Worker, photo: bytes) -> Prediction:
-        """Let a process predict, in a thread; one that crashes is replaced, and the photo tried once more."""
-        run = asyncio.get_running_loop().run_in_executor
+        """Let a process predict; one that crashes is replaced, and the photo tried once more."""
         for _ in range(2):
-            if not worker.alive:
-                await run(self._threads, worker.start)
             try:
+                if not worker.alive:
+                    await worker.start()
                 async with asyncio.timeout(self._seconds):
-                    return await run(self._threads, worker.predict, photo)
-            except Crashed:
-                continue
+                    return await worker.predict(photo)
+            except BrokenProcessPool:
+                worker.kill()
             except TimeoutError as error:
                 worker.kill()
                 problem = f"the photo took more than {self._seconds:g} seconds"
                 raise Refusal("TooSlow", problem, "Scale it down") from error
             except asyncio.CancelledError:
-                worker.kill()  # or the next photo would get the result of this one
+                worker.kill()  # or the next photo would get in line behind this one
                 raise
         raise UnreadablePhoto("the photo made the program that reads it fail, twice", "Save it again as JPEG")

@@ -32,31 +32,26 @@ def serve(options: ServeOptions) -> None:
         SpectraDermError: the address is taken, or not this machine's.
     """
     model = open_model(options.model)
-    pool = Pool(options.model, options.workers, options.queue, options.seconds, runtime=options.runtime)
+    pool, host = Pool(options), options.host
     app = create_app(pool, model, options)
-    with _listen(options.host, options.port) as listener:
-        host, port = listener.getsockname()[:2]
-        address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        try:
-            asyncio.run(
-                _run(Server(app, pool, options.grace, f"Serving {model.model_id} on {address}"), pool, listener)
-            )
-        finally:
-            pool.stop()
-
-
-async def _run(server: "Server", pool: Pool, listener: socket.socket) -> None:
-    """Load the model, then serve; connections wait meanwhile."""
-    await pool.start()
-    await server.serve([listener])
-
-
-def _listen(host: str, port: int) -> socket.socket:
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        listener = socket.create_server((host, options.port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
-        why = getattr(error, "strerror", None) or error
-        raise SpectraDermError(f"can't serve on {host}, port {port} ({why})", "Choose another with --port") from error
+        problem = f"can't serve on {host}, port {options.port} ({getattr(error, 'strerror', None) or error})"
+        raise SpectraDermError(problem, "Choose another with --port") from error
+    host, port = listener.getsockname()[:2]
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    server = Server(app, pool, options.grace, f"Serving {model.model_id} on {address}")
+
+    async def run() -> None:
+        await pool.start()  # connections wait meanwhile
+        await server.serve([listener])
+
+    try:
+        asyncio.run(run())
+    finally:
+        listener.close()
+        pool.stop()
 
 
 class Server(uvicorn.Server):

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from spectraderm.core.errors import SpectraDermError, needs
 from spectraderm.inference import model_folder
@@ -64,8 +63,8 @@ def _push(
     api, kind = HfApi(token=token, library_name="spectraderm"), "space" if sdk else "model"
     with _explained(name):
         url = api.create_repo(name, repo_type=kind, private=private or None, exist_ok=True, space_sdk=sdk)
-        there: Any = api.repo_info(name, repo_type=kind)
-        present = {file.rfilename for file in there.siblings or ()}
+        there = api.repo_info(name, repo_type=kind)
+        present = {file.rfilename for file in getattr(there, "siblings", None) or ()}
         if private and not there.private:
             raise SpectraDermError(f"{name} is there already, and public", "Make it private on the Hub, or rename")
         if marker not in present and not present <= _STARTERS:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from spectraderm.core.files import sha256
 from spectraderm.images.decoding import MAX_BYTES
 from spectraderm.inference.model_folder import CARD, ModelFolder
-from spectraderm.serving.content import WORDS, condition
+from spectraderm.serving.content import WORDS
 from spectraderm.serving.spaces.runtime import runtime
 
 _PACKAGE = Path(str(resources.files("spectraderm.serving")))
@@ -40,7 +40,7 @@ def page_files(
         "model_id": model.model_id,
         "labels": model.labels,
         "display_names": model.display_names,
-        "conditions": {label: condition(label) for label in model.labels},
+        "conditions": {label: _condition(label) for label in model.labels},
         "preprocessing": {name: getattr(model.preprocessing, name) for name in ("size", "resize", "crop_fraction")},
         "words": {key: text for key, text in WORDS.items() if key != "conditions"},
         "paintings": [name for name in files if name.startswith("examples/")],
@@ -54,6 +54,11 @@ def page_files(
         whole = text.replace("{count}", str(len(model.labels))).replace("{megabytes}", f"{megabytes:g}")
         index = index.replace(f"{{{name}}}", html.escape(whole))
     return files | {"index.html": index.encode()}
+
+
+def _condition(label: str) -> dict[str, Any] | None:
+    """What the page says of a class: `name`, `lines`, `urgent`, `links`; None for one that it knows nothing of."""
+    return next((one for one in WORDS["conditions"] if one["match"] in label.lower()), None)
 
 
 def site_files(model: ModelFolder) -> dict[str, bytes]:
