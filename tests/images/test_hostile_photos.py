@@ -21,7 +21,7 @@ from spectraderm.images.rgb import upright
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
-import fuzz
+import attack
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +38,10 @@ def test_every_hostile_photo_is_answered(name: str, answers: dict[str, Answer]) 
     assert answer.megabytes < MEGABYTES
 
 
-@pytest.mark.parametrize("kind", fuzz.seeds())
+@pytest.mark.parametrize("kind", attack.seeds())
 def test_damaged_photos_give_a_photo_or_a_typed_error(kind: str) -> None:
-    """A part of what `benchmarks/fuzz.py` tries; every format must come through at times, and fail at times."""
-    found = fuzz.fuzz(fuzz.photos(kind, 125, seed=7), decode)
+    """A part of what `benchmarks/attack.py` tries; every format must come through at times, and fail at times."""
+    found = attack.fuzz(attack.photos(kind, 125, seed=7), decode)
     assert not found.wrong
     assert found.taken > 3
     assert found.refused > 3
@@ -128,9 +128,9 @@ def test_no_decoder_but_the_named_ones_is_ever_asked(monkeypatch: pytest.MonkeyP
     for kind, (factory, accept) in list(Image.OPEN.items()):
         watched = lambda *given, kind=kind, factory=factory: asked.append(kind) or factory(*given)  # type: ignore[func-returns-value] # noqa: E731
         monkeypatch.setitem(Image.OPEN, kind, (watched, accept))
-    for attack in hostile.STRANGERS.values():
+    for stranger in hostile.STRANGERS.values():
         try:
-            decode(attack.build())
+            decode(stranger.build())
         except UnreadablePhoto:
             continue
     assert asked
