@@ -7,7 +7,7 @@ Every photo group counts once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,6 @@ _STEPS = np.arange(0.25, 1.0001, 0.025)
 _HOTTEST = 20.0
 _NO_LIMIT = 1e9  # JSON has no infinity
 _ROUNDING = 1e-12
-_CALIBRATE_FIRST = "Run `spectraderm calibrate RUN` first"
 _ARRAYS = ("paths", "splits", "labels", "groups", "logits", "novelty")
 
 
@@ -100,9 +99,8 @@ def read_outputs(run: Run) -> tuple[list[Outputs], list[Outputs]]:
             raise RunFolderError(f"{run.fold(name).logits} is of other photos than fold {folds[0].fold}", "Train again")
         features, new = run.features(name), logits.splits != "train"
         if len(features) != len(logits):
-            raise RunFolderError(
-                f"{run.folder} has features of {len(features)} photos and logits of {len(logits)}", "Train again"
-            )
+            counts = f"{len(features)} photos and logits of {len(logits)}"
+            raise RunFolderError(f"{run.folder} has features of {counts}", "Train again")
         novelties = np.full(len(logits), np.nan)
         novelties[new] = novelty(features[new], features[references(logits.splits, logits.groups)])
         arrays = (logits.paths, logits.splits, logits.targets, logits.groups, logits.values, novelties)
@@ -161,15 +159,22 @@ def calibrate(run: Run, settings: Settings | None = None) -> dict[str, Any]:
     return result
 
 
+def tested(run: Run) -> tuple[list[Outputs], Judgement, Scored]:
+    """The folds whose test photos are the score, how these photos are judged, and what they score, pooled in order."""
+    _, crossed = read_outputs(run)
+    judged, test = judge(crossed, settings_of(run)), pool(crossed)
+    return crossed, judged, Scored(test.labels, judged.probabilities, test.groups)
+
+
 def settings_of(run: Run) -> Settings:
     """The settings that a run was calibrated with. Raises `RunFolderError` where it was not."""
     stored = run.calibration
-    names = ("coverage", "set_method", "per_class", "promised_accuracy")
     try:
         Calibration.from_dict(stored)
-        return Settings(**{name: stored[name] for name in names})
+        return Settings(**{field.name: stored[field.name] for field in fields(Settings)})
     except (KeyError, TypeError, ValueError) as error:
-        raise RunFolderError(f"{run.path(CALIBRATION)} is damaged ({error!r})", _CALIBRATE_FIRST) from error
+        remedy = "Run `spectraderm calibrate RUN` first"
+        raise RunFolderError(f"{run.path(CALIBRATION)} is damaged ({error!r})", remedy) from error
 
 
 def held_out(crossed: Sequence[Outputs]) -> tuple[str, Outputs]:
@@ -183,9 +188,8 @@ def held_out(crossed: Sequence[Outputs]) -> tuple[str, Outputs]:
     if len(crossed) > 1:
         return "out_of_fold", pool(crossed)
     for split in ("calibration", "val"):
-        photos = crossed[0].of(split)
-        if len(photos):
-            return split, photos
+        if split in crossed[0].splits:
+            return split, crossed[0].of(split)
     raise RunFolderError(f"fold {crossed[0].fold} has no calibration or validation photos", "Split again")
 
 
@@ -203,8 +207,7 @@ def judge(crossed: Sequence[Outputs], settings: Settings) -> Judgement:
     else:
         calibrations = [fit(pool([other for other in crossed if other is not fold]), settings) for fold in crossed]
     parts = [fitted.judge(test.logits, test.novelty) for fitted, test in zip(calibrations, tests, strict=True)]
-    names = ("probabilities", "sets", "verdicts")
-    return Judgement(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    return Judgement(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Judgement)))
 
 
 def fit(held: Outputs, settings: Settings) -> Calibration:
@@ -214,19 +217,19 @@ def fit(held: Outputs, settings: Settings) -> Calibration:
     probabilities = softmax(held.logits, temperature)
     thresholds = fit_sets(probabilities, held.labels, held.groups, settings)
     novelty_threshold = weighted_quantile(held.novelty, weights, NOVELTY_KEPT)
-    sets = prediction_sets(probabilities, thresholds, settings.set_method)
-    # one photo of every group: as independent as a test wants them
-    first = np.zeros(len(held), bool)
-    first[np.unique(held.groups, return_index=True)[1]] = True
-    candidates = first & (held.novelty <= novelty_threshold) & (sets.sum(1) == 1)
+    alone = prediction_sets(probabilities, thresholds, settings.set_method).sum(1) == 1
+    # one photo of every group, as independent as a test wants them: int64[groups]
+    first = np.sort(np.unique(held.groups, return_index=True)[1])
+    candidates = first[alone[first] & (held.novelty[first] <= novelty_threshold)]
+    confidence_threshold = fit_confidence(
+        probabilities[candidates], held.labels[candidates], settings.promised_accuracy
+    )
     return Calibration(
         temperature=temperature,
         coverage=settings.coverage,
         set_method=settings.set_method,
         thresholds=tuple(thresholds.tolist()),
-        confidence_threshold=fit_confidence(
-            probabilities[candidates], held.labels[candidates], settings.promised_accuracy
-        ),
+        confidence_threshold=confidence_threshold,
         promised_accuracy=settings.promised_accuracy,
         novelty_threshold=novelty_threshold,
     )
@@ -273,14 +276,13 @@ def fit_confidence(probabilities: Reals, labels: Integers, promised: float) -> f
     needs at least, downwards, as long as an exact binomial test rejects that the guesses from a threshold on are right
     less often than promised. So the promise is broken with a probability of at most `PROMISE_FAILS_AT`.
     """
-    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
-    falling = np.sort(confidence)[::-1]
-    threshold = NEVER_SURE
+    confidence, wrong = probabilities.max(1), probabilities.argmax(1) != labels
+    falling, threshold = np.sort(confidence)[::-1], NEVER_SURE
     for count in (round(share * len(confidence)) for share in _STEPS):
         if promised**count > PROMISE_FAILS_AT:  # not even all of them right would be proof
             continue
         tested = confidence >= falling[count - 1]
-        if binom.cdf((~right[tested]).sum(), tested.sum(), 1 - promised) > PROMISE_FAILS_AT:
+        if binom.cdf(wrong[tested].sum(), tested.sum(), 1 - promised) > PROMISE_FAILS_AT:
             break
         threshold = float(falling[count - 1])
     return threshold

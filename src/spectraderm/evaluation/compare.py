@@ -8,8 +8,9 @@ from scipy.stats import binomtest
 from spectraderm.core.errors import RunFolderError, SpectraDermError
 from spectraderm.core.resampling import interval, rows_at_once, share
 from spectraderm.core.run import Run
-from spectraderm.evaluation import calibrate, ledger, metrics
+from spectraderm.evaluation import ledger, metrics
 from spectraderm.evaluation.bootstrap import MIN_GROUPS, Integers, Reals, Scored, resample, weights
+from spectraderm.evaluation.calibrate import pool, tested
 
 COMPARED = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "auroc")
 _ROUNDING = 1e-12  # no difference
@@ -48,9 +49,8 @@ def compare_photos(a: Scored, b: Scored, seed: int = 0) -> dict[str, Any]:
 
 
 def _difference(name: str, a: Reals, b: Reals, too_few: bool) -> dict[str, Any]:
-    apart = interval(a - b)
+    apart, better = interval(a - b), "neither"
     low, high = apart["low"], apart["high"]
-    better = "neither"
     if low is not None and high is not None and not too_few and (low > _ROUNDING or high < -_ROUNDING):
         better = "a" if (low > 0) != (name in metrics.LOWER_IS_BETTER) else "b"
     values = {"a": interval(a)["value"], "b": interval(b)["value"], "difference": apart["value"]}
@@ -65,11 +65,10 @@ def only_right(a: Scored, b: Scored) -> dict[str, Any]:
     """
     lead = np.bincount(np.unique(a.groups, return_inverse=True)[1], a.right.astype(int) - b.right.astype(int))
     ahead, behind = int((lead > 0).sum()), int((lead < 0).sum())
+    hits = {"only_a": a.right & ~b.right, "only_b": b.right & ~a.right, "both": a.right & b.right}
+    hits["neither"] = ~a.right & ~b.right
     return {
-        "only_a": int((a.right & ~b.right).sum()),
-        "only_b": int((b.right & ~a.right).sum()),
-        "both": int((a.right & b.right).sum()),
-        "neither": int((~a.right & ~b.right).sum()),
+        **{name: int(photos.sum()) for name, photos in hits.items()},
         "groups_for_a": ahead,
         "groups_for_b": behind,
         "p_value": float(binomtest(ahead, ahead + behind).pvalue) if ahead + behind else 1.0,
@@ -99,10 +98,8 @@ def detection(
     rows = rows_at_once(len(is_unknown))
     sides = (weights(side, (seed, number), rows=rows) for number, side in enumerate((known_groups, unknown_groups)))
     values = resample(detected, (np.hstack(pair) for pair in zip(*sides, strict=True)))
-    return {
-        "auroc": interval(values["auroc"]),
-        "fpr_at_95": share(values["fpr_at_95"], len(np.unique(unknown_groups))),
-    }
+    passing = share(values["fpr_at_95"], len(np.unique(unknown_groups)))
+    return {"auroc": interval(values["auroc"]), "fpr_at_95": passing}
 
 
 def compare_runs(run_a: Run, run_b: Run) -> dict[str, Any]:
@@ -111,7 +108,12 @@ def compare_runs(run_a: Run, run_b: Run) -> dict[str, Any]:
     Raises:
         RunFolderError: they were not tested on the same photos.
     """
-    (paths_a, scored_a), (paths_b, scored_b) = _tested(run_a), _tested(run_b)
+    sides = []
+    for run in (run_a, run_b):
+        crossed, _, scored = tested(run)
+        paths = pool(crossed).paths
+        sides.append((sorted(paths), scored.take(paths.argsort())))
+    (paths_a, scored_a), (paths_b, scored_b) = sides
     if paths_a != paths_b:
         raise RunFolderError(
             f"{run_a.folder} and {run_b.folder} were not tested on the same photos", "Use the same --split and --seed"
@@ -120,12 +122,3 @@ def compare_runs(run_a: Run, run_b: Run) -> dict[str, Any]:
     for run, other in ((run_a, run_b), (run_b, run_a)):
         ledger.write(run, ledger.entry(run, "compare", str(other.folder)))
     return result
-
-
-def _tested(run: Run) -> tuple[list[str], Scored]:
-    """The tested photos, sorted by path, with their calibrated probabilities."""
-    _, crossed = calibrate.read_outputs(run)
-    test = calibrate.pool(crossed)
-    judged = calibrate.judge(crossed, calibrate.settings_of(run))
-    order = test.paths.argsort()
-    return test.paths[order].tolist(), Scored(test.labels, judged.probabilities, test.groups).take(order)

@@ -5,13 +5,12 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from spectraderm.core import files
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.run import EVALUATION, MANIFEST, Run
 from spectraderm.evaluation import calibration_metrics, metrics
-from spectraderm.evaluation.bootstrap import MIN_GROUPS, Integers, Reals, Scored, group_weights, rate
+from spectraderm.evaluation.bootstrap import MIN_GROUPS, Booleans, Integers, Scored, group_weights, rate
 from spectraderm.evaluation.calibrate import (
     Outputs,
     Settings,
@@ -22,7 +21,6 @@ from spectraderm.evaluation.calibrate import (
     set_variants,
     settings_of,
 )
-from spectraderm.evaluation.compare import detection
 from spectraderm.evaluation.protocols import protocols, read_measurements
 from spectraderm.inference.calibration import Judgement
 from spectraderm.inference.prediction import VERDICTS
@@ -38,7 +36,7 @@ _NOT_SUBGROUPS = frozenset(
         *("patient", "lesion", "group", "jpeg_quality", "ita", "unusable", "format"),
     }
 )
-_OF_SPLITS = ("accuracy", "group_accuracy", "balanced_accuracy", "macro_f1")
+_OF_SPLITS = ("n_photos", "n_groups", "accuracy", "group_accuracy", "balanced_accuracy", "macro_f1")
 
 ManifestRows = Sequence[Mapping[str, str]]
 
@@ -124,22 +122,11 @@ def subgroups(rows: ManifestRows, scored: Scored, judged: Judgement) -> list[dic
     return tables
 
 
-def novelty_detection(run: Run, external: Reals, groups: Integers) -> dict[str, Any]:
-    """How well novelty tells photos from elsewhere, of these photo groups, from a run's own; see `detection`."""
-    _, crossed = read_outputs(run)
-    test = pool(crossed)
-    return detection(test.novelty, external, test.groups, groups)
-
-
 def _splits(crossed: Sequence[Outputs]) -> dict[str, Any]:
     """Of photos that are no test only what the curves show, too; their probabilities are not calibrated."""
-    result = {}
-    for name in ("train", "val", "calibration"):
-        photos = pool(crossed, name)
-        if len(photos):
-            scores = metrics.scores(photos.scored())
-            result[name] = {key: scores[key] for key in ("n_photos", "n_groups", *_OF_SPLITS)}
-    return result
+    parts = {name: pool(crossed, name) for name in ("train", "val", "calibration")}
+    scores = {name: metrics.scores(photos.scored()) for name, photos in parts.items() if len(photos)}
+    return {name: {key: own[key] for key in _OF_SPLITS} for name, own in scores.items()}
 
 
 def _calibration(
@@ -162,7 +149,7 @@ def _calibration(
     }
 
 
-def _subgroup(scored: Scored, judged: Judgement, rows: npt.NDArray[np.bool_]) -> dict[str, Any]:
+def _subgroup(scored: Scored, judged: Judgement, rows: Booleans) -> dict[str, Any]:
     part, sets = scored.take(rows), judged.sets[rows]
     scores, covered = metrics.scores(part), sets[np.arange(len(part)), part.labels]
     return {
@@ -182,15 +169,9 @@ def _over_folds(folds: Sequence[Outputs]) -> dict[str, Any]:
     """Mean, lowest and highest accuracy over folds or draws, with each one's."""
     result: dict[str, Any] = {}
     for split in ("train", "val", "test"):
-        parts = [fold.of(split) for fold in folds if (fold.splits == split).any()]
+        parts = [fold.of(split) for fold in folds if split in fold.splits]
         values = [float((part.logits.argmax(1) == part.labels).mean()) for part in parts]
         if values:
-            result[f"{split}_accuracy"] = {
-                "mean": float(np.mean(values)),
-                "low": min(values),
-                "high": max(values),
-                "n": len(values),
-                "values": values,
-                "seeds": [part.seed for part in parts],
-            }
+            ends = {"mean": float(np.mean(values)), "low": min(values), "high": max(values), "n": len(values)}
+            result[f"{split}_accuracy"] = {**ends, "values": values, "seeds": [part.seed for part in parts]}
     return result

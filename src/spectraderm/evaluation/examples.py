@@ -42,35 +42,23 @@ def leaks(run: Run, display: Mapping[str, str]) -> tuple[list[Row], dict[str, in
     columns = ("path", "twin", "kind", "path_split", "twin_split")
     copies = files.read_csv(run.path(COPIES), columns, _REMEDY)
     crossing = [copy for copy in copies if copy["path_split"] == "test" and copy["twin_split"] in ("train", "val")]
-    rows, root = run.manifest, run.photos
-    labels = {row["path"]: display.get(row["label"], row["label"]) for row in rows}
+    labels = {row["path"]: display.get(row["label"], row["label"]) for row in run.manifest}
     crossing.sort(key=lambda copy: copy["path"])
     by_kind = _in_turn(crossing, lambda copy: (labels[copy["path"]], copy["kind"]))
-    shown = [
-        {
-            **copy,
-            "label": labels[copy["path"]],
-            "twin_label": labels[copy["twin"]],
-            "picture": _thumbnail(root / copy["path"]),
-            "twin_picture": _thumbnail(root / copy["twin"]),
-        }
-        for copy in _in_turn(by_kind, lambda copy: (labels[copy["path"]],))[:LEAKS]
-    ]
+    shown = []
+    for copy in _in_turn(by_kind, lambda copy: (labels[copy["path"]],))[:LEAKS]:
+        path, twin = copy["path"], copy["twin"]
+        pictures = {"picture": _thumbnail(run.photos / path), "twin_picture": _thumbnail(run.photos / twin)}
+        shown.append({**copy, "label": labels[path], "twin_label": labels[twin], **pictures})
     return shown, dict(sorted(Counter(copy["kind"] for copy in crossing).items()))
 
 
 def wrong(run: Run, crossed: Sequence[Outputs], judged: Judgement) -> list[dict[str, Any]]:
     """The `WRONG` photo groups that were guessed wrong most surely, by calibrated probability, each by one test photo.
 
-    Args:
-        run: the run folder.
-        crossed: the folds whose test photos are the score.
-        judged: their test photos, pooled in order.
-
-    Returns:
-        Of each photo `path`, `label`, `guess`, `probability` and `verdict`; `copies`, how many copies of it were
-        guessed wrong, too, though less surely; and as data URLs its `picture` and `heatmap`, the model's input coloured
-        by how much each place counted.
+    `judged` are the test photos of `crossed`, pooled in order. Of each photo there are `path`, `label`, `guess`,
+    `probability` and `verdict`; `copies`, how many copies of it were guessed wrong, too, though less surely; and as
+    data URLs its `picture` and `heatmap`, the model's input coloured by how much each place counted.
     """
     config, root = run.config, run.photos
     names = [config["display_names"][label] for label in config["labels"]]

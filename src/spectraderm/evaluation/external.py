@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,9 @@ from spectraderm.data import manifest
 from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.evaluation import metrics
 from spectraderm.evaluation.bootstrap import Booleans, Integers, Scored, rate
-from spectraderm.evaluation.evaluate import novelty_detection, refusals
+from spectraderm.evaluation.calibrate import pool, read_outputs
+from spectraderm.evaluation.compare import detection
+from spectraderm.evaluation.evaluate import refusals
 from spectraderm.images.decoding import open_photo
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, from_hex, nearest, turned_hashes
 from spectraderm.inference.calibration import Judgement
@@ -30,11 +32,6 @@ MOST_OF_THE_RUN = 0.5
 MAP_COLUMNS = ("folder", "label")
 NO_CLASS = -1
 _UNUSABLE = VERDICTS.index("unusable_photo")
-
-
-class _Photo(NamedTuple):
-    prediction: Prediction
-    hashes: Hashes
 
 
 def evaluate_external(
@@ -74,19 +71,20 @@ def _evaluate(
     classifier = load_model(model)
     paths = list(walk(str(photos)))
     of_folder = _labels(photos, paths, classifier, label_map)
-    labels, predicted, unreadable = [], [], []
+    labels, predictions, hashes, unreadable = [], [], [], []
     many, threads = classifier.for_many()
     results = in_order(lambda path: _predict(many, path), paths, threads)
     for path, photo in track(results, f"Predicting {photos.name}", len(paths)):
         if isinstance(photo, SpectraDermError):
             unreadable.append(str(photo))
-        else:
-            labels.append(of_folder[Path(path).parent])
-            predicted.append(photo)
-    if not predicted:
+            continue
+        labels.append(of_folder[Path(path).parent])
+        predictions.append(photo[0])
+        hashes.append(photo[1])
+    if not predictions:
         raise DatasetError(f"{photos}: no photo can be read", f"First: {unreadable[0]}")
-    hashes, predictions = np.stack([photo.hashes for photo in predicted]), [photo.prediction for photo in predicted]
-    groups, judged = photo_groups(len(predicted), near_pairs(hashes)), _judgement(predictions, classifier.labels)
+    groups = photo_groups(len(predictions), near_pairs(np.stack(hashes)))
+    judged = _judgement(predictions, classifier.labels)
     in_training = np.array([one.in_training for one in predictions])
     result = {
         "name": photos.resolve().name,
@@ -98,12 +96,13 @@ def _evaluate(
     if run:
         # the run's own photos, or copies of these, whether trained on or tested
         known = from_hex(row.phash for row in manifest.read(run.path(MANIFEST)))
-        result["of_the_run"] = sum(nearest(photo.hashes, known) <= MAX_DISTANCE for photo in predicted)
-        if result["of_the_run"] < MOST_OF_THE_RUN * len(predicted):
+        result["of_the_run"] = sum(nearest(turns, known) <= MAX_DISTANCE for turns in hashes)
+        if result["of_the_run"] < MOST_OF_THE_RUN * len(predictions):
             new = ~in_training & (judged.verdicts != _UNUSABLE)
             if new.any():
+                test = pool(read_outputs(run)[1])
                 novelty = np.array([one.novelty for one in predictions], np.float64)[new]
-                result["novelty_detection"] = novelty_detection(run, novelty, groups[new])
+                result["novelty_detection"] = detection(test.novelty, novelty, test.groups, groups[new])
             files.write_json(run.path(EXTERNAL) / f"{result['name']}.json", result)
     return result
 
@@ -150,12 +149,12 @@ def score(
     return result
 
 
-def _predict(classifier: Classifier, path: str) -> _Photo | SpectraDermError:
+def _predict(classifier: Classifier, path: str) -> tuple[Prediction, Hashes] | SpectraDermError:
     """One photo through all stages, decoded and hashed once."""
     try:
         image = open_photo(path)
         hashes = turned_hashes(image)
-        return _Photo(classifier.predict_opened(image, hashes), hashes)
+        return classifier.predict_opened(image, hashes), hashes
     except SpectraDermError as error:
         return error
 
@@ -176,14 +175,10 @@ def _labels(photos: Path, paths: Sequence[str], classifier: Classifier, label_ma
     if label_map:
         lines = files.read_csv(label_map, MAP_COLUMNS, "Give a CSV file with these two columns")
         wanted = {line["folder"]: line["label"] for line in lines}
-        for label in wanted.values():
-            if label and label not in numbers:
-                raise DatasetError(f"{label_map}: {label!r} is no class of the model", f"Its classes: {classes}")
-        for folder in folders:
-            if folder.name not in wanted:
-                raise DatasetError(
-                    f"{label_map} has no line for folder {folder.name!r}", "Add it; no label means no class"
-                )
+        if unknown := [label for label in wanted.values() if label and label not in numbers]:
+            raise DatasetError(f"{label_map}: {unknown[0]!r} is no class of the model", f"Its classes: {classes}")
+        if lacking := [folder.name for folder in folders if folder.name not in wanted]:
+            raise DatasetError(f"{label_map} has no line for folder {lacking[0]!r}", "Add it; no label means no class")
         return {folder: numbers.get(wanted[folder.name], NO_CLASS) for folder in folders}
     numbers = {classifier.display_name(label): i for label, i in numbers.items()} | numbers
     of_folder = {folder: numbers.get(folder.name, NO_CLASS) for folder in folders}

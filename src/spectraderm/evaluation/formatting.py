@@ -56,9 +56,9 @@ def number(value: float | None, digits: int = 3) -> str:
     return f"{value:.{digits}f}" if defined(value) else DASH
 
 
-def points(value: float | None) -> str:
+def points(value: float | None, unit: str = " points") -> str:
     """A difference of shares: `-0.252` -> `−25.2 points`."""
-    return f"{100 * value:+.1f} points".replace("-", "−") if defined(value) else DASH
+    return f"{100 * value:+.1f}{unit}".replace("-", "−") if defined(value) else DASH
 
 
 def bounds(metric: Metric) -> str:
@@ -73,12 +73,12 @@ def span(metric: Metric) -> str:
 
 def score(metric: Metric) -> str:
     """A share with its interval: `87.3 % (84.9–89.6)`."""
-    return _with_interval(metric, percent, bounds)
+    return f"{percent(metric and metric.get('value'))} ({bounds(metric)})".removesuffix(" ()")
 
 
 def decimal(metric: Metric) -> str:
     """A number with its interval: `0.037 (0.000–0.063)`."""
-    return _with_interval(metric, number, span)
+    return f"{number(metric and metric.get('value'))} ({span(metric)})".removesuffix(" ()")
 
 
 def spaced(name: str) -> str:
@@ -123,14 +123,6 @@ def template(name: str) -> jinja2.Template:
     return templates.get_template(name)
 
 
-def _with_interval(metric: Metric, shown: Callable[[float | None], str], range_of: Callable[[Metric], str]) -> str:
-    if not metric or not defined(metric.get("value")):
-        return DASH
-    interval = range_of(metric)
-    return shown(metric["value"]) + (f" ({interval})" if interval else "")
-
-
 def _range(metric: Metric, shown: Callable[[float], str]) -> str:
-    if not metric or not defined(metric.get("low")) or not defined(metric.get("high")):
-        return ""
-    return f"{shown(metric['low'])}–{shown(metric['high'])}"
+    low, high = (metric.get("low"), metric.get("high")) if metric else (None, None)
+    return f"{shown(low)}–{shown(high)}" if defined(low) and defined(high) else ""

@@ -66,11 +66,9 @@ def per_class(scored: Scored, labels: list[str], seed: int = 0) -> list[dict[str
     result = []
     for i, label in enumerate(labels):
         true, guessed = scored.labels == i, scored.guesses == i
-        denominators = {"sensitivity": true, "specificity": ~true, "ppv": guessed, "npv": ~guessed}
-        shares = {
-            name: share(values[name][i], len(np.unique(scored.groups[rows]))) for name, rows in denominators.items()
-        }
-        counts = {"n_photos": int(true.sum()), "n_groups": len(np.unique(scored.groups[true]))}
+        of = {"sensitivity": true, "specificity": ~true, "ppv": guessed, "npv": ~guessed}
+        shares = {name: share(values[name][i], scored.take(rows).n_groups) for name, rows in of.items()}
+        counts = {"n_photos": int(true.sum()), "n_groups": scored.take(true).n_groups}
         others = {name: interval(values[name][i]) for name in ("f1", "auroc")}
         result.append({"label": label, **counts, **shares, **others})
     return result
@@ -118,12 +116,9 @@ def guess_statistic(scored: Scored) -> Statistic:
 
     def quantities(drawn: Reals) -> dict[str, Reals]:
         table = tables(drawn)
-        rates = _rates(table)
-        return {
-            "accuracy": np.diagonal(table).T.sum(0) / table.sum((0, 1)),
-            "balanced_accuracy": _class_mean(rates["sensitivity"]),
-            "macro_f1": _class_mean(rates["f1"]),
-        }
+        accuracy, rates = np.trace(table) / table.sum((0, 1)), _rates(table)
+        means = {"balanced_accuracy": _class_mean(rates["sensitivity"]), "macro_f1": _class_mean(rates["f1"])}
+        return {"accuracy": accuracy, **means}
 
     return quantities
 

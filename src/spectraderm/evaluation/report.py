@@ -2,14 +2,12 @@
 
 import base64
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from spectraderm.core import files
 from spectraderm.core.run import CARD, ORIGINAL, REPORT, Run
 from spectraderm.evaluation import examples, figures
-from spectraderm.evaluation.bootstrap import Scored
-from spectraderm.evaluation.calibrate import judge, pool, read_outputs, settings_of
+from spectraderm.evaluation.calibrate import tested
 from spectraderm.evaluation.calibration_metrics import error_by_chance
 from spectraderm.evaluation.formatting import defined, template
 from spectraderm.evaluation.ledger import Entry
@@ -37,10 +35,18 @@ def write_report(run: Run, evaluation: dict[str, Any], scorings: Sequence[Entry]
     labels, matrix = evaluation["labels"], evaluation["confusion_matrix"]
     heat_maps = figures.confusion(matrix, [facts["display"][label] for label in labels])
     files.write_bytes(run.path(CONFUSION_PNG), heat_maps)
-    _write_confusion(run.path(CONFUSION_CSV), labels, matrix)
+    _write_confusion(run, labels, matrix)
     figures.write_curves(run)
     write_card(run, facts)
-    page = template("report.html.j2").render(facts | _figures(run, evaluation) | _photos(run, facts))
+    crossed, judged, scored = tested(run)
+    leaks, kinds = examples.leaks(run, facts["display"])
+    shown = {
+        "wrong": examples.wrong(run, crossed, judged),
+        "leaks": leaks,
+        "leak_kinds": kinds,
+        "chance": error_by_chance(scored),
+    }
+    page = template("report.html.j2").render(facts | _figures(run, evaluation) | shown)
     files.write_bytes(run.path(REPORT), page.encode())
 
 
@@ -74,29 +80,13 @@ def _figures(run: Run, evaluation: Facts) -> Facts:
     }
 
 
-def _photos(run: Run, facts: Facts) -> Facts:
-    """What needs the photos and the judgement of each: the worst errors, the leaks, and what chance alone does."""
-    _, crossed = read_outputs(run)
-    judged, test = judge(crossed, settings_of(run)), pool(crossed)
-    leaks, kinds = examples.leaks(run, facts["display"])
-    return {
-        "wrong": examples.wrong(run, crossed, judged),
-        "leaks": leaks,
-        "leak_kinds": kinds,
-        "chance": error_by_chance(Scored(test.labels, judged.probabilities, test.groups)),
-    }
-
-
 def _png(data: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
-def _write_confusion(path: Path, labels: list[str], matrix: list[list[int]]) -> None:
+def _write_confusion(run: Run, labels: list[str], matrix: list[list[int]]) -> None:
     """Per true class: how many photos, then counts per guess, then the same as shares of the row."""
     columns = ["true", "photos", *(f"guess:{label}" for label in labels), *(f"share:{label}" for label in labels)]
-    rows = []
-    for label, counts in zip(labels, matrix, strict=True):
-        total = sum(counts)
-        shares = [round(count / total, 4) if total else 0.0 for count in counts]
-        rows.append(dict(zip(columns, (label, total, *counts, *shares), strict=True)))
-    files.write_csv(path, columns, rows)
+    shares = [[round(count / max(sum(counts), 1), 4) for count in counts] for counts in matrix]
+    lines = [(label, sum(row), *row, *share) for label, row, share in zip(labels, matrix, shares, strict=True)]
+    files.write_csv(run.path(CONFUSION_CSV), columns, (dict(zip(columns, line, strict=True)) for line in lines))

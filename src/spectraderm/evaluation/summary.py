@@ -8,15 +8,10 @@ from spectraderm.core.run import ENVIRONMENT, Run
 from spectraderm.evaluation import formatting, ledger
 from spectraderm.evaluation.bootstrap import MIN_GROUPS
 from spectraderm.evaluation.protocols import EXTERNAL_ROW, external_results
-from spectraderm.inference.prediction import VERDICTS
 
 Facts = dict[str, Any]
 
-_FITTED_ON = {
-    "out_of_fold": "the other folds",
-    "calibration": "the calibration photos",
-    "val": "the validation photos",
-}
+_FITTED_ON = {"out_of_fold": "the other folds", "calibration": "the calibration photos", "val": "the validation photos"}
 
 
 def summarise(run: Run, evaluation: Facts, scorings: Sequence[ledger.Entry] = ()) -> Facts:
@@ -31,20 +26,26 @@ def summarise(run: Run, evaluation: Facts, scorings: Sequence[ledger.Entry] = ()
         RunFolderError: a file of the run lacks or is damaged.
     """
     config, audit, calibration = run.config, run.audit, run.calibration
-    believed, external = believed_row(evaluation), external_results(run)
+    external, display = external_results(run), config["display_names"]
+    rows = evaluation["protocols"]
+    # the number to believe; where all rows leak, the run's own
+    of_protocol = [row for row in rows if row["name"] == evaluation["protocol"]]
+    believed = [*(row for row in rows if row["believe"]), *of_protocol][0]
+    # what the folders as they came would have claimed
+    claims = [row for row in rows if row["name"] == "original" and row["leaked"] and row is not believed]
     return {
         "config": config,
-        "display": config["display_names"],
+        "display": display,
         "audit": audit,
         "environment": files.read_json(run.path(ENVIRONMENT), "Run `spectraderm train RUN` first"),
         "calibration": calibration,
         "evaluation": evaluation,
         "believed": believed,
-        "claimed": claimed_row(evaluation, believed),
+        "claimed": claims[0] if claims else None,
         "too_few": believed["n_groups"] < MIN_GROUPS,
         "verdicts": _verdicts(evaluation, calibration),
-        "sets": _sets(evaluation, config["display_names"]),
-        "classes": _classes(evaluation, config["display_names"]),
+        "sets": _sets(evaluation, display),
+        "classes": _classes(evaluation, display),
         "out_of_distribution": [one for one in external if "out_of_distribution" in one],
         "elsewhere": _elsewhere(external, evaluation),
         "ledger": ledger.summary(run, scorings),
@@ -59,19 +60,6 @@ def summarise(run: Run, evaluation: Facts, scorings: Sequence[ledger.Entry] = ()
     }
 
 
-def believed_row(evaluation: Facts) -> Facts:
-    """The row of `protocols` with the number to believe; where all of them leak, the run's own, with its `leaked`."""
-    rows: list[Facts] = evaluation["protocols"]
-    of_protocol = [row for row in rows if row["name"] == evaluation["protocol"]]
-    return [*(row for row in rows if row["believe"]), *of_protocol][0]
-
-
-def claimed_row(evaluation: Facts, believed: Facts) -> Facts | None:
-    """The row that leaks and is not to be believed: what the folders as they came would have claimed."""
-    rows = [row for row in evaluation["protocols"] if row["name"] == "original" and row["leaked"]]
-    return rows[0] if rows and rows[0] is not believed else None
-
-
 def _verdicts(evaluation: Facts, calibration: Facts) -> list[Facts]:
     """Per verdict what it means, how many test photos get it, and how often the guess is right."""
     sure = f"a probability of at least {formatting.percent(calibration['confidence_threshold'])}"
@@ -83,10 +71,9 @@ def _verdicts(evaluation: Facts, calibration: Facts) -> list[Facts]:
         "out_of_scope": f"novelty above {calibration['novelty_threshold']:.3f}: unlike every training photo",
         "unusable_photo": "too small, dark, blurred or empty; no model was asked",
     }
-    shares = evaluation["refusals"]
     return [
-        {"name": name, "meaning": meanings[name], "share": shares[name], "accuracy": shares[name]["accuracy"]}
-        for name in VERDICTS
+        {"name": name, "meaning": meanings[name], "share": share, "accuracy": share["accuracy"]}
+        for name, share in evaluation["refusals"].items()
     ]
 
 
@@ -95,17 +82,12 @@ def _sets(evaluation: Facts, display: Mapping[str, str]) -> list[Facts]:
     rows = []
     for name, both in evaluation["calibration"]["sets"].items():
         scores = both["by_group"]
-        ranked = [(c["value"], i) for i, c in enumerate(scores["per_class"]) if formatting.defined(c["value"])]
-        worst = min(ranked)[1] if ranked else None
-        rows.append(
-            {
-                "title": formatting.SETS.get(name, name),
-                "shipped": name == evaluation["calibration"]["shipped"],
-                **{key: scores[key] for key in ("coverage", "mean_size", "singletons")},
-                "worst": None if worst is None else scores["per_class"][worst],
-                "worst_class": "" if worst is None else display[evaluation["labels"][worst]],
-            }
-        )
+        of_class = zip(scores["per_class"], evaluation["labels"], strict=True)
+        known = [(coverage, display[label]) for coverage, label in of_class if formatting.defined(coverage["value"])]
+        worst, worst_class = min(known, key=lambda each: each[0]["value"], default=(None, ""))
+        row = {"title": formatting.SETS[name], "shipped": name == evaluation["calibration"]["shipped"]}
+        shown = {key: scores[key] for key in ("coverage", "mean_size", "singletons")}
+        rows.append({**row, **shown, "worst": worst, "worst_class": worst_class})
     return rows
 
 
