@@ -73,12 +73,12 @@ def span(metric: Metric) -> str:
 
 def score(metric: Metric) -> str:
     """A share with its interval: `87.3 % (84.9–89.6)`."""
-    return f"{percent(metric and metric.get('value'))} ({bounds(metric)})".removesuffix(" ()")
+    return f"{percent((metric or {}).get('value'))} ({bounds(metric)})".removesuffix(" ()")
 
 
 def decimal(metric: Metric) -> str:
     """A number with its interval: `0.037 (0.000–0.063)`."""
-    return f"{number(metric and metric.get('value'))} ({span(metric)})".removesuffix(" ()")
+    return f"{number((metric or {}).get('value'))} ({span(metric)})".removesuffix(" ()")
 
 
 def spaced(name: str) -> str:
