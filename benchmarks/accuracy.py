@@ -1,4 +1,4 @@
-"""The README's results: the notebook's recipe as it was measured, the same by photo, and fine-tuning by photo.
+"""The README's results: the notebook's recipe as it was measured, then `grouped`, and fine-tuning `grouped`.
 
     python benchmarks/accuracy.py PHOTOS [--out runs] [--backbone open-nsfw-thin] [--skip-finetune]
 
@@ -13,6 +13,7 @@ from pathlib import Path
 from spectraderm import pipeline
 from spectraderm.cli import tables as terminal
 from spectraderm.core.errors import SpectraDermError
+from spectraderm.core.progress import progress
 from spectraderm.core.run import MODEL
 from spectraderm.pipeline import Options
 
@@ -35,7 +36,7 @@ def main() -> None:
     if arguments.skip_finetune:
         del plans["finetune-grouped"]
     runs = [arguments.out / name for name in plans]
-    with terminal.progress() as track:
+    with progress() as track:
         for run, options in zip(runs, plans.values(), strict=True):
             if not (run / MODEL).is_dir():
                 resume = Options(options.recipe, options.backbone, options.protocol, options.folds, resume=True)

@@ -13,7 +13,7 @@ from PIL import Image
 
 import spectraderm
 from spectraderm import Classifier
-from spectraderm.cli.console import JsonWriter, writer_of
+from spectraderm.cli.console import write_predictions
 from spectraderm.core.files import array_bytes
 from spectraderm.images import perceptual_hash as hashing
 from spectraderm.inference import model_folder
@@ -40,10 +40,7 @@ def put(*names: str) -> None:
 
 def written(model: Classifier, format: str, *names: str, top_k: int = 3) -> str:  # noqa: A002
     stream = io.StringIO()
-    writer = writer_of(format, stream, model, top_k)
-    for name in names:
-        writer.write(name, model.predict(name))
-    writer.close()
+    write_predictions(((name, model.predict(name)) for name in names), format, stream, model, top_k)
     return stream.getvalue()
 
 
@@ -70,11 +67,6 @@ def test_csv_has_the_classes_in_the_order_of_the_model(here: Path, model: Classi
         assert {name.partition(":")[2]: float(row[name]) for name in columns} == prediction.probabilities
 
 
-def test_csv_without_photos_is_a_header(model: Classifier) -> None:
-    assert written(model, "csv").count("\n") == 1
-    assert written(model, "jsonl") == written(model, "table") == ""
-
-
 def test_what_is_not_known_is_empty_in_csv_and_null_in_json(here: Path, model: Classifier) -> None:
     Path("black.png").write_bytes(encode(Image.new("RGB", (99, 99)), "PNG"))
     put("a.jpg")
@@ -89,13 +81,15 @@ def test_what_is_not_known_is_empty_in_csv_and_null_in_json(here: Path, model: C
     assert (record["probabilities"], record["heatmap"]) == ({}, [])
 
 
-def test_json_never_has_what_json_does_not_know(model: Classifier) -> None:
+def test_json_never_has_what_json_does_not_know_and_no_photos_are_a_header(model: Classifier) -> None:
     wrong = dataclasses.replace(model.predict(paint(1)), novelty=float("nan"))
     with pytest.raises(ValueError, match="JSON"):
-        JsonWriter(io.StringIO()).write("a.jpg", wrong)
+        write_predictions([("a.jpg", wrong)], "jsonl", io.StringIO(), model, 3)
+    assert written(model, "csv").count("\n") == 1
+    assert written(model, "jsonl") == written(model, "table") == ""
 
 
-@pytest.mark.parametrize("top_k", [1, 2, 3, 99])
+@pytest.mark.parametrize("top_k", [1, 99])
 def test_the_table_shows_so_many_classes(top_k: int, here: Path, model: Classifier) -> None:
     put("a.jpg")
     said = model.predict("a.jpg")
@@ -133,19 +127,10 @@ def test_the_table_warns_of_photos_that_were_learned_from(tmp_path: Path, here: 
     assert "learned from this photo" not in second
 
 
-def test_names_cannot_steer_the_terminal(here: Path, model: Classifier) -> None:
-    put("\x1b[2Jgone\r.jpg")
-    text = written(model, "table", "\x1b[2Jgone\r.jpg")
+def test_names_in_the_table_are_no_markup_and_cannot_steer_the_terminal(tmp_path: Path, here: Path) -> None:
+    model = spectraderm.load_model(write_model(tmp_path / "model", ("[b]bold[/b]", "[/]", "c")))
+    names = ("[red]x[/red].jpg", "\x1b[2Jgone\r.jpg")
+    put(*names)
+    text = written(model, "table", *names)
     assert "\x1b" not in text
-    assert "[2Jgone" in text
-
-
-def test_names_in_the_table_are_shown_as_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    labels = ("[b]bold[/b]", "[/]", "c")
-    model = spectraderm.load_model(write_model(tmp_path / "model", labels))
-    monkeypatch.chdir(tmp_path)
-    put("[red]x[/red].jpg")
-    text = written(model, "table", "[red]x[/red].jpg")
-    assert "[red]x[/red].jpg" in text
-    assert "[b]bold[/b]" in text
-    assert "[/]" in text
+    assert all(shown in text for shown in ("[red]x[/red].jpg", "[b]bold[/b]", "[/]", "[2Jgone"))

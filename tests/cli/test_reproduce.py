@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from console import call
 
 from spectraderm import pipeline
 from spectraderm.cli.reproduce import differences, reproduce
@@ -28,10 +29,21 @@ def state_of(run: Path) -> dict[str, bytes]:
     return {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file()}
 
 
-def test_a_run_is_reproduced_and_left_alone(published: Path) -> None:
+def test_a_run_is_reproduced_from_where_its_photos_are_now_and_left_alone(
+    published: Path, photos: Path, tmp_path: Path
+) -> None:
     before = state_of(published)
-    assert reproduce(published) == []
+    moved = Path(shutil.copytree(photos, tmp_path / "moved"))
+    done = call("reproduce", published, "--photos", moved)
+    assert (done.code, done.out) == (0, "")
+    assert done.err.splitlines()[-1] == "Every published number came out the same"
     assert state_of(published) == before
+    last = sorted(moved.rglob("*.jpg"))[-1]
+    last.write_bytes(last.read_bytes() + b"\0")
+    with pytest.raises(DatasetError, match=last.name):
+        reproduce(published, moved)
+    with pytest.raises(DatasetError, match="Give the folder that was audited"):
+        reproduce(published, tmp_path)
 
 
 def test_a_number_that_was_edited_is_named(published: Path, tmp_path: Path) -> None:
@@ -42,26 +54,12 @@ def test_a_number_that_was_edited_is_named(published: Path, tmp_path: Path) -> N
     content["splits"]["test"]["accuracy"]["value"] = 0.999
     content["protocols"][0]["words"] = "Believe it."
     write_json(path, content)
-    lines = reproduce(tmp_path / "run")
-    assert len(lines) == 2
-    assert f"splits.test.accuracy.value: 0.999 then, {was} now" in lines
-    assert any(line.startswith("protocols[0].words: Believe it. then") for line in lines)
-
-
-def test_photos_that_moved_are_found_where_they_are_now(published: Path, photos: Path, tmp_path: Path) -> None:
-    shutil.copytree(photos, tmp_path / "moved")
-    assert reproduce(published, tmp_path / "moved") == []
-
-
-def test_photos_that_changed_are_refused(published: Path, photos: Path, tmp_path: Path) -> None:
-    moved = tmp_path / "moved"
-    shutil.copytree(photos, moved)
-    last = sorted(moved.rglob("*.jpg"))[-1]
-    last.write_bytes(last.read_bytes() + b"\0")
-    with pytest.raises(DatasetError, match=last.name):
-        reproduce(published, moved)
-    with pytest.raises(DatasetError, match="Give the folder that was audited"):
-        reproduce(published, tmp_path)
+    done = call("reproduce", tmp_path / "run")
+    assert (done.code, done.out) == (3, "")
+    *_, one, other, total = done.err.splitlines()
+    assert one == f"splits.test.accuracy.value: 0.999 then, {was} now"
+    assert other.startswith("protocols[0].words: Believe it. then")
+    assert total == "2 values differ"
 
 
 @pytest.mark.parametrize("gone", [EVALUATION, CALIBRATION, SPLIT, MEASUREMENTS])

@@ -2,33 +2,13 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from spectraderm.cli import console
+from spectraderm.cli import console, options
 from spectraderm.cli import inference_commands as doors
 from spectraderm.cli.console import say, stdout
-from spectraderm.cli.options import (
-    Backbone,
-    BatchSize,
-    Crops,
-    Device,
-    Epochs,
-    Folds,
-    Log,
-    Lr,
-    Patience,
-    Photos,
-    Protocol,
-    Recipe,
-    Resume,
-    Run,
-    Seed,
-    Sets,
-    Split,
-    recipe_changes,
-)
 from spectraderm.core import defaults
 from spectraderm.core.errors import SpectraDermError, needs
 
@@ -42,29 +22,29 @@ app = typer.Typer(
 
 @app.command()
 def run(
-    photos: Photos,
+    photos: options.Photos,
     out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/<photos>-<recipe>-<split>.")] = None,
-    recipe: Recipe = defaults.RECIPE,
-    backbone: Backbone = defaults.BACKBONE,
-    split: Split = Protocol.grouped,
-    folds: Folds = 0,
-    seed: Seed = 0,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    lr: Lr = None,
-    patience: Patience = None,
-    device: Device = Device.auto,
-    resume: Resume = False,
-    log: Log = None,
-    crops: Crops = None,
+    recipe: options.Recipe = defaults.RECIPE,
+    backbone: options.Backbone = defaults.BACKBONE,
+    split: options.Split = "grouped",
+    folds: options.Folds = 0,
+    seed: options.Seed = 0,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    lr: options.Lr = None,
+    patience: options.Patience = None,
+    device: options.Device = "auto",
+    resume: options.Resume = False,
+    log: options.Log = None,
+    crops: options.Crops = None,
 ) -> None:
     """All of it: audit, split, train, calibrate, evaluate, export. What most people want."""
     pipeline, terminal = _stages()
-    out = out or Path("runs") / f"{photos.resolve().name}-{Path(recipe).stem}-{split.value}"
-    changes = recipe_changes(epochs, batch_size, lr, patience)
-    options = pipeline.Options(recipe, backbone, split.value, folds, seed, resume, device.value, log, changes, crops)
+    out = out or Path("runs") / f"{photos.resolve().name}-{Path(recipe).stem}-{split}"
+    changes = options.recipe_changes(epochs, batch_size, lr, patience)
+    settings = pipeline.Options(recipe, backbone, split, folds, seed, resume, device, log, changes, crops)
     with console.going_on("--resume goes on where training was"), terminal.progress() as track:
-        evaluation = pipeline.run(photos, out, options, track)
+        evaluation = pipeline.run(photos, out, settings, track)
     terminal.say_audit(out)
     terminal.say_scores([out], [evaluation])
     terminal.say_robustness(out / "model")
@@ -74,7 +54,7 @@ def run(
 
 @app.command()
 def audit(
-    photos: Photos,
+    photos: options.Photos,
     out: Annotated[Path, typer.Option(help="Run folder to write manifest, findings, copies and gallery into.")],
     fail_on: Annotated[
         str,
@@ -87,7 +67,7 @@ def audit(
         bool,
         typer.Option("--fix", help="Also write split.csv, as split --split deduplicated does. Photos stay untouched."),
     ] = False,
-    crops: Crops = None,
+    crops: options.Crops = None,
 ) -> None:
     """Read every photo; find copies, leaks, shortcuts and flaws. Exit code 3 where --fail-on was met."""
     pipeline, terminal = _stages()
@@ -98,7 +78,7 @@ def audit(
         facts = pipeline.audit(photos, out, track, look_for_crops=crops).facts
     terminal.say_audit(out)
     if fix:
-        pipeline.split(out, Protocol.deduplicated.value, 0, 0)
+        pipeline.split(out, "deduplicated", 0, 0)
     say(f"Copies  {out / 'gallery.html'}\nNext    spectraderm {'train' if fix else 'split'} {out}")
     met = findings.failing(facts["findings"], wanted)
     if met:
@@ -107,40 +87,42 @@ def audit(
 
 
 @app.command()
-def split(run: Run, split: Split = Protocol.grouped, folds: Folds = 0, seed: Seed = 0) -> None:
+def split(run: options.Run, split: options.Split = "grouped", folds: options.Folds = 0, seed: options.Seed = 0) -> None:
     """Split an audited run folder, and prove that the split holds."""
     pipeline, terminal = _stages()
-    terminal.say_split(pipeline.split(run, split.value, folds, seed))
+    terminal.say_split(pipeline.split(run, split, folds, seed))
     say(f"Next    spectraderm train {run}")
 
 
 @app.command()
 def train(
-    run: Run,
-    recipe: Recipe = defaults.RECIPE,
-    backbone: Backbone = defaults.BACKBONE,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    lr: Lr = None,
-    patience: Patience = None,
-    device: Device = Device.auto,
-    resume: Resume = False,
-    log: Log = None,
+    run: options.Run,
+    recipe: options.Recipe = defaults.RECIPE,
+    backbone: options.Backbone = defaults.BACKBONE,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    lr: options.Lr = None,
+    patience: options.Patience = None,
+    device: options.Device = "auto",
+    resume: options.Resume = False,
+    log: options.Log = None,
 ) -> None:
     """Train every fold of a split run folder."""
     pipeline, terminal = _stages()
-    changes = recipe_changes(epochs, batch_size, lr, patience)
-    options = pipeline.Options(recipe, backbone, resume=resume, device=device.value, log=log, changes=changes)
+    changes = options.recipe_changes(epochs, batch_size, lr, patience)
+    settings = pipeline.Options(recipe, backbone, resume=resume, device=device, log=log, changes=changes)
     with console.going_on("--resume goes on where it was"), terminal.progress() as track:
-        pipeline.train(run, options, track)
+        pipeline.train(run, settings, track)
     say(f"Next    spectraderm calibrate {run}")
 
 
 @app.command()
 def calibrate(
-    run: Run,
+    run: options.Run,
     coverage: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of prediction sets.")] = 0.9,
-    conformal: Annotated[Sets, typer.Option(help="How sets are made: lac (smallest) or raps.")] = Sets.lac,
+    conformal: Annotated[
+        Literal["lac", "raps"], typer.Option(help="How sets are made: lac (smallest) or raps.")
+    ] = "lac",
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Hold the coverage in every class: larger sets.")
     ] = False,
@@ -150,7 +132,7 @@ def calibrate(
 ) -> None:
     """Find temperature, prediction sets, and the thresholds of "I don't know", on photos held out of training."""
     pipeline, terminal = _stages()
-    found = pipeline.calibrate(run, pipeline.Settings(coverage, conformal.value, per_class, accuracy))
+    found = pipeline.calibrate(run, pipeline.Settings(coverage, conformal, per_class, accuracy))
     terminal.say_calibration(found)
     say(f"Next    spectraderm evaluate {run}")
 
@@ -200,7 +182,7 @@ def compare(
 
 @app.command()
 def reproduce(
-    run: Run,
+    run: options.Run,
     photos: Annotated[Path | None, typer.Option(help="Where the photos are now; by default where they were.")] = None,
 ) -> None:
     """Train and score a run again from its manifest; exit code 3 where a published number differs."""
@@ -209,16 +191,14 @@ def reproduce(
 
     with terminal.progress() as track:
         lines = again(run, photos, track)
-    for line in lines:
-        say(line)
-    say(f"{len(lines)} values differ" if lines else "Every published number came out the same")
+    say("\n".join([*lines, f"{len(lines)} values differ"]) if lines else "Every published number came out the same")
     if lines:
         raise typer.Exit(3)
 
 
 @app.command()
 def export(
-    run: Run,
+    run: options.Run,
     out: Annotated[Path | None, typer.Option(help="Model folder; by default RUN/model, or RUN/model-int8.")] = None,
     onnx_only: Annotated[bool, typer.Option("--onnx-only", help="Leave model.safetensors out.")] = False,
     notes: Annotated[Path | None, typer.Option(help="Markdown file to put at the end of the model card.")] = None,
@@ -240,7 +220,7 @@ def export(
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to paint and work in.")] = Path("spectraderm-demo"),
     data: Annotated[Path | None, typer.Option(help="A folder of your own photos instead of painted ones.")] = None,
-    seed: Seed = 0,
+    seed: options.Seed = 0,
 ) -> None:
     """Paint a small flawed data set, run the whole way on it, and classify photos. Needs no network and no data."""
     from spectraderm.inference.classifier import load_model  # noqa: PLC0415
@@ -251,10 +231,7 @@ def demo(
     terminal.say_audit(result.run)
     terminal.say_scores([result.run], [result.evaluation])
     with stdout() as stream:
-        table = console.TableWriter(stream, load_model(result.run / "model"), top_k=2)
-        for path, prediction in result.predictions.items():
-            table.write(path, prediction)
-        table.close()
+        console.write_table(result.predictions.items(), stream, load_model(result.run / "model"), top_k=2)
     say(result.story)
 
 

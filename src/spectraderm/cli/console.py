@@ -9,10 +9,11 @@ import os
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, TextIO
 
 import typer
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from spectraderm.inference.prediction import Prediction
 
 _goes_on: list[str] = []
-_JSON = json.JSONEncoder(allow_nan=False)
 _JOINT = "\N{NO-BREAK SPACE}"
 _STYLES = {
     "predicted": "bold green",
@@ -84,111 +84,75 @@ def say(text: str) -> None:
         sys.stderr.write(text + "\n")
 
 
-class Writer(Protocol):
-    """Writes predictions as they come."""
+def write_predictions(
+    predictions: Iterable[tuple[str, "Prediction"]],
+    format: str,  # noqa: A002
+    stream: TextIO,
+    classifier: "Classifier",
+    top_k: int,
+) -> None:
+    """Write predictions as they come, each with its path, as `jsonl`, `csv` or `table`.
 
-    def write(self, path: str, prediction: "Prediction") -> None:
-        """Take one prediction."""
-
-    def close(self) -> None:
-        """Write what is left."""
-
-
-def writer_of(format: str, stream: TextIO, classifier: "Classifier", top_k: int) -> Writer:  # noqa: A002
-    """The writer of a format: `jsonl`, `csv` or `table`; the last shows `top_k` classes a photo."""
-    if format == "jsonl":
-        return JsonWriter(stream)
-    return CsvWriter(stream, classifier) if format == "csv" else TableWriter(stream, classifier, top_k)
-
-
-class JsonWriter:
-    """One JSON object a line: `path`, then the fields of `Prediction`."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def write(self, path: str, prediction: "Prediction") -> None:
-        """Write one prediction."""
-        self._stream.write(_JSON.encode({"path": path, **prediction.to_dict()}) + "\n")
-
-    def close(self) -> None:
-        """Nothing is left to write."""
-
-
-class CsvWriter:
-    """A header, then a line per photo: `path`, then the columns of `prediction.columns`, the heatmap aside."""
-
-    def __init__(self, stream: TextIO, classifier: "Classifier") -> None:
+    `jsonl` has one object a line: `path`, then the fields of `Prediction`. `csv` has a header, then a line per photo:
+    `path`, then the columns of `prediction.columns`, the heatmap aside; lists stand between semicolons, and what an
+    unusable photo lacks is empty. `table` shows `top_k` classes a photo.
+    """
+    if format == "table":
+        write_table(predictions, stream, classifier, top_k)
+    elif format == "jsonl":
+        for path, prediction in predictions:
+            stream.write(json.dumps({"path": path, **prediction.to_dict()}, allow_nan=False) + "\n")
+    else:
         from spectraderm.inference.prediction import columns  # noqa: PLC0415
 
         kinds = columns(classifier.labels)
-        self._joined = [name for name, kind in kinds.items() if kind == list[str]]
+        joined = [name for name, kind in kinds.items() if kind == list[str]]
         names = [name for name, kind in kinds.items() if kind != list[list[float]]]
-        self._writer = csv.DictWriter(stream, ["path", *names], extrasaction="ignore", lineterminator="\n")
-        self._writer.writeheader()
-
-    def write(self, path: str, prediction: "Prediction") -> None:
-        """Write one prediction. Lists stand between semicolons; what an unusable photo lacks is empty."""
-        row = prediction.to_row()
-        self._writer.writerow({"path": path, **row, **{name: ";".join(row[name]) for name in self._joined}})
-
-    def close(self) -> None:
-        """Nothing is left to write."""
+        writer = csv.DictWriter(stream, ["path", *names], extrasaction="ignore", lineterminator="\n")
+        writer.writeheader()
+        for path, prediction in predictions:
+            row = prediction.to_row()
+            writer.writerow({"path": path, **row, **{name: ";".join(row[name]) for name in joined}})
 
 
-class TableWriter:
-    """For people: a paragraph per photo as it comes, and at the end what to keep in mind.
+def write_table(
+    predictions: Iterable[tuple[str, "Prediction"]], stream: TextIO, classifier: "Classifier", top_k: int
+) -> None:
+    """Write for people: a paragraph per photo as it comes, and at the end what to keep in mind.
 
     Names no class where the photo is out of scope, for none is meant.
     """
+    from rich.console import Console  # noqa: PLC0415 - takes as long to import as a photo
+    from rich.text import Text  # noqa: PLC0415
 
-    def __init__(self, stream: TextIO, classifier: "Classifier", top_k: int) -> None:
-        from rich.console import Console  # noqa: PLC0415 - takes as long to import as a photo
+    from spectraderm.inference.prediction import percent  # noqa: PLC0415
 
-        self._console = Console(file=stream, highlight=False, soft_wrap=True)
-        self._classifier = classifier
-        self._top_k = top_k
-        self._written = 0
-
-    def write(self, path: str, prediction: "Prediction") -> None:
-        """Write one prediction."""
-        from rich.text import Text  # noqa: PLC0415
-
-        from spectraderm.inference.prediction import percent  # noqa: PLC0415
-
-        shown = 0 if prediction.verdict == "out_of_scope" else self._top_k
+    console = Console(file=stream, highlight=False, soft_wrap=True)
+    wrap = partial(_wrap, width=max(console.width, 40))
+    note = ""
+    for path, prediction in predictions:
+        shown = 0 if prediction.verdict == "out_of_scope" else top_k
         top = list(prediction.probabilities.items())[:shown]
-        named = [f"{self._classifier.display_name(label)} {percent(value)}" for label, value in top]
+        named = [f"{classifier.display_name(label)} {percent(value)}".replace(" ", _JOINT) for label, value in top]
         verdict = prediction.verdict.replace("_", " ")
-        answer = self._wrap(f"{verdict}: {', '.join(_unbroken(one) for one in named)}" if named else verdict)
-        lines = [self._wrap(prediction.reason)]
+        answer = Text(wrap(f"{verdict}: {', '.join(named)}" if named else verdict))
+        answer.stylize(_STYLES[prediction.verdict], 2, 2 + len(verdict))
+        lines = [wrap(prediction.reason)]
         if prediction.in_training:
-            lines.append(self._wrap("The model learned from this photo or a copy of it."))
-        styled = Text(answer)
-        styled.stylize(_STYLES[prediction.verdict], 2, 2 + len(verdict))
-        self._console.print(Text(_printable(path), style="bold"), styled, Text("\n".join(lines)), "", sep="\n")
-        self._written += 1
-
-    def close(self) -> None:
-        """Write what holds for all of them."""
-        if self._written:
-            from rich.text import Text  # noqa: PLC0415
-
-            note = (
-                f"Model {self._classifier.model_id}. Not a diagnosis. It knows {len(self._classifier.labels)} "
-                "conditions and was measured on photos like those it learned from; yours may be harder."
-            )
-            self._console.print(Text(self._wrap(note, ""), style="dim"))
-
-    def _wrap(self, text: str, indent: str = "  ") -> str:
-        """Lines that fit; never broken inside of `_unbroken`."""
-        width = max(self._console.width, 40)
-        wrapped = textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
-        return wrapped.replace(_JOINT, " ")
+            lines.append(wrap("The model learned from this photo or a copy of it."))
+        console.print(Text(_printable(path), style="bold"), answer, Text("\n".join(lines)), "", sep="\n")
+        note = (
+            f"Model {classifier.model_id}. Not a diagnosis. It knows {len(classifier.labels)} "
+            "conditions and was measured on photos like those it learned from; yours may be harder."
+        )
+    if note:
+        console.print(Text(wrap(note, indent=""), style="dim"))
 
 
-def _unbroken(text: str) -> str:
-    return text.replace(" ", _JOINT)
+def _wrap(text: str, width: int, indent: str = "  ") -> str:
+    """Lines that fit, broken at no `_JOINT`."""
+    wrapped = textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    return wrapped.replace(_JOINT, " ")
 
 
 def _printable(path: str) -> str:

@@ -3,9 +3,7 @@
 Knows nothing of how fast anything is: `benchmarks/` measures that.
 """
 
-import importlib.util
 import io
-import json
 import math
 import os
 import platform
@@ -46,15 +44,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        theme: the table that shows it.
-        name: of the thing.
-        value: what was found.
-        state: how well it is.
-        remedy: what to do about it; empty where nothing is to be done.
-    """
+    """One thing that was looked at: its theme (a table), its name, what was found, how well it is, and a remedy."""
 
     theme: str
     name: str
@@ -76,30 +66,23 @@ def examine(offline: bool = False) -> list[Check]:
         ("Graphics card", _graphics_card),
         ("Hugging Face Hub", lambda theme: _hub(theme, offline)),
     ]
-    return [check for theme, look in parts for check in _guarded(theme, look)]
+    checks: list[Check] = []
+    for theme, look in parts:
+        state = State.broken if theme == "Predictions" else State.warning
+        try:
+            for check in look(theme):
+                checks.append(check)  # noqa: PERF402 - what stands before an error is kept
+        except SpectraDermError as error:
+            checks.append(Check(theme, "error", error.problem, state, error.remedy or _REINSTALL))
+        except Exception as error:  # whatever breaks is what the doctor was called for
+            remedy = f"{_REINSTALL}; if that does not help, report it with this text"
+            checks.append(Check(theme, "error", f"{type(error).__name__}: {error}", state, remedy))
+    return checks
 
 
 def is_broken(checks: Sequence[Check]) -> bool:
     """Whether photos can't be classified here."""
     return any(check.state == State.broken for check in checks)
-
-
-def as_json(checks: Sequence[Check]) -> str:
-    """The checks as one JSON object: `broken`, and `checks` with every attribute."""
-    content = {"broken": is_broken(checks), "checks": [vars(check) for check in checks]}
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-def _guarded(theme: str, look: Callable[[str], Iterator[Check]]) -> Iterator[Check]:
-    """The checks of a theme, and the exception that ends them as one more, for the others are still wanted."""
-    state = State.broken if theme == "Predictions" else State.warning
-    try:
-        yield from look(theme)
-    except SpectraDermError as error:
-        yield Check(theme, "error", error.problem, state, error.remedy or _REINSTALL)
-    except Exception as error:  # whatever breaks is what the doctor was called for
-        remedy = f"{_REINSTALL}; if that does not help, report it with this text"
-        yield Check(theme, "error", f"{type(error).__name__}: {error}", state, remedy)
 
 
 def _predictions(theme: str) -> Iterator[Check]:
@@ -115,12 +98,12 @@ def _predictions(theme: str) -> Iterator[Check]:
     jpeg = io.BytesIO()
     Image.fromarray(noise).resize((320, 240), Image.Resampling.BICUBIC).save(jpeg, "JPEG", quality=90)
     prediction = classifier.predict(jpeg.getvalue())
-    probabilities = list(prediction.probabilities.values())
-    if len(probabilities) != len(classifier.labels) or not math.isclose(math.fsum(probabilities), 1, abs_tol=1e-4):
-        told = f"{prediction.verdict}, with probabilities that don't sum to 1"
-        yield Check(theme, "a painted photo", told, State.broken, "Install another version of onnxruntime")
+    verdict, probabilities = prediction.verdict.replace("_", " "), prediction.probabilities.values()
+    if len(probabilities) == len(classifier.labels) and math.isclose(math.fsum(probabilities), 1, abs_tol=1e-4):
+        yield Check(theme, "a painted photo", verdict)
     else:
-        yield Check(theme, "a painted photo", prediction.verdict.replace("_", " "))
+        told = f"{verdict}, with probabilities that don't sum to 1"
+        yield Check(theme, "a painted photo", told, State.broken, "Install another version of onnxruntime")
 
 
 def _packages(theme: str) -> Iterator[Check]:
@@ -192,10 +175,8 @@ def _machine(theme: str) -> Iterator[Check]:
     yield _disk(theme, "this folder", Path.cwd(), "Give --out a folder that you may write to")
     yield _disk(theme, "temporary files", Path(tempfile.gettempdir()), "Set TMPDIR to a folder that you may write to")
     cache, remedy = cache_folder(), "Set SPECTRADERM_CACHE to a folder that you may write to"
-    if cache:
-        yield _disk(theme, "cache", cache, remedy)
-    else:
-        yield Check(theme, "cache", "no home folder: features are computed anew each time", State.warning, remedy)
+    homeless = Check(theme, "cache", "no home folder: features are computed anew each time", State.warning, remedy)
+    yield _disk(theme, "cache", cache, remedy) if cache else homeless
 
 
 def _available_memory() -> int | None:
@@ -221,9 +202,8 @@ def _disk(theme: str, name: str, folder: Path, remedy: str) -> Check:
             file.write(b"1")
     except OSError as error:
         return Check(theme, name, f"{folder}: {error.strerror or error}", State.warning, remedy)
-    if free < _FREE_DISK:
-        return Check(theme, name, f"{_size(free)} free at {folder}", State.warning, "Make room")
-    return Check(theme, name, f"{_size(free)} free at {folder}")
+    state, remedy = (State.warning, "Make room") if free < _FREE_DISK else (State.ok, "")
+    return Check(theme, name, f"{_size(free)} free at {folder}", state, remedy)
 
 
 def _size(count: int) -> str:
@@ -263,13 +243,12 @@ def _hub(theme: str, offline: bool) -> Iterator[Check]:
     thread = Thread(target=lambda: answers.insert(0, _ask(address)), daemon=True)
     thread.start()
     thread.join(_HUB_SECONDS)
-    if answers[0]:
-        needed = importlib.util.find_spec("huggingface_hub") is not None
-        remedy = "Check the connection and HF_ENDPOINT; predictions and --backbone open-nsfw-thin need none"
-        state = State.warning if needed else State.absent
-        yield Check(theme, "connection", f"{address}: {answers[0]}", state, remedy)
-    else:
+    if not answers[0]:
         yield Check(theme, "connection", f"{address} answers")
+        return
+    state = State.warning if _installed("huggingface_hub") else State.absent
+    remedy = "Check the connection and HF_ENDPOINT; predictions and --backbone open-nsfw-thin need none"
+    yield Check(theme, "connection", f"{address}: {answers[0]}", state, remedy)
 
 
 def _ask(address: str) -> str:

@@ -1,32 +1,25 @@
 """The commands that open a door to a trained model: on the terminal, over HTTP, as a Space."""
 
+import json
 import os
 import sys
-from enum import StrEnum
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from spectraderm.cli.console import going_on, say, stdout, writer_of
-from spectraderm.cli.options import Address, Engine, Format, OnEngine, OnRuntime, Runtime
+from spectraderm.cli.console import going_on, say, stdout, write_predictions
+from spectraderm.cli.options import Runtime
 from spectraderm.core.errors import SpectraDermError, needs
+
+if TYPE_CHECKING:
+    from spectraderm.inference.prediction import Prediction
 
 app = typer.Typer()
 
-
-class Target(StrEnum):
-    """What kind of Space is made."""
-
-    gradio = "gradio"
-    static = "static"
-    docker = "docker"
-
-
 MODEL_HELP = "Model folder, Hub id, or `default` for the one that comes along."
 Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
-Host = Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 is every one of this machine.")]
-Port = Annotated[int, typer.Option(min=0, max=65535)]
 Repo = Annotated[str, typer.Option(help="OWNER/NAME on the Hugging Face Hub.")]
 Private = Annotated[bool, typer.Option("--private", help="Make it visible to its owner only.")]
 
@@ -34,14 +27,13 @@ Private = Annotated[bool, typer.Option("--private", help="Make it visible to its
 @app.command()
 def predict(
     photos: Annotated[list[str], typer.Argument(help="Files, folders, globs, or - for a photo on stdin.")],
-    model: Annotated[
-        str | None, typer.Option(help="Model folder, Hub id, or `default` for the one that comes along, as without.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help=f"{MODEL_HELP} It is the default.")] = None,
     format: Annotated[  # noqa: A002
-        Format | None, typer.Option(help="By default a table on a terminal, jsonl into a pipe.")
+        Literal["table", "jsonl", "csv"] | None,
+        typer.Option(help="By default a table on a terminal, jsonl into a pipe."),
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Classes to show per photo, in the table.")] = 3,
-    runtime: OnRuntime = Runtime.onnxruntime,
+    runtime: Runtime = "onnxruntime",
     out: Annotated[
         str,
         typer.Option(
@@ -50,8 +42,13 @@ def predict(
             "Parquet files and addresses then."
         ),
     ] = "",
-    engine: OnEngine = Engine.local,
-    address: Address = "",
+    engine: Annotated[
+        Literal["local", "ray"],
+        typer.Option(help="local: this process. ray: Ray, on this machine or a cluster."),
+    ] = "local",
+    address: Annotated[
+        str, typer.Option(help="Of a Ray cluster: auto, or HOST:PORT of its head; by default one is started.")
+    ] = "",
     workers: Annotated[int, typer.Option(min=0, help="With --out: threads, or Ray's workers. 0: one per core.")] = 0,
     shard_size: Annotated[int, typer.Option(min=1, help="With --out: photos per part.")] = 512,
 ) -> None:
@@ -60,27 +57,27 @@ def predict(
     if out:
         if format:
             raise SpectraDermError("--out writes Parquet", "Leave --format out")
-        _predict_into(
-            out, photos, model, runtime, ("ray" if engine == Engine.ray else "local", address, workers), shard_size
-        )
+        _predict_into(out, photos, model, runtime, (engine, address, workers), shard_size)
         return
-    if engine != Engine.local or address or workers:
+    if engine != "local" or address or workers:
         raise SpectraDermError("--engine, --address and --workers go with --out", "Give --out DIR")
     from spectraderm.inference.classifier import load_model  # noqa: PLC0415
     from spectraderm.inference.photo_paths import photos as photos_of  # noqa: PLC0415
 
-    classifier = load_model(model, runtime=runtime.value)
+    classifier = load_model(model, runtime=runtime)
     failed = 0
-    with stdout() as stream:
-        chosen = format or (Format.table if stream.isatty() else Format.jsonl)
-        writer = writer_of(chosen.value, stream, classifier, top_k)
+
+    def readable() -> Iterator[tuple[str, "Prediction"]]:
+        nonlocal failed
         for path, result in classifier.predict_each(photos_of(photos, sys.stdin.buffer)):
             if isinstance(result, SpectraDermError):
                 failed += 1
                 say(f"error: {result}")
             else:
-                writer.write(path, result)
-        writer.close()
+                yield path, result
+
+    with stdout() as stream:
+        write_predictions(readable(), format or ("table" if stream.isatty() else "jsonl"), stream, classifier, top_k)
     if failed:
         say(f"{failed} of the photos could not be read")
         raise typer.Exit(1)
@@ -90,7 +87,7 @@ def _predict_into(
     out: str,
     photos: list[str],
     model: str | None,
-    runtime: Runtime,
+    runtime: str,
     engine: tuple[Literal["local", "ray"], str, int],
     shard_size: int,
 ) -> None:
@@ -100,9 +97,7 @@ def _predict_into(
     from spectraderm.inference.model_folder import open_model  # noqa: PLC0415
 
     with going_on("the same command goes on where it was"), progress() as track:
-        done = job.predict(
-            open_model(model), photos, out, *engine, shard_size=shard_size, track=track, runtime=runtime.value
-        )
+        done = job.predict(open_model(model), photos, out, *engine, shard_size, track, runtime)
     summary = done.summary
     rate = f"{done.photos} this time, {done.photos / done.seconds:.1f} a second" if done.photos else "all of it before"
     counts = f"{summary['photos']} photos, {summary['predicted']} predicted, {summary['unreadable']} unreadable"
@@ -116,8 +111,10 @@ def _predict_into(
 @app.command()
 def serve(
     model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
-    host: Host = "127.0.0.1",
-    port: Port = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; 0.0.0.0 is every one of this machine.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
     workers: Annotated[int, typer.Option(min=0, help="Processes that classify; 0: one per core.")] = 0,
     queue: Annotated[int, typer.Option(min=0, help="Photos that may wait; past it 429. 0: 16 per process.")] = 0,
     max_mb: Annotated[int, typer.Option(min=1, max=100, help="Size of a request, in MB.")] = 16,
@@ -129,7 +126,7 @@ def serve(
     cors: Annotated[
         list[str] | None, typer.Option(help="Origin whose pages may call it from a browser; may be repeated.")
     ] = None,
-    runtime: OnRuntime = Runtime.onnxruntime,
+    runtime: Runtime = "onnxruntime",
 ) -> None:
     """Serve predictions over HTTP: POST /predict, and a page at /. Stores no photo."""
     with needs("serve", "the server"):
@@ -145,7 +142,7 @@ def serve(
         grace=grace,
         api_key=api_key,
         cors=tuple(cors or ()),
-        runtime=runtime.value,
+        runtime=runtime,
     )
     serve(options)
 
@@ -154,7 +151,7 @@ def serve(
 def deploy(
     model: Model,
     target: Annotated[
-        Target,
+        Literal["gradio", "static", "docker"],
         typer.Option(
             help="gradio: a Gradio app. static: the page, in the visitor's browser. docker: what serve serves."
         ),
@@ -171,10 +168,10 @@ def deploy(
 
     if upload != bool(repo_id):
         raise SpectraDermError("--push and --repo-id go together", "Give both, or neither")
-    write(model, target.value, out, title)
+    write(model, target, out, title)
     say(f"Space   {out}")
     if upload:
-        say(f"Pushed  {push_space(out, repo_id, target.value, private)}")
+        say(f"Pushed  {push_space(out, repo_id, target, private)}")
 
 
 @app.command()
@@ -191,17 +188,18 @@ def push(
 
 @app.command()
 def doctor(
-    json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs and for bug reports.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object, for programs and for bug reports.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Don't ask whether the Hub is there.")] = False,
 ) -> None:
     """Say what works here, what will be used, and what is missing. Exit code 1 where predictions don't work."""
-    from spectraderm.cli.doctor import as_json, examine, is_broken  # noqa: PLC0415
+    from spectraderm.cli.doctor import examine, is_broken  # noqa: PLC0415
     from spectraderm.cli.tables import show_checks  # noqa: PLC0415
 
     checks = examine(offline)
     with stdout() as stream:
-        if json:
-            stream.write(as_json(checks))
+        if as_json:
+            content = {"broken": is_broken(checks), "checks": [vars(check) for check in checks]}
+            stream.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
         else:
             show_checks(checks, stream)
     if is_broken(checks):

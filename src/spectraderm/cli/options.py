@@ -1,67 +1,21 @@
 """What the options of the command line are called, and what they mean."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
-
-
-class Protocol(StrEnum):
-    """How photos are split."""
-
-    grouped = "grouped"
-    original = "original"
-    deduplicated = "deduplicated"
-
-
-class Sets(StrEnum):
-    """How prediction sets are made."""
-
-    lac = "lac"
-    raps = "raps"
-
-
-class Runtime(StrEnum):
-    """What computes the network."""
-
-    onnxruntime = "onnxruntime"
-    openvino = "openvino"
-
-
-class Format(StrEnum):
-    """How predictions are printed."""
-
-    table = "table"
-    jsonl = "jsonl"
-    csv = "csv"
-
-
-class Engine(StrEnum):
-    """What works through many photos."""
-
-    local = "local"
-    ray = "ray"
-
-
-class Device(StrEnum):
-    """Where training runs."""
-
-    auto = "auto"
-    cpu = "cpu"
-
 
 Photos = Annotated[Path, typer.Argument(help="Folder of <split>/<class>/* or <class>/*.")]
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 Split = Annotated[
-    Protocol,
+    Literal["grouped", "original", "deduplicated"],
     typer.Option(help="grouped: copies never cross. original: the folders as they came, copies and all. "
                       "deduplicated: the given test folder, training folders without copies of it."),
 ]  # fmt: skip
 Folds = Annotated[
     int,
     typer.Option(help="grouped: k folds, or 1 for one held-out test set. original: random draws of validation. "
-                      "0: 5 by photo, else 1."),
+                      "0: 5 of grouped, else 1."),
 ]  # fmt: skip
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
 Recipe = Annotated[str, typer.Option(help="discriminant, notebook, finetune, or a TOML file.")]
@@ -72,15 +26,10 @@ Crops = Annotated[
     bool | None,
     typer.Option("--crops/--no-crops", help="Look for crops and zooms of photos: slow. By default up to 5,000 photos."),
 ]
-OnEngine = Annotated[
-    Engine, typer.Option("--engine", help="local: this process. ray: Ray, on this machine or a cluster.")
-]
-Address = Annotated[
-    str, typer.Option(help="Of a Ray cluster: auto, or HOST:PORT of its head; by default one is started.")
-]
-OnRuntime = Annotated[
-    Runtime,
-    typer.Option("--runtime", help="onnxruntime: on an NVIDIA card where built for one. openvino: an extra."),
+Device = Annotated[Literal["auto", "cpu"], typer.Option(help="Where training runs.")]
+Runtime = Annotated[
+    Literal["onnxruntime", "openvino"],
+    typer.Option(help="onnxruntime: on an NVIDIA card where built for one. openvino: an extra."),
 ]
 Epochs = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 BatchSize = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]

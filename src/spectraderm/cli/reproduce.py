@@ -36,19 +36,16 @@ def reproduce(run: Path, photos: Path | None = None, track: Track = no_track) ->
         DatasetError: a photo vanished or changed.
         RunFolderError: the run is not whole.
     """
-    published = Run(run).evaluation
-    Run(run).check("evaluate")
-    settings = settings_of(Run(run))
-    config = Run(run).config
+    before = Run(run)
+    published = before.evaluation
+    before.check("evaluate")
+    settings, config = settings_of(before), before.config
     backbone = load_backbone(config["backbone_name"])
     if backbone.source != config["backbone"]:
         raise RunFolderError(f"the backbone is now {backbone.source}, was {config['backbone']}", "Install that version")
     with tempfile.TemporaryDirectory(prefix="spectraderm-") as folder:
         again = Path(folder) / run.resolve().name
-        again.mkdir()
-        _copy(run, again)
-        if photos:
-            _move(again, photos)
+        _copy(run, again, photos)
         recipe = Recipe.model_validate(config["recipe"])
         training.train(Run(again), recipe, backbone, device="cpu", track=track, shared=False)
         pipeline.calibrate(again, settings)
@@ -59,37 +56,28 @@ def reproduce(run: Path, photos: Path | None = None, track: Track = no_track) ->
 def differences(before: Any, after: Any, where: str = "") -> list[str]:  # noqa: ANN401
     """Where two JSON values differ, a line each; numbers by more than rounding."""
     if isinstance(before, dict) and isinstance(after, dict):
-        lines = []
-        for key in [*before, *(key for key in after if key not in before)]:
-            lines += differences(before.get(key), after.get(key), f"{where}.{key}" if where else str(key))
-        return lines
+        dot = f"{where}." if where else ""
+        pairs = [(before.get(key), after.get(key), f"{dot}{key}") for key in dict.fromkeys([*before, *after])]
+        return [line for pair in pairs for line in differences(*pair)]
     if isinstance(before, list) and isinstance(after, list) and len(before) == len(after):
-        return [
-            line
-            for i, pair in enumerate(zip(before, after, strict=True))
-            for line in differences(*pair, f"{where}[{i}]")
-        ]
-    numbers = [value for value in (before, after) if isinstance(value, (int, float)) and not isinstance(value, bool)]
-    if len(numbers) == 2 and math.isclose(*numbers, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE):
-        return []
-    return [] if before == after else [f"{where}: {before} then, {after} now"]
+        numbered = enumerate(zip(before, after, strict=True))
+        return [line for i, pair in numbered for line in differences(*pair, f"{where}[{i}]")]
+    numbers = isinstance(before, int | float) and isinstance(after, int | float)
+    same = math.isclose(before, after, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE) if numbers else before == after
+    return [] if same else [f"{where}: {before} then, {after} now"]
 
 
-def _copy(run: Path, again: Path) -> None:
+def _copy(run: Path, again: Path, photos: Path | None) -> None:
     """What training starts from, and what was found on other folders' photos, which stands in `evaluation.json`."""
-    beside = sorted((run / EXTERNAL).glob("*.json"))
-    for path in [*(run / name for name in _KEPT), *beside]:
+    for path in [*(run / name for name in _KEPT), *sorted((run / EXTERNAL).glob("*.json"))]:
         target = again / path.relative_to(run)
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         try:
             shutil.copyfile(path, target)
         except OSError as error:
             raise RunFolderError(f"{path} can't be read ({error.strerror})", "Run it again") from error
-
-
-def _move(run: Path, photos: Path) -> None:
-    facts = Run(run).audit
-    first = manifest.read(run / MANIFEST)[0].path
-    if not (photos / first).is_file():
-        raise DatasetError(f"{photos} has no {first}", "Give the folder that was audited")
-    write_json(run / AUDIT, {**facts, "root": str(photos.resolve())})
+    if photos:
+        first = manifest.read(again / MANIFEST)[0].path
+        if not (photos / first).is_file():
+            raise DatasetError(f"{photos} has no {first}", "Give the folder that was audited")
+        write_json(again / AUDIT, {**Run(again).audit, "root": str(photos.resolve())})

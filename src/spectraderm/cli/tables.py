@@ -1,7 +1,7 @@
 """What a person sees of a run on the terminal: progress, findings, scores. All of it on stderr; data is stdout's."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -13,8 +13,7 @@ from rich.text import Text
 
 from spectraderm.cli.doctor import Check, State, is_broken
 from spectraderm.core.files import read_json
-from spectraderm.core.progress import console as _console
-from spectraderm.core.progress import progress, say
+from spectraderm.core.progress import console, progress, say  # noqa: F401 - `progress` is for commands
 from spectraderm.core.run import Run
 from spectraderm.images.perturbations import CHANGES
 from spectraderm.inference import model_folder
@@ -22,19 +21,7 @@ from spectraderm.inference import model_folder
 if TYPE_CHECKING:
     from spectraderm.data.split import Split
 
-__all__ = [
-    "progress",
-    "say",
-    "say_audit",
-    "say_calibration",
-    "say_comparison",
-    "say_export",
-    "say_external",
-    "say_robustness",
-    "say_scores",
-    "say_split",
-    "show_checks",
-]
+_SHOWN = ("accuracy", "group_accuracy", "balanced_accuracy")
 
 
 def say_audit(run: Path) -> None:
@@ -59,24 +46,28 @@ def say_audit(run: Path) -> None:
         say(f"LABEL {conflicts} photo{'s' if conflicts > 1 else ''} filed under more than one class{told}")
     if facts.get("shortcuts"):
         _say_shortcuts(facts["shortcuts"], {label: own["display_name"] for label, own in facts["classes"].items()})
-    table = Table("finding", "severity", "count", "what to do", box=None, pad_edge=False)
-    for finding in facts["findings"]:
-        if not finding["id"].startswith("shortcut_"):  # in the other table
-            cells = (finding["id"].replace("_", " "), finding["severity"], str(finding["count"]), finding["remedy"])
-            table.add_row(*(Text(cell) for cell in cells))
-    if table.row_count:
-        _console.print(table, soft_wrap=False)
+    findings = [own for own in facts["findings"] if not own["id"].startswith("shortcut_")]  # in the other table
+    rows = [(own["id"].replace("_", " "), own["severity"], str(own["count"]), own["remedy"]) for own in findings]
+    if rows:
+        _print_table(("finding", "severity", "count", "what to do"), rows)
 
 
 def _say_shortcuts(shortcuts: Sequence[dict[str, Any]], display: dict[str, str]) -> None:
     """What tells the class without the disease, the best first; each is a way for a model to be right for no reason."""
-    table = Table("shortcut", "balanced accuracy", "gives away", box=None, pad_edge=False)
-    table.title, table.title_justify = f"Told without the disease; chance {100 * shortcuts[0]['chance']:.1f} %", "left"
+    rows = []
     for own in sorted(shortcuts, key=lambda own: -own["low"]):
-        score = f"{100 * own['balanced_accuracy']:.1f} ({100 * own['low']:.1f}–{100 * own['high']:.1f})"
         classes = ", ".join(display[label] for label in own["gives_away"])
-        table.add_row(*(Text(cell) for cell in (own["name"].replace("_", " "), score, classes)))
-    _console.print(table, soft_wrap=False)
+        rows.append((own["name"].replace("_", " "), _score({**own, "value": own["balanced_accuracy"]}), classes))
+    title = f"Told without the disease; chance {100 * shortcuts[0]['chance']:.1f} %"
+    _print_table(("shortcut", "balanced accuracy", "gives away"), rows, title)
+
+
+def _print_table(heads: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
+    """Print a table whose cells are plain text; the heads are markup."""
+    table = Table(*heads, box=None, pad_edge=False, title=title, title_justify="left")
+    for cells in rows:
+        table.add_row(*(Text(cell) for cell in cells))
+    console.print(table, soft_wrap=False)
 
 
 def say_split(made: "Split") -> None:
@@ -89,13 +80,13 @@ def say_split(made: "Split") -> None:
 def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> None:
     """Every protocol of one or several runs beside what needs no model, and which number to believe."""
     for run, evaluation in zip(runs, evaluations, strict=True):
-        table = Table("tested on", "accuracy", "each group once", "balanced", box=None, pad_edge=False)
         say("")
-        table.title = f"{escape(run.name)}: {escape(evaluation['recipe'])}; in %, 95 % intervals over photo groups"
-        table.title_justify = "left"
+        title = f"{escape(run.name)}: {escape(evaluation['recipe'])}; in %, 95 % intervals over photo groups"
+        heads = ("tested on", "accuracy", "each group once", "balanced")
+        table = Table(*heads, box=None, pad_edge=False, title=title, title_justify="left")
         for row in evaluation["protocols"]:
             _add_protocol(table, row)
-        _console.print(table, soft_wrap=False)
+        console.print(table, soft_wrap=False)
         for row in evaluation["protocols"]:
             counts = f"{row['n_photos']} files, {row['n_groups']} photo groups"
             say(f"{'>' if row['believe'] else ' '} {row['name'].removeprefix('external:')} ({counts}): {row['words']}")
@@ -110,13 +101,11 @@ def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> N
 
 def _add_protocol(table: Table, row: dict[str, Any]) -> None:
     style = "bold" if row["believe"] else "dim" if row["leaked"] else ""
-    cells = [_score(row[metric]) for metric in ("accuracy", "group_accuracy", "balanced_accuracy")]
+    cells = [_score(row[metric]) for metric in _SHOWN]
     name = f"{'> ' if row['believe'] else '  '}{row['name'].removeprefix('external:')}"
     table.add_row(Text(name, no_wrap=True), *cells, style=style)
     for baseline, scores in row.get("baselines", {}).items():
-        values = [
-            f"{100 * scores[metric]['value']:.1f}" for metric in ("accuracy", "group_accuracy", "balanced_accuracy")
-        ]
+        values = [f"{100 * scores[metric]['value']:.1f}" for metric in _SHOWN]
         table.add_row(f"    {baseline.replace('_', ' ')}", *values, style="dim")
 
 
@@ -142,12 +131,9 @@ def say_calibration(found: dict[str, Any]) -> None:
         f"Temperature {found['temperature']:.2f}, found on {found['n_photos']} photos of {found['n_groups']} photo "
         f"groups ({found['fitted_on'].replace('_', ' ')})"
     )
-    never = "never: too few photos to promise it, or too often wrong"
-    sure = (
-        f"from a probability of {100 * found['confidence_threshold']:.1f} %"
-        if found["confidence_threshold"] <= 1
-        else never
-    )
+    sure = "never: too few photos to promise it, or too often wrong"
+    if found["confidence_threshold"] <= 1:
+        sure = f"from a probability of {100 * found['confidence_threshold']:.1f} %"
     say(f"`predicted` {sure}; promised {100 * found['promised_accuracy']:g} % right")
     kept = f"{100 * found['novelty_kept']:.0f} % of these photos lie below it"
     say(f"`out_of_scope` above a novelty of {found['novelty_threshold']:.3f}: {kept}")
@@ -157,7 +143,9 @@ def say_export(measured: dict[str, Any]) -> None:
     """How near the exported model comes to training's logits; or what one in 8-bit integers loses."""
     if "loss" in measured:
         loss = measured["loss"]
-        points = {name: _points(value) for name, value in loss["accuracy_difference"].items()}
+        points = {
+            name: "?" if value is None else f"{100 * value:+.2f}" for name, value in loss["accuracy_difference"].items()
+        }
         say(
             f"In 8-bit integers, on {loss['photos']} held-out photos: accuracy {points['value']} points "
             f"({points['low']} to {points['high']}), changed first guesses {100 * loss['changed_top1']:.1f} %"
@@ -168,10 +156,6 @@ def say_export(measured: dict[str, Any]) -> None:
         f"Parity on {parity['photos']} photos: largest difference of a logit {parity['max_logit_difference']:.2g} "
         f"(bound {parity['bound']:g}), changed first guesses {parity['changed_top1']}"
     )
-
-
-def _points(value: float | None) -> str:
-    return "?" if value is None else f"{100 * value:+.2f}"
 
 
 def say_robustness(model: Path) -> None:
@@ -195,8 +179,7 @@ def say_external(result: dict[str, Any]) -> None:
     if result["unreadable"]:
         say(f"{len(result['unreadable'])} could not be read; first: {result['unreadable'][0]}")
     if "scores" in result:
-        named = ("accuracy", "group_accuracy", "balanced_accuracy", "ece")
-        say("; ".join(f"{name.replace('_', ' ')} {_score(result['scores'][name])}" for name in named))
+        say("; ".join(f"{name.replace('_', ' ')} {_score(result['scores'][name])}" for name in (*_SHOWN, "ece")))
         for name, own in result["refusals"].items():
             right = f", right {_score(own['accuracy'])}" if own["accuracy"] else ""
             say(f"  {name.replace('_', ' ')} {_score(own)}{right}")
@@ -213,18 +196,16 @@ def say_external(result: dict[str, Any]) -> None:
 def say_comparison(run_a: Path, run_b: Path, found: dict[str, Any]) -> None:
     """Differences with their intervals, and in a sentence what they mean."""
     names = {"a": run_a.name, "b": run_b.name, "neither": "neither: noise"}
-    heads = (escape(names["a"]), escape(names["b"]))
-    table = Table("", *heads, "difference (95 %)", "better", box=None, pad_edge=False)
-    for metric in ("accuracy", "group_accuracy", "balanced_accuracy", "macro_f1", "auroc", "log_loss", "brier", "ece"):
+    rows = []
+    for metric in (*_SHOWN, "macro_f1", "auroc", "log_loss", "brier", "ece"):
         own = found[metric]
         if own["difference"] is None:
             continue
         scale, digits = (1, 3) if metric == "log_loss" else (100, 1)
         a, b, difference, low, high = (scale * own[key] for key in ("a", "b", "difference", "low", "high"))
         shown = f"{difference:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
-        cells = (metric.replace("_", " "), f"{a:.{digits}f}", f"{b:.{digits}f}", shown, names[own["better"]])
-        table.add_row(*(Text(cell) for cell in cells))
-    _console.print(table, soft_wrap=False)
+        rows.append((metric.replace("_", " "), f"{a:.{digits}f}", f"{b:.{digits}f}", shown, names[own["better"]]))
+    _print_table(("", escape(run_a.name), escape(run_b.name), "difference (95 %)", "better"), rows)
     right = found["right"]
     say(
         f"{found['n_photos']} photos, {found['n_groups']} photo groups. Only {run_a.name} is right on "
@@ -246,9 +227,8 @@ def show_checks(checks: Sequence[Check], stream: TextIO) -> None:
     console = Console(file=stream, highlight=False)
     wrong = [check for state in (State.broken, State.warning) for check in checks if check.state == state]
     if wrong:
-        _checks_table(
-            console, "To be mended", [(check, f"{check.theme}: {check.name}", check.remedy) for check in wrong]
-        )
+        rows = [(check, f"{check.theme}: {check.name}", check.remedy) for check in wrong]
+        _checks_table(console, "To be mended", rows)
     for theme, group in groupby(checks, lambda check: check.theme):
         rows = [(check, check.name, check.remedy if check.state == State.absent else "") for check in group]
         _checks_table(console, theme, rows)
