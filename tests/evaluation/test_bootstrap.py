@@ -7,7 +7,7 @@ from scipy import stats
 
 from spectraderm.core import resampling
 from spectraderm.evaluation import metrics
-from spectraderm.evaluation.bootstrap import MIN_GROUPS, Reals, Scored, rate
+from spectraderm.evaluation.bootstrap import Reals, Scored, rate
 from spectraderm.evaluation.metrics import METRICS, scores
 
 
@@ -40,14 +40,13 @@ def test_intervals_are_those_of_a_slow_bootstrap_of_groups() -> None:
 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
-    truth, trials, hits = 0.7, 300, dict.fromkeys(("photo groups", "photo groups, each once", "files"), 0)
+    truth, trials, hits = 0.7, 200, dict.fromkeys(("photo groups", "photo groups, each once", "files"), 0)
     for seed in range(trials):
-        one = in_groups(seed, 80, (1, 8), truth)
-        lone = np.arange(len(one))
-        for name, groups in zip(hits, (one.groups, one.groups, lone), strict=True):
-            got = rate(one.right, groups, seed, by_group="once" in name)
+        one = in_groups(seed, 40, (1, 8), truth)
+        for name, groups in zip(hits, (one.groups, one.groups, np.arange(len(one))), strict=True):
+            got = rate(one.right, groups, by_group="once" in name)
             hits[name] += got["low"] <= truth <= got["high"]
-    assert all(0.92 <= hits[name] / trials <= 0.98 for name in hits if name != "files"), hits
+    assert all(0.91 <= hits[name] / trials <= 0.98 for name in hits if name != "files"), hits
     assert hits["files"] / trials < 0.8, hits
 
 
@@ -67,7 +66,6 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = scores(one)
     monkeypatch.setattr(resampling, "_AT_ONCE", 77 * len(one))
     assert all(scores(one)[name] == pytest.approx(whole[name]) for name in METRICS)
-    assert scores(one, seed=1)["brier"]["low"] != whole["brier"]["low"]
 
 
 def test_a_rate_has_the_interval_of_its_groups() -> None:
@@ -76,23 +74,7 @@ def test_a_rate_has_the_interval_of_its_groups() -> None:
     wanted = stats.binomtest(30, 100).proportion_ci(method="wilson")
     assert (got["value"], got["n_photos"], got["n_groups"], got["too_few"]) == (0.3, 1000, 100, False)
     assert (got["low"], got["high"]) == pytest.approx((wanted.low, wanted.high), abs=0.02)
-    assert rate(hits[: MIN_GROUPS * 10], groups[: MIN_GROUPS * 10])["too_few"] is False
-    assert rate(hits[: MIN_GROUPS * 10 - 10], groups[: MIN_GROUPS * 10 - 10])["too_few"] is True
-
-
-def test_a_rate_by_group_counts_every_group_once() -> None:
-    hits, groups = np.array([True] * 9 + [False]), np.array([0] * 9 + [1])
-    assert rate(hits, groups)["value"] == pytest.approx(0.9)
-    assert rate(hits, groups, by_group=True)["value"] == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize("share", [0, 1])
-def test_none_or_all_of_few_groups_are_no_certainty(share: int) -> None:
-    got = rate(np.full(40, share, bool), np.arange(40) // 2)
-    wanted = stats.binomtest(20 * share, 20).proportion_ci(method="exact")
-    assert (got["value"], got["low"], got["high"]) == pytest.approx((share, wanted.low, wanted.high))
-
-
-def test_a_rate_of_nothing_is_not_defined() -> None:
-    got = rate(np.zeros(0, dtype=bool), np.zeros(0, dtype=int))
-    assert (got["value"], got["low"], got["high"], got["n_photos"], got["too_few"]) == (None, None, None, 0, True)
+    assert [rate(hits[:count], groups[:count])["too_few"] for count in (0, 90, 100)] == [True, True, False]
+    assert rate(hits[:0], groups[:0])["value"] is None
+    uneven = np.array([True] * 9 + [False]), np.array([0] * 9 + [1])
+    assert [rate(*uneven, by_group=once)["value"] for once in (False, True)] == pytest.approx([0.9, 0.5])

@@ -49,32 +49,13 @@ def test_a_model_is_not_better_than_itself() -> None:
     assert got["right"]["p_value"] == 1
 
 
-def test_of_few_photo_groups_none_is_said_to_be_better() -> None:
-    labels = np.arange(90) % 2
-    a, b = (Scored(labels, np.eye(2)[guess], np.arange(90) // 10) for guess in (labels, 1 - labels))
-    assert compare_photos(a, b)["accuracy"]["low"] == 1
-    assert compare_photos(a, b)["accuracy"]["better"] == "neither"
-    more = np.arange(90) // 9
-    a, b = (Scored(labels, one.probabilities, more) for one in (a, b))
-    assert compare_photos(a, b)["accuracy"]["better"] == "a"
-
-
-def test_pairing_finds_what_two_intervals_would_not() -> None:
-    a = in_groups(5, 300, (1, 3), 0.75)
-    guesses = np.where(a.groups % 20 == 0, 1 - a.labels, a.guesses)
-    b = Scored(a.labels, np.where(guesses[:, None] == np.arange(2), 0.9, 0.1), a.groups)
-    one, other = scores(a)["accuracy"], scores(b)["accuracy"]
-    assert one["low"] < other["high"]
-    assert compare_photos(a, b)["accuracy"]["better"] == "a"
-
-
 def test_equally_good_models_are_told_apart_one_time_in_twenty() -> None:
     told = 0
-    for seed in range(60):
-        photos = in_groups(seed, 40, (1, 6), 0.5)
+    for seed in range(40):
+        photos = in_groups(seed, 40, (1, 3), 0.5)
         a, b = worse(photos, 0.4, 1000 + seed), worse(photos, 0.4, 2000 + seed)
-        told += compare_photos(a, b, seed)["accuracy"]["better"] != "neither"
-    assert 1 <= told <= 8
+        told += compare_photos(a, b)["accuracy"]["better"] != "neither"
+    assert told <= 6
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -88,12 +69,14 @@ def test_counts_and_mcnemar_of_lone_photos(seed: int) -> None:
     assert got["p_value"] == pytest.approx(min(1, 2 * stats.binom.cdf(fewer, apart, 0.5)))
 
 
-def test_ten_copies_are_one_witness() -> None:
-    labels, groups = np.zeros(60, dtype=int), np.arange(60) // 10
-    right = groups < 3
-    a, b = (Scored(labels, np.eye(2)[np.where(good, 0, 1)], groups) for good in (right, np.zeros(60, dtype=bool)))
-    got = compare_photos(a, b)["right"]
-    assert (got["only_a"], got["groups_for_a"], got["p_value"]) == (30, 3, pytest.approx(0.25))
+@pytest.mark.parametrize(("count", "better"), [(9, "neither"), (10, "a")])
+def test_ten_copies_are_one_witness(count: int, better: str) -> None:
+    labels, groups = np.zeros(10 * count, dtype=int), np.arange(10 * count) // 10
+    a, b = (Scored(labels, np.eye(2)[labels + wrong], groups) for wrong in (0, 1))
+    got = compare_photos(a, b)
+    assert (got["right"]["only_a"], got["right"]["groups_for_a"]) == (10 * count, count)
+    assert got["right"]["p_value"] == pytest.approx(2 * 0.5**count)
+    assert (got["accuracy"]["low"], got["accuracy"]["better"]) == (1, better)
 
 
 def test_other_photos_are_refused() -> None:
@@ -121,29 +104,17 @@ def test_detection_is_that_of_scikit_learn(seed: int) -> None:
     assert got["fpr_at_95"]["value"] == pytest.approx(passed[np.argmax(known >= 0.95 - 1e-12)])
 
 
-def resampled(known: Reals, unknown: Reals) -> Reals:
-    draw = np.random.default_rng(9)
-    strange = np.repeat([0, 1], [len(known), len(unknown)])
-    drawn = ((draw.choice(known, len(known)), draw.choice(unknown, len(unknown))) for _ in range(300))
-    return np.array([roc_auc_score(strange, np.concatenate(pair)) for pair in drawn])
-
-
 def test_both_sides_of_a_detection_are_resampled_by_group() -> None:
     draw = np.random.default_rng(2)
     known, unknown = draw.normal(0, 1, 60), draw.normal(1, 1, 40)
-    values = resampled(known, unknown)
+    drawn = ((draw.choice(known, 60), draw.choice(unknown, 40)) for _ in range(300))
+    values = np.array([roc_auc_score(np.arange(100) >= 60, np.concatenate(pair)) for pair in drawn])
     got = alone(known, unknown)["auroc"]
     assert [got["low"], got["high"]] == pytest.approx(np.percentile(values, [2.5, 97.5]), abs=0.7 * values.std())
     copies, new = (np.repeat(np.arange(len(side)), 5) for side in (known, unknown))
     assert detection(known[copies], unknown[new], copies, new)["auroc"] == pytest.approx(got)
     narrow = alone(known[copies], unknown[new])["auroc"]
     assert narrow["high"] - narrow["low"] < 0.6 * (got["high"] - got["low"])
-
-
-def test_the_sides_of_a_detection_are_drawn_apart() -> None:
-    got = alone(np.arange(50.0), np.arange(50.0))["auroc"]
-    assert got["value"] == 0.5
-    assert got["high"] - got["low"] > 0.15
 
 
 def test_nothing_from_unknown_is_no_detection() -> None:

@@ -1,4 +1,3 @@
-from collections.abc import Callable, Collection
 from itertools import permutations
 
 import numpy as np
@@ -14,26 +13,19 @@ from spectraderm.evaluation.metrics import METRICS, per_class, risk_coverage, sc
 NOTHING = {"value": None, "low": None, "high": None}
 
 
-def expected(one: Scored, weights: Reals, names: Collection[str] = METRICS) -> dict[str, float | None]:
+def expected(one: Scored, weights: Reals) -> dict[str, float | None]:
     """Those metrics that scikit-learn has, under weights."""
-    classes, given = range(one.classes), {"sample_weight": weights}
-    known: dict[str, Callable[[], float | None]] = {
-        "accuracy": lambda: sk.accuracy_score(one.labels, one.guesses, **given),
-        "balanced_accuracy": lambda: sk.balanced_accuracy_score(one.labels, one.guesses, **given),
-        "macro_f1": lambda: sk.f1_score(one.labels, one.guesses, average="macro", **given),
-        "auroc": lambda: auroc(one, weights),
-        "brier": lambda: sk.brier_score_loss(
-            one.labels, one.probabilities, labels=classes, scale_by_half=False, **given
-        ),
-        "log_loss": lambda: sk.log_loss(one.labels, one.probabilities, labels=classes, **given),
-    }
-    return {name: score() for name, score in known.items() if name in names}
-
-
-def auroc(one: Scored, weights: Reals) -> float | None:
+    given, all_of = {"sample_weight": weights}, {"sample_weight": weights, "labels": range(one.classes)}
     there = [i for i in range(one.classes) if 0 < (one.labels == i).sum() < len(one)]
-    each = [sk.roc_auc_score(one.labels == i, one.probabilities[:, i], sample_weight=weights) for i in there]
-    return float(np.mean(each)) if each else None
+    aurocs = [sk.roc_auc_score(one.labels == i, one.probabilities[:, i], **given) for i in there]
+    return {
+        "accuracy": sk.accuracy_score(one.labels, one.guesses, **given),
+        "balanced_accuracy": sk.balanced_accuracy_score(one.labels, one.guesses, **given),
+        "macro_f1": sk.f1_score(one.labels, one.guesses, average="macro", **given),
+        "auroc": float(np.mean(aurocs)) if aurocs else None,
+        "brier": sk.brier_score_loss(one.labels, one.probabilities, scale_by_half=False, **all_of),
+        "log_loss": sk.log_loss(one.labels, one.probabilities, **all_of),
+    }
 
 
 @pytest.mark.filterwarnings("ignore:y_pred contains classes", "ignore:A single label was found")
@@ -89,27 +81,6 @@ def test_classes_and_confusion_are_counted_right(seed: int) -> None:
         assert row["auroc"]["value"] == (pytest.approx(auroc) if both else None)
 
 
-@pytest.mark.parametrize("name", ["accuracy", "balanced_accuracy", "auroc", "brier"])
-def test_intervals_of_lone_photos_are_those_of_scipy(name: str) -> None:
-    one = some(8, classes=3, photos=150)
-    one, ones = Scored(np.arange(150) % 3, one.probabilities, np.arange(150)), np.ones(150)
-
-    def statistic(rows: Reals) -> float:
-        return float(expected(one.take(rows.astype(int)), ones, [name])[name] or 0)
-
-    wanted = stats.bootstrap(
-        (np.arange(150),),
-        statistic,
-        n_resamples=250,
-        method="percentile",
-        rng=np.random.default_rng(1),
-        vectorized=False,
-    )
-    got = scores(one)[name]
-    assert got["low"] == pytest.approx(wanted.confidence_interval.low, abs=0.7 * wanted.standard_error)
-    assert got["high"] == pytest.approx(wanted.confidence_interval.high, abs=0.7 * wanted.standard_error)
-
-
 @pytest.mark.parametrize("labels", [[0, 0, 0], []])
 def test_what_is_not_defined_is_none(labels: list[int]) -> None:
     one = Scored(np.array(labels, dtype=int), np.tile([0.6, 0.3, 0.1], (len(labels), 1)), np.arange(len(labels)))
@@ -121,12 +92,11 @@ def test_what_is_not_defined_is_none(labels: list[int]) -> None:
 def test_all_right_is_not_certain() -> None:
     one = Scored(np.arange(40) % 2, np.eye(2)[np.arange(40) % 2], np.arange(40) // 2)
     wanted = stats.binomtest(20, 20).proportion_ci(method="exact").low
-    for share in (
-        scores(one)["accuracy"],
-        scores(one)["accuracy_at_100"],
-        per_class(one, ["a", "b"])[0]["sensitivity"],
-    ):
+    sets = set_scores(one.labels, np.ones((40, 2), dtype=bool), one.groups)
+    shares = [scores(one)["accuracy"], scores(one)["accuracy_at_100"], per_class(one, ["a", "b"])[0]["sensitivity"]]
+    for share in (*shares, sets["coverage"], sets["per_class"][0]):
         assert share == {"value": 1, "low": pytest.approx(wanted), "high": 1}
+    assert sets["mean_size"] == {"value": 2, "low": 2, "high": 2}
     assert bootstrap.rate(~one.right, one.groups)["high"] == pytest.approx(1 - wanted)
 
 
@@ -140,29 +110,18 @@ def test_sets_are_scored_as_by_mapie_and_by_hand(seed: int) -> None:
     one = some(seed)
     sets = one.probabilities > 0.2 + 0.3 * (seed % 3)
     got = set_scores(one.labels, sets, one.groups)
-    assert got["coverage"]["value"] == pytest.approx(
-        mapie.classification_coverage_score(one.labels, sets[:, :, None])[0]
-    )
+    by_mapie = mapie.classification_coverage_score(one.labels, sets[:, :, None])[0]
+    assert got["coverage"]["value"] == pytest.approx(by_mapie)
     assert got["mean_size"]["value"] == pytest.approx(mapie.classification_mean_width_score(sets[:, :, None])[0])
     sizes, covered = sets.sum(1), sets[np.arange(len(one)), one.labels]
+    wanted = {"coverage": covered, "mean_size": sizes, "singletons": sizes == 1, "empty": sizes == 0}
     for where, weights in ((got, np.ones(len(one))), (got["by_group"], group_weights(one.groups))):
-        assert where["coverage"]["value"] == pytest.approx(np.average(covered, weights=weights))
-        assert where["mean_size"]["value"] == pytest.approx(np.average(sizes, weights=weights))
-        assert where["singletons"]["value"] == pytest.approx(np.average(sizes == 1, weights=weights))
-        assert where["empty"]["value"] == pytest.approx(np.average(sizes == 0, weights=weights))
+        for name, values in wanted.items():
+            assert where[name]["value"] == pytest.approx(np.average(values, weights=weights))
         for i, row in enumerate(where["per_class"]):
             own = one.labels == i
             value = np.average(covered[own], weights=weights[own]) if own.any() else None
             assert row["value"] == (None if value is None else pytest.approx(value))
-
-
-def test_a_class_that_is_always_covered_is_not_certain_to_be() -> None:
-    labels = np.arange(30) % 2
-    got = set_scores(labels, np.ones((30, 3), dtype=bool), np.arange(30) // 2)
-    low = stats.binomtest(15, 15).proportion_ci(method="exact").low
-    assert got["coverage"] == got["per_class"][0] == {"value": 1, "low": pytest.approx(low), "high": 1}
-    assert got["mean_size"] == {"value": 3, "low": 3, "high": 3}
-    assert got["per_class"][2] == {"value": None, "low": None, "high": None}
 
 
 # -- ranking -----------------------------------------------------------------------------------------------------------
@@ -197,16 +156,6 @@ def test_the_risk_coverage_area_is_that_of_a_loop(seed: int) -> None:
     assert got["by_group"]["accuracy_at_100"] == pytest.approx(got["group_accuracy"])
 
 
-@pytest.mark.parametrize("seed", range(0, 20, 2))
-def test_accuracy_at_a_coverage_is_that_of_the_surest(seed: int) -> None:
-    one = some(seed)
-    order = np.argsort(-one.confidence)
-    for where, weights in ((scores(one), np.ones(len(one))), (scores(one)["by_group"], group_weights(one.groups))):
-        for percent in (80, 90):
-            wanted = accuracy_at(one.right[order].tolist(), weights[order].tolist(), percent / 100)
-            assert where[f"accuracy_at_{percent}"]["value"] == pytest.approx(wanted)
-
-
 @pytest.mark.parametrize("seed", range(1, 21, 2))
 def test_ties_at_the_end_of_a_coverage_count_as_in_expectation(seed: int) -> None:
     one = some(seed, photos=6)
@@ -216,24 +165,15 @@ def test_ties_at_the_end_of_a_coverage_count_as_in_expectation(seed: int) -> Non
         assert scores(one)[f"accuracy_at_{percent}"]["value"] == pytest.approx(np.mean(every))
 
 
-def test_equal_confidence_everywhere_selects_nothing() -> None:
-    one = Scored(np.array([0, 0, 1, 1, 1]), np.tile([0.6, 0.4], (5, 1)), np.arange(5))
-    got = scores(one)
-    assert got["aurc"]["value"] == pytest.approx(0.6)
-    assert got["accuracy_at_80"]["value"] == pytest.approx(0.4)
-    assert got["auroc"]["value"] == 0.5
-
-
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_the_curve_tells_what_its_thresholds_do(seed: int) -> None:
     one = some(seed, photos=[0, 500][seed % 3 == 0])
-    for weights in (np.ones(len(one)), group_weights(one.groups)):
-        curve = risk_coverage(one, weights)
-        assert curve[-1]["coverage"] == 1
-        assert curve[0]["threshold"] == one.confidence.max()
-        assert len(curve) == min(100, len(set(one.confidence.tolist())))
-        for point in curve:
-            kept = one.confidence >= point["threshold"]
-            assert point["coverage"] == pytest.approx(weights[kept].sum() / weights.sum())
-            assert point["risk"] == pytest.approx((weights * ~one.right)[kept].sum() / weights[kept].sum(), abs=1e-12)
+    weights, curve = group_weights(one.groups), risk_coverage(one)
+    assert curve[-1]["coverage"] == 1
+    assert curve[0]["threshold"] == one.confidence.max()
+    assert len(curve) == min(100, len(set(one.confidence.tolist())))
+    for point in curve:
+        kept = one.confidence >= point["threshold"]
+        assert point["coverage"] == pytest.approx(weights[kept].sum() / weights.sum())
+        assert point["risk"] == pytest.approx((weights * ~one.right)[kept].sum() / weights[kept].sum(), abs=1e-12)
     assert risk_coverage(one.take(np.arange(0))) == []

@@ -101,8 +101,8 @@ def mean(values: Reals | Booleans, drawn: Reals) -> Reals:
     return result
 
 
-def rate(hits: Booleans, groups: Integers, seed: int = 0, by_group: bool = False) -> dict[str, Any]:
+def rate(hits: Booleans, groups: Integers, by_group: bool = False) -> dict[str, Any]:
     """The share of photos that are hits: `value`, `low`, `high`, `n_photos`, `n_groups`, `too_few` for a claim."""
     count = len(np.unique(groups))
-    values = resample(lambda drawn: {"share": mean(hits, drawn)}, weights(groups, seed, by_group))["share"]
+    values = resample(lambda drawn: {"share": mean(hits, drawn)}, weights(groups, by_group=by_group))["share"]
     return {**share(values, count), "n_photos": len(hits), "n_groups": count, "too_few": count < MIN_GROUPS}

@@ -1,6 +1,5 @@
 """How good the probabilities themselves are: proper scores, how often they come true, and what chance alone does."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -54,41 +53,32 @@ def error_interval(gaps: Reals) -> Interval:
     return {**result, "low": max(0.0, result["value"] - float(chance))}
 
 
-def reliability(scored: Scored, weights: Reals | None = None) -> list[dict[str, Any]]:
+def reliability(scored: Scored) -> list[dict[str, Any]]:
     """The reliability diagram: per bin of confidence `low`, `high`, `n_photos`, mean `confidence` and `accuracy`.
 
-    `weights` is `float[n]`; confidence and accuracy are None where no photo weighs anything.
+    The means count every photo group once, and are None in an empty bin.
     """
-    weights = np.ones(len(scored)) if weights is None else weights
-    photos, total, confidence, right = (
-        np.bincount(_bin(scored.confidence), values, BINS)
-        for values in (np.ones(len(scored)), weights, weights * scored.confidence, weights * scored.right)
-    )
-    return [
-        {
-            "low": i / BINS,
-            "high": (i + 1) / BINS,
-            "n_photos": int(photos[i]),
-            "confidence": float(confidence[i] / total[i]) if total[i] else None,
-            "accuracy": float(right[i] / total[i]) if total[i] else None,
-        }
-        for i in range(BINS)
-    ]
+    weights = group_weights(scored.groups)
+    weighted = np.stack([weights, weights * scored.confidence, weights * scored.right])
+    bins, rows = _bin(scored.confidence), []
+    for i in range(BINS):
+        total, confidence, right = weighted[:, bins == i].sum(1).tolist()
+        means = {"confidence": confidence / total if total else None, "accuracy": right / total if total else None}
+        rows.append({"low": i / BINS, "high": (i + 1) / BINS, "n_photos": int((bins == i).sum()), **means})
+    return rows
 
 
-def error_by_chance(scored: Scored, seed: int = 0) -> Mapping[str, float]:
+def error_by_chance(scored: Scored) -> dict[str, float]:
     """The expected calibration error that a perfectly calibrated model would show on these photos.
 
     Each photo's guess is let come true with exactly the probability that was claimed for it, copies of one photo
-    together, 400 times ("consistency resampling", Bröcker & Smith 2007), every photo group counting once.
-
-    Returns:
-        `mean` and `high`, its 95 % quantile.
+    together, 400 times ("consistency resampling", Bröcker & Smith 2007), every photo group counting once. Gives the
+    `mean` and `high`, the 95 % quantile.
     """
     claimed, weights = scored.confidence, group_weights(scored.groups)
     in_bin = (_bin(claimed)[:, None] == np.arange(BINS)) * (weights / weights.sum())[:, None]  # [n, bins]
     group = np.unique(scored.groups, return_inverse=True)[1]
-    random, errors, step = np.random.default_rng(seed), np.empty(_CHANCE_DRAWS), rows_at_once(len(scored))
+    random, errors, step = np.random.default_rng(0), np.empty(_CHANCE_DRAWS), rows_at_once(len(scored))
     for first in range(0, _CHANCE_DRAWS, step):
         # one uniform number per draw and photo group, the same for its copies: [step, n]
         luck = random.random((min(step, _CHANCE_DRAWS - first), int(group.max()) + 1))[:, group]

@@ -16,7 +16,7 @@ COMPARED = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "e
 _ROUNDING = 1e-12  # no difference
 
 
-def compare_photos(a: Scored, b: Scored, seed: int = 0) -> dict[str, Any]:
+def compare_photos(a: Scored, b: Scored) -> dict[str, Any]:
     """Two models on the same photos in the same order, paired: every resample of photo groups is drawn for both.
 
     Each metric is `{a, b, difference, low, high, better}`: a minus b with its 95 % interval, and `better` is "neither"
@@ -33,7 +33,7 @@ def compare_photos(a: Scored, b: Scored, seed: int = 0) -> dict[str, Any]:
     too_few = a.n_groups < MIN_GROUPS
 
     def differences(by_group: bool) -> dict[str, dict[str, Any]]:
-        of_a, of_b = (resample(metrics.statistic(each), weights(each.groups, seed, by_group)) for each in (a, b))
+        of_a, of_b = (resample(metrics.statistic(each), weights(each.groups, by_group=by_group)) for each in (a, b))
         return {name: _difference(name, of_a[name], of_b[name], too_few) for name in COMPARED}
 
     by_file, by_group = differences(False), differences(True)
@@ -75,9 +75,7 @@ def only_right(a: Scored, b: Scored) -> dict[str, Any]:
     }
 
 
-def detection(
-    known: Reals, unknown: Reals, known_groups: Integers, unknown_groups: Integers, seed: int = 0
-) -> dict[str, Any]:
+def detection(known: Reals, unknown: Reals, known_groups: Integers, unknown_groups: Integers) -> dict[str, Any]:
     """How well a score that is higher for unknown photos tells m of these from n known ones.
 
     `auroc` is how likely the unknown one scores higher, ties half; `fpr_at_95` is the share of the unknown that passes
@@ -96,7 +94,7 @@ def detection(
         return {"auroc": auroc(drawn), "fpr_at_95": (of_unknown * passes).sum(1) / of_unknown.sum(1)}
 
     rows = rows_at_once(len(is_unknown))
-    sides = (weights(side, (seed, number), rows=rows) for number, side in enumerate((known_groups, unknown_groups)))
+    sides = (weights(side, (0, number), rows=rows) for number, side in enumerate((known_groups, unknown_groups)))
     values = resample(detected, (np.hstack(pair) for pair in zip(*sides, strict=True)))
     passing = share(values["fpr_at_95"], len(np.unique(unknown_groups)))
     return {"auroc": interval(values["auroc"]), "fpr_at_95": passing}

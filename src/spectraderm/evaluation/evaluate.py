@@ -9,18 +9,10 @@ import numpy as np
 from spectraderm.core import files
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.run import EVALUATION, MANIFEST, Run
-from spectraderm.evaluation import calibration_metrics, metrics
+from spectraderm.data.manifest import COLUMNS, JOINING, MEASURED
+from spectraderm.evaluation import calibrate, calibration_metrics, metrics
 from spectraderm.evaluation.bootstrap import MIN_GROUPS, Booleans, Integers, Scored, group_weights, rate
-from spectraderm.evaluation.calibrate import (
-    Outputs,
-    Settings,
-    held_out,
-    judge,
-    pool,
-    read_outputs,
-    set_variants,
-    settings_of,
-)
+from spectraderm.evaluation.calibrate import Outputs, Settings, judge, pool
 from spectraderm.evaluation.protocols import protocols, read_measurements
 from spectraderm.inference.calibration import Judgement
 from spectraderm.inference.prediction import VERDICTS
@@ -30,12 +22,7 @@ UNKNOWN = "not known"
 MOST_VALUES = 20
 """Columns with more values than this, such as names, are no subgroups."""
 _LIGHT_TO_DARK = ("very light", "light", "intermediate", "tan", "brown", "dark")
-_NOT_SUBGROUPS = frozenset(
-    {
-        *("path", "label", "given_split", "sha256", "width", "height", "bytes", "photo_group", "copy_group", "phash"),
-        *("patient", "lesion", "group", "jpeg_quality", "ita", "unusable", "format"),
-    }
-)
+_NOT_SUBGROUPS = {*COLUMNS, *JOINING, *MEASURED} - {SKIN_TONE}
 _OF_SPLITS = ("n_photos", "n_groups", "accuracy", "group_accuracy", "balanced_accuracy", "macro_f1")
 
 ManifestRows = Sequence[Mapping[str, str]]
@@ -51,7 +38,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     Raises:
         RunFolderError: the run is not trained to the end, or not calibrated.
     """
-    config, settings, (folds, crossed) = run.config, settings_of(run), read_outputs(run)
+    config, settings, (folds, crossed) = run.config, calibrate.settings_of(run), calibrate.read_outputs(run)
     test = pool(crossed)
     manifest = {row["path"]: row for row in run.manifest}
     if list(manifest) != folds[0].paths.tolist():
@@ -132,18 +119,18 @@ def _splits(crossed: Sequence[Outputs]) -> dict[str, Any]:
 def _calibration(
     crossed: Sequence[Outputs], test: Outputs, scored: Scored, judged: Judgement, settings: Settings
 ) -> dict[str, Any]:
-    before, weights = metrics.scores(test.scored()), group_weights(test.groups)
+    before = metrics.scores(test.scored())
     return {
-        "fitted_on": held_out(crossed)[0],
+        "fitted_on": calibrate.held_out(crossed)[0],
         "ece_before": before["ece"],
         "ece_before_by_group": before["by_group"]["ece"],
-        "reliability": calibration_metrics.reliability(scored, weights),
-        "risk_coverage": metrics.risk_coverage(scored, weights),
+        "reliability": calibration_metrics.reliability(scored),
+        "risk_coverage": metrics.risk_coverage(scored),
         "coverage": settings.coverage,
         "shipped": settings.set_name,
         "sets": {
             name: metrics.set_scores(test.labels, judge(crossed, variant).sets, test.groups)
-            for name, variant in set_variants(settings).items()
+            for name, variant in calibrate.set_variants(settings).items()
         },
         "sets_of_verdicts": float(judged.sets.sum(1).mean()),
     }

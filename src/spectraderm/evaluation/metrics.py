@@ -11,7 +11,7 @@ from scipy import sparse
 from sklearn.metrics import confusion_matrix
 
 from spectraderm.core.resampling import interval, share
-from spectraderm.evaluation import calibration_metrics
+from spectraderm.evaluation import bootstrap, calibration_metrics
 from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals, Scored, Statistic, mean, resample, weights
 
 COVERAGES = (80, 90, 100)
@@ -26,7 +26,7 @@ METRICS = (
 LOWER_IS_BETTER = frozenset({"brier", "log_loss", "ece", "classwise_ece", "aurc"})
 
 
-def scores(scored: Scored, seed: int = 0) -> dict[str, Any]:
+def scores(scored: Scored) -> dict[str, Any]:
     """Every metric as `{value, low, high}`, with the numbers of photos and of photo groups.
 
     `by_group` has the same metrics with every photo group counted once; `group_accuracy` is its accuracy. A metric
@@ -35,7 +35,7 @@ def scores(scored: Scored, seed: int = 0) -> dict[str, Any]:
     """
 
     def intervals(by_group: bool) -> dict[str, Any]:
-        values, result = resample(statistic(scored), weights(scored.groups, seed, by_group)), {}
+        values, result = resample(statistic(scored), weights(scored.groups, by_group=by_group)), {}
         for name in METRICS:
             if name in _SHARES:
                 result[name] = share(values[name], scored.n_groups * _SHARES[name] // 100)
@@ -56,13 +56,13 @@ def statistic(scored: Scored) -> Statistic:
     return lambda drawn: {name: values for part in parts for name, values in part(drawn).items()}
 
 
-def per_class(scored: Scored, labels: list[str], seed: int = 0) -> list[dict[str, Any]]:
+def per_class(scored: Scored, labels: list[str]) -> list[dict[str, Any]]:
     """Each class against the rest, by file: sensitivity, specificity, predictive values, F1 and AUROC with intervals.
 
     `n_photos` and `n_groups` are those of the class; a metric is None with its bounds where it is not defined.
     """
     tables, aurocs = _confusion_tables(scored), _class_aurocs(scored)
-    values = resample(lambda drawn: _rates(tables(drawn)) | {"auroc": aurocs(drawn)}, weights(scored.groups, seed))
+    values = resample(lambda drawn: _rates(tables(drawn)) | {"auroc": aurocs(drawn)}, weights(scored.groups))
     result = []
     for i, label in enumerate(labels):
         true, guessed = scored.labels == i, scored.guesses == i
@@ -80,7 +80,7 @@ def confusion(scored: Scored) -> list[list[int]]:
     return matrix
 
 
-def set_scores(labels: Integers, sets: Booleans, groups: Integers, seed: int = 0) -> dict[str, Any]:
+def set_scores(labels: Integers, sets: Booleans, groups: Integers) -> dict[str, Any]:
     """`coverage`, `mean_size`, and the shares of `singletons` and `empty` prediction sets, each `{value, low, high}`.
 
     `sets` is `bool[n, c]`: the classes that a photo may be. `per_class` has the coverage among the photos of each
@@ -97,7 +97,7 @@ def set_scores(labels: Integers, sets: Booleans, groups: Integers, seed: int = 0
         return {**dict(zip(names, mean(properties, drawn), strict=True)), "per_class": of_class}
 
     def intervals(by_group: bool) -> dict[str, Any]:
-        values = resample(quantities, weights(groups, seed, by_group))
+        values = resample(quantities, weights(groups, by_group=by_group))
         shares = {name: share(values[name], count) for name in ("coverage", "singletons", "empty")}
         classes = [share(row, len(np.unique(groups[labels == i]))) for i, row in enumerate(values["per_class"])]
         return {**shares, "mean_size": interval(values["mean_size"]), "per_class": classes}
@@ -173,19 +173,18 @@ def auroc(values: Reals, positive: Booleans) -> Callable[[Reals], Reals]:
     return areas
 
 
-def risk_coverage(scored: Scored, weights: Reals | None = None) -> list[dict[str, Any]]:
+def risk_coverage(scored: Scored) -> list[dict[str, Any]]:
     """At most 100 points of the risk-coverage curve: `coverage`, `risk`, and the `threshold` of confidence.
 
-    Photos at least as sure as the threshold make up that coverage, and that share of them is wrong.
+    Photos at least as sure as the threshold make up that coverage, and that share of them is wrong; every photo group
+    counts once.
     """
-    weights = np.ones(len(scored)) if weights is None else weights
-    kept, wrong = (values[0, 1:] for values in _by_confidence(scored)(weights[None]))
+    kept, wrong = (values[0, 1:] for values in _by_confidence(scored)(bootstrap.group_weights(scored.groups)[None]))
     thresholds = np.unique(scored.confidence)[::-1]
     chosen = np.unique(np.linspace(0, len(kept) - 1, min(len(kept), POINTS)).round().astype(int))
     return [
         {"coverage": float(kept[i] / kept[-1]), "risk": float(wrong[i] / kept[i]), "threshold": float(thresholds[i])}
         for i in chosen
-        if kept[i] > 0
     ]
 
 

@@ -19,7 +19,7 @@ from spectraderm.core.resampling import interval
 from spectraderm.core.run import EXTERNAL, MEASUREMENTS, ORIGINAL, Run
 from spectraderm.data import shortcuts
 from spectraderm.evaluation import metrics
-from spectraderm.evaluation.bootstrap import Booleans, Integers, Scored, resample, weights
+from spectraderm.evaluation.bootstrap import Integers, Scored, resample, weights
 from spectraderm.evaluation.calibrate import Outputs, pool
 from spectraderm.images.perceptual_hash import nearest_of
 
@@ -51,10 +51,11 @@ def protocols(
         measurements: the audit's measurements of every photo.
     """
     original = crossed if protocol == "original" else [fold for fold in folds if fold.fold == ORIGINAL]
-    rows = _original_rows(original, measurements, folds[0].seed) if original else []
+    rows = _original_rows(original[0], measurements, folds[0].seed) if original else []
     if protocol != "original":
         words = "Believe it for new photos of the same collection; those of other people and cameras are harder."
-        rows.append(_row(protocol, crossed, None, 0, words) | _floor(crossed, measurements, folds[0].seed))
+        floor = baselines(crossed, measurements, folds[0].seed)
+        rows.append(_row(protocol, TITLES[protocol], metrics.scores(pool(crossed).scored()), words, baselines=floor))
     rows += _external_rows(run)
     clean = [row for row in rows if not row["leaked"]]
     whole = [row for row in clean if row["name"] != "without-copies"] or clean
@@ -83,13 +84,12 @@ def read_measurements(run: Run, photos: int) -> Measurements:
     return arrays
 
 
-def baselines(folds: Sequence[Outputs], measurements: Measurements, classes: int, seed: int) -> dict[str, Any]:
+def baselines(folds: Sequence[Outputs], measurements: Measurements, seed: int) -> dict[str, Any]:
     """Each baseline's `accuracy`, `group_accuracy` and `balanced_accuracy`, learned and scored as the folds were."""
-    tests = pool(folds)
-    result = {}
+    tests, result = pool(folds), {}
     for name in BASELINES:
         guesses = np.concatenate([_guesses(name, fold, measurements, seed) for fold in folds])
-        statistic = metrics.guess_statistic(Scored(tests.labels, np.eye(classes)[guesses], tests.groups))
+        statistic = metrics.guess_statistic(Scored(tests.labels, np.eye(tests.logits.shape[1])[guesses], tests.groups))
         by_file, by_group = (resample(statistic, weights(tests.groups, by_group=once)) for once in (False, True))
         result[name] = {
             "accuracy": interval(by_file["accuracy"]),
@@ -114,31 +114,30 @@ def _guesses(name: str, fold: Outputs, measurements: Measurements, seed: int) ->
     return guesses
 
 
-def _original_rows(original: Sequence[Outputs], measurements: Measurements, seed: int) -> list[dict[str, Any]]:
+def _original_rows(fold: Outputs, measurements: Measurements, seed: int) -> list[dict[str, Any]]:
     """The folders as they came, and of these, where some test photos are copies and some not, the others alone."""
-    fold, test = original[0], original[0].of("test")
+    test = fold.of("test")
     clean = ~np.isin(test.groups, fold.groups[np.isin(fold.splits, ("train", "val"))])
     leaked = int((~clean).sum())
     words = "No copies were found: believe it for photos of the same collection."
     if leaked:
         words = f"Do not believe it: {leaked} of {len(test)} test photos are copies of photos it learned from."
-    rows = [_row("original", original, None, leaked, words) | _floor(original, measurements, seed)]
+    scores, floor = metrics.scores(test.scored()), baselines([fold], measurements, seed)
+    rows = [_row("original", TITLES["original"], scores, words, leaked, baselines=floor)]
     if 0 < leaked < len(test):
-        few = "Honest, but few photos, and perhaps not of every class."
-        rows.append(_row("without-copies", original, clean, 0, few))
+        few, scores = (
+            "Honest, but few photos, and perhaps not of every class.",
+            metrics.scores(test.scored().take(clean)),
+        )
+        rows.append(_row("without-copies", TITLES["without-copies"], scores, few))
     return rows
 
 
-def _row(name: str, folds: Sequence[Outputs], counted: Booleans | None, leaked: int, words: str) -> dict[str, Any]:
-    """One protocol: the scores of its folds' test photos, or of those that are `counted`, `bool[n]` once pooled."""
-    scored = pool(folds).scored()
-    scores = metrics.scores(scored if counted is None else scored.take(counted))
-    head = {"name": name, "title": TITLES[name], "believe": False, "leaked": leaked}
-    return {**head, **{key: scores[key] for key in SHOWN}, "words": words}
-
-
-def _floor(folds: Sequence[Outputs], measurements: Measurements, seed: int) -> dict[str, Any]:
-    return {"baselines": baselines(folds, measurements, folds[0].logits.shape[1], seed)}
+def _row(
+    name: str, title: str, scores: Mapping[str, Any], words: str, leaked: int = 0, **more: object
+) -> dict[str, Any]:
+    head = {"name": name, "title": title, "believe": False, "leaked": leaked}
+    return {**head, **{key: scores[key] for key in SHOWN}, "words": words, **more}
 
 
 def _external_rows(run: Run) -> list[dict[str, Any]]:
@@ -150,6 +149,5 @@ def _external_rows(run: Run) -> list[dict[str, Any]]:
             words = "Believe it for photos from elsewhere."
             if trained_on:
                 words += f" {trained_on} more are left out: it learned from them, or from copies of them."
-            head = {"name": f"{EXTERNAL_ROW}{name}", "title": f"other photos: {name}", "believe": False, "leaked": 0}
-            rows.append({**head, **{key: result["scores"][key] for key in SHOWN}, "words": words})
+            rows.append(_row(f"{EXTERNAL_ROW}{name}", f"other photos: {name}", result["scores"], words))
     return rows
