@@ -5,9 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from handmade import LABELS, Said, leaking_run, write_run
+from handmade import LABELS, Said, write_run
 from numpy.typing import NDArray
-from scipy.special import log_softmax
 from scipy.stats import binom
 
 from spectraderm.core.errors import RunFolderError
@@ -28,14 +27,12 @@ from spectraderm.evaluation.calibrate import (
     held_out,
     judge,
     read_outputs,
-    references,
     set_variants,
     settings_of,
     weighted_quantile,
 )
 from spectraderm.inference.calibration import SetMethod, nonconformity_scores, novelty, prediction_sets, softmax
 
-A, B, D = LABELS
 CLASSES = 4
 Reals = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -96,17 +93,12 @@ def test_sets_cover_as_promised_over_many_draws(name: str, settings: Settings, c
     assert rates.mean() >= 0.8 - error
     if name == "lac" and copies == 1:  # and no more than that: Vovk's upper bound
         assert rates.mean() <= 0.8 + 1 / (groups + 1) + error
-    if settings.per_class:
-        for number in range(CLASSES):
-            own = np.array([hits[labels == number].mean() for hits, labels in draws])
+    for number in range(CLASSES):
+        own = np.array([hits[labels == number].mean() for hits, labels in draws])
+        if settings.per_class:
             assert own.mean() >= 0.8 - 3 * own.std() / np.sqrt(len(own))
-
-
-def test_without_per_class_the_rarest_class_is_covered_less() -> None:
-    """What `per_class` is for; and proof that the test above can fail."""
-    random = np.random.default_rng(7)
-    draws = [covered(random, 100, 1, Settings(coverage=0.8)) for _ in range(100)]
-    assert np.mean([hits[labels == 3].mean() for hits, labels in draws]) < 0.7
+        elif (name, copies, number) == ("lac", 1, 3):  # the rarest class is covered less: what `per_class` is for
+            assert own.mean() < 0.7
 
 
 @pytest.mark.parametrize("method", ["lac", "raps"])
@@ -150,10 +142,6 @@ def test_a_weighted_quantile_counts_ties_and_weights() -> None:
         assert weighted_quantile(values, times / 7, share) == want
 
 
-def test_group_weights_add_up_to_the_groups() -> None:
-    assert group_weights(np.array([5, 2, 5, 5, 9])).tolist() == [1 / 3, 1, 1 / 3, 1 / 3, 1]
-
-
 # -- temperature -------------------------------------------------------------------------------------------------------
 
 
@@ -161,20 +149,6 @@ def test_group_weights_add_up_to_the_groups() -> None:
 def test_the_temperature_found_is_the_one_planted(planted: float) -> None:
     logits, labels, _ = world(np.random.default_rng(0), 10_000, too_hot=planted)
     assert fit_temperature(logits, labels, np.ones(10_000)) == pytest.approx(planted, rel=0.05)
-
-
-@pytest.mark.parametrize("seed", range(8))
-def test_no_temperature_is_better_on_the_photos_it_was_found_on(seed: int) -> None:
-    random = np.random.default_rng(seed)
-    logits, labels, _ = world(random, 40, too_hot=float(random.choice([0.2, 1, 9])))
-    weights = random.random(40)
-
-    def loss(temperature: float) -> float:
-        logs = log_softmax(logits / temperature, axis=1)[np.arange(40), labels]
-        return float(-(logs * weights).sum() / weights.sum())
-
-    found = loss(fit_temperature(logits, labels, weights))
-    assert all(found <= loss(other) + 1e-9 for other in (1.0, *np.geomspace(1 / 20, 20, 50)))
 
 
 # -- the promise -------------------------------------------------------------------------------------------------------
@@ -211,24 +185,8 @@ def test_all_right_is_proof_from_as_many_photos_as_the_test_needs() -> None:
     assert fit_confidence(chances[:44], right[:44], 0.95) == NEVER_SURE
     assert fit_confidence(chances[:45], right[:45], 0.95) == chances[:45].max(1).min()
     assert fit_confidence(chances, right, 1.0) == NEVER_SURE
-
-
-def test_equally_sure_photos_are_in_or_out_together() -> None:
-    chances = np.tile([0.9, 0.1], (200, 1))
-    wrong = np.repeat([0, 1], [100, 100])  # those that come first are right
-    assert fit_confidence(chances, wrong, 0.95) == NEVER_SURE
-
-
-def test_the_promise_is_tested_on_one_photo_of_every_group() -> None:
-    """45 groups suffice, and so do not 44 of three copies each."""
-    random = np.random.default_rng(0)
-    for groups, sure in ((44, False), (50, True)):
-        labels, own = np.repeat(np.arange(groups) % CLASSES, 3), np.repeat(np.arange(groups), 3)
-        fold = folded("final", "val", random, own, labels)
-        found = fit(
-            replace(fold, logits=fold.logits + 20 * np.eye(CLASSES)[labels], novelty=np.zeros(len(own))), Settings()
-        )
-        assert (found.confidence_threshold <= 1) == sure
+    equally_sure = np.tile([0.9, 0.1], (200, 1))  # are in or out together, though those that come first are right
+    assert fit_confidence(equally_sure, np.repeat([0, 1], 100), 0.95) == NEVER_SURE
 
 
 def test_predicted_photos_keep_the_promise() -> None:
@@ -296,36 +254,26 @@ def test_one_fold_is_judged_by_its_calibration_or_else_its_validation_photos(
     for split in ("train", "val", "calibration", "test"):
         same = np.array_equal(judge([changed(fold, split)], Settings()).probabilities, before)
         assert same == (split != source)
-
-
-def test_nothing_held_out_is_an_error() -> None:
-    fold = folded("final", "train", np.random.default_rng(0), np.arange(9), np.zeros(9, np.int64))
     with pytest.raises(RunFolderError, match="fold final has no calibration or validation photos"):
-        held_out([fold])
+        held_out([fold.of("train")])
 
 
 def test_which_folds_are_the_score() -> None:
     folds = three_folds()
     final, given = (replace(folds[0], fold=name) for name in (FINAL, ORIGINAL))
 
-    def names(protocol: str, given: list[Outputs]) -> list[str]:
-        return [fold.fold for fold in crossing(protocol, given)]
-
-    assert names("grouped", [final, *folds, given]) == ["fold-1", "fold-2", "fold-3"]
-    assert names("grouped", [final, given]) == ["final"]
-    assert names("grouped", [final]) == ["final"]
-    assert names("deduplicated", [final]) == ["final"]
-    assert names("original", [final, *folds]) == ["final"]
+    assert crossing("grouped", [final, *folds, given]) == folds
+    assert crossing("grouped", [final, given]) == crossing("original", [final, *folds]) == [final]
 
 
 # -- run folders -------------------------------------------------------------------------------------------------------
 
 
-def run_of(folder: Path, trained_as: str = A) -> Run:
+def run_of(folder: Path) -> Run:
     """As given: 30 training photos, in copies of two, and of each class ten validation photos and a test photo."""
-    rows = [Said(f"t{i}.jpg", i // 2, "train", LABELS[i % 3], trained_as) for i in range(30)]
+    rows = [Said(f"t{i}.jpg", i // 2, "train", LABELS[i % 3], LABELS[0]) for i in range(30)]
     rows += [Said(f"v{i}.jpg", 100 + i, "val", LABELS[i % 3], LABELS[(i + i // 10) % 3]) for i in range(30)]
-    rows += [Said(f"s{i}.jpg", 200 + i, "test", LABELS[i], A) for i in range(3)]
+    rows += [Said(f"s{i}.jpg", 200 + i, "test", LABELS[i], LABELS[0]) for i in range(3)]
     return Run(write_run(folder, {"final": rows}, "original"))
 
 
@@ -340,16 +288,14 @@ def test_calibrating_writes_settings_and_the_photos_that_novelty_is_measured_aga
     known = np.load(run.folder / NOVELTY)
     np.testing.assert_array_equal(known, features[0:30:2])  # one of each pair of copies
     assert known.dtype == np.float16
+    (fold,), _ = read_outputs(run)
+    np.testing.assert_array_equal(fold.novelty, np.r_[[np.nan] * 30, novelty(features[30:], known)])
+    np.save(run.folder / FEATURES, features[:4])
+    with pytest.raises(RunFolderError, match="features of 4 photos and logits of 63"):
+        read_outputs(run)
 
 
-def test_calibrating_uses_no_training_and_no_test_photo(tmp_path: Path) -> None:
-    one = calibrate(run_of(tmp_path / "a"))
-    other = calibrate(run_of(tmp_path / "b", trained_as=B))
-    assert one == other
-    assert one["temperature"] != 1
-
-
-@pytest.mark.parametrize("damage", ["{}", '{"coverage": 0.9}', "[]", '{"coverage": ', None])
+@pytest.mark.parametrize("damage", ['{"coverage": 0.9}', "[]", '{"coverage": ', None])
 def test_settings_that_are_damaged_say_so(damage: str | None, tmp_path: Path) -> None:
     path = run_of(tmp_path).folder / CALIBRATION
     path.unlink()
@@ -357,21 +303,3 @@ def test_settings_that_are_damaged_say_so(damage: str | None, tmp_path: Path) ->
         path.write_text(damage)
     with pytest.raises(RunFolderError, match=r"calibration\.json.*spectraderm calibrate RUN"):
         settings_of(Run(tmp_path))
-
-
-def test_features_of_other_photos_are_refused(tmp_path: Path) -> None:
-    run = run_of(tmp_path)
-    np.save(run.folder / FEATURES, np.zeros((4, 16), np.float16))
-    with pytest.raises(RunFolderError, match="features of 4 photos and logits of 63"):
-        read_outputs(run)
-
-
-def test_novelty_is_against_one_training_photo_of_every_group(tmp_path: Path) -> None:
-    run = Run(leaking_run(tmp_path))
-    (fold,), _ = read_outputs(run)
-    features = np.load(run.folder / FEATURES)
-    trained = fold.splits == "train"
-    assert np.isnan(fold.novelty[trained]).all()
-    np.testing.assert_array_equal(fold.novelty[~trained], novelty(features[~trained], features[trained]))
-    splits = np.array(["val", "train", "train", "test", "train", "train"])
-    assert references(splits, np.array([7, 9, 3, 3, 9, 1])).tolist() == [1, 2, 5]

@@ -8,6 +8,7 @@ from handmade import leaking_run
 from PIL import Image
 
 from spectraderm.core.errors import RunFolderError
+from spectraderm.core.files import array_bytes, write_arrays
 from spectraderm.core.run import MEASUREMENTS, Run
 from spectraderm.evaluation.calibrate import Outputs
 from spectraderm.evaluation.protocols import BASELINES, baselines, read_measurements
@@ -42,11 +43,11 @@ def test_planted_copies_are_found_in_any_turn() -> None:
     hashes = np.stack([turned_hashes(one) for one in [*photos, *copies]])
     labels = [i % 3 for i in range(30)] * 2
     one = fold(labels, ["train"] * 30 + ["test"] * 30)
-    result = baselines([one], measured(60, hashes=hashes), 3, 0)
+    result = baselines([one], measured(60, hashes=hashes), 0)
     assert accuracy(result, "hash_look_up") == 1
     assert accuracy(result, "pixels_8x8") < 0.7
     new = np.concatenate([hashes[:30], np.stack([turned_hashes(paint(seed)) for seed in range(100, 130)])])
-    assert accuracy(baselines([one], measured(60, hashes=new), 3, 0), "hash_look_up") < 0.7
+    assert accuracy(baselines([one], measured(60, hashes=new), 0), "hash_look_up") < 0.7
 
 
 @pytest.mark.parametrize("name", ["metadata", "pixels_8x8"])
@@ -55,21 +56,10 @@ def test_a_planted_size_or_colour_is_found(name: str) -> None:
     planted = measured(90)[name]
     planted[:, 1] = np.array(labels) == 2
     one = fold(labels, ["train"] * 45 + ["test"] * 45)
-    plain, found = (baselines([one], measured(90, **own), 3, 0) for own in ({}, {name: planted}))
+    plain, found = (baselines([one], measured(90, **own), 0) for own in ({}, {name: planted}))
     assert found[name]["balanced_accuracy"]["value"] > plain[name]["balanced_accuracy"]["value"] + 0.15
     for other in set(BASELINES) - {name}:
         assert found[other] == plain[other]
-
-
-def test_the_majority_is_that_of_each_folds_own_training_photos() -> None:
-    labels = [0, 0, 1, 1, 1, 2]
-    first = fold(labels, ["test", "train", "train", "train", "val", "train"])  # 1
-    second = fold(labels, ["train", "train", "test", "test", "test", "train"])  # 0
-    result = baselines([first, second], measured(6), 3, 0)["majority_class"]
-    assert result["accuracy"]["value"] == 0
-    assert baselines([second], measured(6), 3, 0)["majority_class"]["accuracy"]["value"] == 0
-    third = fold(labels, ["train", "val", "train", "calibration", "test", "test"])  # 0, by its validation photo
-    assert baselines([third], measured(6), 3, 0)["majority_class"]["accuracy"]["value"] == 0
 
 
 def test_baselines_learn_from_validation_photos_too_but_from_no_others() -> None:
@@ -78,39 +68,28 @@ def test_baselines_learn_from_validation_photos_too_but_from_no_others() -> None
     hashes[2:] = hashes[:2]
     for side, right in (("train", 1), ("val", 1), ("calibration", 0.5), ("excluded", 0.5)):
         one = fold([0, 1, 0, 1], ["train", side, "test", "test"])
-        assert accuracy(baselines([one], measured(4, hashes=hashes), 3, 0), "hash_look_up") == right
+        assert accuracy(baselines([one], measured(4, hashes=hashes), 0), "hash_look_up") == right
 
 
-def test_copies_count_once_by_group() -> None:
+def test_the_majority_is_that_of_each_folds_own_training_photos_and_copies_count_once_by_group() -> None:
+    labels = [0, 0, 1, 1, 1, 2]
+    first = fold(labels, ["test", "train", "train", "train", "val", "train"])  # guesses 1
+    second = fold(labels, ["train", "train", "test", "test", "test", "train"])  # guesses 0
+    assert accuracy(baselines([first, second], measured(6), 0), "majority_class") == 0
     one = fold([0, 0, 0, 0, 1, 0], ["train", "train", "test", "test", "test", "test"], [0, 1, 2, 2, 3, 2])
-    got = baselines([one], measured(6), 3, 0)["majority_class"]
-    assert got["accuracy"]["value"] == 0.75
-    assert got["group_accuracy"]["value"] == 0.5
-    assert got["balanced_accuracy"]["value"] == 0.5
+    got = baselines([one], measured(6), 0)["majority_class"]
+    assert [got[name]["value"] for name in ("accuracy", "group_accuracy", "balanced_accuracy")] == [0.75, 0.5, 0.5]
 
 
-def test_measurements_come_back(tmp_path: Path) -> None:
+def test_measurements_of_other_photos_or_damaged_ones_are_named(tmp_path: Path) -> None:
     run = Run(leaking_run(tmp_path))
-    got = read_measurements(run, 6)
-    assert got["hashes"].shape == (6, 8, 8)
+    assert read_measurements(run, 6)["hashes"].shape == (6, 8, 8)
     with pytest.raises(RunFolderError, match=r"measurements\.npz is not of the 7 photos"):
         read_measurements(run, 7)
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut short", b"no zip at all"])
-def test_damaged_measurements_are_named(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / MEASUREMENTS).write_bytes(content)
-    with pytest.raises(RunFolderError, match=r"measurements\.npz can't be read.*spectraderm audit"):
-        read_measurements(Run(tmp_path), 6)
-
-
-def test_measurements_that_are_one_array_or_lack_one_are_named(tmp_path: Path) -> None:
-    path = tmp_path / MEASUREMENTS
-    with path.open("wb") as file:
-        np.save(file, np.zeros(6))
-    with pytest.raises(RunFolderError, match="can't be read"):
-        read_measurements(Run(tmp_path), 6)
-    with path.open("wb") as file:
-        np.savez(file, hashes=np.zeros(6))
+    for content in (b"", b"PK\x03\x04 cut short", b"no zip at all", array_bytes(np.zeros(6))):
+        (tmp_path / MEASUREMENTS).write_bytes(content)
+        with pytest.raises(RunFolderError, match=r"measurements\.npz can't be read.*spectraderm audit"):
+            read_measurements(run, 6)
+    write_arrays(tmp_path / MEASUREMENTS, hashes=np.zeros(6))
     with pytest.raises(RunFolderError, match=r"can't be read.*metadata"):
-        read_measurements(Run(tmp_path), 6)
+        read_measurements(run, 6)
