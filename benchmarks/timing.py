@@ -78,7 +78,7 @@ def watched(command: list[str], cache: Path | None = None) -> Watched:
     """Run a command; exits with what it printed where it fails (1 means that `predict` could not read some photo)."""
     watching = [sys.executable, "-S", str(HERE / "watch.py"), *command]
     done = subprocess.run(watching, capture_output=True, text=True, env=environment(cache), check=False)
-    told = json.loads(done.stdout) if done.stdout else {"lines": 0}
+    told: dict[str, Any] = json.loads(done.stdout) if done.stdout else {"lines": 0}
     if done.returncode not in (0, 1) or (done.returncode and not told["lines"]):
         sys.exit(f"{' '.join(command)} ended with {done.returncode}:\n{done.stderr[-2000:]}")
     last = told.pop("last")

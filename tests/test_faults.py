@@ -1,20 +1,24 @@
-"""Killed, out of space, without rights, damaged: each with its clear words, nothing lost, and gone on with to the byte.
+"""Out of space, without rights, damaged: each with its clear words, nothing lost, and gone on with to the byte.
 
-Few tries of each; `benchmarks/faults.py` makes many, and of `export` and `predict`, too.
+Few tries of each; `benchmarks/faults.py` makes many, and of `evaluate`, `export` and `predict`, too.
 """
 
 import errno
 import importlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from console import call
+from tinynet import RECIPES
 
+from spectraderm import pipeline
 from spectraderm.cli import console
 from spectraderm.core.errors import WriteError
 from spectraderm.core.run import REPORT, Run
@@ -22,76 +26,48 @@ from spectraderm.evaluation import ledger
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-children: Any = importlib.import_module("children")
 faults: Any = importlib.import_module("faults")
 
-STAGES = ("audit", "train", "calibrate", "evaluate")
-ON: dict[str, tuple[str, ...]] = {
-    "killed": STAGES,
-    "full_disk": ("audit", "train", "calibrate"),
-    "read_only": ("calibrate",),
-    "no_rights": ("audit", "calibrate"),
-    "vanished_photo": ("train",),
-    "damaged_file": STAGES,
-    "damaged_state": ("train",),
-    "clock": ("train", "calibrate"),
-    "two_runs": ("audit", "calibrate"),
-}
-"""Which stages each fault is tried on; the benchmark tries all."""
-FEW: dict[str, dict[str, Any]] = {
-    "killed": {"tries": 2},
-    "full_disk": {"tries": 1},
-    "damaged_file": {"files": ("split.csv", "folds/final/logits.csv")},
-}
-WORDS = {
-    "killed": "nothing",
-    "full_disk": "the disk is full. Free space",
-    "read_only": "its file system can only be read. Give a folder elsewhere",
-    "no_rights": "you may not write there. Give yourself the right",
-    "vanished_photo": ".jpg",
-    "damaged_file": "is damaged or was changed: its SHA-256 is not the one in checksums.txt",
-    "damaged_state": "state",
-    "clock": "nothing",
-    "two_runs": "is being written to by process",
-}
-"""What a person reads."""
+STAGES = ("audit", "train", "calibrate")
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[Any]:
+def world(photos: Path, tiny: Path) -> Iterator[Any]:
     """In a folder of its own, for pytest's let nobody else look into them."""
+    changes = RECIPES["notebook"] | {"epochs": 2}
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
-        yield children.prepare(Path(folder))
+        (tiny / "model.safetensors").chmod(0o644)
+        mine, backbone = (shutil.copytree(one, Path(folder, one.name)) for one in (photos, tiny))
+        options = pipeline.Options("notebook", str(backbone), "original", 1, device="cpu", changes=changes)
+        yield faults.World(Path(folder), mine, options).prepare(*STAGES)
 
 
-@pytest.fixture(scope="module")
-def chain(world: Any) -> Any:  # noqa: ANN401
-    return children.unbroken_stages(world, STAGES)
+@pytest.mark.parametrize("name", faults.FAULTS)
+def test_a_fault_is_named_and_nothing_is_lost(
+    name: str,
+    world: Any,  # noqa: ANN401
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(faults.FAULTS, name, faults.FAULTS[name]._replace(tries=1))
+    outcomes = list(faults.outcomes(world, name))
+    assert [(one.stage, one.wrong) for one in outcomes if one.wrong] == []
+    assert {one.stage for one in outcomes} == set(STAGES) & set(faults.FAULTS[name].stages)
 
 
-@pytest.mark.parametrize("name", ON)
-def test_a_fault_is_named_and_nothing_is_lost(name: str, world: Any, chain: Any) -> None:  # noqa: ANN401
-    if name == "no_rights" and os.getuid():
-        pytest.skip("only root can become somebody else")
-    outcomes = list(faults.FAULTS[name](world, {stage: chain[stage] for stage in ON[name]}, **FEW.get(name, {})))
-    assert [(one.where, one.wrong) for one in outcomes if one.wrong] == []
-    tried = {"train", "calibrate"} if name == "damaged_file" else set(ON[name])  # the stages that meet the damage
-    assert {one.where for one in outcomes} == tried
-    assert all(WORDS[name] in one.said for one in outcomes)
-
-
-def test_what_is_lost_would_be_noticed(world: Any, chain: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
-    """Files that are written in place are half-written when the process is killed or the disk is full."""
+def test_what_is_lost_would_be_noticed(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
+    """Files that are written in place are half-written when the disk is full."""
 
     def in_place(path: Path, data: bytes) -> None:
-        path.write_bytes(data[: len(data) // 2])
-        with path.open("ab") as file:
+        with path.open("wb") as file:
+            file.write(data[: len(data) // 2])
+            file.flush()
+            os.fsync(file.fileno())
             file.write(data[len(data) // 2 :])
 
     monkeypatch.setattr("spectraderm.core.files.write_bytes", in_place)
-    outcomes = list(faults.FAULTS["full_disk"](world, {"calibrate": chain["calibrate"]}, tries=8))
-    assert any("lost: " in one.wrong for one in outcomes)
+    only = replace(world, unbroken={"calibrate": world.unbroken["calibrate"]})
+    assert any(one.wrong.startswith("lost: ") for one in faults.outcomes(only, "full_disk"))
 
 
 def test_a_stage_without_its_run_folder_makes_none(tmp_path: Path) -> None:
@@ -124,14 +100,13 @@ def test_no_error_of_the_system_reaches_a_person_as_it_is(
     assert capsys.readouterr().err.startswith(f"error: {said}")
 
 
+@pytest.mark.usefixtures("quick_report")
 def test_a_scoring_that_was_killed_is_no_line_in_the_ledger(
-    chain: Any,  # noqa: ANN401
+    world: Any,  # noqa: ANN401
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from spectraderm import pipeline
-
-    run = children.copied(chain["calibrate"].after, tmp_path / "run")
+    run = Path(shutil.copytree(world.unbroken["calibrate"][1], tmp_path / "run"))
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
