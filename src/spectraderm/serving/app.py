@@ -4,7 +4,6 @@ Bodies are complete, in memory and within the limits before any route runs (`mid
 """
 
 import asyncio
-import base64
 import logging
 import mimetypes
 import sys
@@ -134,7 +133,12 @@ def _add_photo_routes(app: FastAPI, pool: Pool) -> None:
         """As Hugging Face's image classification; headers hold the verdict, for which its body has no place."""
         media, top_k = _media_type(request) or _BYTES, Parameters().top_k  # its clients name no type
         if media == _JSON:
-            photo, top_k = _json_photo(await request.body())
+            try:
+                parsed = Inputs.model_validate_json(await request.body())
+            except ValidationError as error:
+                remedy = 'Send {"inputs": the photo\'s bytes as base64}, never an address'
+                raise Refusal("Malformed", "the JSON is not of this shape", remedy) from error
+            photo, top_k = parsed.inputs, parsed.parameters.top_k
         else:
             photo = await _body(request, media, _JSON)
         (result,) = await _predict(pool, request, [photo])
@@ -220,17 +224,6 @@ async def _form_photos(request: Request) -> list[bytes]:
     if not parts or len(photos) < len(parts):
         raise Refusal("Malformed", "the form has no file, or a part that is none", "Send each photo as a file")
     return photos
-
-
-def _json_photo(body: bytes) -> tuple[bytes, int]:
-    """The photo and the number of classes of Hugging Face's JSON. Raises a `Refusal`."""
-    try:
-        parsed = Inputs.model_validate_json(body)
-        return base64.b64decode(parsed.inputs, validate=True), parsed.parameters.top_k
-    except ValidationError as error:
-        raise Refusal("Malformed", "the JSON is not of this shape", 'Send {"inputs": base64 of a photo}') from error
-    except ValueError as error:
-        raise Refusal("Malformed", "inputs is not base64", "Send the photo's bytes, never an address") from error
 
 
 async def _refuse(_: Request, error: Exception) -> NoReturn:

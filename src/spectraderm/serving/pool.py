@@ -4,14 +4,11 @@ import asyncio
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import cache
 from multiprocessing.connection import wait
-from multiprocessing.process import BaseProcess
 from threading import Thread
-from typing import ParamSpec, TypeVar
 
 from spectraderm.core.errors import ModelFolderError, SpectraDermError, UnreadablePhoto
 from spectraderm.core.parallel import cores
@@ -24,8 +21,6 @@ _THREADS = 2
 """Of each process: a photo is done sooner while other cores rest, and under load it costs nothing."""
 _NICE = 2
 """Lower priority than the server process, so that it refuses at once however busy the workers are."""
-P = ParamSpec("P")
-R = TypeVar("R")
 
 
 class Worker:
@@ -43,7 +38,7 @@ class Worker:
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
-        return self._process() is not None
+        return any(process.pid == self._pid for process in multiprocessing.active_children())
 
     async def start(self) -> None:
         """Start the process anew and wait until it has loaded the model.
@@ -55,10 +50,11 @@ class Worker:
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # inherited: NumPy's threads would wait by spinning
         spawn = multiprocessing.get_context("spawn")  # never forked: the server process has threads
         self._executor = ProcessPoolExecutor(1, spawn, _prepare)
+        run = asyncio.get_running_loop().run_in_executor
         try:
             async with asyncio.timeout(_LOAD_SECONDS):
-                self._pid = await self._run(os.getpid)
-                await self._run(_load, *self._model)
+                self._pid = await run(self._executor, os.getpid)
+                await run(self._executor, _load, *self._model)
         except (SpectraDermError, BrokenProcessPool, TimeoutError) as error:
             self.kill()
             if isinstance(error, SpectraDermError):
@@ -67,22 +63,17 @@ class Worker:
 
     async def predict(self, photo: bytes) -> Prediction:
         """The prediction of a photo's bytes. Raises as `Classifier.predict`, or `BrokenProcessPool`."""
-        return await self._run(_predict, *self._model, photo)
+        assert self._executor
+        return await asyncio.get_running_loop().run_in_executor(self._executor, _predict, *self._model, photo)
 
     def kill(self) -> None:
         """End the process at once."""
-        if process := self._process():
-            process.kill()
-            process.join()
+        for process in multiprocessing.active_children():
+            if process.pid == self._pid:
+                process.kill()
+                process.join()
         if self._executor:
             self._executor.shutdown(wait=False, cancel_futures=True)
-
-    def _process(self) -> BaseProcess | None:
-        return next((one for one in multiprocessing.active_children() if one.pid == self._pid), None)
-
-    async def _run(self, function: Callable[P, R], *arguments: P.args, **named: P.kwargs) -> R:
-        assert self._executor
-        return await asyncio.wrap_future(self._executor.submit(function, *arguments, **named))
 
 
 def _prepare() -> None:

@@ -61,9 +61,11 @@ class Parameters(BaseModel):
 class Inputs(BaseModel):
     """The body of Hugging Face's image classification."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"inputs": "/9j/4AAQSkZJRg..."}})
+    model_config = ConfigDict(
+        extra="forbid", val_json_bytes="base64", json_schema_extra={"example": {"inputs": "/9j/4AAQSkZJRg..."}}
+    )
 
-    inputs: str = Field(description="The photo's bytes, never an address.", json_schema_extra={"format": "byte"})
+    inputs: bytes = Field(description="The photo's bytes, never an address.", json_schema_extra={"format": "byte"})
     parameters: Parameters = Parameters()
 
     @classmethod
