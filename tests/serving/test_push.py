@@ -60,18 +60,15 @@ def test_pushing_again_deletes_what_is_stale_and_keeps_the_rest(hub: fake_hub.Hu
     assert set(repo.files) == {".gitattributes", *contents(model)}
 
 
-def test_a_space_arrives_as_it_was_written(hub: fake_hub.Hub, space: Path) -> None:
+def test_a_space_arrives_as_it_was_written_and_private_if_asked(hub: fake_hub.Hub, space: Path) -> None:
     written = contents(space)
     (space / "notes.txt").write_text("mine")
     hub.repos["space", "me/door"] = fake_hub.Repo(files={"README.md": b"", "style.css": b"", ".gitattributes": b""})
     assert push_space(space, "me/door", "static") == f"{hub.url}/spaces/me/door"
     there = hub.repos["space", "me/door"].files
     assert {name: data for name, data in there.items() if name != ".gitattributes"} == written
-
-
-def test_a_new_space_is_of_its_kind_and_private_if_asked(hub: fake_hub.Hub, space: Path) -> None:
-    push_space(space, "me/door", "static", private=True)
-    assert (hub.repos["space", "me/door"].sdk, hub.repos["space", "me/door"].private) == ("static", True)
+    push_space(space, "me/other", "static", private=True)
+    assert (hub.repos["space", "me/other"].sdk, hub.repos["space", "me/other"].private) == ("static", True)
 
 
 def test_what_has_to_be_private_is_not_put_where_all_can_see_it(hub: fake_hub.Hub, model: Path) -> None:

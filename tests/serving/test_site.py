@@ -36,14 +36,8 @@ from spectraderm.serving.content import WORDS
 from spectraderm.serving.spaces import runtime, site
 from spectraderm.serving.spaces.runtime import RuntimeDownloadError
 
+KEY = "k\u00e9y"
 COMPARED = ("jpeg-30-2", "turned-6", "progressive", "cmyk", "png-alpha", "png-gamma", "webp", "gif-moving", "noise")
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the default model's site is."""
-    with served(build_or_skip(find_model(None), tmp_path_factory.mktemp("site") / "out")) as url:
-        yield url
 
 
 @pytest.fixture(scope="module")
@@ -53,31 +47,48 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser, address: str) -> Page:
-    """The default model's page."""
-    opened = browser.new_page()
-    opened.goto(address)
-    return opened
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model whose network is small; don't write into it."""
+    return write_model(tmp_path_factory.mktemp("small") / "model")
 
 
-def test_answers_as_python_does_and_asks_no_other_host_even_offline(page: Page, address: str) -> None:
-    requests: list[str] = []
-    page.context.on("request", lambda request: requests.append(request.url))
-    model = load_model(threads=1)
-    given = photos()
-    page.reload()
+@pytest.fixture(scope="module")
+def page(browser: Browser, small: Path) -> Iterator[Page]:
+    """The page of that model, which runs in it."""
+    with hosted("browser", small, small.parent) as url:
+        opened = browser.new_page()
+        opened.goto(url)
+        yield opened
+
+
+def test_decodes_and_answers_as_python_does(page: Page, small: Path) -> None:
+    model, given = load_model(small, threads=1), photos()
     for name in COMPARED:
         found = difference(predict(page, given[name]), model.predict(given[name]).to_dict())
         assert found.pop("probabilities") < 0.01, name
         assert found.pop("novelty") < 0.002, name
         assert not found, name
         assert np.abs(pixels(page, given[name]).astype(int) - model.pixels(given[name])).max() <= 1, name
-    page.evaluate("navigator.serviceWorker.ready.then(() => true)")
-    page.context.set_offline(True)
-    page.reload()
-    assert difference(predict(page, given["webp"]), model.predict(given["webp"]).to_dict())["probabilities"] < 0.01
-    assert page.evaluate("crossOriginIsolated")  # so that the model may use all cores
-    page.context.set_offline(False)
+
+
+def test_the_default_model_answers_the_same_even_offline_and_asks_no_other_host(
+    browser: Browser, tmp_path: Path
+) -> None:
+    requests: list[str] = []
+    with hosted("browser", find_model(None), tmp_path) as address:
+        page = browser.new_page()
+        page.context.on("request", lambda request: requests.append(request.url))
+        page.goto(address)
+        page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        page.context.set_offline(True)
+        page.reload()
+        data = photos()["jpeg-30-2"]
+        found = difference(predict(page, data), load_model(threads=1).predict(data).to_dict())
+        assert found.pop("probabilities") < 0.01
+        assert found.pop("novelty") < 0.002
+        assert not found
+        assert page.evaluate("crossOriginIsolated")  # so that the model may use all cores
+        page.context.close()
     assert len(requests) > 8
     assert {url for url in requests if not url.startswith(address)} == set()
 
@@ -107,22 +118,23 @@ def test_refuses_what_is_no_photo_or_too_much(page: Page, data: bytes, problem: 
     assert problem in predict(page, data)["refused"]
 
 
-def test_refuses_a_jpeg_of_many_scans_as_python_does(page: Page) -> None:
+def test_refuses_a_jpeg_of_many_scans_as_python_does(page: Page, small: Path) -> None:
     whole = encode(painted(1), progressive=True)
     last = whole[whole.rindex(b"\xff\xda") : -2]
     with pytest.raises(UnreadablePhoto) as error:
-        load_model(threads=1).predict(whole[:-2] + 70 * last + whole[-2:])
+        load_model(small, threads=1).predict(whole[:-2] + 70 * last + whole[-2:])
     assert predict(page, whole[:-2] + 70 * last + whole[-2:])["refused"] == str(error.value)
 
 
 @contextmanager
 def hosted(engine: str, model: Path, folder: Path) -> Iterator[str]:
-    """The address of the page of a model that runs in the page, or in a server beside it."""
+    """The address of the page of a model that runs in the page, or in a server beside it, which wants a key."""
     if engine == "browser":
         with served(build_or_skip(model, folder / "out")) as url:
             yield url
         return
-    code = f"from spectraderm.serving.server import *; serve(ServeOptions({str(model)!r}, port=0, workers=1))"
+    options = f"{str(model)!r}, port=0, workers=1, api_key={KEY!r}"
+    code = f"from spectraderm.serving.server import *; serve(ServeOptions({options}))"
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as server:
         assert server.stderr
         yield re.findall(r"http://\S+", server.stderr.readline())[0]
@@ -136,7 +148,7 @@ def test_shows_a_guess_with_its_chances_set_and_heatmap_by_keyboard(
     model, data = _model(tmp_path, novelty_threshold=3.0), photos()["bmp"]
     prediction, named = load_model(model).predict(data), load_model(model).display_name
     with hosted(engine, model, tmp_path) as url:
-        page = browser.new_page(color_scheme="dark")
+        page = browser.new_page(color_scheme="dark", http_credentials={"username": "anybody", "password": KEY})
         _show(page, url, data)
         bars = page.evaluate("[...document.querySelectorAll('#answer .bars li')].map((bar) => bar.textContent)")
         assert bars == [f"{named(label)}{percent(share)}" for label, share in prediction.probabilities.items()]
@@ -153,18 +165,18 @@ def test_shows_a_guess_with_its_chances_set_and_heatmap_by_keyboard(
         page.close()
 
 
-@pytest.mark.parametrize("verdict", ["out_of_scope", "unusable_photo"])
-def test_shows_no_guess_where_there_is_none(browser: Browser, tmp_path: Path, verdict: str) -> None:
+def test_shows_no_guess_where_there_is_none(browser: Browser, tmp_path: Path) -> None:
     with hosted("browser", _model(tmp_path, novelty_threshold=-1.0), tmp_path) as url:
         page = browser.new_page(viewport={"width": 360, "height": 740})
-        _show(page, url, photos()["bmp" if verdict == "out_of_scope" else "dark"])
-        text, title = page.inner_text("#answer"), WORDS["verdicts"][verdict]["title"]
-        assert text.startswith(title)
-        assert WORDS["notice"] in text
-        assert not re.search(r"\d %|Ringworm|Shingles|Other", text)
-        assert page.query_selector("#answer .bars, #answer .heat, #answer .set") is None
-        assert page.inner_text("#status").startswith(title)
-        assert page.evaluate("document.documentElement.scrollWidth") == 360
+        for verdict, photo in (("out_of_scope", "bmp"), ("unusable_photo", "dark")):
+            _show(page, url, photos()[photo])
+            text, title = page.inner_text("#answer"), WORDS["verdicts"][verdict]["title"]
+            assert text.startswith(title)
+            assert WORDS["notice"] in text
+            assert not re.search(r"\d %|Ringworm|Shingles|Other", text)
+            assert page.query_selector("#answer .bars, #answer .heat, #answer .set") is None
+            assert page.inner_text("#status").startswith(title)
+            assert page.evaluate("document.documentElement.scrollWidth") == 360
         page.close()
 
 
@@ -262,41 +274,32 @@ def test_verdicts_sets_and_reasons_are_python_s(tmp_path: Path, method: Any) -> 
 def test_the_page_in_the_package_is_built_from_strictly_typed_sources(tmp_path: Path) -> None:
     shutil.copytree(WEB, tmp_path / "web", ignore=shutil.ignore_patterns("node_modules"))
     write_bytes(tmp_path / "src" / "spectraderm" / "serving" / "words.json", json.dumps(WORDS).encode())
-    _npm(tmp_path / "web", "ci", "--ignore-scripts", "--prefer-offline")
+    try:
+        runtime.npm(tmp_path / "web", "ci", "--ignore-scripts", "--prefer-offline", "--no-audit", "--no-fund")
+    except (MissingExtra, RuntimeDownloadError) as error:
+        pytest.skip(f"no TypeScript compiler without npm and its registry: {error}")
     assert '"strict": true' in (WEB / "tsconfig.json").read_text()
-    _npm(tmp_path / "web", "run", "check")
-    _npm(tmp_path / "web", "run", "build")
+    runtime.npm(tmp_path / "web", "run", "check")
+    runtime.npm(tmp_path / "web", "run", "build")
     (built,) = tmp_path.rglob("src/spectraderm/serving/static")
     expected = {path.name: path.read_bytes() for path in built.iterdir()}
     assert {path.name: path.read_bytes() for path in site.STATIC.iterdir()} == expected, "run `npm run build` in web/"
 
 
-def _npm(folder: Path, *arguments: str) -> None:
-    try:
-        runtime.npm(folder, *arguments)
-    except (MissingExtra, RuntimeDownloadError) as error:
-        if arguments[0] != "ci":
-            raise
-        pytest.skip(f"no TypeScript compiler without npm and its registry: {error}")
-
-
 def test_a_site_lists_its_files_for_offline_use_and_names_no_other_host(tmp_path: Path) -> None:
+    def offline(out: Path) -> Any:  # noqa: ANN401
+        return json.loads((out / "sw.js").read_text().split("const SITE=")[1].split(";")[0])
+
     out = build_or_skip(write_model(tmp_path / "model"), tmp_path / "out")
-    first = _offline(out)
+    first, second = offline(out), write_model(tmp_path / "other", facts={"model_id": "another"})
     files = {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert {*first["files"], "sw.js", "space.json", "LICENSE", "NOTICE", "README.md"} == files
     other = re.findall(
         rb"https?://(?!www\.w3\.org)", (out / "index.html").read_bytes() + (out / "app.css").read_bytes()
     )
     assert not other
-    second = _offline(build_or_skip(write_model(tmp_path / "other", facts={"model_id": "another"}), out))
-    assert second["version"] != first["version"]
+    assert offline(build_or_skip(second, out))["version"] != first["version"]
     assert json.loads((out / "model" / "model.json").read_bytes())["model_id"] == "another"
-
-
-def _offline(out: Path) -> dict[str, Any]:
-    kept: dict[str, Any] = json.loads((out / "sw.js").read_text().split("const SITE=")[1].split(";")[0])
-    return kept
 
 
 def test_says_what_to_do_without_npm_and_without_a_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
