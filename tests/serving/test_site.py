@@ -267,7 +267,7 @@ def test_verdicts_sets_and_reasons_are_python_s(tmp_path: Path, method: Any) -> 
             ours = next(found)
             assert ours["probabilities"] == pytest.approx(chances)
             assert (ours["fits"], ours["verdict"]) == (fits.tolist(), verdict)
-            assert ours["why"] == reason(verdict, names, float(chances[order[0]]), 6, 0.955, own.confidence_threshold)
+            assert ours["why"] == reason(verdict, names, float(chances[order[0]]), own, 6)
             assert ours["percent"] == [percent(float(share)) for share in chances]
 
 

@@ -78,7 +78,7 @@ class References:
         (Sun et al. 2022, "Out-of-distribution detection with deep nearest neighbors").
         """
         blocks = [features[start : start + _BLOCK] for start in range(0, len(features), _BLOCK)]
-        nearest = [self._cosines(_unit(block)).max(axis=1) for block in blocks]
+        nearest = [self._cosines(_unit(block)).max(axis=1) for block in blocks]  # float64[block]
         result: Reals = 1 - np.concatenate([np.empty(0), *nearest]) / _UNIT**2
         return np.maximum(result, 0)  # rounding
 

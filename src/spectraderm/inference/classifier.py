@@ -14,18 +14,17 @@ from spectraderm.images.decoding import PhotoLike, open_photo
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, nearest, turned_hashes
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.images.quality import flaws, measure
-from spectraderm.inference.calibration import References
+from spectraderm.inference.calibration import Judgement, References
 from spectraderm.inference.engine import ONNXRUNTIME, Answer, Engine
 from spectraderm.inference.model_folder import ONNX, ModelFolder, open_model
 from spectraderm.inference.prediction import VERDICTS, Prediction, reason
 
-__all__ = ["Classifier", "PhotoLike", "Prediction", "load_model"]
+__all__ = ["Classifier", "Prediction", "load_model"]
 
 FEW = 32
 """So many photos are done before another engine, for many, would have been loaded."""
 _MOST_STREAMS = 8
 """Each holds a decoded photo and the network's maps in memory."""
-_AGAIN = "Export or download it again"
 
 
 class Classifier:
@@ -41,8 +40,8 @@ class Classifier:
 
     def __init__(self, folder: ModelFolder, threads: int = 0, runtime: str = ONNXRUNTIME) -> None:
         self.folder, self._threads, self._runtime = folder, threads, runtime
-        self.labels, self.model_id, self.calibration = folder.labels, folder.model_id, folder.calibration
-        self.preprocessing = folder.preprocessing
+        self.labels, self.model_id = folder.labels, folder.model_id
+        self.calibration, self.preprocessing = folder.calibration, folder.preprocessing
         self.engine = self._engine(threads)
         self._references = References(folder.references)
         if (self.engine.size, self.engine.classes) != (self.preprocessing.size, len(self.labels)):
@@ -81,8 +80,7 @@ class Classifier:
         coming = iter(photos)
         for name, photo in islice(coming, FEW):
             yield name, self._result(photo)
-        following = next(coming, None)
-        if following is None:
+        if (following := next(coming, None)) is None:
             return
         from spectraderm.core.parallel import in_order  # noqa: PLC0415 - its threads are slow to import
 
@@ -126,48 +124,40 @@ class Classifier:
         against = [flaw for flaw in flaws(measure(image), *image.size) if flaw.unusable]
         if against:
             why = f"{against[0].reason} {against[0].remedy}"
-            return Prediction(
-                verdict="unusable_photo", reason=why, coverage=self.calibration.coverage, model_id=self.model_id
-            )
+            own = self.calibration.coverage, self.model_id
+            return Prediction(verdict="unusable_photo", reason=why, coverage=own[0], model_id=own[1])
         answer = self.engine(self.preprocessing(image)[None])
         if answer.features.shape[1] != self._references.channels:
             raise self._apart()
-        if not all(np.isfinite(part).all() for part in (answer.logits, answer.features, answer.maps)):
-            raise ModelFolderError(f"{self.model_id} answers with what is no number", _AGAIN)
+        with np.errstate(all="ignore"):  # what damaged weights give
+            novelty = self._references.novelty(answer.features)
+            judged = self.calibration.judge(answer.logits, novelty)
+        numbers = (answer.logits, answer.features, answer.maps, novelty, judged.probabilities)
+        if not all(np.isfinite(part).all() for part in numbers):
+            raise ModelFolderError(f"{self.model_id} answers with what is no number", "Export or download it again")
         hashes = turned_hashes(image) if hashes is None else hashes
         known = nearest(hashes, self.folder.training_hashes) <= MAX_DISTANCE
-        return self._judge(answer, known)
+        return self._worded(answer, judged, float(novelty[0]), known)
 
-    def _judge(self, answer: Answer, in_training: bool) -> Prediction:
-        novelty, own = self._references.novelty(answer.features), self.calibration
-        judged = own.judge(answer.logits, novelty)
-        probabilities = judged.probabilities[0]
-        if not np.isfinite([*probabilities, *novelty]).all():
-            raise ModelFolderError(f"{self.model_id} answers with what is no number", _AGAIN)
+    def _worded(self, answer: Answer, judged: Judgement, novelty: float, in_training: bool) -> Prediction:
+        probabilities, verdict = judged.probabilities[0], VERDICTS[judged.verdicts[0]]
         order = np.argsort(-probabilities, kind="stable")
-        verdict, label, probability = (
-            VERDICTS[judged.verdicts[0]],
-            self.labels[order[0]],
-            float(probabilities[order[0]]),
-        )
+        shares = {self.labels[number]: float(probabilities[number]) for number in order}
+        label, probability = next(iter(shares.items()))
         fitting = [self.labels[number] for number in order if judged.sets[0, number]]
-        names, probability = [self.display_name(each) for each in fitting], float(probabilities[order[0]])
         evidence = np.maximum(answer.maps[0, order[0]], 0)
-        peak = float(evidence.max()) or 1.0
         return Prediction(
             verdict=verdict,
-            reason=reason(
-                verdict, names, probability, len(self.labels), own.promised_accuracy, own.confidence_threshold
-            ),
+            reason=reason(verdict, [*map(self.display_name, fitting)], probability, self.calibration, len(shares)),
             label=label,
             display_name=self.display_name(label),
             probability=probability,
             prediction_set=fitting,
-            coverage=own.coverage,
-            novelty=float(novelty[0]),
+            coverage=self.calibration.coverage,
+            novelty=novelty,
             in_training=in_training,
-            probabilities={self.labels[number]: float(probabilities[number]) for number in order},
-            heatmap=np.round(evidence / peak, 4).astype(float).tolist(),
+            probabilities=shares,
+            heatmap=np.round(evidence / (float(evidence.max()) or 1.0), 4).astype(float).tolist(),
             model_id=self.model_id,
         )
 

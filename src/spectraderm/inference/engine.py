@@ -1,22 +1,21 @@
-"""An exported model's bytes and a photo's pixels -> logits, features and class activation maps. ONNX Runtime's door.
+"""An exported model's bytes and a photo's pixels -> logits, features and class activation maps. Both runtimes' door.
 
 Weights come as bytes, and a model that would have a runtime open other files is refused before any runtime sees it.
 """
 
 import re
+import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from spectraderm.core.errors import ModelFolderError, SpectraDermError
-
-if TYPE_CHECKING:
-    from spectraderm.inference.openvino import OpenVino
+from spectraderm.core.errors import ModelFolderError, SpectraDermError, needs
 
 INPUT = "pixels"
 OUTPUTS = ("logits", "features", "maps")
@@ -32,6 +31,8 @@ _ORT = b"ORTM"
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _CUDA_SETTINGS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
 """Floats of 32 bits, as on the processor: the model's calibration was measured with these."""
+_REPORTS = "openvino.tools.ovc"
+"""Imported with OpenVINO, it reports that to its makers over the network. Its import may fail, and is made to."""
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
 Floats = npt.NDArray[np.float32]
@@ -104,6 +105,62 @@ class OnnxRuntime:
         )
 
 
+class OpenVino:
+    """A model, compiled for one photo at a time. May be called by several threads at once; more than `streams` wait.
+
+    Always in 32-bit floats: OpenVINO would else round to 16 bits wherever the processor can, and say nothing.
+
+    Args:
+        onnx: the model's bytes. OpenVINO never sees a path, from which it would follow links to other files.
+        threads: how many a photo may use; 0 is one per core.
+        streams: how many photos it takes at once.
+
+    Attributes:
+        inputs, outputs: of the model.
+
+    Raises:
+        Exception: of OpenVINO's own kinds, for what is no model.
+    """
+
+    def __init__(self, onnx: bytes, threads: int, streams: int = 1) -> None:
+        sys.modules.setdefault(_REPORTS, None)  # type: ignore[arg-type]
+        with needs("openvino", "OpenVINO"):
+            import openvino  # noqa: PLC0415 - an extra, slow to import
+        if sys.modules[_REPORTS] is None:
+            del sys.modules[_REPORTS]
+        from spectraderm.core.parallel import cores  # noqa: PLC0415
+
+        core = openvino.Core()
+        model = core.read_model(onnx)
+        shape = model.input().partial_shape
+        shape[0] = 1  # fixed shapes run faster, and batches gain nothing on a processor
+        model.reshape(shape)
+        self.inputs, self.outputs = ([_port(entry) for entry in side] for side in (model.inputs, model.outputs))
+        settings = {
+            "INFERENCE_PRECISION_HINT": "f32",
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": (threads or cores()) * streams,
+            "ENABLE_CPU_PINNING": False,  # or two processes would share one core and leave the other
+        }
+        compiled = core.compile_model(model, "CPU", settings)
+        self._idle: SimpleQueue[Any] = SimpleQueue()
+        for _ in range(streams):
+            self._idle.put(compiled.create_infer_request())
+
+    def __call__(self, pixels: Pixels) -> list[Floats]:
+        """The outputs, in their order, of the only input."""
+        if pixels.dtype.name != self.inputs[0][1]:
+            raise ValueError(f"{pixels.dtype} in place of {self.inputs[0][1]}")  # OpenVINO would round, silently
+        request, outputs = self._idle.get(), list[list[Floats]]()
+        try:
+            for photo in pixels:
+                answer = request.infer([np.ascontiguousarray(photo[None])], share_inputs=True)
+                outputs.append([answer[number] for number in range(len(self.outputs))])
+        finally:
+            self._idle.put(request)
+        return [np.concatenate(parts) for parts in zip(*outputs, strict=True)]
+
+
 class Engine:
     """A loaded ONNX model. May be called by several threads at once.
 
@@ -137,16 +194,21 @@ class Engine:
         self._runtime: OnnxRuntime | OpenVino
         try:
             if runtime == OPENVINO:
-                from spectraderm.inference import openvino  # noqa: PLC0415 - an extra, slow to import
-
-                self._runtime = openvino.OpenVino(onnx, threads, streams)
+                self._runtime = OpenVino(onnx, threads, streams)
             else:
                 self._runtime = OnnxRuntime(onnx, threads, cuda=True)
         except SpectraDermError:
             raise
         except Exception as error:  # runtimes raise their own kinds, and names need not be UTF-8
-            raise ModelFolderError(f"{name} can't be loaded ({_line(error)})", "Export it again") from error
-        self.size, self.classes = self._sizes()
+            raise ModelFolderError(f"{name} can't be loaded ({first_line(error)})", "Export it again") from error
+        inputs, outputs = self._runtime.inputs, self._runtime.outputs
+        kinds = [[(port, kind, len(shape)) for port, kind, shape in ports] for ports in (inputs, outputs)]
+        floats = [(output, "float32", rank) for output, rank in zip(OUTPUTS, (2, 2, 4), strict=True)]
+        sizes = [inputs[0][2][1], outputs[0][2][1]] if kinds == [[(INPUT, "uint8", 4)], floats] else []
+        self.size, self.classes = (side if isinstance(side, int) else 0 for side in sizes or (0, 0))
+        if not self.size or not self.classes:
+            reads = f"{name} does not turn {INPUT} into {', '.join(OUTPUTS)}"
+            raise ModelFolderError(reads, "Use a model that `export` wrote")
 
     def __call__(self, pixels: Pixels) -> Answer:
         """Answer for `uint8[n, size, size, 3]`, red first.
@@ -157,7 +219,7 @@ class Engine:
         try:
             answer = Answer(*self._runtime(pixels))
         except Exception as error:  # runtimes raise their own kinds
-            raise ModelFolderError(f"{self._name} fails on a photo ({_line(error)})", "Export it again") from error
+            raise ModelFolderError(f"{self._name} fails on a photo ({first_line(error)})", "Export it again") from error
         sides = answer.maps.shape[2:]
         fits = (
             answer.logits.shape == answer.maps.shape[:2] == (len(pixels), self.classes)
@@ -169,20 +231,14 @@ class Engine:
             raise ModelFolderError(f"{self._name} answers in other shapes than it says", "Export it again")
         return answer
 
-    def _sizes(self) -> tuple[int, int]:
-        """Side and number of classes, of a model that reads and gives what `export` writes."""
-        inputs, outputs = self._runtime.inputs, self._runtime.outputs
-        kinds = [[(name, kind, len(shape)) for name, kind, shape in ports] for ports in (inputs, outputs)]
-        floats = [(output, "float32", rank) for output, rank in zip(OUTPUTS, (2, 2, 4), strict=True)]
-        if kinds == [[(INPUT, "uint8", 4)], floats]:
-            size, classes = inputs[0][2][1], outputs[0][2][1]
-            if isinstance(size, int) and isinstance(classes, int):
-                return size, classes
-        raise ModelFolderError(
-            f"{self._name} does not turn {INPUT} into {', '.join(OUTPUTS)}", "Use a model that `export` wrote"
-        )
 
-
-def _line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
     """The first line of what an error says."""
-    return (str(error).splitlines() or [repr(error)])[0]
+    return (str(error).strip().splitlines() or [repr(error)])[0]
+
+
+def _port(entry: Any) -> Port:  # noqa: ANN401
+    kind = entry.get_element_type().to_dtype().name  # by one thread first: several at once would wait for each other
+    shape = entry.get_partial_shape()
+    sides = [side.get_length() if side.is_static else None for side in shape] if shape.rank.is_static else []
+    return entry.get_any_name(), kind, sides

@@ -8,7 +8,8 @@ import io
 import json
 import os
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -113,10 +114,21 @@ def read_model_folder(path: Path, hub: str = "") -> ModelFolder:
     data, facts, sums = _read_facts(path)
     files: dict[str, bytes] = {FACTS: data}
     for name, expected in sums.items():
-        _check_name(path, name)
+        if not name.isprintable() or Path(name).is_absolute() or ".." in Path(name).parts:
+            raise ModelFolderError(f"{path / FACTS} names a file outside the model folder: {name!r}", _AGAIN)
+        if Path(name).suffix.lower() in _PICKLES:
+            raise ModelFolderError(f"{path / FACTS} lists {name}, which can run code when opened", _AGAIN)
         files[name] = _read_part(path, name, MAX_MODEL_BYTES - sum(map(len, files.values())))
         if sha256(files[name]) != expected:
             raise ModelFolderError(f"{path / name} was altered: its SHA-256 is not the one in {FACTS}", _AGAIN)
+    for needed in (MODEL_CONFIG, PREPROCESSOR, ONNX):
+        if needed not in files:
+            raise ModelFolderError(f"{path} lists no {needed}", _AGAIN)
+    if "calibration" not in facts or not {NOVELTY, HASHES} <= files.keys():
+        raise ModelFolderError(
+            f"{path.name} has no calibration: an earlier version exported it",
+            "Train again with this one, or run `spectraderm calibrate`, `evaluate` and `export` on its run folder",
+        )
     return _parse(path, hub, files, facts)
 
 
@@ -165,23 +177,13 @@ def _read_facts(path: Path) -> tuple[bytes, dict[str, Any], dict[str, Any]]:
         )
     if not (path / FACTS).is_file():
         raise ModelFolderError(f"{path} is not a model folder: it has no {FACTS}", "Give one that `export` wrote")
-    try:
-        data = _read_part(path, FACTS, MAX_FACTS_BYTES)
+    data = _read_part(path, FACTS, MAX_FACTS_BYTES)
+    with _understood(f"{path / FACTS} is damaged"):
         facts = json.loads(data)
         sums = facts["sha256"]
         if not isinstance(sums, dict) or len(sums) > MAX_MODEL_FILES:
             raise ValueError("sha256 does not list files")
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ModelFolderError(f"{path / FACTS} is damaged ({error!r})", _AGAIN) from error
     return data, facts, sums
-
-
-def _check_name(path: Path, name: str) -> None:
-    """Raise `ModelFolderError` for what is no name of a file in the folder, or that of a pickled model."""
-    if not name.isprintable() or Path(name).is_absolute() or ".." in Path(name).parts:
-        raise ModelFolderError(f"{path / FACTS} names a file outside the model folder: {name!r}", _AGAIN)
-    if Path(name).suffix.lower() in _PICKLES:
-        raise ModelFolderError(f"{path / FACTS} lists {name}, which can run code when opened", _AGAIN)
 
 
 def _read_part(path: Path, name: str, most: int) -> bytes:
@@ -201,26 +203,33 @@ def _read_part(path: Path, name: str, most: int) -> bytes:
 
 
 def _parse(path: Path, hub: str, files: dict[str, bytes], facts: dict[str, Any]) -> ModelFolder:
-    """A `ModelFolder` of unaltered files. Raises `ModelFolderError` where one lacks or is damaged."""
-    for needed in (MODEL_CONFIG, PREPROCESSOR, ONNX):
-        if needed not in files:
-            raise ModelFolderError(f"{path} lists no {needed}", _AGAIN)
-    if "calibration" not in facts or not {NOVELTY, HASHES} <= files.keys():
-        raise ModelFolderError(
-            f"{path.name} has no calibration: an earlier version exported it",
-            "Train again with this one, or run `spectraderm calibrate`, `evaluate` and `export` on its run folder",
-        )
-    labels = _labels(path, files)
+    """A `ModelFolder` of unaltered files. Raises `ModelFolderError` where one is damaged."""
+    with _understood(f"{path.name}/{MODEL_CONFIG} names no classes"):
+        names = json.loads(files[MODEL_CONFIG])["id2label"]
+        labels = [str(names[str(number)]) for number in range(len(names))]
+        if len(set(labels)) < max(len(labels), 1):
+            raise ValueError("a class twice, or none")
+    with _understood(f"{path.name}/{FACTS}: its calibration is damaged"):
+        calibration = Calibration.from_dict(facts["calibration"])
+        if len(calibration.thresholds) != len(labels):
+            raise ValueError(f"{len(calibration.thresholds)} thresholds of {len(labels)} classes")
+    with _understood(f"{path.name}/{PREPROCESSOR} is damaged"):
+        preprocessing = Preprocessing.from_hub(json.loads(files[PREPROCESSOR]))
+    with _understood(f"{path.name}/{NOVELTY} does not hold features"), np.errstate(over="ignore"):
+        array = _array(files[NOVELTY])
+        references = array.astype(np.float32) if array.dtype.kind == "f" else np.empty(0, np.float32)
+        if references.ndim != 2 or not references.size or not np.isfinite(references).all():
+            raise ValueError(f"{array.dtype}{list(array.shape)}")
+    with _understood(f"{path.name}/{HASHES} does not hold hashes"):
+        hashes = _array(files[HASHES])
+        if hashes.dtype != np.uint8 or hashes.ndim != 2 or hashes.shape[1] != 8:
+            raise ValueError(f"{hashes.dtype}{list(hashes.shape)}")
     named = facts.get("display_names")
     display_names = {label: str(named.get(label, label)) if isinstance(named, dict) else label for label in labels}
     model_id = str(facts.get("model_id", path.name))
     for name in (*labels, *display_names.values(), model_id):  # none may move a terminal's cursor
         if len(name) > _MAX_NAME or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
             raise ModelFolderError(f"{path.name}: {name[:80]!r} is not a name of a class or a model", _AGAIN)
-    try:
-        preprocessing = Preprocessing.from_hub(_json(path, files, PREPROCESSOR))
-    except RecipeError as error:
-        raise ModelFolderError(f"{path.name}/{error.problem}", _AGAIN) from error
     return ModelFolder(
         path=path,
         hub=hub,
@@ -229,64 +238,25 @@ def _parse(path: Path, hub: str, files: dict[str, bytes], facts: dict[str, Any])
         model_id=model_id,
         labels=labels,
         display_names=display_names,
-        calibration=_calibration(path, facts, len(labels)),
-        references=_references(path, files),
-        training_hashes=_training_hashes(path, files),
+        calibration=calibration,
+        references=references,
+        training_hashes=hashes.astype(np.uint8),
         preprocessing=preprocessing,
     )
 
 
-def _json(path: Path, files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+@contextmanager
+def _understood(problem: str) -> Iterator[None]:
+    """Turn what Python raises on content of another kind into a `ModelFolderError`."""
     try:
-        content = json.loads(files[name])
-    except (ValueError, RecursionError) as error:
-        raise ModelFolderError(f"{path.name}/{name} is damaged ({error!r})", _AGAIN) from error
-    if not isinstance(content, dict):
-        raise ModelFolderError(f"{path.name}/{name} is not a JSON object", _AGAIN)
-    return content
+        yield
+    except (LookupError, TypeError, ValueError, OverflowError, RecursionError, RecipeError) as error:
+        raise ModelFolderError(f"{problem} ({error!r})", _AGAIN) from error
 
 
-def _labels(path: Path, files: Mapping[str, bytes]) -> list[str]:
-    where = f"{path.name}/{MODEL_CONFIG}"
+def _array(data: bytes) -> npt.NDArray[np.generic]:
     try:
-        names = _json(path, files, MODEL_CONFIG)["id2label"]
-        labels = [str(names[str(number)]) for number in range(len(names))]
-    except (KeyError, TypeError) as error:
-        raise ModelFolderError(f"{where} names no classes ({error!r})", _AGAIN) from error
-    if len(set(labels)) < max(len(labels), 1):
-        raise ModelFolderError(f"{where} names a class twice, or none", _AGAIN)
-    return labels
-
-
-def _calibration(path: Path, facts: Mapping[str, Any], classes: int) -> Calibration:
-    try:
-        settings = Calibration.from_dict(facts["calibration"])
-        if len(settings.thresholds) != classes:
-            raise ValueError(f"{len(settings.thresholds)} thresholds of {classes} classes")
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise ModelFolderError(f"{path.name}/{FACTS}: its calibration is damaged ({error!r})", _AGAIN) from error
-    return settings
-
-
-def _references(path: Path, files: Mapping[str, bytes]) -> npt.NDArray[np.float32]:
-    array = _array(path, files, NOVELTY)
-    with np.errstate(over="ignore"):
-        features = array.astype(np.float32) if array.dtype.kind == "f" else np.empty(0, np.float32)
-    if features.ndim != 2 or not features.size or not np.isfinite(features).all():
-        raise ModelFolderError(f"{path.name}/{NOVELTY} does not hold features", _AGAIN)
-    return features
-
-
-def _training_hashes(path: Path, files: Mapping[str, bytes]) -> Hashes:
-    array = _array(path, files, HASHES)
-    if array.dtype != np.uint8 or array.ndim != 2 or array.shape[1] != 8:
-        raise ModelFolderError(f"{path.name}/{HASHES} does not hold hashes", _AGAIN)
-    return array.astype(np.uint8)
-
-
-def _array(path: Path, files: Mapping[str, bytes], name: str) -> npt.NDArray[np.generic]:
-    try:
-        array: npt.NDArray[np.generic] = np.lib.format.read_array(io.BytesIO(files[name]), allow_pickle=False)
+        array: npt.NDArray[np.generic] = np.lib.format.read_array(io.BytesIO(data), allow_pickle=False)
     except Exception as error:  # NumPy raises nearly anything on damaged bytes
-        raise ModelFolderError(f"{path.name}/{name} is no NumPy array ({error})", _AGAIN) from error
+        raise ValueError(f"no NumPy array: {error}") from error
     return array

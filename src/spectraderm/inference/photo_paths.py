@@ -32,7 +32,7 @@ def walk(name: str) -> Iterator[str]:
     Raises:
         UnreadablePhoto: there are none.
     """
-    path, empty = Path(name), True
+    path, found = Path(name), False
     if not name:  # or it would stand for the current folder
         raise UnreadablePhoto("a photo's name is empty", "Give a file, folder or glob")
     try:
@@ -42,13 +42,13 @@ def walk(name: str) -> Iterator[str]:
         folder = path.is_dir()
         matching = (match for match in sorted(glob.glob(name, recursive=True)) if Path(match).is_file())  # noqa: PTH207
         for photo in _below(str(path)) if folder else matching:
-            empty = False
+            found = True
             yield photo
     except OSError as error:  # such as a name that is too long
         raise UnreadablePhoto(f"{name}: {error.strerror}", "Check the path") from error
-    if empty and folder:
+    if not found and folder:
         raise UnreadablePhoto(f"{name} holds no photos", "Give a folder with JPEG, PNG, WEBP, BMP, TIFF, GIF or HEIC")
-    if empty:
+    if not found:
         raise UnreadablePhoto(f"{name}: no such file or folder", "Check the path")
 
 
@@ -57,18 +57,18 @@ def _below(folder: str) -> Iterator[str]:
 
     Holds the names of one folder at a time, and of those above it.
     """
-    waiting = [iter(_entries("" if folder == "." else folder, folder))]
+    waiting = [_entries("" if folder == "." else folder, folder)]
     while waiting:
-        for path, is_folder in waiting[-1]:
-            if is_folder:
-                waiting.append(iter(_entries(path, path)))
-                break
-            yield path
-        else:
+        path, is_folder = next(waiting[-1], ("", False))
+        if not path:
             waiting.pop()
+        elif is_folder:
+            waiting.append(_entries(path, path))
+        else:
+            yield path
 
 
-def _entries(prefix: str, folder: str) -> list[tuple[str, bool]]:
+def _entries(prefix: str, folder: str) -> Iterator[tuple[str, bool]]:
     """Photos and folders right below a folder that may be read, sorted, and which of them are folders."""
     kept: list[tuple[str, bool]] = []
     try:
@@ -80,5 +80,5 @@ def _entries(prefix: str, folder: str) -> list[tuple[str, bool]]:
                 if not entry.name.startswith(".") and (is_folder or is_photo):
                     kept.append((entry.name, is_folder))
     except PermissionError:
-        return []
-    return [(os.path.join(prefix, name), is_folder) for name, is_folder in sorted(kept)]  # noqa: PTH118
+        return iter(())
+    return ((os.path.join(prefix, name), is_folder) for name, is_folder in sorted(kept))  # noqa: PTH118

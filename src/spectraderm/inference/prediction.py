@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
+from spectraderm.inference.calibration import Calibration
+
 Verdict = Literal["predicted", "unsure", "out_of_scope", "unusable_photo"]
 VERDICTS: tuple[Verdict, ...] = ("predicted", "unsure", "out_of_scope", "unusable_photo")
 
@@ -64,10 +66,8 @@ def columns(labels: Sequence[str]) -> dict[str, Any]:
     """
     types: dict[str, Any] = {}
     for each in fields(Prediction):
-        if each.name == "probabilities":
-            types |= {_column(label): float | None for label in labels}
-        else:
-            types[each.name] = each.type
+        whole = each.name != "probabilities"
+        types |= {each.name: each.type} if whole else {_column(label): float | None for label in labels}
     return types
 
 
@@ -75,37 +75,30 @@ def _column(label: str) -> str:
     return f"probability:{label}"
 
 
-def reason(
-    verdict: Verdict,
-    fitting: Sequence[str],
-    probability: float,
-    classes: int,
-    promised_accuracy: float,
-    confidence_threshold: float,
-) -> str:
+def reason(verdict: Verdict, fitting: Sequence[str], probability: float, calibration: Calibration, classes: int) -> str:
     """One sentence.
 
     Args:
         verdict: any but `unusable_photo`, whose reason the quality gate gives.
         fitting: the prediction set, in names for people, most probable first.
         probability: of the first.
+        calibration: what the verdict rests on.
         classes: how many conditions the model knows.
-        promised_accuracy: the share of right guesses among `predicted` verdicts.
-        confidence_threshold: the probability from which that share is reached; above 1 where it never is.
     """
     if verdict == "out_of_scope":
         return (
             "Unlike the photos the model learned from: another kind of photo, none of the "
             f"{classes} conditions it knows, or no skin at all."
         )
-    promised = f"{100 * promised_accuracy:g} of 100 such answers"
+    promised = f"{100 * calibration.promised_accuracy:g} of 100 such answers"
     if verdict == "predicted":
         return f"Of photos like those the model learned from, at least {promised} are right."
     if len(fitting) > 1:
         return f"It could be {_either(fitting, classes)}: the model can't tell which."
-    if confidence_threshold > 1:
+    if calibration.confidence_threshold > 1:
         return f"No probability was ever high enough for {promised} to be right, so this model is never sure."
-    below, needed = math.floor(1000 * probability) / 10, math.ceil(1000 * confidence_threshold) / 10  # never look alike
+    below = math.floor(1000 * probability) / 10  # the two never look alike
+    needed = math.ceil(1000 * calibration.confidence_threshold) / 10
     return f"{fitting[0]} fits best, but {below:.1f} % is below the {needed:.1f} % from which {promised} are right."
 
 

@@ -54,8 +54,7 @@ def write_whole(filesystem: fsspec.AbstractFileSystem, path: str, data: bytes) -
     Raises:
         WriteError: the file can't be written.
     """
-    here = local_path(filesystem, path)
-    if here:
+    if here := local_path(filesystem, path):
         files.write_bytes(here, data)
         return
     try:

@@ -7,9 +7,9 @@ summary.json        counts, and the SHA-256 of every file; written last
 """
 
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections import Counter, deque
+from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -85,7 +85,8 @@ def predict(
     """
     filesystem, folder = open_filesystem(out)
     began = time.perf_counter()
-    with _lock(filesystem, folder):
+    here = local_path(filesystem, folder)  # object stores have no locks; two would do the same work twice there
+    with locks.only_writer(here) if here else nullcontext():
         _claim(filesystem, folder, model, sources)
         remaining, dropped = _remaining(filesystem, folder, sources, shard_size)
         if remaining and engine == "ray":
@@ -98,12 +99,6 @@ def predict(
             filesystem.rm(f"{folder}/{REMAINING}")
         summary = _summarize(filesystem, folder, model.model_id)
     return Done(without_secrets(out), summary, remaining, dropped, time.perf_counter() - began)
-
-
-def _lock(filesystem: AbstractFileSystem, folder: str) -> AbstractContextManager[None]:
-    """One process at a time writes here. Object stores have no locks; two would do the same work twice there."""
-    here = local_path(filesystem, folder)
-    return locks.only_writer(here) if here else nullcontext()
 
 
 def _claim(filesystem: AbstractFileSystem, folder: str, model: ModelFolder, sources: Sequence[str]) -> None:
@@ -119,10 +114,8 @@ def _claim(filesystem: AbstractFileSystem, folder: str, model: ModelFolder, sour
         if other := [key for key, value in job.items() if before.get(key) != value]:
             raise RunFolderError(f"{folder} was begun with another {', '.join(other)}", _ANOTHER)
         return
-    names = (
-        [name.rpartition("/")[2] for name in filesystem.ls(folder, detail=False)] if filesystem.isdir(folder) else []
-    )
-    if any(not name.startswith(".") for name in names):
+    names = filesystem.ls(folder, detail=False) if filesystem.isdir(folder) else []
+    if any(not name.rpartition("/")[2].startswith(".") for name in names):
         raise RunFolderError(f"{folder} is not empty, and not by predict --out", _ANOTHER)
     write_whole(filesystem, path, json_bytes(job))
 
@@ -134,12 +127,19 @@ def _remaining(filesystem: AbstractFileSystem, folder: str, sources: Sequence[st
         How many photos remain, and how many rows were dropped.
     """
     answered, dropped = _answered(filesystem, folder)
-    new = (item for item in list_photos(sources) if not _discard(answered, (item.path, item.version)))
-    kinds = [(name, pa.int64() if name == "row" else pa.string()) for name in Item._fields]
-    buffer, count = pa.BufferOutputStream(), 0
-    with pq.ParquetWriter(buffer, pa.schema(kinds), compression="zstd") as writer:
-        while shard := list(islice(new, shard_size)):
-            writer.write_table(pa.Table.from_pylist([item._asdict() for item in shard], schema=pa.schema(kinds)))
+
+    def new() -> Iterator[dict[str, Any]]:
+        for item in list_photos(sources):
+            if (item.path, item.version) in answered:
+                answered.discard((item.path, item.version))  # what stays in there is gone, or changed
+            else:
+                yield item._asdict()
+
+    schema = pa.schema([(name, pa.int64() if name == "row" else pa.string()) for name in Item._fields])
+    buffer, coming, count = pa.BufferOutputStream(), new(), 0
+    with pq.ParquetWriter(buffer, schema, compression="zstd") as writer:
+        while shard := list(islice(coming, shard_size)):
+            writer.write_table(pa.Table.from_pylist(shard, schema=schema))
             count += len(shard)
     for path in table.parts(filesystem, f"{folder}/{PREDICTIONS}") if answered else []:
         part = table.read(filesystem, path)
@@ -167,27 +167,14 @@ def _answered(filesystem: AbstractFileSystem, folder: str) -> tuple[set[tuple[st
     return answered, lost
 
 
-def _discard(answered: set[tuple[str, str]], pair: tuple[str, str]) -> bool:
-    """Take a pair out of the set; whether it was there."""
-    before = len(answered)
-    answered.discard(pair)
-    return len(answered) < before
-
-
 def _predict_here(
-    model: Classifier,
-    filesystem: AbstractFileSystem,
-    folder: str,
-    shard_size: int,
-    remaining: int,
-    track: Track,
+    model: Classifier, filesystem: AbstractFileSystem, folder: str, shard_size: int, remaining: int, track: Track
 ) -> None:
     """Answer what remains by threads of this process, and write a part per shard."""
     classifier, threads = model.for_many()
-    number = len(table.parts(filesystem, f"{folder}/{PREDICTIONS}"))
 
     def work() -> Iterator[None]:
-        nonlocal number
+        number = len(table.parts(filesystem, f"{folder}/{PREDICTIONS}"))
         for items in table.batches(filesystem, f"{folder}/{REMAINING}", shard_size):
             rows = []
             for _, row in in_order(lambda photo: table.answer(classifier, *photo), read_photos(items), threads):
@@ -197,12 +184,7 @@ def _predict_here(
                 number += 1
             table.write(filesystem, path, table.to_table(rows, classifier.labels))
 
-    _exhaust(track(work(), "Classifying", remaining))
-
-
-def _exhaust(work: Iterable[object]) -> None:
-    for _ in work:
-        pass
+    deque(track(work(), "Classifying", remaining), maxlen=0)
 
 
 def _summarize(filesystem: AbstractFileSystem, folder: str, model_id: str) -> dict[str, Any]:
@@ -210,8 +192,7 @@ def _summarize(filesystem: AbstractFileSystem, folder: str, model_id: str) -> di
     verdicts: Counter[str | None] = Counter()
     sums: dict[str, str] = {}
     for path in table.parts(filesystem, f"{folder}/{PREDICTIONS}"):
-        part = table.read(filesystem, path, ["verdict"])
-        verdicts += Counter(part["verdict"].to_pylist())
+        verdicts += Counter(table.read(filesystem, path, ["verdict"])["verdict"].to_pylist())
         sums[path.rpartition("/")[2]] = sha256(filesystem.cat_file(path))
     unreadable = verdicts.pop(None, 0)
     summary = {

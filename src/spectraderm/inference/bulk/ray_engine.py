@@ -13,6 +13,7 @@ from spectraderm.core.parallel import cores
 from spectraderm.inference.bulk import table
 from spectraderm.inference.bulk.sources import Item, read_photos
 from spectraderm.inference.classifier import Classifier
+from spectraderm.inference.engine import first_line
 from spectraderm.inference.model_folder import ModelFolder
 
 _AGAIN = "Run the same command again: it goes on where it was"
@@ -74,7 +75,7 @@ def predict(
             num_cpus=1,
         ).write_parquet(f"{folder}/predictions", filesystem=store)
     except ray.exceptions.RayError as error:
-        raise SpectraDermError(f"the Ray cluster failed ({_first_line(error)})", _AGAIN) from error
+        raise SpectraDermError(f"the Ray cluster failed ({first_line(error)})", _AGAIN) from error
     finally:
         ray.shutdown()
 
@@ -95,9 +96,5 @@ def _connect(ray: object, address: str, workers: int) -> None:
     except (OSError, ValueError, RuntimeError) as error:
         remedy = "Start one with `ray start --head`, or leave --address out" if address else _AGAIN
         raise SpectraDermError(
-            f"no Ray cluster at {address or 'this machine'} ({_first_line(error)})", remedy
+            f"no Ray cluster at {address or 'this machine'} ({first_line(error)})", remedy
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [repr(error)])[0]

@@ -64,10 +64,8 @@ def _list_source(source: str) -> Iterator[Item]:
             yield from _of_manifest(filesystem, path)
         elif source.lower().endswith(".parquet") and filesystem.isfile(path):
             yield from _of_parquet(filesystem, path)
-        elif not is_url(source):
-            yield from _of_path(filesystem, source)
         else:
-            yield from _of_url(filesystem, path)
+            yield from _of_url(filesystem, path) if is_url(source) else _of_path(filesystem, source)
     except OSError as error:
         remedy = "Check the address and the permissions"
         raise SpectraDermError(f"{without_secrets(source)} can't be read ({error})", remedy) from error
@@ -90,15 +88,13 @@ def _of_path(filesystem: AbstractFileSystem, name: str) -> Iterator[Item]:
 
 def _of_url(filesystem: AbstractFileSystem, path: str) -> Iterator[Item]:
     """A photo, or all photos and Parquet files below a folder of an object store."""
-    found = False
-    folders = (
-        [("", {}, {path: filesystem.info(path)})] if filesystem.isfile(path) else filesystem.walk(path, detail=True)
-    )
+    found, folders = False, filesystem.walk(path, detail=True)
+    if filesystem.isfile(path):
+        folders = [("", {}, {path: filesystem.info(path)})]
     for _, below, entries in folders:
         for name in [name for name in below if name.startswith(".")]:
             del below[name]  # hidden, so that `walk` does not enter it
-        for name in sorted(entries):
-            info = entries[name]
+        for name, info in sorted(entries.items()):
             if name.lower().endswith(".parquet"):
                 found = True
                 yield from _of_parquet(filesystem, info["name"])
@@ -181,12 +177,9 @@ def read_photos(items: Iterable[Item]) -> Iterator[tuple[Item, object]]:
     """
     address, first, cells = "", 0, list[Any]()
     for item in items:
-        if item.row < 0:
-            yield item, None
-            continue
-        if item.address != address or not 0 <= item.row - first < len(cells):
+        if item.row >= 0 and (item.address != address or not 0 <= item.row - first < len(cells)):
             address, first, cells = item.address, *_row_group(item.address, item.row)
-        yield item, cells[item.row - first]
+        yield item, cells[item.row - first] if item.row >= 0 else None
 
 
 def photo_bytes(item: Item, cell: object) -> bytes:

@@ -33,10 +33,8 @@ def schema(labels: Sequence[str]) -> pa.Schema:
     could be read; the fields of `Prediction` are null where it could not.
     """
     own = {name: _TYPES.get(kind, pa.string()) for name, kind in columns(labels).items()}
-    before, behind = (
-        dict.fromkeys(names, pa.string()) for names in (("path", "version", "sha256"), ("error", "remedy"))
-    )
-    return pa.schema(before | own | behind)
+    before, behind = ("path", "version", "sha256"), ("error", "remedy")
+    return pa.schema(dict.fromkeys(before, pa.string()) | own | dict.fromkeys(behind, pa.string()))
 
 
 def answer(classifier: Classifier, item: Item, cell: object) -> dict[str, Any]:
