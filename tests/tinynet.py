@@ -35,8 +35,6 @@ RECIPES: dict[str, dict[str, Any]] = {
     },
 }
 """Changes that make the shipped recipes quick; an epoch has three steps on `photos` as given."""
-CLOSED = ("discriminant", "finetune")
-"""Those whose head is fitted in closed form, on statistics of several views."""
 
 
 def write_tiny(folder: Path, seed: int = 0, pool_padding: str = "both") -> Path:
@@ -88,7 +86,7 @@ class Exported:
 
 
 def export_one(trained: Path, run: Path, backbone: Path) -> Exported:
-    """Augmentation a trained run folder to `run`, calibrate, evaluate and export it."""
+    """Copy a trained run folder to `run`, calibrate, evaluate and export it."""
     shutil.copytree(trained, run)
     pipeline.calibrate(run)
     pipeline.evaluate(run)

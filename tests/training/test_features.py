@@ -196,10 +196,10 @@ def test_another_library_or_way_to_decode_is_computed_anew(
 
 
 def test_what_was_kept_before_an_interruption_is_there_after_it(
-    make: Make, counts: list[int], monkeypatch: pytest.MonkeyPatch
+    make: Make, counts: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = make().averaged(("whole", "mirrored"))
-    shutil.rmtree(make().root)
+    shutil.rmtree(tmp_path / "kept")
     counts.clear()
     monkeypatch.setattr(features, "_FILE", 1)
     plain = features._Part.add

@@ -1,6 +1,7 @@
 """One training: what it learns, keeps and notes, and that a checkpoint goes on to the bit."""
 
 import csv
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,12 @@ CLASSES, WIDTH = 3, 5
 TRAIN, VAL = np.arange(30), np.arange(30, 42)
 STATE = "folds/final/state.safetensors"
 Changes = dict[str, object]
+
+
+@pytest.fixture(autouse=True)
+def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing waits for the disk."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
 
 
 def recipe(changes: Changes) -> Recipe:
@@ -115,24 +122,17 @@ class Scripted(nn.Module):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
-def test_a_separable_problem_is_learnt(optimizer: str, tmp_path: Path) -> None:
+def test_a_separable_problem_is_learnt_and_the_history_measures_it(optimizer: str, tmp_path: Path) -> None:
     task = make_task(apart=8)
     history = fit(task, tmp_path, {"optimizer": optimizer})
-    assert float(history[-1]["train_accuracy"]) == float(history[-1]["val_accuracy"]) == 1
-    assert float(history[-1]["train_loss"]) < float(history[0]["train_loss"])
-
-
-def test_the_history_has_its_columns_and_measures_what_it_says(tmp_path: Path) -> None:
-    task = make_task()
-    history = fit(task, tmp_path)
     names = "epoch,train_loss,train_accuracy,val_loss,val_accuracy,val_balanced_accuracy,learning_rate,seconds"
     assert list(history[0]) == names.split(",")
     assert [row["epoch"] for row in history] == [str(number) for number in range(1, 9)]
-    loss, logits = validated(task)
-    right = logits.argmax(1) == task.photos.targets[VAL]
+    assert float(history[-1]["train_accuracy"]) == float(history[-1]["val_accuracy"]) == 1
+    assert float(history[-1]["train_loss"]) < float(history[0]["train_loss"])
+    targets, (loss, logits) = task.photos.targets[VAL], validated(task)
     assert float(history[-1]["val_loss"]) == pytest.approx(loss)
-    assert float(history[-1]["val_accuracy"]) == right.mean()
-    balanced = balanced_accuracy_score(task.photos.targets[VAL], logits.argmax(1))
+    balanced = balanced_accuracy_score(targets, logits.argmax(1))
     assert float(history[-1]["val_balanced_accuracy"]) == pytest.approx(balanced)
 
 
@@ -177,24 +177,19 @@ def test_a_training_that_is_done_is_not_trained_on(tmp_path: Path) -> None:
     first, again = make_task(), make_task(seed=1)
     changes: Changes = {"averaging": 0.9, "keep": "best"}
     expected = fit(first, tmp_path, changes)
-    steps = noted(lambda: fit(again, tmp_path, changes), again)
-    assert len(steps) == 1
-    assert fit(make_task(), tmp_path, changes) == expected  # with the seconds they took
+    found: list[list[dict[str, str]]] = []
+    assert len(noted(lambda: found.append(fit(again, tmp_path, changes)), again)) == 1
+    assert found == [expected]  # with the seconds they took
     assert torch.equal(weights(again), weights(first))
 
 
-def test_a_training_that_is_not_resumable_writes_nothing(tmp_path: Path) -> None:
-    loop.fit(make_task(), recipe({}), 0, Run(tmp_path).fold("final"), Accelerator(cpu=True), resumable=False)
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("how", ["cut", "garbage", "no history", "another module's"])
+@pytest.mark.parametrize("how", ["changed", "garbage", "no history", "another module's"])
 def test_a_damaged_checkpoint_is_named_with_the_remedy(how: str, tmp_path: Path) -> None:
     cut(lambda: fit(make_task(), tmp_path), 7)
     path = tmp_path / STATE
     tensors = load_file(path)
-    if how == "cut":
-        path.write_bytes(path.read_bytes()[:-20])
+    if how == "changed":
+        path.write_bytes(path.read_bytes()[:-1] + b"?")
     elif how == "garbage":
         path.write_bytes(b"not safetensors")
     elif how == "no history":
@@ -216,26 +211,22 @@ def running_average(steps: list[Tensor], keep: float) -> list[Tensor]:
     return averages
 
 
-@pytest.mark.parametrize("keep", [0.5, 0.99])
-def test_averaged_weights_are_kept_and_the_training_goes_on_from_its_own(keep: float, tmp_path: Path) -> None:
-    task, plain = make_task(), make_task()
-    steps = noted(lambda: fit(task, tmp_path / "averaged", {"averaging": keep, "optimizer": "sgd"}), task)
-    assert len(steps) == 1 + 8 * 4
-    assert torch.allclose(weights(task).double(), running_average(steps, keep)[-1], atol=1e-5)
+def test_averaged_weights_are_validated_and_kept_and_the_training_goes_on_from_its_own(tmp_path: Path) -> None:
+    task, plain, best = make_task(), make_task(), make_task()
+    changes: Changes = {"averaging": 0.8, "optimizer": "sgd"}
+    found: list[list[dict[str, str]]] = []
+    steps = noted(lambda: found.append(fit(task, tmp_path / "averaged", changes)), task)
+    averages = running_average(steps, 0.8)
+    assert len(steps) == 1 + 8 * 4  # an epoch has four steps
+    assert torch.allclose(weights(task).double(), averages[-1], atol=1e-5)
     assert not torch.allclose(weights(task), steps[-1], atol=1e-3)
     own = noted(lambda: fit(plain, tmp_path / "plain", {"optimizer": "sgd"}), plain)
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(steps, own, strict=True))
     assert torch.equal(weights(plain), own[-1])
-
-
-def test_averaged_weights_are_validated_and_the_best_of_them_kept(tmp_path: Path) -> None:
-    task, changes = make_task(), {"averaging": 0.8, "keep": "best", "optimizer": "sgd"}
-    found: list[list[dict[str, str]]] = []
-    steps = noted(lambda: found.append(fit(task, tmp_path, changes)), task)
-    averages = running_average(steps, 0.8)[4::4]  # an epoch has four steps
+    fit(best, tmp_path / "best", changes | {"keep": "best"})
     scores = [(float(row["val_balanced_accuracy"]), -float(row["val_loss"])) for row in found[0]]
-    assert torch.allclose(weights(task).double(), averages[scores.index(max(scores))], atol=1e-5)
-    for row, average in zip(found[0], averages, strict=True):
+    assert torch.allclose(weights(best).double(), averages[4::4][scores.index(max(scores))], atol=1e-5)
+    for row, average in zip(found[0], averages[4::4], strict=True):
         nn.utils.vector_to_parameters(average.float(), task.module.parameters())
         assert float(row["val_loss"]) == pytest.approx(validated(task)[0], rel=1e-4)
 
@@ -250,15 +241,14 @@ def test_averaging_leaves_alone_what_is_not_trained_and_counts(tmp_path: Path) -
     assert all(torch.equal(kept[f"0.{name}"], value) for name, value in fresh.items())
 
 
-@pytest.mark.parametrize("clip_norm", [0.01, 0.1])
-def test_a_long_gradient_is_shortened_and_a_short_one_is_not(clip_norm: float, tmp_path: Path) -> None:
+def test_a_long_gradient_is_shortened_and_a_short_one_is_not(tmp_path: Path) -> None:
     def length(norm: float) -> float:
         task, once = make_task(3.0), {"clip_norm": norm, "epochs": 1, "batch_size": 30, "optimizer": "sgd"}
         before, after = noted(lambda: fit(task, tmp_path / str(norm), once), task)
         return float((after - before).norm())
 
-    clipped = length(clip_norm)
-    assert clipped == pytest.approx(0.05 * 1.9 * clip_norm, rel=1e-3)  # Nesterov's first step is 1.9 long
+    clipped = length(0.1)
+    assert clipped == pytest.approx(0.05 * 1.9 * 0.1, rel=1e-3)  # Nesterov's first step is 1.9 long
     assert length(1e6) == length(0) > 2 * clipped
 
 
@@ -272,16 +262,15 @@ def test_the_rate_warms_up_and_falls(tmp_path: Path) -> None:
     assert task.parameters == [{"params": list(task.module.parameters()), "lr": 0.05}]  # for the next optimizer
 
 
-@pytest.mark.parametrize("batch_size", [8, 30])
-def test_a_loss_that_is_no_number_is_an_error_with_a_remedy(batch_size: int, tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_is_an_error_with_a_remedy(tmp_path: Path) -> None:
     task = make_task()
     task.parameters[0]["lr"] = 1e38
     with pytest.raises(RecipeError, match=r"loss in epoch 1 is not a number.*learning rate"):
-        fit(task, tmp_path, {"optimizer": "sgd", "batch_size": batch_size, "epochs": 1})
+        fit(task, tmp_path, {"optimizer": "sgd", "epochs": 1})
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("accumulate", [2, 3, 100])
+@pytest.mark.parametrize("accumulate", [3, 100])
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(accumulate: int, tmp_path: Path) -> None:
     changes: Changes = {"clip_norm": 0.5, "label_smoothing": 0.1, "batch_size": 7}  # the last one has 2
     whole, parts = make_task(), make_task()
@@ -294,26 +283,21 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(accumulate: int, tmp_pat
 
 
 def test_inputs_are_augmented_as_in_the_whole_batch(tmp_path: Path) -> None:
-    def train(accumulate: int) -> tuple[list[tuple[slice, int]], list[float], Tensor]:
-        places: list[tuple[slice, int]] = []
+    def train(accumulate: int) -> tuple[list[float], Tensor]:
         drawn: list[float] = []
 
-        def augment(inputs: Tensor, own: slice, of: int) -> Tensor:
-            noise = torch.randn(of, WIDTH)
-            places.append((own, of))
+        def augment(inputs: Tensor) -> Tensor:
+            noise = torch.randn(len(inputs), WIDTH)
             drawn.append(float(noise.sum()))
-            return inputs + noise[own]
+            return inputs + noise
 
         task = replace(make_task(), augment=augment)
         fit(task, tmp_path / str(accumulate), {"epochs": 2, "batch_size": 15, "accumulate": accumulate})
-        return places, drawn, weights(task)
+        return drawn, weights(task)
 
-    places, drawn, whole = train(1)
-    assert places == [(slice(0, 15), 15)] * 4
+    (drawn, whole), (again, parts) = train(1), train(2)
     assert len(set(drawn)) == 4  # other numbers at every step
-    in_two, again, parts = train(2)
-    assert in_two == [(slice(0, 7), 15), (slice(7, 15), 15)] * 4
-    assert again == [value for value in drawn for _ in range(2)]  # the same for every part of a batch
+    assert again == drawn
     assert torch.allclose(whole, parts, atol=1e-6)
 
 

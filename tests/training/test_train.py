@@ -1,4 +1,3 @@
-import csv
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +9,10 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 from sklearn.metrics import balanced_accuracy_score
-from tinynet import CLOSED, RECIPES, prepare, train_one, write_tiny
+from tinynet import RECIPES, prepare, train_one, write_tiny
 
 from spectraderm.core.errors import BackboneError, RunFolderError
-from spectraderm.core.files import read_csv, read_json
+from spectraderm.core.files import read_csv
 from spectraderm.core.run import Run
 from spectraderm.data import manifest
 from spectraderm.data.split import Fold
@@ -25,16 +24,7 @@ from spectraderm.training.augmentation import augmented
 from spectraderm.training.backbones import load_backbone
 from spectraderm.training.network import Normalise, build
 
-LOGITS = "folds/final/logits.csv"
-
-
-def read_logits(run: Path, fold: str = "final") -> list[dict[str, str]]:
-    with (Run(run).fold(fold).folder / "logits.csv").open() as file:
-        return list(csv.DictReader(file))
-
-
-def values(row: dict[str, str]) -> list[float]:
-    return [float(row[name]) for name in ("logit:A- a", "logit:b", "logit:c")]
+LABELS = ["A- a", "b", "c"]
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -43,28 +33,14 @@ def content(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_photos_that_can_be_told_apart_are(recipe: str, runs: dict[str, Path]) -> None:
-    run = runs[recipe]
-    rows = read_logits(run)
-    labels = ["A- a", "b", "c"]
-    right: dict[str, list[bool]] = {side: [] for side in ("train", "val", "test")}
-    for row in rows:
-        right[row["split"]].append(labels[int(np.argmax(values(row)))] == row["label"])
-    assert sum(right["train"]) >= 20  # of 21; the tiny network's weights are those that torch draws
-    assert {side: len(each) for side, each in right.items()} == {"train": 21, "val": 6, "test": 9}
-    assert sum(right["test"]) > 6
-    splits = read_csv(run / "split.csv", ["path", "split"], "")
-    assert [(row["path"], row["split"]) for row in rows] == [(row["path"], row["split"]) for row in splits]
-
-
-@pytest.mark.parametrize("recipe", RECIPES)
-def test_a_seed_gives_the_same_bytes_and_another_does_not(
-    recipe: str, photos: Path, tiny: Path, tmp_path: Path, runs: dict[str, Path]
-) -> None:
-    first = runs[recipe]
-    again = train_one(prepare(tmp_path / "again", photos), recipe, tiny)
-    assert (again / LOGITS).read_bytes() == (first / LOGITS).read_bytes()
-    other = train_one(prepare(tmp_path / "other", photos, seed=1), recipe, tiny)
-    assert not any(values(a) == values(b) for a, b in zip(read_logits(first), read_logits(other), strict=True))
+    logits = Run(runs[recipe]).logits("final")
+    right = logits.values.argmax(1) == logits.targets
+    counts = {side: int((logits.splits == side).sum()) for side in ("train", "val", "test")}
+    assert counts == {"train": 21, "val": 6, "test": 9}
+    assert right[logits.splits == "train"].sum() >= 20  # the tiny network's weights are those that torch draws
+    assert right[logits.splits == "test"].sum() > 6
+    splits = read_csv(runs[recipe] / "split.csv", ["path", "split"], "")
+    assert [(row["path"], row["split"]) for row in splits] == list(zip(logits.paths, logits.splits, strict=True))
 
 
 def test_a_trained_folder_is_not_trained_in_again(runs: dict[str, Path], tiny: Path, tmp_path: Path) -> None:
@@ -95,15 +71,14 @@ def test_a_frozen_backbone_sees_every_photo_once(
 
     monkeypatch.setattr(OnnxRuntime, "__call__", counted)
     monkeypatch.setenv("SPECTRADERM_CACHE", str(tmp_path / "cache"))
-    run = train_one(prepare(tmp_path / "run", photos, folds=3), "notebook", tiny)
-    folds = sorted(path.name for path in (run / "folds").iterdir())
-    assert folds == ["final", "fold-1", "fold-2", "fold-3", "original"]
-    shown = [np.load(run / "folds" / fold / "heatmaps.npz", allow_pickle=False)["rows"] for fold in folds]
+    run = Run(train_one(prepare(tmp_path / "run", photos, folds=2), "notebook", tiny, {"epochs": 1}))
+    folds = {name: run.logits(name) for name in ("final", "fold-1", "fold-2", "original")}
+    assert sorted(path.name for path in (run.folder / "folds").iterdir()) == list(folds)
+    shown = [np.load(run.fold(name).heatmaps, allow_pickle=False)["rows"] for name in folds]
     named = 1  # a random photo, whose features tell what computes them
-    assert sum(seen) == named + len(read_logits(run)) + sum(map(len, shown))  # again for the heatmaps of errors
-    assert len(read_logits(run)) == 36
-    tested = [row["path"] for n in (1, 2, 3) for row in read_logits(run, f"fold-{n}") if row["split"] == "test"]
-    assert sorted(tested) == sorted(row["path"] for row in read_logits(run))
+    assert sum(seen) == named + 36 + sum(map(len, shown))  # again for the heatmaps of errors
+    tested = [path for name in ("fold-1", "fold-2") for path in folds[name].paths[folds[name].splits == "test"]]
+    assert sorted(tested) == sorted(folds["final"].paths)
 
 
 def test_a_frozen_backbone_stays_and_only_the_head_is_kept(runs: dict[str, Path], tiny: Path) -> None:
@@ -134,56 +109,40 @@ def test_fine_tuning_moves_all_but_the_frozen_parts_and_no_norms_statistics(runs
     assert kept
 
 
-@pytest.mark.parametrize("frozen", [0, 4])
-def test_as_many_parts_are_frozen_as_the_recipe_says(frozen: int, photos: Path, tiny: Path, tmp_path: Path) -> None:
-    changes = {"frozen_stages": frozen, "epochs": 1, "head_epochs": 0, "warmup_epochs": 0, "augment": 0.0}
+def test_as_many_parts_are_frozen_as_the_recipe_says(photos: Path, tiny: Path, tmp_path: Path) -> None:
+    changes = {"frozen_stages": 4, "epochs": 1, "head_epochs": 0, "warmup_epochs": 0, "augment": 0.0}
     run = train_one(prepare(tmp_path / "run", photos), "finetune", tiny, changes)
     names = [name for name, _ in load_backbone(str(tiny)).model.named_parameters()]
-    assert unmoved(run, tiny) == {name for name in names if name.startswith(PARTS[:frozen])}
+    assert unmoved(run, tiny) == {name for name in names if name.startswith(PARTS[:4])}
 
 
 def test_a_head_fitted_at_once_has_one_line_of_history(runs: dict[str, Path]) -> None:
-    run = runs["discriminant"]
-    (line,) = read_csv(run / "folds/final/history.csv", [*loop.HISTORY_COLUMNS], "")
-    labels, rows = ["A- a", "b", "c"], read_logits(run)
+    (line,) = read_csv(Run(runs["discriminant"]).fold("final").history, [*loop.HISTORY_COLUMNS], "")
+    stored = Run(runs["discriminant"]).logits("final")
     for side in ("train", "val"):
-        own = [row for row in rows if row["split"] == side]
-        logits, truth = torch.tensor([values(row) for row in own]), [labels.index(row["label"]) for row in own]
-        loss = torch.nn.functional.cross_entropy(logits, torch.tensor(truth)).item()
+        logits, truth = stored.values[stored.splits == side], stored.targets[stored.splits == side]
+        loss = torch.nn.functional.cross_entropy(torch.from_numpy(logits), torch.from_numpy(truth)).item()
         assert float(line[f"{side}_loss"]) == pytest.approx(loss, rel=1e-4, abs=1e-6)
-        right = (logits.argmax(1) == torch.tensor(truth)).double().mean().item()
-        assert float(line[f"{side}_accuracy"]) == pytest.approx(right)
-        if side == "val":
-            balanced = balanced_accuracy_score(truth, logits.argmax(1))
-            assert float(line["val_balanced_accuracy"]) == pytest.approx(balanced)
+        assert float(line[f"{side}_accuracy"]) == pytest.approx((logits.argmax(1) == truth).mean())
+    assert float(line["val_balanced_accuracy"]) == pytest.approx(balanced_accuracy_score(truth, logits.argmax(1)))
     assert line["epoch"] == "1"
-    assert len(read_csv(runs["finetune"] / "folds/final/history.csv", ["epoch"], "")) == 5
-
-
-@pytest.mark.parametrize("recipe", CLOSED)
-def test_features_are_kept_where_they_are_read(recipe: str, runs: dict[str, Path], tiny: Path) -> None:
-    run = runs[recipe]
-    network, preprocessing = train.restore(Run(run), load_backbone(str(tiny)))
-    root = Path(read_json(run / "audit.json", "")["root"])
-    pixels = [preprocessing(manifest.open_photo(root, row)) for row in manifest.read(run / "manifest.csv")]
-    with torch.inference_mode():
-        expected = network.features(Normalise(preprocessing)(torch.from_numpy(np.stack(pixels))))
-    kept = np.load(run / ("features.npy" if recipe == "discriminant" else "folds/final/features.npy"))
-    assert kept.shape == (36, 112)
-    assert np.allclose(kept, expected, rtol=2e-3, atol=1e-3)
+    assert len(read_csv(Run(runs["finetune"]).fold("final").history, ["epoch"], "")) == 5
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_the_restored_network_gives_the_stored_logits(
+def test_the_restored_network_gives_the_stored_features_and_logits(
     recipe: str, photos: Path, tiny: Path, runs: dict[str, Path]
 ) -> None:
-    run = runs[recipe]
-    network, preprocessing = train.restore(Run(run), load_backbone(str(tiny)))
-    rows = manifest.read(run / "manifest.csv")
-    pixels = np.stack([preprocessing(manifest.open_photo(photos, row)) for row in rows])
+    run = Run(runs[recipe])
+    network, preprocessing = train.restore(run, load_backbone(str(tiny)))
+    pixels = [preprocessing(manifest.open_photo(photos, row)) for row in manifest.read(run.path("manifest.csv"))]
     with torch.inference_mode():
-        logits = network.classifier(network.features(Normalise(preprocessing)(torch.from_numpy(pixels))))
-    assert np.allclose(logits, [values(row) for row in read_logits(run)], atol=1e-4)
+        features = network.features(Normalise(preprocessing)(torch.from_numpy(np.stack(pixels))))
+        logits = network.classifier(features)
+    assert np.allclose(logits, run.logits("final").values, atol=1e-4)
+    kept = run.features("final")
+    assert kept.shape == (36, 32 if recipe == "notebook" else 112)
+    assert np.allclose(kept, features, rtol=2e-3, atol=1e-3)
 
 
 def test_a_run_folder_says_how_it_was_made_and_keeps_no_state(runs: dict[str, Path], tiny: Path) -> None:
@@ -194,7 +153,7 @@ def test_a_run_folder_says_how_it_was_made_and_keeps_no_state(runs: dict[str, Pa
     assert files == {f"folds/final/{name}" for name in kept} | audited | {"config.json", "environment.json"}
     said = Run(runs["finetune"]).config
     assert said["recipe"] == config.load("finetune", RECIPES["finetune"]).model_dump(mode="json")
-    assert said["labels"] == ["A- a", "b", "c"]
+    assert said["labels"] == LABELS
     assert said["display_names"]["A- a"] == "A a"
     assert said["protocol"] == "original"
     assert said["backbone"].startswith("tiny-resnet@")
@@ -222,7 +181,8 @@ KEPT = 8  # photos that train, of six groups
 def test_an_lda_head_is_fitted_on_each_augmentation_of_one_training_photo_of_every_group(
     frozen: bool, photos: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows = manifest.read(prepare(tmp_path / "audited", photos) / "manifest.csv")[::3]
+    run, accelerator = Run(prepare(tmp_path / "run", photos)), Accelerator(cpu=True)
+    rows = manifest.read(run.path("manifest.csv"))[::3]
     rows = [replace(row, photo_group=group) for row, group in zip(rows, GROUPS.tolist(), strict=True)]
     changes = {"image_size": 64, "train_backbone": not frozen, "epochs": 1, "learning_rate": 1e-60}
     recipe, backbone = config.load("discriminant", changes), load_backbone(str(tiny))
@@ -234,18 +194,17 @@ def test_an_lda_head_is_fitted_on_each_augmentation_of_one_training_photo_of_eve
         return plain(*given)
 
     monkeypatch.setattr(lda, "fit", noted)
-    run, accelerator = tmp_path / "run", Accelerator(cpu=True)
-    trainer = train.Trainer(Run(run), recipe, backbone, rows, photos, tmp_path / "features", accelerator)
+    trainer = train.Trainer(run, recipe, backbone, rows, tmp_path / "features", accelerator)
     sides = dict(zip((row.path for row in rows), [*["train"] * KEPT, "val", "val", "val", "test"], strict=True))
     trainer.train(Fold("final", 0, sides))
 
     ((features, targets, groups, classes, shrinkage, invariance),) = fitted
     assert (classes, shrinkage, invariance) == (3, recipe.shrinkage, recipe.invariance)
-    network = build(backbone, recipe, ["A- a", "b", "c"])
+    network = build(backbone, recipe, LABELS)
     network.train(False)
     pixels = [Preprocessing(64)(manifest.open_photo(photos, row)) for row in rows[:KEPT]]
     normalise = Normalise(recipe.preprocessing(backbone.mean, backbone.std))
-    labels, chosen = ["A- a", "b", "c"], set()
+    chosen = set()
     for number, own in enumerate(features.reshape(12, 5, 112)):
         versions = np.stack([augmented(photo, *train.KINDS[number]) for photo in pixels])
         expected = dataset.in_batches(versions, lambda batch: network.pooled(network.feature_maps(normalise(batch))))
@@ -254,9 +213,9 @@ def test_an_lda_head_is_fitted_on_each_augmentation_of_one_training_photo_of_eve
         assert distances.min(1).max() < 1e-3
         assert sorted(GROUPS[found]) == sorted(set(GROUPS[:KEPT]))
         assert groups.reshape(12, 5)[number].tolist() == GROUPS[found].tolist()
-        assert targets.reshape(12, 5)[number].tolist() == [labels.index(rows[row].label) for row in found]
+        assert targets.reshape(12, 5)[number].tolist() == [LABELS.index(rows[row].label) for row in found]
         chosen |= set(found.tolist())
     assert chosen == set(range(KEPT))  # another photo of a group has its turn in another augmentation
-    head = load_file(run / "folds/final/checkpoint.safetensors")
+    head = load_file(run.fold("final").checkpoint)
     for name, values in zip(("1.weight", "1.bias"), plain(*fitted[0]), strict=True):
         assert np.array_equal(head[name if frozen else f"classifier.{name}"], values.astype(np.float32))

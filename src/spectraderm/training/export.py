@@ -86,7 +86,13 @@ def export(
         RunFolderError: the run is not trained, calibrated or evaluated.
     """
     config, source = run.config, integers.run if integers else run
-    calibration = _calibration(source, len(config["labels"]))
+    calibration = source.calibration
+    try:
+        classes = len(Calibration.from_dict(calibration).thresholds)
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunFolderError(f"{source.path(CALIBRATION)} is damaged ({error!r})", _CALIBRATE) from error
+    if classes != len(config["labels"]):
+        raise RunFolderError(f"{source.path(CALIBRATION)} is of another run", _CALIBRATE)
     references = read_array(source.path(NOVELTY), _CALIBRATE)
     if not run.path(CARD).is_file():
         raise RunFolderError(f"{run.folder} has no model card yet", "Run `spectraderm evaluate RUN` first")
@@ -168,18 +174,6 @@ def training_hashes(run: Run) -> Hashes:
     if "" in hashes:
         raise RunFolderError(f"{run.path(MANIFEST)} has no hashes of photos", "Audit, split and train again")
     return from_hex(sorted(hashes))
-
-
-def _calibration(run: Run, classes: int) -> dict[str, Any]:
-    """The run's `calibration.json`, as it is, once it is found to be one of so many classes."""
-    path, settings = run.path(CALIBRATION), run.calibration
-    try:
-        found = Calibration.from_dict(settings)
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunFolderError(f"{path} is damaged ({error!r})", _CALIBRATE) from error
-    if len(found.thresholds) != classes:
-        raise RunFolderError(f"{path} is of another run", _CALIBRATE)
-    return settings
 
 
 def _in_floats(

@@ -1,26 +1,25 @@
-"""Features that were computed once, on disk for other runs: files of some hundred photos, each named by its SHA-256.
+"""Features that were computed once, on disk for other runs, in files of some hundred photos.
 
 A file is written whole and renamed, so that a killed writer leaves nothing that is read, and several may write at once.
-One whose bytes are not those its name tells is passed over. Whatever can't be read or written is computed again.
+One that is damaged is passed over. Whatever can't be read or written is computed again.
 """
 
 import contextlib
-import io
 import json
 import os
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
-import numpy.typing as npt
 
-from spectraderm.core.files import cache_folder, sha256, sweep, write_bytes
+from spectraderm.core.files import cache_folder, sha256, sweep, write_arrays
 from spectraderm.training.dataset import Floats
 
-_SUFFIX = ".features"
-Names = npt.NDArray[np.uint8]
+_DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, RuntimeError, struct.error, zlib.error)
 
 
 def shared_folder() -> Path | None:
@@ -60,42 +59,24 @@ class Store:
     def read(self, wanted: Set[str]) -> Iterator[tuple[list[str], Floats]]:
         """Files that have some of these photos: which photos they have, n of them, and features `float32[n, width]`."""
         left = set(wanted)
-        for path in sorted(self.folder.glob(f"*{_SUFFIX}")):
+        for path in sorted(self.folder.glob("*.npz")):
             if not left:
                 return
             try:
-                photos, features = self._read(path, left)
-            except (OSError, ValueError, TypeError, EOFError, MemoryError):
-                continue  # damaged, or deleted a moment ago
-            left.difference_update(photos)
-            yield photos, features
+                with np.load(path, allow_pickle=False) as file:
+                    photos = [bytes(name).hex() for name in file["photos"]]
+                    if left.isdisjoint(photos):
+                        continue
+                    features: Floats = file["features"]  # compared with its CRC-32
+            except (*_DAMAGED, zipfile.BadZipFile):
+                continue  # or deleted a moment ago
+            if features.shape == (len(photos), self.width) and features.dtype == np.float32:
+                left.difference_update(photos)
+                yield photos, features
 
     def write(self, photos: Sequence[str], features: Floats) -> None:
         """Keep features `float32[n, width]` of these photos; where that fails, they are not kept."""
-        stream = io.BytesIO()
-        names: Names = np.frombuffer(bytes.fromhex("".join(photos)), np.uint8).reshape(len(photos), -1)
-        np.save(stream, names, allow_pickle=False)
-        np.save(stream, features, allow_pickle=False)
-        data = stream.getvalue()
+        names = np.frombuffer(bytes.fromhex("".join(photos)), np.uint8).reshape(len(photos), -1)
+        name = f"{sha256(names.tobytes() + features.tobytes())}.npz"
         with contextlib.suppress(OSError):
-            write_bytes(self.folder / f"{sha256(data)}{_SUFFIX}", data)
-
-    def _read(self, path: Path, wanted: set[str]) -> tuple[list[str], Floats]:
-        """A file's photos and features; none where it has nothing that is wanted. Raises where it is damaged."""
-        with path.open("rb") as file:
-            if wanted.isdisjoint(_photos(file)):
-                return [], np.empty((0, self.width), np.float32)
-        data = path.read_bytes()
-        if sha256(data) != path.name.removesuffix(_SUFFIX):
-            raise ValueError("other bytes than were written")
-        stream = io.BytesIO(data)
-        photos = _photos(stream)
-        features: Floats = np.load(stream, allow_pickle=False)
-        if features.shape != (len(photos), self.width) or features.dtype != np.float32:
-            raise ValueError("of another shape")
-        return photos, features
-
-
-def _photos(file: BinaryIO) -> list[str]:
-    """The SHA-256 of the photos that a file has the features of: they stand first in it."""
-    return [bytes(name).hex() for name in np.load(file, allow_pickle=False)]
+            write_arrays(self.folder / name, photos=names, features=features)

@@ -1,15 +1,13 @@
 """Features of photos by frozen layers, each computed once and kept for all folds, recipes and runs."""
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import cast
 
 import numpy as np
-import numpy.typing as npt
 import PIL
 import torch
 from torch import Tensor, nn
@@ -20,129 +18,112 @@ from spectraderm.core.progress import Track
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.training.augmentation import Augmentation, Transform, augmented, transformed
 from spectraderm.training.backbones import Backbone
-from spectraderm.training.dataset import AHEAD, Floats, Inputs
+from spectraderm.training.dataset import AHEAD, Floats, Inputs, Integers
 from spectraderm.training.feature_cache import Store
-from spectraderm.training.frozen_backbone import Frozen, freeze
+from spectraderm.training.frozen_backbone import freeze
 from spectraderm.training.network import Normalise, SkinResNet, build, feature_width
 from spectraderm.training.recipe import Recipe
 
-Rows = npt.NDArray[np.int64]
+Variant = Transform | tuple[Augmentation, bool]
+"""How a photo is changed: by a transform, or by an augmentation that is coarse or not."""
 _FILE = 256
 """Photos whose features go into one file."""
 
 
-@dataclass(frozen=True)
-class Variant:
-    """Photos by one transform or augmentation; `whole` is the photo itself.
-
-    Attributes:
-        name: of the transform or augmentation.
-        inputs: pixels `uint8[n, s, s, 3]` -> the network's input `float[n, 3, s, s]`.
-    """
-
-    name: str
-    inputs: Callable[[Pixels], Tensor]
-
-
-@dataclass(frozen=True)
 class Features:
-    """Features of all photos of a run, by layers that don't change.
+    """Features of all photos of a run, by the layers of a network as they are now.
 
-    Attributes:
-        network: how maps are pooled.
-        frozen: the layers.
+    Args:
+        network: the layers, and how their maps are pooled.
         pixels: of all photos.
         photos: the SHA-256 of each; the features of files with the same bytes are computed once.
         preprocessing: by which the pixels were made.
         normalise: what comes after it.
-        columns: which of the network's features are given; all of them are kept.
-        root: where they are kept.
+        root: where features are kept.
         track: how progress is shown.
+        columns: which of the network's features are given; all of them are kept.
     """
 
-    network: SkinResNet
-    frozen: Frozen
-    pixels: Inputs
-    photos: Sequence[str]
-    preprocessing: Preprocessing
-    normalise: Normalise
-    columns: slice
-    root: Path
-    track: Track
+    def __init__(
+        self,
+        network: SkinResNet,
+        pixels: Inputs,
+        photos: Sequence[str],
+        preprocessing: Preprocessing,
+        normalise: Normalise,
+        root: Path,
+        track: Track,
+        columns: slice = slice(None),
+    ) -> None:
+        self.frozen = freeze(network)
+        self._network, self._pixels, self._photos, self._normalise = network, pixels, photos, normalise
+        self._preprocessing, self._root, self._track, self._columns = preprocessing, root, track, columns
 
     def averaged(self, transforms: Sequence[Transform]) -> Floats:
         """Features of all photos `float32[n, columns]`, averaged over transforms. Raises what `pixels` raise."""
-        rows = np.arange(len(self.photos))
-        wanted = [(self._transform(transform), rows) for transform in transforms]
-        first, *others = self._compute(wanted, "Computing features")
+        rows = np.arange(len(self._photos))
+        first, *others = self._compute(transforms, [rows] * len(transforms), "Computing features")
         for other in others:
             first += other
         return first / np.float32(len(transforms)) if others else first
 
-    def augmented(self, kinds: Sequence[tuple[Augmentation, bool]], rows: Sequence[Rows]) -> Floats:
+    def augmented(self, kinds: Sequence[tuple[Augmentation, bool]], rows: Sequence[Integers]) -> Floats:
         """Features of augmented photos, one augmentation after the other, `float32[sum of rows, columns]`.
 
         Args:
             kinds: the augmentations, and whether each is coarse.
             rows: of each augmentation, which photos.
         """
-        wanted = [(self._augmentation(*kind), own) for kind, own in zip(kinds, rows, strict=True)]
-        return np.concatenate(self._compute(wanted, "Computing features of augmented photos"))
+        return np.concatenate(self._compute(kinds, rows, "Computing features of augmented photos"))
 
-    def _transform(self, transform: Transform) -> Variant:
-        def inputs(pixels: Pixels) -> Tensor:
-            return transformed(self.normalise(torch.from_numpy(np.array(pixels))), [transform])
-
-        return Variant(transform, inputs)
-
-    def _augmentation(self, augmentation: Augmentation, coarse: bool) -> Variant:
-        def inputs(pixels: Pixels) -> Tensor:
-            photos = [augmented(photo, augmentation, coarse) for photo in pixels]
-            return cast("Tensor", self.normalise(torch.from_numpy(np.stack(photos))))
-
-        return Variant(f"coarse {augmentation}" if coarse else augmentation, inputs)
-
-    def _compute(self, wanted: Sequence[tuple[Variant, Rows]], title: str) -> list[Floats]:
+    def _compute(self, variants: Sequence[Variant], rows: Sequence[Integers], title: str) -> list[Floats]:
         """For each variant of m photos `float32[m, columns]`; what is kept of them is read, the rest is computed."""
         parts = [
-            _Part(self._store(variant), [self.photos[row] for row in rows], self.columns) for variant, rows in wanted
+            _Part(self._store(variant), [self._photos[row] for row in own], self._columns)
+            for variant, own in zip(variants, rows, strict=True)
         ]
         jobs = [
-            (part, variant, batch, np.array([rows[part.lacking[photo][0]] for photo in batch]))
-            for part, (variant, rows) in zip(parts, wanted, strict=True)
+            (part, variant, batch, own[[part.lacking[photo][0] for photo in batch]])
+            for part, variant, own in zip(parts, variants, rows, strict=True)
             for batch in part.batches(self.frozen.batch)
         ]
-        made = in_order(lambda job: job[1].inputs(self.pixels[job[3]]), jobs, 1, AHEAD)
-        for (part, _, batch, _), inputs in self.track(made, title, len(jobs)) if jobs else ():
+        made = in_order(lambda job: self._inputs(job[1], self._pixels[job[3]]), jobs, 1, AHEAD)
+        for (part, _, batch, _), inputs in self._track(made, title, len(jobs)) if jobs else ():
             part.add(batch, self._features_of(inputs))
         return [part.features for part in parts]
 
+    def _inputs(self, variant: Variant, pixels: Pixels | Floats) -> Tensor:
+        """A variant of photos `uint8[n, s, s, 3]` -> the network's input `float[n, 3, s, s]`."""
+        if isinstance(variant, str):
+            return transformed(self._normalise(torch.from_numpy(np.array(pixels))), [variant])
+        photos = np.stack([augmented(photo, *variant) for photo in pixels])
+        return cast("Tensor", self._normalise(torch.from_numpy(photos)))
+
     def _features_of(self, inputs: Tensor) -> Floats:
         with torch.inference_mode():
-            features: Floats = self.frozen.pooled(self.network, inputs).float().cpu().numpy()
+            features: Floats = self.frozen.pooled(self._network, inputs).float().cpu().numpy()
         return features
 
     def _store(self, variant: Variant) -> Store:
         """Where features of this variant are kept: those that this very code, weights and machine compute.
 
-        How a variant is made, and features of it, is told by the bits that come of one random photo: they differ where
-        weights, pooling, libraries or processors do.
+        The bits that come of one random photo tell how a variant and its features are made: they differ where weights,
+        pooling, libraries or processors do.
         """
-        inputs = variant.inputs(_random_photo(self.preprocessing.size)).cpu().numpy()
-        facts = (*self._made_by, variant.name, sha256(inputs.tobytes()))
-        return Store.of(self.root, facts, feature_width(self.network.config))
+        inputs = self._inputs(variant, _random_photo(self._preprocessing.size)).cpu().numpy()
+        return Store.of(self._root, (*self._made_by, sha256(inputs.tobytes())), feature_width(self._network.config))
 
     @cached_property
     def _made_by(self) -> tuple[str, ...]:
         """All that features depend on besides the photo and its variant."""
         sources = (file for file in resources.files("spectraderm.images").iterdir() if file.name.endswith(".py"))
         decoding = sha256(b"".join(file.read_bytes() for file in sorted(sources, key=lambda file: file.name)))
-        inputs = self.normalise(torch.from_numpy(_random_photo(self.preprocessing.size)))
+        inputs = self._normalise(torch.from_numpy(_random_photo(self._preprocessing.size)))
         return (
             self.frozen.digest,
             decoding,
             f"pillow {PIL.__version__}",
-            json.dumps(self.preprocessing.to_hub(), sort_keys=True),
+            json.dumps(self._preprocessing.to_hub(), sort_keys=True),
             sha256(self._features_of(inputs).tobytes()),
         )
 
@@ -169,7 +150,7 @@ def of_backbone(
     network.train(False)
     nn.Module.to(network, normalise.mean.device)
     columns = slice(before, before + last) if recipe.pooling == "mean" and fits else slice(None)
-    return Features(network, freeze(network), pixels, photos, preprocessing, normalise, columns, root, track)
+    return Features(network, pixels, photos, preprocessing, normalise, root, track, columns)
 
 
 class _Part:

@@ -15,8 +15,6 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
-from torch.nn import functional
-from transformers import ResNetModel
 
 from spectraderm.inference.engine import OnnxRuntime
 from spectraderm.training.network import SkinResNet
@@ -42,13 +40,13 @@ class Frozen:
 
     def maps(self, network: SkinResNet, photos: Tensor) -> Tensor:
         """The maps that `network.feature_maps` gives of normalised photos, for a network with these layers."""
-        return _together(network, *self.stages(photos))
+        return network.joined(*self.stages(photos))
 
     def pooled(self, network: SkinResNet, photos: Tensor) -> Tensor:
         """Their features by `network.pooled`, `float[n, width]`; the last stage's maps are not made larger for it."""
         before, last = self.stages(photos)
         if not network.with_statistics or before.shape[2:] != (2 * last.shape[2], 2 * last.shape[3]):
-            return network.pooled(_together(network, before, last))
+            return network.pooled(network.joined(before, last))
         means, deviations = zip(*(network.pooled(maps).tensor_split(2, 1) for maps in (before, last)), strict=True)
         return torch.cat([*means, *deviations], 1)
 
@@ -60,45 +58,35 @@ def freeze(network: SkinResNet) -> Frozen:
     for name, value in resnet.state_dict().items():
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(value.cpu().numpy()).data)
-    if next(resnet.parameters()).device.type == "cpu" and resnet.config.hidden_act == "relu":
-        return Frozen(_by_onnxruntime(resnet), digest.hexdigest(), _BATCH)
-    return Frozen(_by_torch(resnet), digest.hexdigest(), _BATCH_BY_TORCH)
-
-
-def _together(network: SkinResNet, before: Tensor, last: Tensor) -> Tensor:
-    if not network.with_statistics:
-        return last
-    return torch.cat([before, functional.interpolate(last, before.shape[2:], mode="nearest")], 1)
-
-
-def _by_onnxruntime(resnet: ResNetModel) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    if next(resnet.parameters()).device.type != "cpu" or resnet.config.hidden_act != "relu":
+        return Frozen(network.stages, digest.hexdigest(), _BATCH_BY_TORCH)
     run: Callable[[Any], list[Any]] = OnnxRuntime(backbone_graph(resnet), torch.get_num_threads())
 
     def stages(photos: Tensor) -> tuple[Tensor, Tensor]:
         before, last = run(np.ascontiguousarray(photos.numpy()))
         return torch.from_numpy(before), torch.from_numpy(last)
 
-    return stages
+    return Frozen(stages, digest.hexdigest(), _BATCH)
 
 
-def _by_torch(resnet: ResNetModel) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    def stages(photos: Tensor) -> tuple[Tensor, Tensor]:
-        *_, before, last = resnet.encoder(resnet.embedder(photos), output_hidden_states=True).hidden_states
-        return before, last
-
-    return stages
-
-
-def backbone_graph(resnet: ResNetModel) -> bytes:
+def backbone_graph(resnet: Any) -> bytes:  # noqa: ANN401
     """A ResNet's layers as ONNX, written node by node, for torch's own exporter takes ten seconds and more.
 
     `photos: float[n, 3, s, s]`, normalised -> `before` and `last`, the maps of the last two stages. Every batch norm
     goes into the convolution before it; activations are ReLU.
     """
-    draft = _Draft()
-    maps = [draft.pooling(draft.layer("photos", resnet.embedder.embedder), resnet.embedder.pooler)]
-    stages: Any = resnet.encoder.stages
-    for stage in stages:
+    draft, pooler = _Draft(), resnet.embedder.pooler
+    maps = [
+        draft.node(
+            "MaxPool",
+            [draft.layer("photos", resnet.embedder.embedder)],
+            ceil_mode=int(pooler.ceil_mode),
+            kernel_shape=[pooler.kernel_size] * 2,
+            strides=[pooler.stride] * 2,
+            pads=[pooler.padding] * 4,
+        )
+    ]
+    for stage in resnet.encoder.stages:
         maps.append(maps[-1])
         for block in stage.layers:
             maps[-1] = draft.block(maps[-1], block)
@@ -153,11 +141,6 @@ class _Draft:
         )
         linear = isinstance(getattr(layer, "activation", nn.Identity()), nn.Identity)
         return convolved if linear else self.node("Relu", [convolved])
-
-    def pooling(self, above: str, pooler: Any) -> str:  # noqa: ANN401
-        side, step, edge = pooler.kernel_size, pooler.stride, pooler.padding
-        lengths: dict[str, Any] = {"kernel_shape": [side] * 2, "strides": [step] * 2, "pads": [edge] * 4}
-        return self.node("MaxPool", [above], ceil_mode=int(pooler.ceil_mode), **lengths)
 
     def _weight(self, values: Any) -> str:  # noqa: ANN401
         name = f"w{len(self.weights)}"

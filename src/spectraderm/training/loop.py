@@ -5,9 +5,10 @@ every step from (seed, epoch, step), so that a resumed training gets the batches
 The gradient of a step is that of the mean loss over the whole batch, however many parts and processes share it.
 """
 
+import copy
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
+from torch.nn import functional
 
 from spectraderm.core.errors import RecipeError, RunFolderError
 from spectraderm.core.files import write_csv
@@ -53,7 +55,7 @@ class Task:
         inputs: pixels `uint8[n, s, s, 3]` or features `float32[n, width]`, of all photos.
         forward: a batch of inputs -> logits `float[n, classes]`; has `module` in it, or is it.
         photos: what the inputs show.
-        augment: `inputs` at some places of a batch of so many -> the same, augmented; its random numbers are torch's.
+        augment: a batch of `inputs` -> the same, augmented; its random numbers are torch's.
         dtype: in what `forward` computes; the loss, weights and validation are in 32 bits.
         shared: whether all processes train it together; else the main process trains it alone.
     """
@@ -63,7 +65,7 @@ class Task:
     inputs: Inputs
     forward: nn.Module
     photos: Photos
-    augment: Callable[[Tensor, slice, int], Tensor] | None = None
+    augment: Callable[[Tensor], Tensor] | None = None
     dtype: torch.dtype = torch.float32
     shared: bool = False
 
@@ -100,15 +102,15 @@ def fit(
         task.module,
         _optimizer(task.parameters, recipe),
         torch.amp.GradScaler(accelerator.device.type, enabled=task.dtype == torch.float16),
-        _copied(task.module.state_dict()) if recipe.averaging else {},
+        copy.deepcopy(dict(task.module.state_dict())) if recipe.averaging else {},
     )
     if resumable:
         state.restore(fold.state)
-    training = _Training(task, recipe, seed, accelerator, forward, state)
-    if not training.agree():
+    training, done = _Training(task, recipe, seed, accelerator, forward, state), len(state.history)
+    if training.summed(torch.tensor([done])).item() != done * training.size:
         raise RunFolderError(f"{fold.folder} is not the same for all processes", "Give a folder that all of them share")
     best = max(state.history, key=_score, default=None)
-    name, left = fold.folder.name, range(len(state.history) + 1, recipe.epochs + 1)
+    name, left = fold.folder.name, range(done + 1, recipe.epochs + 1)
     for epoch in track(left, name, len(left)):
         if recipe.patience and best and epoch - best["epoch"] > recipe.patience:
             break
@@ -119,7 +121,7 @@ def fit(
         if best is None or _score(row) > _score(best):
             best = row
             if recipe.keep == "best":
-                state.best.update(_copied(state.average or task.module.state_dict()))
+                state.best.update(copy.deepcopy(dict(state.average or task.module.state_dict())))
         if resumable and accelerator.is_main_process:
             write_csv(fold.history, HISTORY_COLUMNS, state.history)
             state.save(fold.state)
@@ -131,38 +133,37 @@ def fit(
     accelerator.free_memory()
 
 
+@dataclass(frozen=True)
 class _Training:
     """A training under way."""
 
-    def __init__(
-        self, task: Task, recipe: Recipe, seed: int, accelerator: Accelerator, forward: nn.Module, state: TrainState
-    ) -> None:
-        self._task, self._recipe, self._seed = task, recipe, seed
-        self._accelerator, self._forward, self._state = accelerator, forward, state
-        self._size = accelerator.num_processes if task.shared else 1
-        self._rank = accelerator.process_index if task.shared else 0
-        self._loss = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+    task: Task
+    recipe: Recipe
+    seed: int
+    accelerator: Accelerator
+    forward: nn.Module
+    state: TrainState
 
-    def agree(self) -> bool:
-        """Whether all processes go on from the same epoch."""
-        done = len(self._state.history)
-        return self._sum(torch.tensor([done])).item() == done * self._size
+    @property
+    def size(self) -> int:
+        """How many processes share it."""
+        return int(self.accelerator.num_processes) if self.task.shared else 1
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """Train an epoch, counted from 1, and validate; its line of the history."""
-        began, photos, recipe = time.perf_counter(), self._task.photos, self._recipe
+        began, photos, recipe = time.perf_counter(), self.task.photos, self.recipe
         grouped = recipe.weighting == "photo"
-        order = photos.train[epoch_order(photos.groups[photos.train], grouped, self._seed, epoch)]
+        order = photos.train[epoch_order(photos.groups[photos.train], grouped, self.seed, epoch)]
         batches = [order[i : i + recipe.batch_size] for i in range(0, len(order), recipe.batch_size)]
         sums = torch.zeros(2, dtype=torch.float64)
-        groups, done = self._state.optimizer.param_groups, (epoch - 1) * len(batches)
+        groups = self.state.optimizer.param_groups
         made = in_order(lambda job: self._parts(job[1], epoch, job[0]), enumerate(batches), 1, AHEAD)
         for (step, rows), parts in made:
-            for group, peak in zip(groups, self._task.parameters, strict=True):
+            for group, peak in zip(groups, self.task.parameters, strict=True):
                 group["lr"] = peak["lr"] * rate_at(recipe, epoch - 1 + step / len(batches))
             sums += self._step(parts, len(rows))
-            _move_average(self._state, recipe.averaging, done + step)
-        loss, right = (self._sum(sums) / len(order)).tolist()
+            self._move_average((epoch - 1) * len(batches) + step)
+        loss, right = (self.summed(sums) / len(order)).tolist()
         return {
             "epoch": epoch,
             "train_loss": loss,
@@ -173,25 +174,21 @@ class _Training:
         }
 
     def _parts(self, rows: Integers, epoch: int, step: int) -> list[tuple[Tensor, Tensor, int]]:
-        """The process's share of a batch, in up to `accumulate` parts, augmented.
+        """The process's share of a batch, in up to `accumulate` parts, augmented as in the whole batch.
 
         Each has inputs, class numbers `int64[n]`, and how many of its photos count: all of them, or none of the one
         photo that a process without a share gets.
         """
-        share, count, device = self._share(len(rows)), self._recipe.accumulate, self._accelerator.device
+        share, count, device = self._share(len(rows)), self.recipe.accumulate, self.accelerator.device
+        inputs = torch.from_numpy(np.asarray(self.task.inputs[rows])).to(device)
+        targets = torch.from_numpy(self.task.photos.targets[rows]).to(device)
+        if self.task.augment:
+            torch.manual_seed(int(np.random.SeedSequence((self.seed, epoch, step)).generate_state(1, np.uint64)[0]))
+            with torch.no_grad():
+                inputs = self.task.augment(inputs)
         edges = [share.start + (share.stop - share.start) * number // count for number in range(count + 1)]
-        seed = int(np.random.SeedSequence((self._seed, epoch, step)).generate_state(1, np.uint64)[0])
         spans = [(slice(a, b), b - a) for a, b in pairwise(edges) if b > a] or [(slice(0, 1), 0)]
-        parts = []
-        for places, counted in spans:
-            inputs = torch.from_numpy(np.asarray(self._task.inputs[rows[places]])).to(device)
-            targets = torch.from_numpy(self._task.photos.targets[rows[places]]).to(device)
-            if self._task.augment:
-                torch.manual_seed(seed)
-                with torch.no_grad():
-                    inputs = self._task.augment(inputs, places, len(rows))
-            parts.append((inputs, targets, counted))
-        return parts
+        return [(inputs[span], targets[span], counted) for span, counted in spans]
 
     def _step(self, parts: list[tuple[Tensor, Tensor, int]], photos: int) -> Tensor:
         """Take a step on a batch of so many photos.
@@ -199,54 +196,64 @@ class _Training:
         Returns:
             `float64[2]`: the sum of this process's losses, and how many of its photos were guessed right.
         """
-        sums, scaler, optimizer = torch.zeros(2, dtype=torch.float64), self._state.scaler, self._state.optimizer
-        kind, dtype = self._accelerator.device.type, self._task.dtype
+        sums, scaler, optimizer = torch.zeros(2, dtype=torch.float64), self.state.scaler, self.state.optimizer
+        kind, dtype, smoothing = self.accelerator.device.type, self.task.dtype, self.recipe.label_smoothing
         for number, (inputs, targets, counted) in enumerate(parts, start=1):
-            with self._accelerator.no_sync(self._forward) if number < len(parts) else nullcontext():
+            with self.accelerator.no_sync(self.forward) if number < len(parts) else nullcontext():
                 with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
-                    logits = self._forward(inputs)
-                loss = self._loss(logits.float(), targets)
+                    logits = self.forward(inputs)
+                loss = functional.cross_entropy(logits.float(), targets, label_smoothing=smoothing)
                 # Processes' gradients are averaged, not added.
-                self._accelerator.backward(scaler.scale(loss * (counted * self._size / photos)))
+                self.accelerator.backward(scaler.scale(loss * (counted * self.size / photos)))
             right = int((logits.argmax(1) == targets).sum()) if counted else 0
             sums += torch.tensor([loss.item() * counted, right], dtype=torch.float64)
-        if self._recipe.clip_norm:
+        if self.recipe.clip_norm:
             scaler.unscale_(optimizer)
-            self._accelerator.clip_grad_norm_(self._task.module.parameters(), self._recipe.clip_norm)
+            self.accelerator.clip_grad_norm_(self.task.module.parameters(), self.recipe.clip_norm)
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad()
         return sums
 
+    def _move_average(self, step: int) -> None:
+        """Move averaged weights towards the module's; the first steps move them further."""
+        keep = min(self.recipe.averaging, (1 + step) / (10 + step))
+        for name, value in self.task.module.state_dict().items() if self.state.average else ():
+            if value.is_floating_point():
+                self.state.average[name].lerp_(value, 1 - keep)
+
     def _validated(self) -> dict[str, float]:
         """Scores of the weights that would be kept, on the photos that validate: every process runs its share."""
-        rows, device = self._task.photos.val, self._accelerator.device
+        rows, device = self.task.photos.val, self.accelerator.device
         share = self._share(len(rows))
-        _swap(self._task.module, self._state.average)
+        _swap(self.task.module, self.state.average)
         run = rows[share] if share.stop > share.start else rows[:1]
-        computed = in_batches(self._task.inputs, lambda batch: self._task.forward(batch.to(device)), rows=run)
-        _swap(self._task.module, self._state.average)
+        computed = in_batches(self.task.inputs, lambda batch: self.task.forward(batch.to(device)), rows=run)
+        _swap(self.task.module, self.state.average)
         logits = torch.zeros(len(rows), computed.shape[1])
         logits[share] = torch.from_numpy(computed[: share.stop - share.start])
-        return scores(self._sum(logits).numpy(), self._task.photos.targets[rows], self._loss)
+        return scores(self.summed(logits).numpy(), self.task.photos.targets[rows], self.recipe.label_smoothing)
 
     def _share(self, count: int) -> slice:
         """Which of so many things in a row are this process's."""
-        return slice(count * self._rank // self._size, count * (self._rank + 1) // self._size)
+        rank = self.accelerator.process_index if self.task.shared else 0
+        return slice(count * rank // self.size, count * (rank + 1) // self.size)
 
-    def _sum(self, values: Tensor) -> Tensor:
+    def summed(self, values: Tensor) -> Tensor:
         """The sum over all processes that train together, on the CPU."""
-        if self._size == 1:
+        if self.size == 1:
             return values
-        total: Tensor = self._accelerator.reduce(values.to(self._accelerator.device), "sum")
+        total: Tensor = self.accelerator.reduce(values.to(self.accelerator.device), "sum")
         return total.cpu()
 
 
-def scores(logits: Floats, targets: Integers, loss: nn.Module) -> dict[str, float]:
+def scores(logits: Floats, targets: Integers, smoothing: float = 0.0) -> dict[str, float]:
     """How good logits `float32[n, classes]` are, as the history's columns say."""
     guesses = logits.argmax(1)
     balanced = float(np.mean([(guesses[targets == one] == one).mean() for one in np.unique(targets)]))
-    value = float(loss(torch.from_numpy(logits), torch.from_numpy(targets)))
+    value = functional.cross_entropy(
+        torch.from_numpy(logits), torch.from_numpy(targets), label_smoothing=smoothing
+    ).item()
     return dict(zip(_SCORES, (value, float((guesses == targets).mean()), balanced), strict=True))
 
 
@@ -268,22 +275,12 @@ def _optimizer(parameters: list[dict[str, Any]], recipe: Recipe) -> torch.optim.
     """A recipe's optimizer of parameter groups that have their peak `lr`."""
     groups = [dict(group) for group in parameters]  # optimizers write their settings into them
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            groups, lr=recipe.learning_rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
-        )
+        return torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
     weights = [weight for group in groups for weight in group["params"]]
     # Fused is one pass over the weights in place of ten; with channels last its state, restored, would lie otherwise.
     fused = all(weight.is_contiguous() and weight.device.type in ("cpu", "cuda") for weight in weights)
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     return kind(groups, weight_decay=recipe.weight_decay, fused=fused)
-
-
-def _move_average(state: TrainState, keep: float, step: int) -> None:
-    """Move averaged weights towards the module's; the first steps move them further."""
-    keep = min(keep, (1 + step) / (10 + step))
-    for name, value in state.module.state_dict().items():
-        if name in state.average and value.is_floating_point():
-            state.average[name].lerp_(value, 1 - keep)
 
 
 def _swap(module: nn.Module, average: dict[str, Tensor]) -> None:
@@ -292,7 +289,3 @@ def _swap(module: nn.Module, average: dict[str, Tensor]) -> None:
     for name, value in list(average.items()):
         average[name] = weights[name].clone()
         weights[name].copy_(value)
-
-
-def _copied(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in weights.items()}

@@ -1,7 +1,6 @@
 """The network as torch sees it: a backbone, its pooling, and a head."""
 
 import copy
-from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -33,18 +32,25 @@ class SkinResNet(ResNetForImageClassification):  # type: ignore[no-untyped-call]
         if self.with_statistics:
             self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(width, classes))
         if getattr(config, "head", "linear") == "mlp":
-            self.classifier = nn.Sequential(
-                nn.Flatten(), nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, classes)
-            )
+            layers = nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, classes)
+            self.classifier = nn.Sequential(nn.Flatten(), *layers)
 
     def feature_maps(self, inputs: Tensor) -> Tensor:
         """Normalised photos `float[n, 3, s, s]` -> maps `float[n, channels, h, w]` that a head sees averaged.
 
         They are the last stage's; with `statistics` the last two stages', the last at the size of the one before.
         """
+        return self.joined(*self.stages(inputs))
+
+    def stages(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised photos -> the maps of the last two stages."""
         *_, before, last = self.resnet.encoder(self.resnet.embedder(inputs), output_hidden_states=True).hidden_states
+        return before, last
+
+    def joined(self, before: Tensor, last: Tensor) -> Tensor:
+        """The maps of the last two stages -> those that a head sees."""
         if not self.with_statistics:
-            return cast("Tensor", last)
+            return last
         return torch.cat([before, functional.interpolate(last, before.shape[2:], mode="nearest")], 1)
 
     def pooled(self, maps: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from spectraderm.inference import model_folder
 from spectraderm.inference.engine import INPUT, Engine
 from spectraderm.training.backbones import Backbone
 from spectraderm.training.checkpoint import write_logits
-from spectraderm.training.dataset import Decoded, Floats
+from spectraderm.training.dataset import Decoded, Integers
 from spectraderm.training.export import to_onnx
 from spectraderm.training.recipe import Recipe
 from spectraderm.training.train import restore
@@ -61,7 +61,9 @@ def quantize(run: Run, backbone: Backbone, out: Run, track: Track = no_track) ->
         sides, final = [fold.splits[row.path] for row in rows], fold.name == FINAL
         if final or each_its_own:
             graph = to_int8(to_onnx(network, preprocessing), pixels[_chosen(rows, sides)])
-            features = _features(graph, pixels, track)
+            engine, starts = Engine(graph), range(0, len(pixels), _BATCH)
+            shown = track(starts, "Answering in 8-bit integers", len(starts))
+            features = np.concatenate([engine(pixels[start : start + _BATCH]).features for start in shown])
             write_array(out.path(FEATURES) if final else out.fold(fold.name).features, features.astype(np.float16))
         if final:
             write_bytes(out.path(model_folder.ONNX), graph)
@@ -110,15 +112,8 @@ class _Photos(CalibrationDataReader):  # type: ignore[misc]
         return None if photo is None else {INPUT: photo[None]}
 
 
-def _chosen(rows: Sequence[Row], sides: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _chosen(rows: Sequence[Row], sides: Sequence[str]) -> Integers:
     """At random `PHOTOS` of the training photos, of different photo groups, `int64[n]`, in order."""
     train = np.flatnonzero(np.array(sides) == "train")
     _, first = np.unique(np.array([row.photo_group for row in rows])[train], return_index=True)
     return np.sort(np.random.default_rng(0).permutation(train[np.sort(first)])[:PHOTOS])
-
-
-def _features(graph: bytes, pixels: Decoded, track: Track) -> Floats:
-    """Features `float32[n, width]` of all photos, by the network in integers."""
-    engine, starts = Engine(graph), range(0, len(pixels), _BATCH)
-    shown = track(starts, "Answering in 8-bit integers", len(starts))
-    return np.concatenate([engine(pixels[start : start + _BATCH]).features for start in shown])

@@ -27,7 +27,6 @@ from spectraderm.training.backbones import Backbone
 from spectraderm.training.checkpoint import load_weights, save_weights, surest_errors, write_heatmaps, write_logits
 from spectraderm.training.dataset import Decoded, Floats, Integers, epoch_order, in_batches
 from spectraderm.training.features import Features, of_backbone
-from spectraderm.training.frozen_backbone import freeze
 from spectraderm.training.network import Normalise, SkinResNet, build
 from spectraderm.training.recipe import Recipe
 
@@ -79,26 +78,20 @@ def train(
         accelerator.wait_for_everyone()
         if len(done) < len(split.folds):
             kept = (feature_cache.shared_folder() if shared else None) or run.path(CACHE)
-            trainer = Trainer(run, recipe, backbone, rows, run.photos, kept, accelerator, track)
+            trainer = Trainer(run, recipe, backbone, rows, kept, accelerator, track)
             for fold in split.folds:
                 if fold.name not in done:
                     trainer.train(fold)
         accelerator.wait_for_everyone()
-    distributed.end(accelerator)
+    accelerator.end_training()
+    if not accelerator.is_main_process:
+        raise SystemExit(0)  # what follows is not for it to do
 
 
 class Trainer:
     """Trains the folds of a run: layers by all processes, the rest by the main one alone.
 
-    Args:
-        run: the run folder.
-        recipe: how to train.
-        backbone: what every fold starts from.
-        rows: of the manifest.
-        photos: the folder of photos.
-        kept: the folder of features of frozen layers.
-        accelerator: the processes.
-        track: how progress is shown.
+    Features of frozen layers are in the folder `kept`.
     """
 
     def __init__(
@@ -107,32 +100,30 @@ class Trainer:
         recipe: Recipe,
         backbone: Backbone,
         rows: list[manifest.Row],
-        photos: Path,
         kept: Path,
         accelerator: Accelerator,
         track: Track = no_track,
     ) -> None:
         self._run, self._recipe, self._backbone, self._rows = run, recipe, backbone, rows
-        self._accelerator = accelerator
-        self._main = accelerator.is_main_process
+        self._accelerator, self._main = accelerator, accelerator.is_main_process
         self._track = track if self._main else no_track
         self._labels = sorted({row.label for row in rows})
         self._targets = np.array([self._labels.index(row.label) for row in rows])
         self._groups = np.array([row.photo_group for row in rows])
         preprocessing = recipe.preprocessing(backbone.mean, backbone.std)
-        self._pixels = Decoded(photos, rows, preprocessing, run.path(CACHE))
+        self._pixels = Decoded(run.photos, rows, preprocessing, run.path(CACHE))
         self._normalise = Normalise(preprocessing).to(accelerator.device)
         self._about = (self._pixels, [row.sha256 for row in rows], preprocessing, self._normalise)
         self._of_backbone: Features | None = None
-        self._features: Floats | None = None
+        self._features: Floats | None = None  # of the frozen backbone
         if recipe.train_backbone:
             with accelerator.main_process_first():  # the others find the file
                 self._pixels.store(self._track)
         if self._main and (recipe.head_epochs or not recipe.train_backbone):
             self._of_backbone = of_backbone(backbone, recipe, *self._about, kept, track)
             self._features = self._of_backbone.averaged(recipe.test_transforms)
-        if self._features is not None and not recipe.train_backbone:
-            write_array(run.path(FEATURES), self._features.astype(np.float16))
+            if not recipe.train_backbone:
+                write_array(run.path(FEATURES), self._features.astype(np.float16))
 
     def train(self, fold: splits.Fold) -> None:
         """Train one fold, and write its weights, history, features and heatmaps, and its logits last."""
@@ -149,7 +140,7 @@ class Trainer:
         computed, features = self._of_backbone, self._features
         if recipe.train_backbone:
             cache = self._run.path(CACHE) / fold.name
-            computed = Features(network, freeze(network), *self._about, slice(None), cache, self._track)
+            computed = Features(network, *self._about, cache, self._track)
             features = computed.averaged(recipe.test_transforms)
             write_array(folder.features, features.astype(np.float16))
         assert computed is not None
@@ -157,19 +148,20 @@ class Trainer:
         if recipe.head == "discriminant":
             self._fit_lda(network, computed, photos.train)
         logits = in_batches(features, lambda batch: network.classifier(batch.to(device)))
-        if recipe.head == "discriminant" and not recipe.train_backbone:
-            _write_history(folder, logits, photos)
+        if recipe.head == "discriminant" and not recipe.train_backbone:  # one line, for a head that was fitted at once
+            train, val = (loop.scores(logits[own], self._targets[own]) for own in (photos.train, photos.val))
+            line = {"epoch": 1, "train_loss": train["val_loss"], "train_accuracy": train["val_accuracy"], **val}
+            write_csv(folder.history, loop.HISTORY_COLUMNS, [{**line, "learning_rate": 0.0, "seconds": 0.0}])
         save_weights(folder.checkpoint, network if recipe.train_backbone else network.classifier)
         wrong = surest_errors(logits, self._targets, sides == "test")
         maps = np.empty((0, len(self._labels), 1, 1), np.float32)
         if len(wrong):
             frozen, normalise = computed.frozen, self._normalise
-            maps = in_batches(
-                self._pixels,
-                lambda batch: network.evidence(frozen.maps(network, normalise(batch))),
-                frozen.batch,
-                wrong,
-            )
+
+            def evidence(batch: Tensor) -> Tensor:
+                return network.evidence(frozen.maps(network, normalise(batch)))
+
+            maps = in_batches(self._pixels, evidence, frozen.batch, wrong)
         write_heatmaps(folder.heatmaps, wrong, logits, maps)
         write_logits(folder.logits, self._rows, sides.tolist(), self._labels, logits)
         _tidy(self._run, fold.name)
@@ -225,16 +217,6 @@ class _FromPixels(nn.Module):
     def forward(self, batch: Tensor) -> Tensor:
         network = self.network
         return cast("Tensor", network.classifier(network.pooled(network.feature_maps(self.normalise(batch)))))
-
-
-def _write_history(fold: Fold, logits: Floats, photos: loop.Photos) -> None:
-    """One line, for a head that was fitted at once."""
-    sides = (photos.train, photos.val)
-    train, val = (loop.scores(logits[rows], photos.targets[rows], nn.CrossEntropyLoss()) for rows in sides)
-    of_train = {"train_loss": train["val_loss"], "train_accuracy": train["val_accuracy"]}
-    write_csv(
-        fold.history, loop.HISTORY_COLUMNS, [{"epoch": 1, **of_train, **val, "learning_rate": 0.0, "seconds": 0.0}]
-    )
 
 
 def _tidy(run: Run, fold: str) -> None:

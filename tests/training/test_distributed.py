@@ -14,16 +14,15 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tinynet import noise, prepare, train_one
+from tinynet import prepare, train_one
 from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from spectraderm.core.errors import DatasetError, RecipeError, SpectraDermError
+from spectraderm.core.errors import DatasetError, RecipeError, RunFolderError, SpectraDermError
+from spectraderm.core.run import Fold, Run
 from spectraderm.training import distributed
-from spectraderm.training.augmentation import Augment
 
-FOLD = Path("folds/final")
 TOLERANCE = 5e-5
 """Of weights and logits, relative to the largest: how far the result of several processes may be from that of one."""
 
@@ -36,7 +35,8 @@ def one_of(rank: int, size: int, port: int, said: Path, event: str, count: int, 
     os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
     names = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": size, "LOCAL_WORLD_SIZE": size, "MASTER_PORT": port}
     launcher = {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
-    os.environ |= {name: str(value) for name, value in names.items()} | {"MASTER_ADDR": "127.0.0.1"} | launcher
+    if size > 1:
+        os.environ |= {name: str(value) for name, value in names.items()} | {"MASTER_ADDR": "127.0.0.1"} | launcher
     left = [count]
 
     def step(*_: object) -> None:
@@ -58,7 +58,7 @@ def one_of(rank: int, size: int, port: int, said: Path, event: str, count: int, 
 def start(tiny: Path) -> Start:
     """Run `one_of` in so many processes, and give their exit codes."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["spectraderm.training.train"])
+    context.set_forkserver_preload(["spectraderm.training.train", "tinynet"])
 
     def start(run: Path, events: Sequence[tuple[str, int]], changes: dict[str, Any] | None = None) -> list[int]:
         store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)  # as `torchrun` has it
@@ -81,21 +81,28 @@ def start(tiny: Path) -> Start:
     return start
 
 
-def result(run: Path) -> dict[str, Tensor]:
-    with (run / FOLD / "logits.csv").open() as file:
-        rows = [[float(row[name]) for name in row if name.startswith("logit:")] for row in csv.DictReader(file)]
-    return load_file(run / FOLD / "checkpoint.safetensors") | {"logits": torch.tensor(rows)}
+@pytest.fixture
+def run(photos: Path, tmp_path: Path) -> Path:
+    return prepare(tmp_path / "run", photos)
+
+
+def final(run: Path) -> Fold:
+    return Run(run).fold("final")
 
 
 def apart(one: Path, other: Path) -> float:
     """The largest difference of two runs' weights or logits, relative to the largest of its tensor."""
+
+    def result(run: Path) -> dict[str, Tensor]:
+        return load_file(final(run).checkpoint) | {"logits": torch.from_numpy(Run(run).logits("final").values)}
+
     first, second = result(one), result(other)
     assert first.keys() == second.keys()
     return max(float((first[name] - second[name]).abs().max() / second[name].abs().max().clamp(1e-3)) for name in first)
 
 
 def history(run: Path) -> np.ndarray[Any, np.dtype[np.float64]]:
-    with (run / FOLD / "history.csv").open() as file:
+    with final(run).history.open() as file:
         return np.array([[float(v) for name, v in row.items() if name != "seconds"] for row in csv.DictReader(file)])
 
 
@@ -103,11 +110,31 @@ def files(run: Path) -> set[str]:
     return {str(file.relative_to(run)) for file in run.rglob("*") if file.is_file()} - {"said.txt"}
 
 
-def test_two_processes_train_to_what_one_does(start: Start, photos: Path, tiny: Path, tmp_path: Path) -> None:
-    changes = {"batch_size": 10, "accumulate": 2, "clip_norm": 0.0, "learning_rate": 0.005, "epochs": 3}
+def errors(run: Path) -> list[str]:
+    return sorted(line for line in (run / "said.txt").read_text().splitlines() if line.startswith("error: "))
+
+
+def test_a_killed_training_resumes_to_the_bytes_of_an_unbroken_one(
+    start: Start, runs: dict[str, Path], tiny: Path, run: Path
+) -> None:
+    # Twelve steps of the head, and of all layers two epochs of three steps each, and the second one of the third.
+    assert start(run, [("killed", 20)]) == [-signal.SIGKILL]
+    fold, unbroken = final(run), final(runs["finetune"])
+    before = fold.history.read_text().splitlines()
+    assert len(before) == 1 + 2
+    with pytest.raises(RunFolderError, match=r"was trained in before.*--resume"):
+        train_one(run, "finetune", tiny)
+    train_one(run, "finetune", tiny, resume=True)
+    assert fold.history.read_text().splitlines()[:3] == before  # with the seconds they took
+    for name in ("checkpoint.safetensors", "logits.csv", "features.npy"):
+        assert (fold.folder / name).read_bytes() == (unbroken.folder / name).read_bytes(), name
+    assert files(run) == files(runs["finetune"])  # no state is left
+
+
+def test_two_processes_train_to_what_one_does(start: Start, photos: Path, tiny: Path, run: Path) -> None:
+    changes = {"batch_size": 10, "accumulate": 2, "clip_norm": 0.0, "learning_rate": 0.005, "epochs": 2}
     # The last batch has one photo, and so one process has no share.
-    alone = train_one(prepare(tmp_path / "alone", photos), "finetune", tiny, changes)
-    run = prepare(tmp_path / "run", photos)
+    alone = train_one(prepare(run.with_name("alone"), photos), "finetune", tiny, changes)
     assert start(run, [GOOD, GOOD], changes) == [0, 0]
     assert apart(run, alone) < TOLERANCE
     assert np.allclose(history(run), history(alone), rtol=1e-4)
@@ -115,47 +142,28 @@ def test_two_processes_train_to_what_one_does(start: Start, photos: Path, tiny: 
 
 
 def test_where_a_process_is_killed_another_says_so_and_the_training_goes_on_in_any_number(
-    start: Start, runs: dict[str, Path], photos: Path, tiny: Path, tmp_path: Path
+    start: Start, runs: dict[str, Path], tiny: Path, run: Path
 ) -> None:
-    run = prepare(tmp_path / "run", photos)
     assert start(run, [GOOD, ("killed", 5)]) == [2, -signal.SIGKILL]  # in epoch 2, for only the main one has a head
-    told = "error: Another process of this training ended. Start all again with --resume"
-    assert (run / "said.txt").read_text().count(told) == 1
+    assert errors(run) == ["error: Another process of this training ended. Start all again with --resume"]
     assert len(history(run)) == 1
     train_one(run, "finetune", tiny, resume=True)
     assert apart(run, runs["finetune"]) < TOLERANCE
     assert np.allclose(history(run), history(runs["finetune"]), rtol=1e-4)
 
 
-def test_a_photo_that_one_process_can_not_read_ends_all(start: Start, photos: Path, tmp_path: Path) -> None:
-    run = prepare(tmp_path / "run", photos)
-    assert start(run, [GOOD, ("lost", 3)]) == [2, 2]
-    said = (run / "said.txt").read_text()
-    assert sorted(line for line in said.splitlines() if line.startswith("error: ")) == [
+def test_an_error_ends_all_processes_and_is_said_once(start: Start, run: Path) -> None:
+    changes = {"learning_rate": 1e30, "clip_norm": 0.0, "head_epochs": 0}
+    assert start(run, [GOOD, ("lost", 1)], changes) == [2, 2]
+    assert errors(run) == [
         "error: Another process of this training ended. Start all again with --resume",
         "error: photo.jpg can't be read any more. Run `audit` again",
     ]
-
-
-def test_an_error_of_all_processes_is_said_once(start: Start, photos: Path, tmp_path: Path) -> None:
-    run = prepare(tmp_path / "run", photos)
-    assert start(run, [GOOD, GOOD], {"learning_rate": 1e30, "clip_norm": 0.0, "head_epochs": 0}) == [2, 2]
-    said = [line for line in (run / "said.txt").read_text().splitlines() if line.startswith("error: ")]
-    assert said == ["error: final: the loss in epoch 1 is not a number. Lower the learning rate"]
+    (run / "said.txt").unlink()
+    assert start(run, [GOOD, GOOD], changes) == [2, 2]
+    assert errors(run) == ["error: final: the loss in epoch 1 is not a number. Lower the learning rate"]
 
 
 def test_a_log_that_there_is_not_is_named(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"no log 'nonsense'.*tensorboard"):
         distributed.start(tmp_path, "cpu", "nonsense")
-
-
-@pytest.mark.parametrize("strength", [0.3, 1.0])
-def test_a_part_of_a_batch_is_augmented_as_it_is_in_the_whole(strength: float) -> None:
-    pixels, change = torch.from_numpy(noise(13, 48)), Augment(strength, 40)
-    torch.manual_seed(3)
-    whole = change(pixels)
-    for places in (slice(0, 6), slice(6, 13), slice(12, 13), slice(0, 1)):
-        torch.manual_seed(3)
-        assert torch.allclose(change(pixels[places], places, 13), whole[places], atol=1e-3)
-    torch.manual_seed(4)
-    assert not torch.allclose(change(pixels[:6], slice(0, 6), 13), whole[:6], atol=1)
