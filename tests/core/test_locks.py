@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import filelock
 import pytest
@@ -81,21 +80,6 @@ def test_a_forked_worker_that_outlives_the_writer_blocks_nobody(tmp_path: Path) 
         os.waitpid(worker, 0)
 
 
-def test_a_forked_process_is_another_one(tmp_path: Path) -> None:
-    with only_writer(tmp_path):
-        child = os.fork()
-        if not child:
-            code = 1
-            try:
-                with only_writer(tmp_path):
-                    code = 2
-            except FolderInUse:
-                code = 0
-            finally:
-                os._exit(code)
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-
-
 def test_the_same_thread_may_come_in_again_and_keeps_the_lock(tmp_path: Path) -> None:
     with only_writer(tmp_path):
         with only_writer(tmp_path / ".." / tmp_path.name):
@@ -155,27 +139,6 @@ def test_a_file_system_without_locks_says_so_and_can_be_gone_on_with(
     monkeypatch.setenv(VARIABLE, "off")
     with only_writer(tmp_path):
         pass
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
-def test_a_folder_of_somebody_else_is_named() -> None:
-    with TemporaryDirectory() as ours:  # pytest's folders can't even be looked into
-        Path(ours).chmod(0o755)
-        reading, writing = os.pipe()
-        child = os.fork()
-        if not child:
-            os.setuid(65534)
-            try:
-                with only_writer(Path(ours)):
-                    pass
-            except WriteError as error:
-                os.write(writing, str(error).encode())
-            finally:
-                os._exit(0)
-        os.waitpid(child, 0)
-        os.close(writing)
-        with os.fdopen(reading) as said:
-            assert said.read().startswith(f"{ours} can't be written: you may not write there. Give yourself the right")
 
 
 def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:

@@ -1,17 +1,15 @@
 """What is a photo comes out upright and RGB; what is none, or only pretends to be one, is refused by name."""
 
 import io
-import struct
 import sys
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from conftest import MADE_BY, encode, jpeg_of_size, paint, png
-from PIL import Image, ImageCms, ImageFile
+from conftest import MADE_BY, encode, paint, png
+from PIL import Image, ImageCms
 from PIL.JpegImagePlugin import JpegImageFile
 
 from spectraderm.core.errors import MissingExtra, UnreadablePhoto
@@ -44,15 +42,16 @@ def swapped_profile() -> bytes:
 def test_every_format_decodes_to_rgb(kind: str) -> None:
     photo = decode(encode(PHOTO, kind))
     assert (photo.format, photo.width, photo.height) == (kind, *PHOTO.size)
-    assert photo.image.mode == "RGB"
+    assert (photo.image.mode, photo.jpeg_quality > 0) == ("RGB", kind == "JPEG")
     assert difference(photo.image) < 12
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_the_quality_of_a_jpeg_is_told_from_its_tables(mode: str) -> None:
     qualities = range(1, 101) if mode == "RGB" else (10, 50, 95)
-    found = [decode(encode(PHOTO.convert(mode), quality=quality)).jpeg_quality for quality in qualities]
-    assert found == list(qualities)
+    found = [decode(encode(PHOTO.convert(mode), quality=quality)) for quality in qualities]
+    assert [photo.jpeg_quality for photo in found] == list(qualities)
+    assert difference(found[-1].image, PHOTO.convert(mode).convert("RGB")) < 4
 
 
 def test_a_jpeg_of_other_tables_gets_the_nearest_quality() -> None:
@@ -63,11 +62,6 @@ def test_a_jpeg_of_other_tables_gets_the_nearest_quality() -> None:
         assert isinstance(image, JpegImageFile)
         means.append(np.mean(image.quantization[0]))
     assert flat == 1 + np.abs(np.array(means) - 20).argmin()
-
-
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF", "BMP", "GIF"])
-def test_other_formats_have_no_jpeg_quality(kind: str) -> None:
-    assert decode(encode(PHOTO, kind)).jpeg_quality == 0
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
@@ -137,10 +131,6 @@ def test_palette_keeps_the_colours_that_are_not_transparent() -> None:
     assert pixels[0, 31].tolist() == [255, 0, 0]
 
 
-def test_cmyk_jpeg_has_the_colours_of_its_rgb() -> None:
-    assert difference(decode(encode(PHOTO.convert("CMYK"), quality=95)).image) < 4
-
-
 @pytest.mark.parametrize("image", [Image.new("F", (32, 32), 0.5), Image.new("I", (32, 32), -1)])
 def test_pixels_without_a_scale_are_refused(image: Image.Image) -> None:
     with pytest.raises(UnreadablePhoto, match=r"x\.tif: 32-bit"):
@@ -194,53 +184,12 @@ def test_decoding_in_threads_leaves_the_warning_filters() -> None:
     assert warnings.filters == before
 
 
-def test_sixteen_bit_is_not_clipped() -> None:
-    ramp = Image.fromarray(np.arange(0, 65536, 256, dtype=np.uint16).reshape(16, 16))
-    assert np.unique(array(to_rgb(ramp))).size == 256
-
-
-SCAN = b"\xff\xda"
-
-
-def header_only(size: tuple[int, int]) -> bytes:
-    return struct.pack("<2sIIIIiiHHIIIIII", b"BM", 54, 0, 54, 40, *size, 1, 24, 0, 0, 0, 0, 0, 0)
-
-
-@pytest.fixture
-def no_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Decoding pixels is an error that no caller may swallow."""
-
-    def load(self: ImageFile.ImageFile) -> None:
-        pytest.fail("pixels were decoded")
-
-    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
-
-
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (jpeg_of_size(30_000, 30_000), "64 megapixels"),
-        (jpeg_of_size(9_000, 8_000), "64 megapixels"),
-        (png(13_000, 13_000, 1, 0, bytes(1625)), "64 megapixels"),
-        (jpeg_of_size(65_500, 1), "too small"),
-        (jpeg_of_size(16 * 20 + 1, 16), "a strip"),
-        (png(1, 1, 8, 0, b"\0"), "too small"),
-        (png(15, 400, 8, 0, bytes(15)), "too small"),
-        (header_only((60_000, 60_000)), "64 megapixels"),
-    ],
-)
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.usefixtures("no_pixels")
-def test_odd_sizes_are_refused_from_the_header(data: bytes, reason: str) -> None:
-    start = time.perf_counter()
-    with pytest.raises(UnreadablePhoto, match=f"^bomb.x: .*{reason}"):
-        decode(data, "bomb.x")
-    assert time.perf_counter() - start < 0.5
-
-
 @pytest.mark.parametrize("size", [(16, 16), (16, 320), (320, 16)])
 def test_the_smallest_and_longest_photos_are_taken(size: tuple[int, int]) -> None:
     assert decode(encode(paint(1, size), "PNG")).image.size == size
+    smaller = (size[0] + 1, size[1]) if size[0] > size[1] else (size[0] - 1, size[1])
+    with pytest.raises(UnreadablePhoto, match=r"^x\.png: .*(too small|a strip)"):
+        decode(encode(paint(1, smaller), "PNG"), "x.png")
 
 
 def test_a_file_of_too_many_bytes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -252,20 +201,8 @@ def test_a_file_of_too_many_bytes_is_refused(monkeypatch: pytest.MonkeyPatch) ->
         decode(data)
 
 
-def progressive(scans: int) -> bytes:
-    data = encode(PHOTO, progressive=True)
-    last = data[data.rindex(SCAN) : -2]
-    return data[:-2] + last * (scans - data.count(SCAN)) + data[-2:]
-
-
-def test_progressive_jpeg_of_many_scans_is_refused() -> None:
-    decode(progressive(MAX_SCANS))
-    with pytest.raises(UnreadablePhoto, match="scans"):
-        decode(progressive(MAX_SCANS + 1))
-
-
 def test_scan_markers_behind_a_baseline_jpeg_do_not_count() -> None:
-    decode(encode(PHOTO) + SCAN * (MAX_SCANS + 1))
+    decode(encode(PHOTO) + b"\xff\xda" * (MAX_SCANS + 1))
 
 
 @pytest.mark.parametrize(
@@ -280,21 +217,6 @@ def test_incomplete_bytes_are_refused_by_name(data: bytes) -> None:
     with pytest.raises(UnreadablePhoto, match=r"^a b/ü\.jpg: \w+") as caught:
         decode(data, "a b/ü.jpg")
     assert caught.value.remedy
-
-
-def foreign() -> dict[str, bytes]:
-    psd = struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, 32, 32, 8, 3) + bytes(12) + b"\0\0" + bytes(3 * 32 * 32)
-    saved = {kind: encode(PHOTO, kind) for kind in ("EPS", "PDF", "PPM", "TGA", "ICO", "PCX", "JPEG2000", "SGI")}
-    return saved | {"PSD": psd, "SVG": b'<svg xmlns="http://www.w3.org/2000/svg" width="99" height="99"/>'}
-
-
-@pytest.mark.parametrize("kind", sorted(foreign()))
-def test_other_formats_are_never_opened(kind: str) -> None:
-    data = foreign()[kind]
-    if kind not in ("PDF", "SVG"):
-        assert Image.open(io.BytesIO(data)).format == kind  # Pillow would open it
-    with pytest.raises(UnreadablePhoto, match="not a photo in a known format"):
-        decode(data)
 
 
 @pytest.mark.parametrize("brand", [b"heic", b"mif1"])

@@ -10,10 +10,6 @@ from spectraderm.images.perturbations import CHANGES
 GREY = (128, 128, 128)
 
 
-def test_they_come_in_their_order() -> None:
-    assert list(CHANGES) == ["re-encoded", "mirrored", "turned", "upside down", "border blanked"]
-
-
 @pytest.mark.parametrize("name", CHANGES)
 @pytest.mark.parametrize("size", [(300, 200), (16, 320), (17, 16)])
 def test_a_change_gives_another_photo_and_leaves_the_one_it_got(name: str, size: tuple[int, int]) -> None:
@@ -32,15 +28,9 @@ def test_turns_and_mirrors_move_pixels_and_keep_them() -> None:
         np.testing.assert_array_equal(np.asarray(CHANGES[name](photo)), expected)
 
 
-@pytest.mark.parametrize(
-    ("size", "expected"),
-    [((512, 256), (128, 64)), ((200, 400), (64, 128)), ((128, 96), (128, 96)), ((60, 40), (60, 40))],
-)
-def test_re_encoding_scales_down_to_128_and_never_up(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert CHANGES["re-encoded"](paint(3, size)).size == expected
-
-
-def test_re_encoding_is_jpeg_at_quality_60() -> None:
+def test_re_encoding_is_jpeg_of_128_pixels_at_most_at_quality_60() -> None:
+    assert CHANGES["re-encoded"](paint(3, (200, 400))).size == (64, 128)
+    assert CHANGES["re-encoded"](paint(3, (60, 40))).size == (60, 40)
     photo = paint(4, (128, 96))  # small enough that nothing is scaled
     saved = {quality: Image.open(io.BytesIO(encode(photo, quality=quality))) for quality in (50, 60, 70)}
     ours = CHANGES["re-encoded"](photo).tobytes()

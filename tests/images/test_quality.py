@@ -1,5 +1,4 @@
 import io
-from collections.abc import Callable
 from dataclasses import astuple
 
 import numpy as np
@@ -10,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from spectraderm.images.quality import flaws, measure
 
-SIZES = [(224, 224), (640, 480), (1600, 1200)]
+SIZES = [(224, 224), (1600, 1200)]
 
 
 def refused(image: Image.Image) -> list[str]:
@@ -79,16 +78,20 @@ def test_a_blurred_photo_is_refused_and_the_sharp_one_is_not(size: tuple[int, in
     assert refused(blurred) == refused(resaved(blurred)) == ["blurred"]
 
 
-@pytest.mark.parametrize("lift", [lambda v: v * 14 / 255, lambda v: v / 12])
-def test_a_very_dark_photo_is_refused(lift: Callable[[float], float]) -> None:
-    assert refused(skin().point(lift)) == ["too_dark"]
-
-
-def test_a_blown_out_photo_is_refused() -> None:
-    assert refused(skin().point(lambda v: 240 + v / 10)) == ["blown_out"]
+def test_photos_that_are_too_dark_or_too_bright_or_blurred_are_refused_or_told() -> None:
     speck = Image.new("RGB", (200, 200), "white")
     speck.paste(skin((50, 50)), (70, 70))  # 6 % of it: no longer only the lightest are white
-    assert refused(speck) == ["blown_out"]
+    blurred = skin((400, 300)).filter(ImageFilter.GaussianBlur(7))
+    for image, expected, unusable in (
+        (skin().point(lambda v: v * 14 / 255), "too_dark", True),
+        (skin().point(lambda v: v / 12), "too_dark", True),
+        (skin().point(lambda v: 240 + v / 10), "blown_out", True),
+        (speck, "blown_out", True),
+        (skin().point(lambda v: v * 0.25), "too_dark", False),
+        (blurred, "blurred", False),
+    ):
+        found = flaws(measure(image), *image.size)
+        assert (found[0].id, {flaw.unusable for flaw in found}) == (expected, {unusable})
 
 
 def test_smooth_skin_grey_photos_and_black_or_white_backgrounds_are_not_refused() -> None:
@@ -103,11 +106,6 @@ def test_smooth_skin_grey_photos_and_black_or_white_backgrounds_are_not_refused(
         placed = Image.new("RGB", (300, 300), background)
         placed.paste(skin((150, 150)), (75, 75))
         assert refused(placed) == []
-
-
-@pytest.mark.parametrize("size", [(96, 72), (224, 224), (1200, 900)])
-def test_the_noise_photos_of_the_other_tests_are_not_refused(size: tuple[int, int]) -> None:
-    assert [refused(paint(seed, size)) for seed in range(8)] == [[]] * 8
 
 
 def test_the_same_scene_measures_the_same_at_every_size() -> None:
@@ -126,26 +124,6 @@ def test_small_photos(size: tuple[int, int], found: list[bool]) -> None:
     quality = measure(skin())
     assert [flaw.unusable for flaw in flaws(quality, *size)] == found
     assert flaws(quality, 128, 128) == ()
-
-
-def test_milder_flaws_are_told_but_usable() -> None:
-    mild = {
-        "too_dark": skin().point(lambda v: v * 0.25),
-        "blurred": skin((400, 300)).filter(ImageFilter.GaussianBlur(7)),
-    }
-    for name, image in mild.items():
-        found = flaws(measure(image), *image.size)
-        assert name in [flaw.id for flaw in found]
-        assert not any(flaw.unusable for flaw in found)
-
-
-def test_texts_are_sentences() -> None:
-    images = [logo((90, 90)), gradient((224, 224)), *(Image.new("RGB", (50, 50), c) for c in ("black", "white", "red"))]
-    for image in images:
-        found = flaws(measure(image), *image.size)
-        assert found
-        assert found[0].unusable
-        assert all(text.endswith(".") and text[0].isupper() for flaw in found for text in (flaw.reason, flaw.remedy))
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -6,6 +6,7 @@ folder that now names it is brought to the disk, too. What a killed process leav
 
 import contextlib
 import csv
+import ctypes
 import errno
 import glob
 import hashlib
@@ -15,6 +16,7 @@ import os
 import re
 import shutil
 import stat
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -71,8 +73,9 @@ def being_written(path: Path) -> Iterator[BinaryIO]:
 def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
     """Write a folder of these files in their order: all of them into one beside it, which then takes its place.
 
-    What is at `target` by then is deleted; whether it may be is for who calls this to check. A process that is killed
-    between the two renames leaves the old folder where `sweep` and the next `write_folder` find it.
+    What is at `target` by then is deleted; whether it may be is for who calls this to check. On Linux a reader finds
+    one or the other at any time. Elsewhere it takes two renames: a process that is killed in between leaves the old
+    folder where `sweep` and the next `write_folder` find it.
 
     Raises:
         WriteError: the folder can't be written; the old one is there.
@@ -85,12 +88,19 @@ def write_folder(target: Path, files: Mapping[str, bytes]) -> None:
         try:
             for name, data in files.items():
                 write_bytes(around / _NEW / name, data)
-            if target.exists():
-                target.rename(around / _BEFORE)
-            (around / _NEW).rename(target)
+            if not _swapped(around / _NEW, target):
+                if target.exists():
+                    target.rename(around / _BEFORE)
+                (around / _NEW).rename(target)
             _sync_folder(target.parent)
         finally:
             _clear(around)
+
+
+def _swapped(one: Path, other: Path) -> bool:
+    """Whether two names could be swapped in one step: Linux's `renameat2` with RENAME_EXCHANGE does."""
+    swap = getattr(ctypes.CDLL(None), "renameat2", None) if sys.platform == "linux" else None
+    return swap is not None and swap(-100, os.fsencode(one), -100, os.fsencode(other), 2) == 0
 
 
 def sweep(folder: Path, older_than: float = 0) -> None:
