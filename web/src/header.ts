@@ -1,7 +1,7 @@
 /** What a file says of itself before a pixel is decoded: its format and size, and that they are within bounds. */
 
 import { damaged, unreadable } from "./model.ts";
-import { checkPixels, checkSize } from "./preprocessing.ts";
+import { checkSize } from "./preprocessing.ts";
 
 export interface Header {
   type: "image/jpeg" | "image/png" | "image/webp" | "image/gif" | "image/bmp";
@@ -44,8 +44,7 @@ export function readHeader(data: Uint8Array): Header {
 }
 
 function checked(type: Header["type"], width: number, height: number): Header {
-  checkSize(width, height);
-  checkPixels(width * height, type);
+  checkSize(width, height, type);
   return { type, width, height };
 }
 
@@ -55,10 +54,10 @@ function webp(view: DataView, kind: string): Header {
     const [width, height] = [24, 27].map((at) => 1 + (view.getUint16(at, true) | (view.getUint8(at + 2) << 16)));
     return checked("image/webp", width, height);
   }
-  const bits = kind === "VP8L" ? view.getUint32(21, true) : view.getUint32(26, true);
-  if (kind === "VP8L") return checked("image/webp", 1 + (bits & 0x3fff), 1 + ((bits >>> 14) & 0x3fff));
-  if (kind === "VP8 ") return checked("image/webp", bits & 0x3fff, (bits >>> 16) & 0x3fff);
-  throw damaged();
+  if (kind === "VP8 ") return checked("image/webp", view.getUint16(26, true) & 0x3fff, view.getUint16(28, true) & 0x3fff);
+  if (kind !== "VP8L") throw damaged();
+  const bits = view.getUint32(21, true);
+  return checked("image/webp", 1 + (bits & 0x3fff), 1 + ((bits >>> 14) & 0x3fff));
 }
 
 /** From segment to segment to the first scan. */

@@ -41,9 +41,10 @@ export function decodingScale(width: number, height: number, size: number): numb
   return [1, 2, 4].find((scale) => !halves(scale)) ?? 8;
 }
 
-/** Throw `UnreadablePhoto` for what is too large, too small or too narrow to be looked at. */
-export function checkSize(width: number, height: number): void {
-  if (width * height > MAX_PIXELS) {
+/** Throw `UnreadablePhoto` for what is too large, too small or too narrow to be looked at, or to be decoded in memory. */
+export function checkSize(width: number, height: number, type = ""): void {
+  const [pixels, format] = [width * height, type.slice("image/".length).toUpperCase()];
+  if (pixels > MAX_PIXELS) {
     throw unreadable(`${width}x${height} is more than ${MAX_PIXELS / 1e6} megapixels`, "Scale it down");
   }
   if (Math.min(width, height) < MIN_SIDE) {
@@ -52,13 +53,8 @@ export function checkSize(width: number, height: number): void {
   if (Math.max(width, height) > MAX_ASPECT * Math.min(width, height)) {
     throw unreadable(`${width}x${height} is a strip, not a photo`, "Crop it to the skin");
   }
-}
-
-/** Throw `UnreadablePhoto` where a photo of that type would need too much memory. */
-export function checkPixels(pixels: number, type: string): void {
-  const format = type.slice("image/".length).toUpperCase();
-  const most = MAX_PIXELS_OF[format] ?? MAX_PIXELS;
-  if (pixels > most) {
-    throw unreadable(`a ${format} of more than ${most / 1e6} megapixels`, "Scale it down, or save it as a JPEG");
+  if (pixels > MAX_PIXELS_OF[format]) {
+    const most = MAX_PIXELS_OF[format] / 1e6;
+    throw unreadable(`a ${format} of more than ${most} megapixels`, "Scale it down, or save it as a JPEG");
   }
 }

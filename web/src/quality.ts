@@ -16,7 +16,10 @@ interface Grid {
 /** What a photo is like at 128 x 128; grey levels are 0..255, shares 0..1. Python's docstring says what each is. */
 export function measure(image: Pixels) {
   const { data } = workingColours(image);
-  const grey = luma(data);
+  const grey = grid(SIDE, SIDE, (x, y) => {
+    const [red, green, blue] = data.subarray(3 * (y * SIDE + x));
+    return Math.floor((299 * red + 587 * green + 114 * blue + 500) / 1000);
+  });
   const sorted = Int32Array.from(grey.values).sort();
   const grain = deviation(laplacian(grey).values);
   return {
@@ -57,13 +60,6 @@ function workingColours(image: Pixels): Pixels {
   const skimmed = large ? nearest(image, Math.min(image.width, SKIM), Math.min(image.height, SKIM)) : image;
   const enlarging = Math.min(skimmed.width, skimmed.height) < SIDE;
   return resize(skimmed, SIDE, SIDE, enlarging ? BILINEAR : BOX, 2);
-}
-
-function luma(data: Uint8Array): Grid {
-  return grid(SIDE, SIDE, (x, y) => {
-    const at = 3 * (y * SIDE + x);
-    return Math.floor((299 * data[at] + 587 * data[at + 1] + 114 * data[at + 2] + 500) / 1000);
-  });
 }
 
 function laplacian({ width, height, values }: Grid): Grid {

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import mimetypes
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Annotated, Any, NoReturn
 
@@ -118,7 +118,12 @@ def _add_photo_routes(app: FastAPI, pool: Pool) -> None:
         results = await _predict(pool, request, photos)
         if media != _FORM and not isinstance(results[0], Prediction):
             raise results[0]
-        bodies = [_json(result, heatmap) for result in results]
+        bodies = [
+            (one if heatmap else replace(one, heatmap=[])).to_dict() | {"notice": NOTICE}
+            if isinstance(one, Prediction)
+            else {"error": public(one), "notice": NOTICE}
+            for one in results
+        ]
         return JSONResponse(bodies if media == _FORM else bodies[0])
 
     @app.post(
@@ -189,13 +194,6 @@ async def _predict(pool: Pool, request: Request, photos: list[bytes]) -> list[Pr
     if busy and not any(isinstance(one, Prediction) for one in results):
         raise busy[0]
     return results
-
-
-def _json(result: Prediction | SpectraDermError, heatmap: bool) -> Mapping[str, Any]:
-    """An `Answer` or a `Failed` as JSON."""
-    if not isinstance(result, Prediction):
-        return {"error": public(result), "notice": NOTICE}
-    return (result if heatmap else replace(result, heatmap=[])).to_dict() | {"notice": NOTICE}
 
 
 def _media_type(request: Request) -> str:

@@ -186,8 +186,12 @@ class Gate:
             if not isinstance(error, SpectraDermError):  # the log gets its place, not its text: it could quote a photo
                 frame = traceback.extract_tb(error.__traceback__)[-1]
                 entry.where = f"{Path(frame.filename).name}:{frame.lineno}"
+            status, headers = 422 if isinstance(error, (UnreadablePhoto, MissingExtra)) else 500, {}
+            if isinstance(error, Refusal):
+                status, headers = error.status, error.headers
             if not entry.status:
-                await _response(entry, error)(scope, receive, respond)
+                content = {"error": public(error), "request_id": entry.request_id}
+                await JSONResponse(content, status, headers)(scope, receive, respond)
         finally:
             self._held -= len(body)
             self._log(entry)
@@ -239,10 +243,3 @@ class Gate:
 
     def _too_large(self) -> Refusal:
         return Refusal("TooLarge", f"more than {self._options.max_mb:g} MB", "Scale the photo down")
-
-
-def _response(entry: LogEntry, error: Exception) -> JSONResponse:
-    content = {"error": public(error), "request_id": entry.request_id}
-    if isinstance(error, Refusal):
-        return JSONResponse(content, error.status, error.headers)
-    return JSONResponse(content, 422 if isinstance(error, (UnreadablePhoto, MissingExtra)) else 500)

@@ -32,6 +32,7 @@ def page_files(
         engine: what answers: `POST predict?heatmap=true` of the server that hands out the page, or the page itself.
         more: what an engine in the browser needs to know beside.
     """
+    known = WORDS["conditions"]
     files = {path.name: path.read_bytes() for path in sorted(STATIC.iterdir())}
     files |= {f"examples/{path.name}": path.read_bytes() for path in sorted((_PACKAGE / "examples").iterdir())}
     facts: dict[str, Any] = {
@@ -40,7 +41,9 @@ def page_files(
         "model_id": model.model_id,
         "labels": model.labels,
         "display_names": model.display_names,
-        "conditions": {label: _condition(label) for label in model.labels},
+        "conditions": {
+            label: next((one for one in known if one["match"] in label.lower()), None) for label in model.labels
+        },
         "preprocessing": {name: getattr(model.preprocessing, name) for name in ("size", "resize", "crop_fraction")},
         "words": {key: text for key, text in WORDS.items() if key != "conditions"},
         "paintings": [name for name in files if name.startswith("examples/")],
@@ -54,11 +57,6 @@ def page_files(
         whole = text.replace("{count}", str(len(model.labels))).replace("{megabytes}", f"{megabytes:g}")
         index = index.replace(f"{{{name}}}", html.escape(whole))
     return files | {"index.html": index.encode()}
-
-
-def _condition(label: str) -> dict[str, Any] | None:
-    """What the page says of a class: `name`, `lines`, `urgent`, `links`; None for one that it knows nothing of."""
-    return next((one for one in WORDS["conditions"] if one["match"] in label.lower()), None)
 
 
 def site_files(model: ModelFolder) -> dict[str, bytes]:
