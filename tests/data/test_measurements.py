@@ -10,7 +10,7 @@ from PIL import Image
 from spectraderm.core.errors import WriteError
 from spectraderm.core.progress import no_track
 from spectraderm.data import measurements
-from spectraderm.data.measurements import Embedding, Measured, Store, Table, arrays, glance, grey, measure_all
+from spectraderm.data.measurements import Embedding, Measured, Store, arrays, glance, grey, measure_all
 from spectraderm.data.shortcuts import NAMES
 from spectraderm.images.perceptual_hash import turned_hashes
 from spectraderm.images.preprocessing import Preprocessing
@@ -51,29 +51,15 @@ def test_a_glance_averages_the_photo() -> None:
     assert coarse.sum() == 64 + 128 + 255
 
 
-def table(root: Path, paths: list[str]) -> Table:
-    return measure_all(root, paths, root.parent / "run", no_track).table
-
-
 def test_every_shortcut_has_its_column(tmp_path: Path) -> None:
     (tmp_path / "1.png").write_bytes(encode(paint(1), "PNG"))
-    content = arrays(table(tmp_path, ["1.png"]))
+    content = arrays(measure_all(tmp_path, ["1.png"], tmp_path / "run", no_track).table)
     widths = {name: content[name].shape for name in NAMES}
     assert widths == dict(zip(NAMES, [(1, 1), (1, 6), (1, 4), (1, 1), (1, 12), (1, 3), (1, 24), (1, 192)], strict=True))
     assert all(content[name].dtype == np.float32 for name in NAMES)
     assert content["file_size"].tolist() == [[(tmp_path / "1.png").stat().st_size]]
     assert content["format"].tolist() == [[0, 1, 0, 0, 0, 0]]
     assert content["dimensions"][0].tolist() == pytest.approx([96, 72, 96 * 72, 4 / 3])
-
-
-def test_measurements_are_in_the_order_of_the_photos(root: Path) -> None:
-    content = arrays(table(root, PATHS[::-1]))
-    assert content.keys() >= {"hashes", "mean_colour", "border", "pixels_8x8", "quality_sharpness"}
-    assert content["hashes"].shape == (5, 8, 8)
-    for path, hashes, colour in zip(PATHS[4::-1], content["hashes"], content["mean_colour"], strict=True):
-        with Image.open(root / path) as photo:
-            assert hashes.tobytes() == turned_hashes(photo).tobytes()
-            np.testing.assert_allclose(colour, np.asarray(photo, np.float64).mean((0, 1)), atol=2)
 
 
 def test_views_are_those_of_the_photos_that_can_be_read(root: Path) -> None:
@@ -83,8 +69,12 @@ def test_views_are_those_of_the_photos_that_can_be_read(root: Path) -> None:
     assert "a/gone.jpg can't be read" in photos.reasons[-1]
     assert photos.features is not None
     assert photos.features.shape == (5, 48)
+    content = arrays(photos.table)
     for number, path in enumerate(PATHS[:5]):
         with Image.open(root / path) as photo:
+            assert content["hashes"][number].tobytes() == turned_hashes(photo).tobytes()
+            colour = np.asarray(photo, np.float64).mean((0, 1))
+            np.testing.assert_allclose(content["mean_colour"][number], colour, atol=2)
             assert np.array_equal(photos.grey(number), grey(photo))
             assert photos.features[number].tolist() == Preprocessing(size=4)(photo).ravel().tolist()
         assert photos.thumbnail(number).startswith("data:image/jpeg;base64,")

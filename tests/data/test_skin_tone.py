@@ -7,7 +7,6 @@ from conftest import encode
 from PIL import Image
 
 from spectraderm.data.skin_tone import GROUPS, estimate, group_of, to_lab
-from spectraderm.data.synthetic import _TONES
 
 Colour = tuple[float, float, float]
 TONES = [(85.0, 6.0, 14.0), (72.0, 10.0, 17.0), (64.0, 11.0, 18.0), (58.0, 12.0, 20.0), (42.0, 12.0, 18.0)]
@@ -63,30 +62,19 @@ def test_painted_skin_gives_its_angle(lab: Colour) -> None:
 
 
 @pytest.mark.parametrize("lab", TONES)
-@pytest.mark.parametrize("lesion", [(45.0, 45.0, 25.0), (25.0, 12.0, 10.0)])
-def test_a_red_or_dark_lesion_and_a_background_change_little(lab: Colour, lesion: Colour) -> None:
-    photo = skin(from_lab(lab))
-    before = ita(photo)
-    photo.paste(skin(from_lab(lesion), (80, 80)), (60, 30))
-    photo.paste((20, 60, 160), (0, 0, 40, 150))
-    assert ita(photo) == pytest.approx(before, abs=5)
-
-
-@pytest.mark.parametrize("lab", TONES)
-def test_redness_over_more_than_half_and_a_nearly_black_background_change_little(lab: Colour) -> None:
-    photo = skin(from_lab(lab))
-    before = ita(photo)
-    photo.paste(skin(from_lab((lab[0] - 12, lab[1] + 12, lab[2]))), (90, 0))  # 55 % of it
-    assert ita(photo) == pytest.approx(before, abs=8)
+def test_a_lesion_redness_and_a_background_change_little(lab: Colour) -> None:
+    before = ita(skin(from_lab(lab)))
+    for lesion in ((45.0, 45.0, 25.0), (25.0, 12.0, 10.0)):
+        photo = skin(from_lab(lab))
+        photo.paste(skin(from_lab(lesion), (80, 80)), (60, 30))
+        photo.paste((20, 60, 160), (0, 0, 40, 150))
+        assert ita(photo) == pytest.approx(before, abs=5)
+    red = skin(from_lab(lab))
+    red.paste(skin(from_lab((lab[0] - 12, lab[1] + 12, lab[2]))), (90, 0))  # 55 % of it
+    assert ita(red) == pytest.approx(before, abs=8)
     dark = skin((32, 18, 12), (200, 150), grain=1)
     dark.paste(skin(from_lab(lab), (90, 100)), (0, 0))
     assert ita(dark) == pytest.approx(before, abs=5)
-
-
-def test_the_demo_tones_come_out_in_order() -> None:
-    angles = [ita(skin(tone * 255)) for tone in _TONES]
-    assert angles == sorted(angles, reverse=True)
-    assert [group_of(angle) for angle in angles] == 2 * ["very light"] + ["intermediate", "brown"] + 2 * ["dark"]
 
 
 def test_a_turned_or_smaller_photo_gives_the_same() -> None:
@@ -95,20 +83,14 @@ def test_a_turned_or_smaller_photo_gives_the_same() -> None:
     assert ita(photo.resize((128, 128))) == pytest.approx(ita(photo), abs=0.5)
 
 
-@pytest.mark.parametrize("colour", [(30, 60, 200), (40, 160, 60), (128, 128, 128), (0, 0, 0), (255, 255, 255)])
-def test_what_has_not_the_colour_of_skin_is_refused(colour: Colour) -> None:
-    assert estimate(skin(colour)) is None
-
-
-def test_too_little_skin_is_refused() -> None:
+def test_other_colours_and_too_little_over_exposed_red_and_uneven_skin_is_refused() -> None:
+    for colour in ((30, 60, 200), (40, 160, 60), (128, 128, 128), (0, 0, 0), (255, 255, 255)):
+        assert estimate(skin(colour)) is None
     photo = skin((128, 128, 128))
     photo.paste(skin(from_lab(TONES[1]), (50, 50)), (0, 0))  # 8 % of it
     assert estimate(photo) is None
     photo.paste(skin(from_lab(TONES[1]), (100, 50)), (0, 0))
     assert ita(photo) > 28
-
-
-def test_over_exposed_red_and_uneven_skin_is_refused() -> None:
     assert estimate(skin((254, 215, 195), grain=0)) is None
     assert estimate(skin((249, 215, 195), grain=0))
     assert estimate(skin(from_lab((62, 30, 14)))) is None

@@ -5,19 +5,18 @@ Every photo is read and decoded once; all that follows looks at what was measure
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from spectraderm.core.errors import DatasetError
-from spectraderm.core.files import write_arrays, write_json
+from spectraderm.core.files import write_arrays, write_csv, write_json
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import AUDIT, COPIES, GALLERY, MANIFEST, MEASUREMENTS, Run
 from spectraderm.data import crops, duplicates, findings, gallery, manifest, measurements, shortcuts
-from spectraderm.data.duplicates import near_pairs, photo_groups
+from spectraderm.data.duplicates import Copy, Integers, near_pairs, photo_groups
 from spectraderm.data.findings import Evidence, leaked_test_photos
 from spectraderm.data.manifest import PhotoFile, Row
 from spectraderm.data.measurements import Embedding, Table
@@ -25,12 +24,8 @@ from spectraderm.data.split import label_conflicts
 from spectraderm.images import quality
 from spectraderm.images.quality import Flaw, Quality
 
-__all__ = ["CROPS_UP_TO", "Audit", "audit", "leaked_test_photos"]
-
 CROPS_UP_TO = 5000
 """Of more photos than this, crops are looked for only where that is asked for."""
-
-Groups = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -49,9 +44,7 @@ def audit(
     *,
     look_for_crops: bool | None = None,
 ) -> Audit:
-    """Read every photo below `root`, find copies and flaws, and write `manifest.csv`, `audit.json` and more into a run.
-
-    Written are `manifest.csv`, `measurements.npz`, `copies.csv`, `gallery.html` and, last, `audit.json`.
+    """Read every photo below `root`, find copies and flaws, and write the audit's files into a run, `audit.json` last.
 
     Args:
         root: the folder of photos; nothing in it is changed.
@@ -70,8 +63,10 @@ def audit(
     if look_for_crops is False or (look_for_crops is None and len(paths) > CROPS_UP_TO):
         embedding = None
     photos = measurements.measure_all(root, paths, run.folder, track, embedding)
-    _check_classes(root, listing.photos, photos.reasons)
     readable = [photo for photo, reason in zip(listing.photos, photos.reasons, strict=True) if not reason]
+    for label in sorted({photo.label for photo in listing.photos} - {photo.label for photo in readable}):
+        first = next(why for photo, why in zip(listing.photos, photos.reasons, strict=True) if photo.label == label)
+        raise DatasetError(f"{root}: no photo of class {label!r} can be read", f"First: {first}")
 
     pairs = near_pairs(photos.table["hashes"])
     known = [metadata.get(photo.path, {}) for photo in readable]
@@ -81,8 +76,7 @@ def audit(
         pairs = np.concatenate([pairs, crops.find_crops(photos.features, photos.grey, near, track)])
     groups = photo_groups(len(readable), pairs), photo_groups(len(readable), pairs, patients)
 
-    sizes = photos.table["width"].tolist(), photos.table["height"].tolist()
-    measured = zip(photos.table["quality"].tolist(), *sizes, strict=True)
+    measured = photos.table[["quality", "width", "height"]].tolist()
     flaws = [quality.flaws(Quality(*values), width, height) for values, width, height in measured]
     rows = _rows(readable, photos.table, flaws, groups, known)
     arrays = measurements.arrays(photos.table)
@@ -95,34 +89,26 @@ def audit(
     copies = duplicates.pair(rows, photos.table["hashes"], near)
     manifest.write(run.path(MANIFEST), rows)
     write_arrays(run.path(MEASUREMENTS), **arrays)
-    duplicates.write(run.path(COPIES), copies)
+    write_csv(run.path(COPIES), [field.name for field in fields(Copy)], map(asdict, copies))
     gallery.write(run.path(GALLERY), rows, copies, photos.thumbnail)
     write_json(run.path(AUDIT), facts)  # last: it says that there is an audit
     return Audit(rows, facts)
-
-
-def _check_classes(root: Path, photos: Sequence[PhotoFile], reasons: Sequence[str]) -> None:
-    """Raise `DatasetError` for a class of which no photo can be read."""
-    readable = {photo.label for photo, reason in zip(photos, reasons, strict=True) if not reason}
-    for label in sorted({photo.label for photo in photos} - readable):
-        first = next(why for photo, why in zip(photos, reasons, strict=True) if photo.label == label)
-        raise DatasetError(f"{root}: no photo of class {label!r} can be read", f"First: {first}")
 
 
 def _rows(
     photos: Sequence[PhotoFile],
     table: Table,
     flaws: Sequence[Sequence[Flaw]],
-    groups: tuple[Groups, Groups],
+    groups: tuple[Integers, Integers],
     metadata: Sequence[dict[str, str]],
 ) -> list[Row]:
     """The manifest's rows, of photos in the table's order; `groups` are of copies, and with patients and lesions."""
-    columns = {name: table[name].tolist() for name in ("format", "width", "height", "bytes", "jpeg_quality")}
+    names = ("format", "width", "height", "bytes", "jpeg_quality")
     return [
         Row(
             *photo,
             sha256=bytes(table["sha256"][i]).hex(),
-            **{name: column[i] for name, column in columns.items()},
+            **{name: table[name][i].item() for name in names},
             photo_group=int(groups[1][i]),
             metadata=metadata[i],
             copy_group=int(groups[0][i]),

@@ -74,7 +74,7 @@ def find_crops(features: Floats, grey: GreyOf, copies: Pairs, track: Track = no_
     return pairs.astype(np.int64).reshape(-1, 2)
 
 
-def candidates(features: Floats, neighbours: int = NEIGHBOURS) -> Pairs:
+def candidates(features: Floats) -> Pairs:
     """Each of n photos with its nearest neighbours by cosine: `int64[m, 2]`, smaller number first, sorted.
 
     Exact up to 20,000 photos; above, a graph (Malkov & Yashunin 2016, HNSW).
@@ -84,7 +84,7 @@ def candidates(features: Floats, neighbours: int = NEIGHBOURS) -> Pairs:
         return np.empty((0, 2), np.int64)
     index = faiss.IndexFlatIP(width) if count <= _EXACT else faiss.IndexHNSWFlat(width, 32, faiss.METRIC_INNER_PRODUCT)
     index.add(features)
-    _, near = index.search(features, min(neighbours + 1, count))
+    _, near = index.search(features, min(NEIGHBOURS + 1, count))
     pairs = np.stack([np.repeat(np.arange(count), near.shape[1]), near.reshape(-1)], axis=1)
     pairs = pairs[(pairs[:, 0] != pairs[:, 1]) & (pairs[:, 1] >= 0)]
     return np.unique(np.sort(pairs, axis=1), axis=0).astype(np.int64)
@@ -184,7 +184,9 @@ def _matches(one: Keypoints, other: Keypoints) -> tuple[Floats, Floats]:
     """Places in both, `float32[m, 2]`, that are each other's best match, and much better than the second best."""
     if min(len(one.points), len(other.points)) < _MATCHES:
         return np.empty((0, 2), np.float32), np.empty((0, 2), np.float32)
-    a, b = (_unit(keypoints.descriptors) for keypoints in (one, other))
+    # root SIFT (Arandjelovic & Zisserman 2012): the root of a histogram that sums to 1, in whole units of 2^-24
+    sums = [np.maximum(own.descriptors.sum(axis=1, keepdims=True, dtype=np.int64), 1) for own in (one, other)]
+    a, b = (np.rint(_UNIT * np.sqrt(own.descriptors / whole)) for own, whole in zip((one, other), sums, strict=True))
     # sums of products of whole numbers, below 2^49: exact in any order; numpy's product has threads of its own
     alike = np.asarray(cv2.gemm(a, b, 1, np.empty((0, 0)), 0, flags=cv2.GEMM_2_T)) / _UNIT**2
     row, best, back = np.arange(len(a)), alike.argmax(axis=1), alike.argmax(axis=0)
@@ -192,10 +194,3 @@ def _matches(one: Keypoints, other: Keypoints) -> tuple[Floats, Floats]:
     alike[row, best] = -1
     good = (back[best] == row) & (1 - first < _RATIO**2 * (1 - alike.max(axis=1)))
     return one.points[good], other.points[best[good]]
-
-
-def _unit(descriptors: npt.NDArray[np.uint8]) -> Matrix:
-    """Root SIFT (Arandjelovic & Zisserman 2012): the root of a histogram that sums to 1, in whole units of 2^-24."""
-    sums = np.maximum(descriptors.sum(axis=1, keepdims=True, dtype=np.int64), 1)
-    unit: Matrix = np.rint(_UNIT * np.sqrt(descriptors / sums))
-    return unit

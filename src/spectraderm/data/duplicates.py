@@ -1,13 +1,12 @@
-"""Which files show the same photo, by perceptual hashes in all eight turns and flips; and `copies.csv`.
+"""Which files show the same photo, by perceptual hashes in all eight turns and flips.
 
 Near hashes are looked up in tables; pairs of copies become groups, and each file but the first of a group gets a twin.
 """
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from itertools import combinations
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,7 +14,6 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components, minimum_spanning_tree
 
-from spectraderm.core.files import write_csv
 from spectraderm.data.manifest import Row
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Words, distances, nearest_of
 
@@ -34,8 +32,8 @@ _SHORT = 8  # rows up to which all are compared, even those joined already
 _MIXER = np.uint64(0x9E3779B97F4A7C15)
 
 
-def near_pairs(hashes: npt.NDArray[np.uint8], max_distance: int = MAX_DISTANCE) -> Integers:
-    """Pairs of photos whose hashes are within `max_distance` bits in some turn; they join what all such pairs join.
+def near_pairs(hashes: npt.NDArray[np.uint8]) -> Integers:
+    """Pairs of photos whose hashes are within `MAX_DISTANCE` bits in some turn; they join what all such pairs join.
 
     Of 9 parts of a hash, 6 different bits leave 3 untouched: two hashes that near are equal in one of the 84 choices
     of 3 parts, and each choice is looked up in a table (Manku et al. 2007, "Detecting near-duplicates for web
@@ -43,13 +41,10 @@ def near_pairs(hashes: npt.NDArray[np.uint8], max_distance: int = MAX_DISTANCE) 
 
     Args:
         hashes: `uint8[n, 8, 8]`, one row of `turned_hashes` per photo.
-        max_distance: how many of the 64 bits may differ, at most `MAX_DISTANCE`.
 
     Returns:
         `int64[m, 2]`, the smaller index first, sorted; a forest: m is less than n.
     """
-    if not 0 <= max_distance <= MAX_DISTANCE:
-        raise ValueError(f"max_distance is {max_distance}, not between 0 and {MAX_DISTANCE}")
     if len(hashes) == 0:
         return np.empty((0, 2), np.int64)
     words = np.ascontiguousarray(hashes).view(np.uint64)[..., 0]
@@ -57,8 +52,14 @@ def near_pairs(hashes: npt.NDArray[np.uint8], max_distance: int = MAX_DISTANCE) 
     chain = np.argsort(words[:, 0], kind="stable")
     forest.join(np.stack([chain[:-1], chain[1:]], axis=1)[words[chain[:-1], 0] == words[chain[1:], 0]])
     rows = min(len(words).bit_length() + 3, 24)
-    for chosen in combinations(_parts(words), _PARTS - MAX_DISTANCE):
-        _join_equal_rows(words, _rows(chosen, rows), max_distance, forest)
+    # part p of a hash holds every ninth bit from p on, so that parts vary alike
+    places = [list(enumerate(range(part, 64, _PARTS))) for part in range(_PARTS)]
+    parts = [
+        np.bitwise_or.reduce([(words >> np.uint64(bit) & np.uint64(1)) << np.uint64(place) for place, bit in part])
+        for part in places
+    ]
+    for chosen in combinations(parts, _PARTS - MAX_DISTANCE):
+        _join_equal_rows(words, _rows(chosen, rows), forest)
     return forest.pairs
 
 
@@ -99,7 +100,7 @@ def pair(rows: Sequence[Row], hashes: npt.NDArray[np.uint8], near: Integers) -> 
     its training twin. Any other gets the most similar before it in its own folder.
 
     Args:
-        rows: the manifest.
+        rows: the manifest, n rows.
         hashes: `uint8[n, 8, 8]`, of `turned_hashes`.
         near: `int64[n]`, the same number for files that are copies by hash alone.
     """
@@ -133,11 +134,6 @@ def within_splits(rows: Sequence[Row], near: Integers) -> dict[Kind, list[str]]:
     return copies
 
 
-def write(path: Path, copies: Sequence[Copy]) -> None:
-    """Write `copies.csv`."""
-    write_csv(path, [field.name for field in fields(Copy)], (asdict(copy) for copy in copies))
-
-
 def _twin(
     number: int, others: Sequence[int], rows: Sequence[Row], hashes: npt.NDArray[np.uint8], near: Integers
 ) -> tuple[int, Kind]:
@@ -169,15 +165,6 @@ class _Forest:
         self.tree = connected_components(tree, directed=False)[1].astype(np.int64)
 
 
-def _parts(words: Words) -> list[Words]:
-    """The parts of each hash as numbers; part p holds every ninth bit from p on, so that parts vary alike."""
-    one, places = np.uint64(1), [list(enumerate(range(part, 64, _PARTS))) for part in range(_PARTS)]
-    return [
-        np.bitwise_or.reduce([(words >> np.uint64(bit) & one) << np.uint64(place) for place, bit in part])
-        for part in places
-    ]
-
-
 def _rows(chosen: Sequence[Words], bits: int) -> Integers:
     """Where parts are looked up: equal parts in the same of `2**bits` rows, others spread evenly."""
     mixed = np.zeros_like(chosen[0])
@@ -186,7 +173,7 @@ def _rows(chosen: Sequence[Words], bits: int) -> Integers:
     return (mixed >> np.uint64(64 - bits)).astype(np.int64)
 
 
-def _join_equal_rows(words: Words, rows: Integers, max_distance: int, forest: _Forest) -> None:
+def _join_equal_rows(words: Words, rows: Integers, forest: _Forest) -> None:
     """Join photos that are near and in one row.
 
     `words` and `rows` are [n, 8]: a photo's hash in each turn, and where the table has it. The table holds only hashes
@@ -216,6 +203,6 @@ def _join_equal_rows(words: Words, rows: Integers, max_distance: int, forest: _F
         # those not joined already, and near enough
         apart = forest.tree[query // 8] != forest.tree[photo]
         query, photo = query[apart], photo[apart]
-        near = distances(words.reshape(-1)[query], words[photo, 0]) <= max_distance
+        near = distances(words.reshape(-1)[query], words[photo, 0]) <= MAX_DISTANCE
         forest.join(np.stack([query[near] // 8, photo[near]], axis=1))
         queries = queries[taken:][compared[taken:] > 0]

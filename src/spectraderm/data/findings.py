@@ -1,7 +1,7 @@
 """What an audit measured -> findings: what is wrong, how bad it is, in which files, and what to do about it."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -71,8 +71,7 @@ class Evidence:
 
 def collect(evidence: Evidence) -> list[Finding]:
     """All findings, the worst first."""
-    kinds: tuple[Callable[[Evidence], Iterable[Finding]], ...]
-    kinds = (_leaks, _conflicts_and_copies, _sizes, _shortcuts, _classes, _quality, _files)
+    kinds = (_copies, _sizes, _shortcuts, _classes, _quality, _files)
     findings = [finding for kind in kinds for finding in kind(evidence)]
     return sorted((f for f in findings if f.count), key=lambda finding: SEVERITIES.index(finding.severity))
 
@@ -104,7 +103,8 @@ def _finding(name: str, severity: Severity, examples: Sequence[str], remedy: str
     return Finding(name, severity, len(examples), list(examples[:EXAMPLES]), remedy)
 
 
-def _leaks(evidence: Evidence) -> Iterable[Finding]:
+def _copies(evidence: Evidence) -> Iterable[Finding]:
+    """Leaks, label conflicts and copies inside one folder."""
     rows = evidence.rows
     crossing = _crossing(rows, evidence.whole.tolist())
     by_crop = [path for path in _crossing(rows, [row.photo_group for row in rows]) if path not in crossing]
@@ -115,6 +115,13 @@ def _leaks(evidence: Evidence) -> Iterable[Finding]:
     classes = [label for label, count in sorted(tested.items()) if leaked[label] == count]
     remedy = f"{', '.join(classes)}: no test photo is new to the model. Add new ones"
     yield _finding("class_all_leaked", "high", classes, remedy)
+    disputed = label_conflicts(rows)
+    in_order = [row.path for row in rows if row.path in disputed]
+    yield _finding("label_conflict", "high", in_order, "One photo, two classes: keep the right one")
+    copies = within_splits(rows, evidence.near)
+    yield _finding("exact_copy", "medium", copies["exact"], "The same bytes again: delete them")
+    yield _finding("near_copy", "medium", copies["near"], "They add nothing: keep the best of each")
+    yield _finding("crop_copy", "medium", copies["crop"], "Parts of other photos: keep the whole")
 
 
 def _crossing(rows: Sequence[Row], groups: Sequence[int]) -> dict[str, None]:
@@ -124,16 +131,6 @@ def _crossing(rows: Sequence[Row], groups: Sequence[int]) -> dict[str, None]:
         first[number] = min(first.get(number, RANKS["test"]), RANKS[row.given_split])
     numbered = zip(rows, groups, strict=True)
     return dict.fromkeys(row.path for row, number in numbered if RANKS[row.given_split] > first[number])
-
-
-def _conflicts_and_copies(evidence: Evidence) -> Iterable[Finding]:
-    disputed = label_conflicts(evidence.rows)
-    in_order = [row.path for row in evidence.rows if row.path in disputed]
-    yield _finding("label_conflict", "high", in_order, "One photo, two classes: keep the right one")
-    copies = within_splits(evidence.rows, evidence.near)
-    yield _finding("exact_copy", "medium", copies["exact"], "The same bytes again: delete them")
-    yield _finding("near_copy", "medium", copies["near"], "They add nothing: keep the best of each")
-    yield _finding("crop_copy", "medium", copies["crop"], "Parts of other photos: keep the whole")
 
 
 def _classes(evidence: Evidence) -> Iterable[Finding]:
@@ -147,9 +144,11 @@ def _classes(evidence: Evidence) -> Iterable[Finding]:
 
 def _sizes(evidence: Evidence) -> Iterable[Finding]:
     rows = evidence.rows
-    given_away = sizes_that_give_away(rows)
-    sizes = "; ".join(f"{label} is always {w}x{h}" for label, (w, h) in given_away.items())
-    remedy = f"{sizes}, and no other class is: a model can learn the size. Add photos of other sizes"
+    pairs = {(row.label, (row.width, row.height)) for row in rows}
+    sizes, holders = (Counter(pair[part] for pair in pairs) for part in (0, 1))  # of a class; classes of a size
+    given_away = {label: size for label, size in sorted(pairs) if sizes[label] == holders[size] == 1}
+    always = "; ".join(f"{label} is always {w}x{h}" for label, (w, h) in given_away.items())
+    remedy = f"{always}, and no other class is: a model can learn the size. Add photos of other sizes"
     yield _finding("size_gives_class_away", "high", [r.path for r in rows if r.label in given_away], remedy)
     long = [row.path for row in rows if max(row.width, row.height) > ASPECT * min(row.width, row.height)]
     yield _finding("extreme_aspect", "low", long, f"More than {ASPECT:g} times as long as wide: crop them to the skin")
@@ -157,17 +156,6 @@ def _sizes(evidence: Evidence) -> Iterable[Finding]:
     odd = [row.path for row in rows if (row.width, row.height) != (width, height)]
     if usual >= USUAL * len(rows):
         yield _finding("minority_size", "low", odd, f"All others are {width}x{height}: do these have another origin?")
-
-
-def sizes_that_give_away(rows: Sequence[Row]) -> dict[str, tuple[int, int]]:
-    """Classes whose photos all have one size (width, height) that no photo of another class has."""
-    sizes: defaultdict[str, set[tuple[int, int]]] = defaultdict(set)
-    holders: defaultdict[tuple[int, int], set[str]] = defaultdict(set)
-    for row in rows:
-        sizes[row.label].add((row.width, row.height))
-        holders[row.width, row.height].add(row.label)
-    single = {label: next(iter(own)) for label, own in sorted(sizes.items()) if len(own) == 1}
-    return {label: size for label, size in single.items() if holders[size] == {label}}
 
 
 def _quality(evidence: Evidence) -> Iterable[Finding]:

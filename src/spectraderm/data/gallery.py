@@ -5,9 +5,8 @@ It holds thumbnails of the photos: share it only where the photos may be shared.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jinja2
 
@@ -36,16 +35,6 @@ class Pair(NamedTuple):
     twin_label: str
 
 
-@dataclass(frozen=True)
-class Section:
-    """Pairs of one kind: those shown, and how many there are."""
-
-    title: str
-    meaning: str
-    pairs: list[Pair]
-    total: int
-
-
 def write(path: Path, rows: Sequence[Row], copies: Sequence[Copy], thumbnail: Callable[[int], str]) -> None:
     """Write `gallery.html`: a count by class, then leaks, label conflicts, and copies inside one given folder.
 
@@ -61,11 +50,13 @@ def write(path: Path, rows: Sequence[Row], copies: Sequence[Copy], thumbnail: Ca
     disputed = [pair for pair in pairs if pair.label != pair.twin_label]
     within = [pair for pair in pairs if pair.copy.path_split == pair.copy.twin_split and pair not in disputed]
     kinds = {"leaks": leaks, "conflicts": disputed, "within": within}
-    sections = [
-        Section(*TEXTS[name], _shown(kinds[name], SHOWN[name]), len(kinds[name])) for name in TEXTS if kinds[name]
-    ]
+    sections: list[dict[str, Any]] = []
+    for name, own in kinds.items():
+        title, meaning = TEXTS[name]
+        part = {"title": title, "meaning": meaning, "pairs": _shown(own, SHOWN[name]), "total": len(own)}
+        sections += [part] if own else []
     tested, leaked = sum(row.given_split == "test" for row in rows), len(leaked_test_photos(rows))
-    shown = {name for section in sections for pair in section.pairs for name in (pair.copy.path, pair.copy.twin)}
+    shown = {name for own in sections for pair in own["pairs"] for name in (pair.copy.path, pair.copy.twin)}
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("spectraderm.data"), autoescape=True, undefined=jinja2.StrictUndefined
     )

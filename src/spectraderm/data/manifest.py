@@ -24,14 +24,16 @@ SPLIT_FOLDERS = {
 }
 JOINING = ("patient", "lesion", "group")
 """Columns of `metadata.csv` that join photos into one photo group; all others only describe them."""
-COLUMNS = ("path", "label", "given_split", "sha256", "format", "width", "height", "bytes", "photo_group")
-MEASURED = ("copy_group", "phash", "jpeg_quality", "ita", "skin_tone_estimate", "unusable")
-"""Columns that a manifest may lack; it is then read with their defaults."""
+COLUMNS = (
+    *("path", "label", "given_split", "sha256", "format", "width", "height", "bytes", "photo_group"),
+    *("copy_group", "phash", "jpeg_quality", "ita", "skin_tone_estimate", "unusable"),
+)
 _SUFFIXES = SUFFIXES | HEIC_SUFFIXES
 _NUMBERS = {
     "ita": float,
     **dict.fromkeys(("width", "height", "bytes", "photo_group", "copy_group", "jpeg_quality"), int),
 }
+_NEEDED = COLUMNS[: COLUMNS.index("copy_group")]  # the others may be empty
 _AUDIT_FIRST = "Run `spectraderm audit PHOTOS --out RUN` first"
 
 
@@ -110,7 +112,14 @@ def list_photos(root: Path) -> Listing:
             listing.nested += [] if splits[folder] else [folder]
             for label in _folders(root, f"{folder}/", listing) if splits[folder] else ():
                 _list_class(root, PhotoFile(f"{folder}/{label}", label, splits[folder]), listing)
-    _check_classes(root, listing)
+    labels = {photo.label for photo in listing.photos}
+    if len(labels) < 2:
+        raise DatasetError(
+            f"{root} holds photos of {len(labels)} classes, two are needed",
+            "Put the photos into one folder per class, or into train/<class> and test/<class>",
+        )
+    for label in sorted(labels - {photo.label for photo in listing.photos if photo.given_split in ("train", "")}):
+        raise DatasetError(f"{root}: class {label!r} has no training photos", "Name its folder the same in every split")
     return listing
 
 
@@ -147,21 +156,24 @@ def read_metadata(root: Path, paths: Iterable[str]) -> dict[str, dict[str, str]]
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:
-    """Write `manifest.csv`: `COLUMNS`, `MEASURED`, then the metadata columns that any photo has, joining ones first."""
+    """Write `manifest.csv`: `COLUMNS`, then the metadata columns that any photo has, joining ones first."""
     extra = dict.fromkeys(key for key in JOINING if any(key in row.metadata for row in rows))
     extra |= dict.fromkeys(key for row in rows for key in row.metadata)
-    names = (*COLUMNS, *MEASURED)
-    records = ({**{name: getattr(row, name) for name in names}, **row.metadata} for row in rows)
-    write_csv(path, (*names, *extra), records)
+    records = ({**{name: getattr(row, name) for name in COLUMNS}, **row.metadata} for row in rows)
+    write_csv(path, (*COLUMNS, *extra), records)
 
 
 def read(path: Path) -> list[Row]:
     """Read `manifest.csv` back. Raises `RunFolderError` where it is missing or lacks one of `COLUMNS`."""
-    records = read_csv(path, COLUMNS, _AUDIT_FIRST)
+    rows = []
     try:
-        return [_row(record) for record in records]
+        for record in read_csv(path, COLUMNS, _AUDIT_FIRST):
+            cells: dict[str, Any] = {name: record[name] for name in COLUMNS if record[name] or name in _NEEDED}
+            numbers = {name: number(cells[name]) for name, number in _NUMBERS.items() if name in cells}
+            rows.append(Row(**cells | numbers, metadata=_metadata(record)))
     except ValueError as error:
         raise RunFolderError(f"{path} is damaged ({error})", _AUDIT_FIRST) from error
+    return rows
 
 
 def open_photo(root: Path, row: Row) -> Image.Image:
@@ -205,10 +217,10 @@ def _names(root: Path, parent: str, listing: Listing) -> list[str]:
         names = sorted(name for name in os.listdir(root / parent) if not name.startswith("."))
     except OSError as error:
         raise DatasetError(f"{root / parent} can't be listed ({error})", "Check its permissions") from error
-    links = [name for name in names if (root / parent / name).is_symlink()]
     home = os.path.realpath(root)
-    out = {name for name in links if not Path(os.path.realpath(root / parent / name)).is_relative_to(home)}
-    listing.outside += [_printable(parent + name) for name in names if name in out]
+    links = [name for name in names if (root / parent / name).is_symlink()]
+    out = [name for name in links if not Path(os.path.realpath(root / parent / name)).is_relative_to(home)]
+    listing.outside += [_printable(parent + name) for name in out]
     return [name for name in names if name not in out]
 
 
@@ -217,26 +229,8 @@ def _printable(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def _check_classes(root: Path, listing: Listing) -> None:
-    labels = {photo.label for photo in listing.photos}
-    if len(labels) < 2:
-        raise DatasetError(
-            f"{root} holds photos of {len(labels)} classes, two are needed",
-            "Put the photos into one folder per class, or into train/<class> and test/<class>",
-        )
-    for label in sorted(labels - {photo.label for photo in listing.photos if photo.given_split in ("train", "")}):
-        raise DatasetError(f"{root}: class {label!r} has no training photos", "Name its folder the same in every split")
-
-
-def _row(record: Mapping[str, str]) -> Row:
-    cells = {name: record.get(name) or "" for name in (*COLUMNS, *MEASURED)}
-    values: dict[str, Any] = {name: cell for name, cell in cells.items() if cell or name in COLUMNS}
-    numbers = {name: number(values[name]) for name, number in _NUMBERS.items() if name in values}
-    return Row(**values | numbers, metadata=_metadata(record))
-
-
 def _metadata(record: Mapping[str, str | None]) -> dict[str, str]:
     """A line's cells beside our own columns. Cells without a header come under None, missing ones as None."""
-    own = {"file_name", *COLUMNS, *MEASURED}
+    own = {"file_name", *COLUMNS}
     cells = {key: value.strip() for key, value in record.items() if isinstance(value, str)}
     return {key: value for key, value in cells.items() if key and value and key not in own}

@@ -103,12 +103,10 @@ class Store:
 
 @dataclass(frozen=True)
 class Photos:
-    """Photos that were measured: a row, a thumbnail and, for an `Embedding`, features and grey pixels of each.
+    """Photos that were measured. `reasons` says of every path why it can't be read, or nothing where it can.
 
-    Attributes:
-        reasons: for every path that was asked for, why it can't be read, or nothing where it can.
-        table: the photos that can be read, in order.
-        features: `float32[n, c]` of these, None where there was no `Embedding`.
+    The others are of those that can be read, in order: `table`, thumbnails, and for an `Embedding` grey pixels and
+    `features`, `float32[n, c]`.
     """
 
     reasons: list[str]
@@ -137,7 +135,7 @@ def measure_all(
     table, reasons = np.zeros(len(paths), RECORD), [""] * len(paths)
     photos = Photos(reasons, table, Store(folder), Store(folder), None)
     features: list[Floats] = []
-    waiting: list[Pixels] = []
+    waiting: list[Pixels] = []  # for the model
     measured = _in_rounds(root, paths, embedding.preprocessing if embedding else None)
     for number, one in enumerate(track(measured, "Reading photos", len(paths))):
         if isinstance(one, str):
@@ -148,9 +146,9 @@ def measure_all(
         if embedding and one.grey is not None and one.pixels is not None:
             photos.greys.append(len(one.grey).to_bytes(2, "big") + one.grey.tobytes())
             waiting.append(one.pixels)
-            if len(waiting) == _BATCH:
-                features.append(embedding.features(np.stack(waiting)))
-                waiting.clear()
+        if embedding and len(waiting) == _BATCH:
+            features.append(embedding.features(np.stack(waiting)))
+            waiting.clear()
     if embedding and waiting:
         features.append(embedding.features(np.stack(waiting)))
     readable = np.array([not reason for reason in reasons], bool)
@@ -161,12 +159,11 @@ def measure(root: Path, path: str, preprocessing: Preprocessing | None = None) -
     """Read, decode and measure one photo; why it can't be read, where it can't."""
     try:
         data = read_regular(root / path, MAX_BYTES)
-    except OSError as error:
-        return f"{path} can't be read ({error.strerror})"
-    try:
         photo = decode(data, path)
-    except (SpectraDermError, OSError) as error:
+    except SpectraDermError as error:
         return str(error)
+    except OSError as error:
+        return f"{path} can't be read ({error.strerror or error})"
     image, tone = photo.image, skin_tone.estimate(photo.image)
     record = np.zeros((), RECORD)
     record["sha256"] = np.frombuffer(bytes.fromhex(sha256(data)), np.uint8)
@@ -225,15 +222,9 @@ def arrays(table: Table) -> dict[str, npt.NDArray[Any]]:
         "jpeg_quality": table["jpeg_quality"][:, None],
     }
     files = {name: values.astype(np.float32) for name, values in facts.items()}
-    looks = {name: table[name] for name in _GLANCE}
+    files["metadata"] = np.concatenate(list(files.values()), axis=1)
     measured = {f"quality_{name}": table["quality"][:, i].astype(np.float32) for i, name in enumerate(QUALITY)}
-    return {
-        "hashes": table["hashes"],
-        **files,
-        "metadata": np.concatenate(list(files.values()), axis=1),
-        **looks,
-        **measured,
-    }
+    return {"hashes": table["hashes"], **files, **{name: table[name] for name in _GLANCE}, **measured}
 
 
 def _in_rounds(root: Path, paths: Sequence[str], preprocessing: Preprocessing | None) -> Iterator[Measured | str]:

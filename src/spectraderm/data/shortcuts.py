@@ -5,7 +5,7 @@ deep neural networks"). Knows nothing of folders, photos or models.
 """
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,7 +67,11 @@ def measure(features: Mapping[str, Features], labels: Integers, groups: Integers
         return []
     of_group = np.unique(groups[rows], return_inverse=True)[1]
     weights: Reals = 1 / np.bincount(of_group)[of_group]
-    parts = list(_folds(known, of_group, seed))
+    count = min(_FOLDS, int(of_group.max()) + 1, int(np.bincount(known).max()))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # some folds then test without that class
+        splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
+        parts = list(splitter.split(known, known, of_group))
     shortcuts = []
     for name, values in features.items():
         guesses = np.empty_like(known)
@@ -106,14 +110,6 @@ def _measurable(labels: Integers, groups: Integers, seed: int) -> Integers:
     return rows[np.isin(labels[rows], classes[count > 1])]
 
 
-def _folds(labels: Integers, groups: Integers, seed: int) -> Iterator[tuple[Integers, Integers]]:
-    count = min(_FOLDS, int(groups.max()) + 1, int(np.bincount(labels).max()))
-    splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The least populated class")  # some folds then test without that class
-        yield from splitter.split(labels, labels, groups)
-
-
 def _shortcut(
     name: str, classes: Integers, labels: Integers, guesses: Integers, groups: Integers, weights: Reals, seed: int
 ) -> Shortcut:
@@ -121,22 +117,14 @@ def _shortcut(
     np.add.at(matrix, (labels, guesses), weights)
     hits, there, named = matrix.diagonal(), matrix.sum(1), matrix.sum(0)
     away = (hits >= GIVEN_AWAY * there) & (hits >= GIVEN_AWAY * named)
-    resampled = _resampled(labels, labels == guesses, groups, weights, seed)
-    found = share(np.append((hits / there).mean(), resampled), len(np.unique(groups)))
+    # the weight of each class in each photo group, and that which was guessed right: [groups, classes]
+    count, whole = int(groups.max()) + 1, np.rint(_UNIT * weights)
+    of_class, right = np.zeros((2, count, len(classes)))
+    np.add.at(of_class, (groups, labels), whole)
+    np.add.at(right, (groups, labels), whole * (labels == guesses))
+    values = [np.array([(hits / there).mean()])]
+    with np.errstate(invalid="ignore"):  # a resample without a class has no recall of it
+        values += [np.nanmean((times @ right) / (times @ of_class), axis=1) for times in draws(count, seed)]
+    found = share(np.concatenate(values), count)
     value, low, high = (found[key] or 0.0 for key in ("value", "low", "high"))
     return Shortcut(name, value, low, high, 1 / len(classes), tuple(classes[away].tolist()))
-
-
-def _resampled(labels: Integers, hit: npt.NDArray[np.bool_], groups: Integers, weights: Reals, seed: int) -> Reals:
-    """Balanced accuracies `float64[resamples]` of photo groups drawn with replacement."""
-    count = int(groups.max()) + 1
-    whole = np.rint(_UNIT * weights)
-    there = np.zeros((count, int(labels.max()) + 1))  # the weight of each class in each photo group
-    np.add.at(there, (groups, labels), whole)
-    right = np.zeros_like(there)
-    np.add.at(right, (groups, labels), whole * hit)
-    values = []
-    for times in draws(count, seed):
-        with np.errstate(invalid="ignore"):  # a resample without a class has no recall of it
-            values.append(np.nanmean((times @ right) / (times @ there), axis=1))
-    return np.concatenate(values)

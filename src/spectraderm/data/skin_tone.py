@@ -55,7 +55,10 @@ def estimate(image: Image.Image) -> SkinTone | None:
     skin, lab = skin[coloured], lab[coloured]
     if 10 * len(skin) < len(pixels) or 3 * int((skin[:, 0] > 250).sum()) > len(skin):
         return None
-    lab = _healthy(lab)
+    # without the reddest third, and without the darkest and the lightest tenth: lesion, shadow and gloss
+    darkest, lightest = np.percentile(lab[:, 0], (10, 90))
+    calm = (lab[:, 0] >= darkest) & (lab[:, 0] <= lightest) & (lab[:, 1] <= np.percentile(lab[:, 1], 67))
+    lab = lab[calm] if calm.any() else lab
     angles = _angle(lab)
     kept = np.abs(angles - _commonest(angles)) <= _WINDOW * _UNIT
     if 3 * int(kept.sum()) < len(kept):
@@ -88,13 +91,6 @@ def _skin_coloured(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     cr = 128_000_000 + 500_000 * red - 418_688 * green - 81_312 * blue
     inside: npt.NDArray[np.bool_] = (cb >= 77 * _UNIT) & (cb <= 127 * _UNIT) & (cr >= 133 * _UNIT) & (cr <= 173 * _UNIT)
     return inside
-
-
-def _healthy(lab: Integers) -> Integers:
-    """Without the reddest third, and without the darkest and the lightest tenth: lesion, shadow and gloss."""
-    darkest, lightest = np.percentile(lab[:, 0], (10, 90))
-    calm = (lab[:, 0] >= darkest) & (lab[:, 0] <= lightest) & (lab[:, 1] <= np.percentile(lab[:, 1], 67))
-    return lab[calm] if calm.any() else lab
 
 
 def _angle(lab: Integers) -> Integers:

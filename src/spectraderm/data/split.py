@@ -55,14 +55,14 @@ def make(rows: Sequence[Row], protocol: Protocol, folds: int, seed: int) -> Spli
 
     Args:
         rows: the manifest.
-        protocol: `grouped`, `original` or `deduplicated`.
+        protocol: see the module.
         folds: `grouped`: 1 holds out a test set, k >= 2 tests every photo once in k folds and adds a final
             model on all photos. `original`: how many random draws of the validation set, seeds counting up.
             `deduplicated`: 1.
         seed: of the shuffling and, per fold, of the training.
 
     Returns:
-        The folds, `final` first. By photo, where the given folders can be trained and tested on, the last one is
+        The folds, `final` first. `grouped`, where the given folders can be trained and tested on, the last one is
         `original`, the very fold that `original` makes of this seed: the score that the folders would have given.
 
     Raises:
@@ -72,6 +72,8 @@ def make(rows: Sequence[Row], protocol: Protocol, folds: int, seed: int) -> Spli
         raise SplitError(f"{folds} folds can't be made", "Give 1" if folds > 1 else "Give 1 or more")
     if seed < 0:
         raise SplitError(f"{seed} is no seed", "Give 0 or more")
+    if protocol != "grouped" and not any(row.given_split == "test" for row in rows):
+        raise SplitError("there is no test folder to keep", "Use --split grouped, which makes its own")
     if protocol == "original":
         made = _original(rows, folds, seed)
     elif protocol == "deduplicated":
@@ -108,18 +110,17 @@ def check(rows: Sequence[Row], split: Split) -> None:
 def write(path: Path, split: Split, rows: Sequence[Row]) -> None:
     """Write `split.csv`, one line per fold and photo."""
     groups = {row.path: row.photo_group for row in rows}
-    records = (
-        dict(zip(COLUMNS, (split.protocol, fold.name, fold.seed, photo, groups[photo], name), strict=True))
-        for fold in split.folds
-        for photo, name in fold.splits.items()
-    )
+    records = []
+    for fold in split.folds:
+        about = {"protocol": split.protocol, "fold": fold.name, "seed": fold.seed}
+        records += [about | {"path": p, "photo_group": groups[p], "split": name} for p, name in fold.splits.items()]
     write_csv(path, COLUMNS, records)
 
 
 def read(path: Path, rows: Sequence[Row]) -> Split:
     """Read `split.csv` and check it against the manifest's rows."""
-    records = read_csv(path, COLUMNS, "Run `spectraderm split RUN` first")
     folds: dict[str, Fold] = {}
+    records = read_csv(path, COLUMNS, "Run `spectraderm split RUN` first")
     for record in records:
         if not record["seed"].isdecimal():
             raise SplitError(f"{path}: seed {record['seed']!r} is not a number", "Split again")
@@ -152,7 +153,6 @@ def label_conflicts(rows: Sequence[Row], groups: Iterable[int] | None = None) ->
 
 def _original(rows: Sequence[Row], draws: int, seed: int) -> list[Fold]:
     """The folders as they came. Where none is for validation, a fifth of each class's training photos, at random."""
-    _need_test_folder(rows)
     given = {row.path: row.given_split for row in rows}
     labels = [] if "val" in given.values() else sorted({row.label for row in rows})
     folds = []
@@ -188,7 +188,6 @@ def _deduplicated(rows: Sequence[Row], seed: int) -> Fold:
     it can be compared; what of its photo groups stands elsewhere is excluded, and so is every photo whose copies
     disagree on the class. Validation and calibration are cut anew from all that is left, by photo group.
     """
-    _need_test_folder(rows)
     disputed = label_conflicts(rows)
     splits = dict.fromkeys((row.path for row in rows if row.path in disputed), EXCLUDED)
     kept = [row for row in rows if row.path not in splits]
@@ -213,11 +212,6 @@ def _beside(rows: Sequence[Row], seed: int) -> list[Fold]:
     except SplitError:  # one training photo, or a validation folder without some class
         return []
     return [fold]
-
-
-def _need_test_folder(rows: Sequence[Row]) -> None:
-    if not any(row.given_split == "test" for row in rows):
-        raise SplitError("there is no test folder to keep", "Use --split grouped, which makes its own")
 
 
 def _shuffled(
