@@ -9,7 +9,7 @@ import numpy as np
 from spectraderm.core import files
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.run import EVALUATION, MANIFEST, Run
-from spectraderm.data.manifest import COLUMNS, JOINING, MEASURED
+from spectraderm.data.manifest import COLUMNS, JOINING
 from spectraderm.evaluation import calibrate, calibration_metrics, metrics
 from spectraderm.evaluation.bootstrap import MIN_GROUPS, Booleans, Integers, Scored, group_weights, rate
 from spectraderm.evaluation.calibrate import Outputs, Settings, judge, pool
@@ -22,7 +22,7 @@ UNKNOWN = "not known"
 MOST_VALUES = 20
 """Columns with more values than this, such as names, are no subgroups."""
 _LIGHT_TO_DARK = ("very light", "light", "intermediate", "tan", "brown", "dark")
-_NOT_SUBGROUPS = {*COLUMNS, *JOINING, *MEASURED} - {SKIN_TONE}
+_NOT_SUBGROUPS = {*COLUMNS, *JOINING} - {SKIN_TONE}
 _OF_SPLITS = ("n_photos", "n_groups", "accuracy", "group_accuracy", "balanced_accuracy", "macro_f1")
 
 ManifestRows = Sequence[Mapping[str, str]]
