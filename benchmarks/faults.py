@@ -39,6 +39,7 @@ DAMAGED = {
     "export": (("folds/final/checkpoint.safetensors", "train"), ("novelty.npy", "calibrate")),
 }
 """By the stage that meets the damage, the files, and the stage that makes each anew."""
+WORKING = ("folds/", "checksums.txt", "out/remaining")  # what a stage at work changes, and makes anew
 HOLD = "import sys; from pathlib import Path; from spectraderm.core.locks import only_writer\n"
 HOLD += "with only_writer(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
 
@@ -183,8 +184,8 @@ def outcomes(world: World, name: str) -> Iterator[Outcome]:
                 said = str(error if isinstance(error, SpectraDermError) else of_system(error))
             wrong = "" if fault.words in said and ". " in said else f"said only: {said}"
             for file, data in content(run).items():
-                if data not in (start.get(file), whole.get(file)) and not file.startswith(("folds/", "checksums.txt")):
-                    wrong = f"lost: {file}"  # a training makes anew what it has in its folds
+                if data not in (start.get(file), whole.get(file)) and not file.startswith(WORKING):
+                    wrong = f"lost: {file}"
         try:
             world.work(stage, run)
         except SpectraDermError as error:

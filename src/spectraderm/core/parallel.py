@@ -33,13 +33,9 @@ def in_order(work: Callable[[T], R], things: Iterable[T], threads: int, ahead: i
         for thing in things:
             waiting.append((thing, pool.submit(work, thing)))
             if len(waiting) > ahead * threads:
-                yield _next(waiting)
-        while waiting:
-            yield _next(waiting)
+                first, result = waiting.popleft()
+                yield first, result.result()
+        for first, result in waiting:
+            yield first, result.result()
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _next(waiting: deque[tuple[T, Future[R]]]) -> tuple[T, R]:
-    thing, result = waiting.popleft()
-    return thing, result.result()

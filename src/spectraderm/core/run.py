@@ -72,16 +72,11 @@ _AGAIN = {
 
 @dataclass(frozen=True)
 class Fold:
-    """Where the files of one fold are.
+    """Where the files of one fold are, below its folder.
 
-    Attributes:
-        folder: of them all.
-        history, curves: a line per epoch, and a picture of them.
-        state: of a training that is not done.
-        checkpoint: the weights.
-        logits: written last: a fold that has them is done.
-        features: there where the backbone was trained, too.
-        heatmaps: of the surest errors.
+    The history is a line per epoch, curves a picture of it; the state is of a training that is not done, the checkpoint
+    its weights. Logits are written last: a fold that has them is done. Features are there where the backbone was
+    trained, too; heatmaps are of the surest errors.
     """
 
     folder: Path

@@ -29,14 +29,7 @@ MAX_PIXELS = 64_000_000
 """Of a JPEG, which need not be decoded at its full size. Other formats need more memory."""
 MAX_DECODED_PIXELS = 16_000_000
 """Of a JPEG; a long one of more is decoded at half its size, however short its shorter side becomes."""
-MAX_PIXELS_OF = {
-    "PNG": 25_000_000,
-    "BMP": 25_000_000,
-    "TIFF": 25_000_000,
-    "GIF": 25_000_000,
-    "WEBP": 12_500_000,
-    "HEIF": 25_000_000,
-}
+MAX_PIXELS_OF = dict.fromkeys(("PNG", "BMP", "TIFF", "GIF", "HEIF"), 25_000_000) | {"WEBP": 12_500_000}
 MAX_BYTES = 100_000_000
 MIN_SIDE = 16
 MAX_ASPECT = 20

@@ -37,19 +37,14 @@ def turned_hashes(image: Image.Image) -> Hashes:
     A flip turns the sign of every second frequency, and a transposed photo has transposed frequencies: one transform
     is enough for all.
     """
-    small = _reduced(image).convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    factor = max(1, min(image.size) // _ENOUGH)
+    small = image.reduce(factor).convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     low = _COSINES @ np.asarray(small, np.int64) @ _COSINES.T
     across, down = low * _SIGNS, low * _SIGNS[:, None]
     both = across * _SIGNS[:, None]
     turned = np.stack((low, across, down, across.T, both, down.T, low.T, both.T)).reshape(TURNS, -1)
     twice_median = np.sort(turned, axis=1)[:, 31:33].sum(axis=1, keepdims=True)
     return np.packbits(2 * turned > twice_median, axis=1)
-
-
-def _reduced(image: Image.Image) -> Image.Image:
-    """A large photo, averaged over whole blocks of pixels."""
-    factor = min(image.size) // _ENOUGH
-    return image.reduce(factor) if factor > 1 else image
 
 
 def from_hex(hashes: Iterable[str]) -> Hashes:

@@ -20,18 +20,6 @@ def _re_encoded(image: Image.Image) -> Image.Image:
     return Image.open(stream, formats=("JPEG",)).convert("RGB")
 
 
-def _mirrored(image: Image.Image) -> Image.Image:
-    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-
-
-def _turned(image: Image.Image) -> Image.Image:
-    return image.transpose(Image.Transpose.ROTATE_90)
-
-
-def _upside_down(image: Image.Image) -> Image.Image:
-    return image.transpose(Image.Transpose.ROTATE_180)
-
-
 def _border_blanked(image: Image.Image) -> Image.Image:
     width, height = image.size
     left, top = round(BORDER * width), round(BORDER * height)
@@ -42,9 +30,9 @@ def _border_blanked(image: Image.Image) -> Image.Image:
 
 CHANGES: dict[str, Callable[[Image.Image], Image.Image]] = {
     "re-encoded": _re_encoded,
-    "mirrored": _mirrored,
-    "turned": _turned,
-    "upside down": _upside_down,
+    "mirrored": lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    "turned": lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    "upside down": lambda image: image.transpose(Image.Transpose.ROTATE_180),
     "border blanked": _border_blanked,
 }
 """Each gives a new upright RGB image and leaves the one it got alone; `turned` is by 90 degrees, to the left."""

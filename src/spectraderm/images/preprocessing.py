@@ -53,18 +53,14 @@ class Preprocessing:
 
     def to_hub(self) -> dict[str, Any]:
         """The same settings as Hugging Face's `preprocessor_config.json`."""
+        kind, size = "ConvNext", {"shortest_edge": self.size}
         if self.resize == "squash":
-            kind: dict[str, Any] = {
-                "image_processor_type": "ViTImageProcessor",
-                "size": {"height": self.size, "width": self.size},
-            }
-        else:
-            kind = {
-                "image_processor_type": "ConvNextImageProcessor",
-                "size": {"shortest_edge": self.size},
-                "crop_pct": self.crop_fraction,
-            }
-        return kind | {
+            kind, size = "ViT", {"height": self.size, "width": self.size}
+        crop = {"crop_pct": self.crop_fraction} if self.resize == "crop" else {}
+        return {
+            "image_processor_type": f"{kind}ImageProcessor",
+            "size": size,
+            **crop,
             "do_resize": True,
             "resample": int(Image.Resampling.BILINEAR),
             "do_rescale": True,

@@ -99,8 +99,14 @@ def deviation(values: npt.NDArray[np.integer]) -> float:
 
 def flaws(quality: Quality, width: int, height: int) -> tuple[Flaw, ...]:
     """What speaks against a photo of that size: what makes it unusable or, failing that, what is worth a look."""
-    found = (*_size(width, height), *(_unusable(quality) or _doubtful(quality)))
-    return tuple(sorted(found, key=lambda flaw: not flaw.unusable))
+    short = min(width, height)
+    found = [("too_small", short < 64)] if short < 128 else []
+    # of what makes it unusable, the one thing that explains best why nothing can be seen
+    unusable = [(name, True) for name, holds in _unusable(quality).items() if holds][:1]
+    found += unusable or [(name, False) for name, holds in _doubtful(quality).items() if holds]
+    found.sort(key=lambda flaw: not flaw[1])
+    size = f"{width}x{height}"
+    return tuple(Flaw(name, _WORDS[name][0].format(size=size), _WORDS[name][1], hard) for name, hard in found)
 
 
 def _working(image: Image.Image) -> Image.Image:
@@ -145,38 +151,25 @@ def _share_of_commonest(pixels: npt.NDArray[np.uint8], count: int) -> float:
     return float(held[-count:].sum() / coarse.size)
 
 
-def _size(width: int, height: int) -> tuple[Flaw, ...]:
-    short = min(width, height)
-    return (_flaw("too_small", unusable=short < 64, size=f"{width}x{height}"),) if short < 128 else ()
-
-
-def _unusable(quality: Quality) -> tuple[Flaw, ...]:
-    """The one flaw that explains best why nothing can be seen, if any."""
+def _unusable(quality: Quality) -> dict[str, bool]:
     drawn = quality.few_colours > 0.95 and quality.flat > 0.75
     text = quality.grain > 75 and quality.roughness > 2 and quality.few_colours > 0.85
-    found = {
+    return {
         "too_dark": quality.highlights < 36,
         "blown_out": quality.shadows > 235 or quality.blown > 0.9,
         "blank": quality.contrast < 4,
         "not_a_photo": drawn or text or quality.roughness > 3.5,
         "blurred": quality.sharpness < 0.65,
     }
-    return tuple(_flaw(name, unusable=True) for name, holds in found.items() if holds)[:1]
 
 
-def _doubtful(quality: Quality) -> tuple[Flaw, ...]:
-    found = {
+def _doubtful(quality: Quality) -> dict[str, bool]:
+    return {
         "too_dark": quality.highlights < 80 or quality.dark > 0.7,
         "blown_out": quality.shadows > 160 or quality.blown > 0.6,
         "blurred": quality.sharpness < 1.75,
         "not_a_photo": quality.flat > 0.6 and quality.few_colours > 0.8,
     }
-    return tuple(_flaw(name, unusable=False) for name, holds in found.items() if holds)
-
-
-def _flaw(name: str, *, unusable: bool, size: str = "") -> Flaw:
-    reason, remedy = _WORDS[name]
-    return Flaw(name, reason.format(size=size), remedy, unusable)
 
 
 _WORDS = {
