@@ -34,9 +34,9 @@ def front_matter(readme: str) -> dict[str, Any]:
 
 def wrong_in(readme: str, kind: str) -> list[str]:
     """What the Hub has against a README: its reference of the front matter of Spaces, as checks."""
-    front = front_matter(readme)
     if kind != "space":
         return []
+    front = front_matter(readme)
     checks = {
         "sdk": front.get("sdk") in {"gradio", "docker", "static"},
         "title": isinstance(front.get("title"), str),
@@ -132,13 +132,20 @@ class Handler(BaseHTTPRequestHandler):
             wrong = wrong_in(content["content"], content["repoType"])
             return self._send({"errors": [{"message": one} for one in wrong]}, 400 if wrong else 200)
         if found := re.fullmatch(r"/store/(\w{64})", path):
-            return self._large(found[1], body)
+            if hashlib.sha256(body).hexdigest() != found[1]:
+                raise Refused(400, "the SHA-256 is another")
+            self.server.large[found[1]] = body
+            return self._send({})
         if re.fullmatch(r"/.+\.git/info/lfs/objects/batch", path):
             return self._batch(json.loads(body))
         if found := re.fullmatch(r"/api/(model|space)s/([^/]+/[^/]+)(?:/(\w+)/(.+?))?", path):
             return self._of_repo(found[1], found[2], found[3] or "revision", body)
         if found := re.fullmatch(r"/(spaces/)?([^/]+/[^/]+)/resolve/\w+/(.+)", path):
-            return self._file(self._repo("space" if found[1] else "model", found[2]), found[3])
+            repo = self._repo("space" if found[1] else "model", found[2])
+            if found[3] not in repo.files:
+                raise Refused(404, f"no {found[3]}")
+            etag = f'"{hashlib.sha256(repo.files[found[3]]).hexdigest()}"'
+            return self._send(repo.files[found[3]], headers={"ETag": etag, "X-Repo-Commit": repo.sha})
         raise Refused(404, f"no such path: {path}")
 
     def _create(self, asked: dict[str, Any]) -> None:
@@ -182,24 +189,9 @@ class Handler(BaseHTTPRequestHandler):
         self._send({"success": True, "commitOid": repo.sha, "commitUrl": f"{page}/commit/{repo.sha}"})
 
     def _batch(self, asked: dict[str, Any]) -> None:
-        objects = [
-            {**one, "actions": {"upload": {"href": f"{self.server.url}/store/{one['oid']}"}}}
-            for one in asked["objects"]
-        ]
+        store = f"{self.server.url}/store"
+        objects = [{**one, "actions": {"upload": {"href": f"{store}/{one['oid']}"}}} for one in asked["objects"]]
         self._send({"transfer": "basic", "objects": objects})
-
-    def _large(self, oid: str, body: bytes) -> None:
-        if hashlib.sha256(body).hexdigest() != oid:
-            raise Refused(400, "the SHA-256 is another")
-        self.server.large[oid] = body
-        self._send({})
-
-    def _file(self, repo: Repo, name: str) -> None:
-        if name not in repo.files:
-            raise Refused(404, f"no {name}")
-        data = repo.files[name]
-        headers = {"ETag": f'"{hashlib.sha256(data).hexdigest()}"', "X-Repo-Commit": repo.sha}
-        self._send(data, headers=headers)
 
     def _entry(self, name: str, data: bytes) -> dict[str, Any]:
         entry: dict[str, Any] = {"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
