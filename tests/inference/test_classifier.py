@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import encode, jpeg_of_size, page, paint, skin
+from conftest import encode, page, paint, skin
 from handmade import LABELS, calibration, write_model
 from PIL import Image, ImageFilter
 
@@ -80,27 +80,21 @@ NEAR, FAR = [1.0, 1.0, 1.0], [1.0, 0.0, 0.0]
     ("likely", "features", "verdict", "fitting"),
     [
         ((0.9, 0.06, 0.04), NEAR, "predicted", 1),
-        ((0.48, 0.45, 0.07), NEAR, "unsure", 2),  # two fit
         ((0.53, 0.41, 0.06), NEAR, "unsure", 2),  # likely enough, but two fit
         ((0.48, 0.3, 0.22), NEAR, "unsure", 1),  # one fits, but it is not likely enough
         ((0.36, 0.33, 0.31), NEAR, "unsure", 1),  # none fits: the likeliest stands for itself
-        ((0.9, 0.06, 0.04), FAR, "out_of_scope", 1),
         ((0.36, 0.33, 0.31), FAR, "out_of_scope", 1),
     ],
 )
-def test_verdicts(
-    likely: tuple[float, ...],
-    features: list[float],
-    verdict: str,
-    fitting: int,
-    model: Classifier,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(model, "engine", Says(np.log(likely).tolist(), features))
+def test_verdicts(likely: tuple[float, ...], features: list[float], verdict: str, fitting: int, tmp_path: Path) -> None:
+    """By the model's own temperature and coverage."""
+    settings = {"calibration": calibration(3, temperature=2.0, coverage=0.8)}
+    model = spectraderm.load_model(write_model(tmp_path / "m", facts=settings))
+    model.engine = Says((2 * np.log(likely)).tolist(), features)  # type: ignore[assignment]
     said = model.predict(paint(1))
-    assert (said.verdict, said.label, said.coverage) == (verdict, "BA- a", 0.9)
+    assert (said.verdict, said.label, said.coverage) == (verdict, "BA- a", 0.8)
     assert said.prediction_set == list(LABELS[:fitting])
-    assert said.probability == pytest.approx(likely[0], abs=1e-6)
+    assert list(said.probabilities.values()) == pytest.approx(likely, abs=1e-6)
     assert said.novelty == pytest.approx(1 - sum(features) / np.linalg.norm(features) / np.sqrt(3), abs=1e-6)
 
 
@@ -133,13 +127,6 @@ def test_a_photo_that_shows_nothing_is_answered_with_a_remedy_and_never_with_a_c
     assert said == Prediction(verdict="unusable_photo", reason=said.reason, coverage=0.9, model_id="by-hand")
 
 
-@pytest.mark.parametrize(
-    "photo", [skin((400, 300)).convert("L"), sideways(paint(2, (90, 64))), encode(skin((200, 160)), quality=30)]
-)
-def test_usable_photos_pass(photo: PhotoLike, model: Classifier) -> None:
-    assert model.predict(photo).label in model.labels
-
-
 def test_quality_is_judged_on_what_the_network_would_get(model: Classifier) -> None:
     """An opaque corner of a transparent photo is lifted onto white before anything is measured."""
     layer, flat = Image.new("RGBA", (400, 300), (0, 0, 0, 0)), Image.new("RGB", (400, 300), "white")
@@ -147,18 +134,6 @@ def test_quality_is_judged_on_what_the_network_would_get(model: Classifier) -> N
         image.paste(skin((40, 30)), (0, 0))
     assert model.predict(layer) == model.predict(flat)
     assert model.predict(layer).verdict == "unusable_photo"
-
-
-def test_probabilities_are_calibrated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = spectraderm.load_model(
-        write_model(tmp_path / "m", facts={"calibration": calibration(3, temperature=2.0, coverage=0.8)})
-    )
-    monkeypatch.setattr(model, "engine", Says([2.0, 4.0, 0.0], NEAR))
-    said = model.predict(paint(1))
-    expected = np.exp([2, 1, 0]) / np.exp([2, 1, 0]).sum()
-    assert list(said.probabilities) == ["b-c", "BA- a", "d"]
-    assert list(said.probabilities.values()) == pytest.approx(expected)
-    assert said.coverage == 0.8
 
 
 def test_a_copy_of_a_photo_that_was_learned_from_is_known(tmp_path: Path) -> None:
@@ -191,12 +166,9 @@ def test_the_default_model_knows_eight_conditions() -> None:
     answer = default.predict(paint_photo("FU-ringworm", np.random.default_rng(1), (200, 160)))
     assert len(default.labels) == len(answer.probabilities) == len(default.calibration.thresholds) == 8
     assert {"BA- cellulitis", "VI-shingles"} <= set(default.labels)
-    assert sum(answer.probabilities.values()) == pytest.approx(1)
     assert default.display_name("BA- cellulitis") == "Cellulitis"
-    assert not answer.in_training
     heatmap = np.array(answer.heatmap)
-    assert heatmap.shape == (14, 14)
-    assert (heatmap.min() >= 0, heatmap.max()) == (True, 1)
+    assert (heatmap.shape, heatmap.min() >= 0, heatmap.max()) == ((14, 14), True, 1)
 
 
 def test_the_heatmap_shows_where_the_evidence_lies(model: Classifier) -> None:
@@ -216,35 +188,28 @@ def test_arrays_may_be_grey_or_have_alpha(model: Classifier) -> None:
     opaque = np.dstack([colour, np.full(grey.shape, 255, np.uint8)])
     assert model.predict(opaque) == model.predict(colour)
     assert (model.pixels(opaque * np.array([1, 1, 1, 0], np.uint8)) == 255).all()
-    assert model.predict(colour).label
     assert model.predict(colour[:, ::-1]) == model.predict(np.ascontiguousarray(colour[:, ::-1]))
 
 
 @pytest.mark.parametrize(
     ("dtype", "shape"),
-    [("float32", (50, 50, 3)), ("uint16", (50, 50)), ("bool", (50, 50)), ("uint8", (50, 50, 2)),
-     ("uint8", (1, 50, 50, 3)), ("uint8", (50,)), ("uint8", (0, 50, 3)), ("uint8", (1, 1, 3)),
-     ("uint8", (16, 400, 3)), ("uint8", (8001, 8000))],
+    [("float32", (50, 50, 3)), ("bool", (50, 50)), ("uint8", (50, 50, 2)), ("uint8", (1, 50, 50, 3)), ("uint8", (50,)),
+     ("uint8", (0, 50, 3)), ("uint8", (16, 400, 3)), ("uint8", (8001, 8000))],
 )  # fmt: skip
 def test_other_arrays_are_refused(dtype: str, shape: tuple[int, ...], model: Classifier) -> None:
     with pytest.raises(UnreadablePhoto):
         model.predict(np.zeros(shape, dtype))
 
 
-@pytest.mark.parametrize("data", [b"", b"hello", encode(paint(1))[:700], jpeg_of_size(30000, 30000)])
-def test_bytes_that_are_no_photo_are_refused(data: bytes, model: Classifier, tmp_path: Path) -> None:
-    (tmp_path / "mine.jpg").write_bytes(data)
+def test_bytes_and_files_and_images_that_are_no_photo_are_refused(model: Classifier, tmp_path: Path) -> None:
+    broken = encode(paint(1))[:2000]
+    (tmp_path / "mine.jpg").write_bytes(broken)
     with pytest.raises(UnreadablePhoto):
-        model.predict(data)
+        model.predict(broken)
     with pytest.raises(UnreadablePhoto, match=r"mine\.jpg"):
         model.predict(tmp_path / "mine.jpg")
-
-
-def test_a_pillow_image_that_breaks_off_is_refused(model: Classifier) -> None:
-    with Image.open(io.BytesIO(encode(paint(1))[:2000])) as image, pytest.raises(UnreadablePhoto):
+    with Image.open(io.BytesIO(broken)) as image, pytest.raises(UnreadablePhoto):
         model.predict(image)
-    with pytest.raises(UnreadablePhoto):
-        model.predict(Image.new("RGB", (1, 1)))
 
 
 def test_a_huge_file_is_refused_unread(model: Classifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,23 +1,36 @@
+"""Model folders: right, incomplete, altered, hostile; each is refused by name, and nothing else is read or run."""
+
+import ast
+import contextlib
 import io
 import json
 import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
+import hostile_models
 import huggingface_hub
 import numpy as np
 import pytest
 from conftest import paint
 from handmade import LABELS, calibration, graph, model_files, write_model
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
+from measured import MEGABYTES, SECONDS, Answer, answers_of
 
 import spectraderm
 from spectraderm.core.errors import ModelFolderError, SpectraDermError
 from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Engine
 from spectraderm.inference.model_folder import (
+    CARD,
     FACTS,
     HASHES,
+    MODEL_CONFIG,
     NOVELTY,
+    ONNX,
+    PREPROCESSOR,
     find_model,
     is_model_folder,
     read_model_folder,
@@ -45,16 +58,18 @@ def test_a_model_folder_is_read_whole_and_understood(model: Path) -> None:
     assert folder.files == everything(model)
     assert (folder.path, folder.hub, folder.model_id, folder.card) == (model, "", "by-hand", "")
     assert (folder.labels, folder.display_names["BA- a"]) == (list(LABELS), "A")
-    assert folder.network == folder.files[model_folder.ONNX]
+    assert folder.network == folder.files[ONNX]
     assert (folder.references.shape, folder.training_hashes.shape) == ((1, 3), (1, 8))
     assert (folder.calibration.to_dict(), folder.preprocessing.size) == (calibration(3), 56)
 
 
-@pytest.mark.parametrize("needed", [model_folder.MODEL_CONFIG, model_folder.PREPROCESSOR, model_folder.ONNX])
-def test_a_model_folder_that_does_not_list_a_needed_file_is_refused(needed: str, tmp_path: Path) -> None:
-    files = {name: data for name, data in model_files().items() if name != needed}
-    write_model_folder(tmp_path / "m", files, {"calibration": calibration(3)})
-    refused(tmp_path / "m", f"lists no {needed}")
+@pytest.mark.parametrize("lacks", [MODEL_CONFIG, PREPROCESSOR, ONNX, "calibration", NOVELTY, HASHES])
+def test_a_model_folder_that_lacks_a_part_is_refused_with_what_to_do(lacks: str, tmp_path: Path) -> None:
+    files = {name: data for name, data in model_files().items() if name != lacks}
+    facts = {} if lacks == "calibration" else {"calibration": calibration(3)}
+    write_model_folder(tmp_path / "model", files, facts)
+    whole = lacks in (MODEL_CONFIG, PREPROCESSOR, ONNX)
+    refused(tmp_path / "model", f"lists no {lacks}" if whole else "no calibration: .* `spectraderm calibrate`")
 
 
 def test_a_model_folder_replaces_a_model_folder(model: Path) -> None:
@@ -63,18 +78,16 @@ def test_a_model_folder_replaces_a_model_folder(model: Path) -> None:
     assert [path.name for path in model.parent.iterdir()] == ["model"]
 
 
-@pytest.mark.parametrize("kind", ["folder", "file"])
-def test_nothing_but_a_model_folder_is_ever_replaced(kind: str, tmp_path: Path) -> None:
-    if kind == "folder":
-        (tmp_path / "target").mkdir()
-        (tmp_path / "target" / "thesis.txt").write_bytes(b"three years")
-    else:
-        (tmp_path / "target").write_bytes(b"three years")
+def test_nothing_but_a_model_folder_is_ever_replaced(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    for thesis in (tmp_path / "folder" / "thesis.txt", tmp_path / "file"):
+        thesis.write_bytes(b"three years")
     before = everything(tmp_path)
-    with pytest.raises(ModelFolderError, match="is not a model folder"):
-        write_model_folder(tmp_path / "target", model_files(), {})
+    for target in ("folder", "file"):
+        with pytest.raises(ModelFolderError, match="is not a model folder"):
+            write_model_folder(tmp_path / target, model_files(), {})
     assert everything(tmp_path) == before
-    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_failed_export_leaves_the_old_model_folder(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,31 +116,21 @@ def test_the_default_model_comes_along_unless_a_folder_is_called_so(
 @pytest.mark.parametrize(
     "files",
     [
-        {model_folder.MODEL_CONFIG: b"{}"},
-        {model_folder.MODEL_CONFIG: b'{"id2label": ["a", "b", "c"]}'},
-        {model_folder.MODEL_CONFIG: b'{"id2label": {"0": "a", "1": "b"}}'},
-        {model_folder.MODEL_CONFIG: b'{"id2label": {"0": "a", "1": "b", "3": "c"}}'},
-        {model_folder.PREPROCESSOR: model_files(size=224)[model_folder.PREPROCESSOR]},
-        {model_folder.PREPROCESSOR: b"[]"},
-        {model_folder.MODEL_CONFIG: b'{"id2label": {"0": "a", "1": "b", "2": "a"}}'},
-        {model_folder.MODEL_CONFIG: b'{"id2label": {}}'},
-        {model_folder.ONNX: graph(classes=5)},
+        {MODEL_CONFIG: b"{}"},
+        {MODEL_CONFIG: b'{"id2label": ["a", "b", "c"]}'},
+        {MODEL_CONFIG: b'{"id2label": {"0": "a", "1": "b"}}'},
+        {MODEL_CONFIG: b'{"id2label": {"0": "a", "1": "b", "3": "c"}}'},
+        {PREPROCESSOR: model_files(size=224)[PREPROCESSOR]},
+        {PREPROCESSOR: b"[]"},
+        {MODEL_CONFIG: b'{"id2label": {"0": "a", "1": "b", "2": "a"}}'},
+        {MODEL_CONFIG: b'{"id2label": {}}'},
+        {ONNX: graph(classes=5)},
     ],
 )
 def test_files_that_do_not_belong_together_are_refused(files: dict[str, bytes], tmp_path: Path) -> None:
     write_model(tmp_path / "model", files=files)
     with pytest.raises(SpectraDermError):
         spectraderm.load_model(tmp_path / "model")
-
-
-@pytest.mark.parametrize("lacks", ["calibration", NOVELTY, HASHES])
-def test_a_model_from_before_calibration_says_what_to_do(lacks: str, tmp_path: Path) -> None:
-    files = {name: data for name, data in model_files().items() if name != lacks}
-    facts = {} if lacks == "calibration" else {"calibration": calibration(3)}
-    write_model_folder(tmp_path / "model", files, facts)
-    with pytest.raises(ModelFolderError, match="model has no calibration") as caught:
-        spectraderm.load_model(tmp_path / "model")
-    assert "spectraderm calibrate" in caught.value.remedy
 
 
 NAN = float("nan")
@@ -154,18 +157,12 @@ def npy(array: object) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("name", "data"),
-    [(NOVELTY, data) for data in (b"", npy(np.ones(3)), npy(np.ones((4, 3), int)), npy(np.ones((0, 3))))]
-    + [(HASHES, data) for data in (b"no array", npy(["x"]), npy(np.zeros((4, 8))), npy(np.zeros((2, 7), np.uint8)))],
-)
-def test_arrays_of_another_kind_are_refused(name: str, data: bytes, tmp_path: Path) -> None:
-    refused(write_model(tmp_path / "model", files={name: data}), name)
-
-
-def test_references_of_another_network_are_refused_with_the_first_photo(tmp_path: Path) -> None:
-    model = spectraderm.load_model(write_model(tmp_path / "model", files={NOVELTY: npy(np.ones((4, 2)))}))
-    with pytest.raises(ModelFolderError, match="do not belong together"):
-        model.predict(paint(1))
+    ("name", "array"),
+    [(NOVELTY, np.ones(3)), (NOVELTY, np.ones((4, 3), int)), (NOVELTY, np.ones((0, 3))),
+     (HASHES, ["x"]), (HASHES, np.zeros((4, 8))), (HASHES, np.zeros((2, 7), np.uint8))],
+)  # fmt: skip
+def test_arrays_of_another_kind_are_refused(name: str, array: object, tmp_path: Path) -> None:
+    refused(write_model(tmp_path / "model", files={name: npy(array)}), name)
 
 
 def test_loading_asks_the_network_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -180,11 +177,8 @@ def test_a_model_may_have_learned_from_no_photo_that_is_known(tmp_path: Path) ->
 
 @pytest.mark.parametrize("suffix", ["pt", "pth", "h5", "pkl", "keras", "joblib"])
 def test_models_that_can_run_code_are_refused_unread(suffix: str, tmp_path: Path) -> None:
-    path = tmp_path / f"model.{suffix}"
-    os.mkfifo(path)  # would wait for ever, were it opened
-    with pytest.raises(ModelFolderError, match="run code") as caught:
-        spectraderm.load_model(path)
-    assert "export" in caught.value.remedy
+    os.mkfifo(tmp_path / f"model.{suffix}")  # would wait for ever, were it opened
+    refused(tmp_path / f"model.{suffix}", "run code.*export")
 
 
 @pytest.mark.parametrize("name", ["nowhere", "/no/such/folder", "./a/b", "a/b/c", "x" * 5000])
@@ -209,3 +203,71 @@ def test_a_model_of_the_hub_is_opened(tmp_path: Path, monkeypatch: pytest.Monkey
     folder = str(write_model(tmp_path / "model"))
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda _: folder)
     assert spectraderm.load_model("some/model").model_id == "by-hand"
+
+
+@pytest.fixture(scope="module")
+def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
+    return answers_of("hostile_models", tmp_path_factory.mktemp("models"))
+
+
+@pytest.mark.parametrize("name", hostile_models.ATTACKS)
+def test_every_hostile_model_is_answered(name: str, answers: dict[str, Answer]) -> None:
+    answer, expected = answers[name], hostile_models.ATTACKS[name].refused
+    assert answer.kind == ("ModelFolderError" if expected else "ok"), answer
+    assert re.search(expected, answer.words), answer
+    assert not re.search(r"[\x00-\x1f\ud800-\udfff]|canary", answer.words)
+    assert answer.seconds < SECONDS
+    assert answer.megabytes < MEGABYTES
+
+
+def test_reading_a_model_writes_nothing(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
+    spectraderm.load_model(folder).predict(paint(1))
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
+
+
+def test_links_of_the_hubs_cache_are_followed(tmp_path: Path) -> None:
+    """The Hub keeps `models--a--b/snapshots/<commit>/x -> ../../blobs/<sum>`."""
+    folder = write_model(tmp_path / "models--a--b" / "snapshots" / "abc")
+    blobs = tmp_path / "models--a--b" / "blobs"
+    blobs.mkdir()
+    for number, file in enumerate(path for path in list(folder.rglob("*")) if path.is_file()):
+        file.rename(blobs / str(number))
+        file.symlink_to(os.path.relpath(blobs / str(number), file.parent))
+    assert spectraderm.load_model(folder).predict(paint(1, (160, 130))).model_id == "by-hand"
+    (folder / HASHES).unlink()
+    (folder / HASHES).symlink_to(write_model(tmp_path / "other") / HASHES)
+    with pytest.raises(ModelFolderError, match="link out"):
+        spectraderm.load_model(folder)
+
+
+def test_damaged_networks_write_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """The runtime's own second try would, to the process's stdout, where the answers go."""
+    for network in hostile_models.flipped_graphs(40, seed=1):
+        with contextlib.suppress(ModelFolderError):
+            Engine(network, threads=1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_cards_reach_pages_as_they_are_and_marked_as_text(tmp_path: Path) -> None:
+    """`ModelFolder.card` is Markdown of strangers: whoever shows it must not take it for HTML."""
+    folder = write_model(tmp_path / "model", files={CARD: b"<script>alert(1)</script>\xff"})
+    assert read_model_folder(folder).card == "<script>alert(1)</script>\N{REPLACEMENT CHARACTER}"
+
+
+def test_serving_never_imports_what_opens_other_weights() -> None:
+    code = "import sys, spectraderm; spectraderm.load_model(); print([m for m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert not {"torch", "safetensors", "joblib", "onnx", "h5py"} & set(ast.literal_eval(done.stdout.decode()))
+
+
+def test_duplicate_checksums_do_not_hide_a_change(tmp_path: Path) -> None:
+    """Of two `sha256` objects the last counts, for the check and for everything else."""
+    folder = write_model(tmp_path / "model")
+    facts = (folder / FACTS).read_text()
+    (folder / FACTS).write_text(facts.replace('"sha256"', '"sha256": {}, "sha256"', 1))
+    assert spectraderm.load_model(folder)
+    (folder / FACTS).write_text(facts.rstrip()[:-1] + ', "sha256": {}}')
+    with pytest.raises(ModelFolderError, match="lists no"):
+        spectraderm.load_model(folder)
