@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import numpy as np
 from conftest import paint
@@ -20,18 +21,11 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 import spectraderm
 from spectraderm.core.errors import ModelFolderError
 from spectraderm.core.files import sha256
-from spectraderm.core.run import CARD
-from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Engine
+from spectraderm.inference.model_folder import CARD, FACTS, HASHES, MODEL_CONFIG, NOVELTY, ONNX, PREPROCESSOR
 
 _PHOTO = paint(1, (160, 130))
-_SIGNED = (
-    model_folder.MODEL_CONFIG,
-    model_folder.PREPROCESSOR,
-    model_folder.ONNX,
-    model_folder.NOVELTY,
-    model_folder.HASHES,
-)
+_SIGNED = (MODEL_CONFIG, PREPROCESSOR, ONNX, NOVELTY, HASHES)
 _OUTSIDE = Path("/etc/hostname")
 
 
@@ -45,7 +39,8 @@ class Attack(NamedTuple):
 
     def build(self) -> bytes:
         """Write the folder; its path."""
-        folder = write_model(Path(tempfile.mkdtemp()) / "model", files=self.files, facts=self.facts)
+        with mock.patch("os.fsync"):  # quick: nothing must last
+            folder = write_model(Path(tempfile.mkdtemp()) / "model", files=self.files, facts=self.facts)
         self.harm(folder)
         return str(folder).encode()
 
@@ -61,7 +56,7 @@ def _nothing(folder: Path) -> None:
 
 
 def _signed(refused: str, **files: bytes) -> Attack:
-    names = {Path(name).stem.replace("/", "_"): name for name in _SIGNED}
+    names = {Path(name).stem: name for name in _SIGNED}
     return Attack(_nothing, refused, {names[name]: data for name, data in files.items()})
 
 
@@ -69,18 +64,9 @@ def _rewrite(name: str, change: Callable[[bytes], bytes]) -> Callable[[Path], ob
     return lambda folder: (folder / name).write_bytes(change((folder / name).read_bytes()))
 
 
-def _flip(data: bytes) -> bytes:
-    return data[:20] + bytes((data[20] ^ 1,)) + data[21:]
-
-
-def _facts(**changes: object) -> Callable[[Path], object]:
-    """`spectraderm.json` with changes that `write_model` would not write."""
-    return _rewrite(model_folder.FACTS, lambda data: json.dumps(json.loads(data) | changes).encode())
-
-
 def _listing(name: str) -> Callable[[Path], None]:
     def harm(folder: Path) -> None:
-        path = folder / model_folder.FACTS
+        path = folder / FACTS
         facts = json.loads(path.read_bytes())
         facts["sha256"][name] = sha256(_OUTSIDE.read_bytes())
         path.write_text(json.dumps(facts))
@@ -94,7 +80,7 @@ def _linked(name: str, target: str) -> Callable[[Path], None]:
     def harm(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(target)
-        if name != model_folder.FACTS:
+        if name != FACTS:
             _listing(name)(folder)
 
     return harm
@@ -108,12 +94,8 @@ def _hard_linked(folder: Path) -> None:
 
 
 def _pipe(folder: Path) -> None:
-    (folder / model_folder.HASHES).unlink()
-    os.mkfifo(folder / model_folder.HASHES)
-
-
-def _gigabyte(name: str) -> Callable[[Path], None]:
-    return lambda folder: os.truncate(folder / name, 3_000_000_000)
+    (folder / HASHES).unlink()
+    os.mkfifo(folder / HASHES)
 
 
 def _npy(array: object) -> bytes:
@@ -160,17 +142,12 @@ def _number(model: ModelProto, name: str, value: object) -> str:
 
 def _loops(model: ModelProto) -> None:
     """Logits that are ready after 2^62 rounds."""
-    names = [
-        helper.make_tensor_value_info(name, kind, [])
-        for name, kind in (("i", TensorProto.INT64), ("on", TensorProto.BOOL))
-    ]
+    value, boolean = helper.make_tensor_value_info, TensorProto.BOOL
     state = helper.make_tensor_value_info("state", TensorProto.FLOAT, ["n", 3])
-    done = [
-        helper.make_tensor_value_info("again", TensorProto.BOOL, []),
-        helper.make_tensor_value_info("next", TensorProto.FLOAT, ["n", 3]),
-    ]
+    given = [value("i", TensorProto.INT64, []), value("on", boolean, []), state]
     nodes = [helper.make_node("Identity", ["on"], ["again"]), helper.make_node("Add", ["state", "state"], ["next"])]
-    body = helper.make_graph(nodes, "body", [*names, state], done)
+    made = [value("again", boolean, []), value("next", TensorProto.FLOAT, ["n", 3])]
+    body = helper.make_graph(nodes, "body", given, made)
     rounds, always = _number(model, "rounds", np.int64(2**62)), _number(model, "always", np.bool_(True))
     _instead(model, "logits", helper.make_node("Loop", [rounds, always, "made"], ["logits"], body=body))
 
@@ -254,49 +231,41 @@ GRAPHS = {name: (graph(change=change), refused) for name, (change, refused) in _
 """ONNX that means harm: by name, its bytes and what it must be refused for."""
 
 
-FILES = {
-    **{f"{name}, a bit flipped": Attack(_rewrite(name, _flip), "altered") for name in _SIGNED},
+FILES: dict[str, Attack] = {
+    **{
+        f"{n}, flipped": Attack(_rewrite(n, lambda d: d[:20] + bytes((d[20] ^ 1,)) + d[21:]), "altered")
+        for n in _SIGNED
+    },
     **{f"{name}, cut": Attack(_rewrite(name, lambda data: data[:-1]), "altered") for name in _SIGNED},
     **{f"{name}, missing": Attack(lambda folder, name=name: (folder / name).unlink(), "missing") for name in _SIGNED},  # type: ignore[misc]
     "a pickle that is not listed": Attack(lambda folder: (folder / "model.pkl").write_bytes(b"\x80\x02.")),
     "a listed pickle": Attack(_nothing, "run code", {"pytorch_model.bin": b"\x80\x02."}),
     "a listed joblib": Attack(_nothing, "run code", {"head.JOBLIB": b"\x80\x02."}),
     "a card with a script": Attack(_nothing, "", {CARD: b"<script>alert(1)</script>"}),
-    "weights of 3 GB": Attack(_gigabyte(model_folder.ONNX), "more than"),
-    "spectraderm.json of 3 GB": Attack(_gigabyte(model_folder.FACTS), "more than"),
+    "weights of 3 GB": Attack(lambda folder: os.truncate(folder / ONNX, 3_000_000_000), "more than"),
+    "spectraderm.json of 3 GB": Attack(lambda folder: os.truncate(folder / FACTS, 3_000_000_000), "more than"),
     "a pipe": Attack(_pipe, "not a file"),
 }
 
-NAMES = {
-    **{
-        f"a file called {name[:20]!r}": Attack(_listing(name), "outside|missing|can't be read")
-        for name in (
-            str(_OUTSIDE),
-            "../" * 9 + "etc/hostname",
-            "onnx/../../x",
-            "a\0b",
-            "\ud800",
-            "a\nb",
-            "",
-            ".",
-            "x" * 300,
-        )
-    },
+_ODD = (str(_OUTSIDE), "../" * 9 + "etc/hostname", "onnx/../../x", "a\0b", "\ud800", "a\nb", "", ".", "x" * 300)
+NAMES: dict[str, Attack] = {
+    **{f"a file called {name[:20]!r}": Attack(_listing(name), "outside|missing|can't be read") for name in _ODD},
     "a link to a file outside": Attack(_linked(CARD, str(_OUTSIDE)), "link out"),
     "a link to a folder outside": Attack(_linked("docs", "/etc"), "link out"),
-    "a link to /dev/zero": Attack(_linked(model_folder.NOVELTY, "/dev/zero"), "link out"),
-    "a link to itself": Attack(_linked(model_folder.NOVELTY, model_folder.NOVELTY), "can't be read|missing"),
-    "spectraderm.json a link outside": Attack(_linked(model_folder.FACTS, str(_OUTSIDE)), "link out"),
+    "a link to /dev/zero": Attack(_linked(NOVELTY, "/dev/zero"), "link out"),
+    "a link to itself": Attack(_linked(NOVELTY, NOVELTY), "can't be read|missing"),
+    "spectraderm.json a link outside": Attack(_linked(FACTS, str(_OUTSIDE)), "link out"),
     "a hard link to a secret": Attack(_hard_linked, "altered"),
-    "10,000 files": Attack(_facts(sha256={str(n): "" for n in range(10_000)}), "does not list"),
+    "10,000 files": Attack(
+        _rewrite(FACTS, lambda _: json.dumps({"sha256": {str(n): "" for n in range(10_000)}}).encode()), "does not list"
+    ),
 }
 
 _CONFIG = b'{"id2label": {"0": "BA- a", "1": "b-c", "2": "%s"}}'
 
 JSONS = {
     **{
-        f"{name} is {what[:12]!r}": Attack(_rewrite(name, lambda _, what=what: what), "damaged|altered")  # type: ignore[misc]
-        for name in (model_folder.FACTS,)
+        f"spectraderm.json is {what[:12]!r}": Attack(_rewrite(FACTS, lambda _, what=what: what), "damaged|altered")  # type: ignore[misc]
         for what in (b"", b"[]", b"1", b"null", b"\xff\xfe", b'{"sha256": 3}', b'{"sha256": [[1, 2]]}', b"[" * 100_000,
                      b'{"a":' * 100_000, b'{"sha256": {"a": ' + b"9" * 100_000 + b"}}")
     },
@@ -314,7 +283,7 @@ JSONS = {
     **{
         f"preprocessor with {new}": _signed(
             "preprocessor|belong",
-            preprocessor_config=model_files()[model_folder.PREPROCESSOR].replace(old.encode(), new.encode()),
+            preprocessor_config=model_files()[PREPROCESSOR].replace(old.encode(), new.encode()),
         )
         for old, new in (('"height": 56', '"height": 1e999'), ('"height": 56', '"height": NaN'),
                          ('"height": 56', '"height": -1'),
@@ -385,6 +354,6 @@ ATTACKS: dict[str, Attack | Damaged] = (
     | NAMES
     | JSONS
     | ARRAYS
-    | {name: Attack(_nothing, refused, {model_folder.ONNX: network}) for name, (network, refused) in GRAPHS.items()}
+    | {name: Attack(_nothing, refused, {ONNX: network}) for name, (network, refused) in GRAPHS.items()}
     | {"150 networks, damaged and signed anew": Damaged(150)}
 )
