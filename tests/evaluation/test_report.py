@@ -21,22 +21,23 @@ NOTHING = {"value": None, "low": None, "high": None}
 pytestmark = pytest.mark.usefixtures("quick_report")
 
 
-def test_the_report_asks_nobody_for_anything(tmp_path: Path) -> None:
+def test_the_report_asks_nobody_for_anything_and_is_well_formed(tmp_path: Path) -> None:
     page = report(leaking_run(tmp_path))
     assert page.asked
     assert all(url.startswith(("data:image/", "#")) for url in page.asked)
     assert not {"script", "link", "iframe", "object", "embed", "form", "base"} & set(page.tags)
     assert not re.search(r"url\(|@import|https?://", (tmp_path / REPORT).read_text(encoding="utf-8"))
-
-
-def test_headings_are_in_order_and_every_picture_is_described(tmp_path: Path) -> None:
-    page = report(leaking_run(tmp_path))
     levels = [int(tag[1]) for tag in page.tags if re.fullmatch("h[1-6]", tag)]
-    assert levels[0] == 1
-    assert levels.count(1) == 1
+    assert (levels[0], levels.count(1)) == (1, 1)
     assert all(after <= before + 1 for before, after in pairwise(levels))
     assert page.alts
     assert all(page.alts)
+    for told in ("would have claimed", "1 of their 3 test photos are copies", "too few to say how good it is"):
+        assert told in page.text
+    names = [REPORT, CARD, CONFUSION_PNG, CONFUSION_CSV, "folds/final/curves.png"]
+    first = {name: (tmp_path / name).read_bytes() for name in names}
+    report(tmp_path)
+    assert {name: (tmp_path / name).read_bytes() for name in names} == first
 
 
 def test_names_that_are_html_stay_names(tmp_path: Path) -> None:
@@ -75,17 +76,10 @@ def test_the_number_to_believe_leads_and_what_leaks_is_struck(tmp_path: Path) ->
     assert claim in page.struck
     assert number not in page.struck
     assert [kind for kind, _ in page.rows].count("believe") == 2  # and the prediction sets in use
-
-
-def test_the_baselines_stand_below_their_protocol(tmp_path: Path) -> None:
-    page = report(given_and_by_photo(tmp_path))
-    rows = json.loads((tmp_path / EVALUATION).read_text())["protocols"]
-    floors = [" ".join(cells[2].split()) for kind, cells in page.rows if kind == "floor"]
-    expected = [
-        formatting.percent(own["group_accuracy"]["value"]) for r in rows for own in r.get("baselines", {}).values()
-    ]
-    assert len(expected) == 8
-    assert [floor.split(" %")[0] + " %" for floor in floors] == expected
+    floors = [" ".join(cells[2].split()).split(" %")[0] + " %" for kind, cells in page.rows if kind == "floor"]
+    own = [floor["group_accuracy"]["value"] for row in (given, believed) for floor in row["baselines"].values()]
+    assert floors == [formatting.percent(value) for value in own]
+    assert len(floors) == 8
 
 
 def test_who_tests_on_copies_is_warned_even_where_there_is_nothing_else(tmp_path: Path) -> None:
@@ -95,14 +89,6 @@ def test_who_tests_on_copies_is_warned_even_where_there_is_nothing_else(tmp_path
     page = report(write_run(tmp_path, {"final": rows}, "original", (a, b)))
     assert "Do not believe this number. 2 of 2 test photos are copies" in page.text
     assert [kind for kind, _ in page.rows].count("believe") == 1  # the prediction sets in use
-
-
-@pytest.mark.parametrize("leaks", [True, False])
-def test_the_claim_of_leaking_folders_is_told_beside_the_number(leaks: bool, tmp_path: Path) -> None:
-    page = report(leaking_run(tmp_path) if leaks else clean_run(tmp_path, "original"))
-    assert ("would have claimed" in page.text) == leaks
-    assert ("1 of their 3 test photos are copies" in page.text) == leaks
-    assert ("too few to say how good it is" in page.text) == leaks
 
 
 def test_the_refusals_are_those_of_the_evaluation(tmp_path: Path) -> None:
@@ -119,8 +105,7 @@ def test_photos_from_elsewhere_show_what_is_lost(tmp_path: Path) -> None:
     run = clean_run(tmp_path)
     here = evaluated(run)["protocols"][-1]["group_accuracy"]["value"]
     scores = {name: share(0.4) for name in ("accuracy", "group_accuracy", "balanced_accuracy", "macro_f1")}
-    auroc = {"auroc": share(0.8125)}
-    unknown = {"refused": share(0.625), "flagged": share(0.875)}
+    auroc, unknown = {"auroc": share(0.8125)}, {"refused": share(0.625), "flagged": share(0.875)}
     external(run, "clinic", scores={"n_photos": 40, "n_groups": 30, **scores})
     external(run, "textures", out_of_distribution=unknown, novelty_detection=auroc)
     page = report(run)
@@ -128,10 +113,7 @@ def test_photos_from_elsewhere_show_what_is_lost(tmp_path: Path) -> None:
     assert page.row("other photos: clinic")[0] == "believe"
     assert "of photos from elsewhere (other photos: clinic)" in page.text
     cells = page.row("textures")[1]
-    assert cells[2].startswith("62.5 %")
-    assert cells[3].startswith("87.5 %")
-    assert cells[4] == "12.5 %"
-    assert cells[5].startswith("0.812")
+    assert [cell.split(" ")[0] for cell in cells[2:]] == ["62.5", "87.5", "12.5", "0.812"]
 
 
 def test_what_is_not_defined_is_a_dash(tmp_path: Path) -> None:
@@ -152,9 +134,8 @@ def test_groups_too_small_for_a_claim_make_none(tmp_path: Path) -> None:
     few, many = ({"value": name, "n_photos": 40, "n_groups": 30} for name in ("few", "many"))
     measured = ("group_accuracy", "balanced_accuracy", "ece", "coverage", "not_predicted")
     values = [{**one, "claim": one is many, **{name: share(0.5) for name in measured}} for one in (few, many)]
-    write_report(
-        Run(run), evaluated(run) | {"subgroups": [{"column": "skin_tone_estimate", "proxy": True, "values": values}]}
-    )
+    tables = [{"column": "skin_tone_estimate", "proxy": True, "values": values}]
+    write_report(Run(run), evaluated(run) | {"subgroups": tables})
     page = read(run)
     assert page.row("few")[1][2:] == ["too few to say"]
     assert page.row("many")[1][2].startswith("50.0 %")
@@ -181,14 +162,6 @@ def test_the_confusion_table_adds_up(tmp_path: Path) -> None:
         assert sum(counts) == int(row["photos"]) == 1
         assert sum(float(row[f"share:{label}"]) for label in LABELS) == pytest.approx(1)
     assert [int(row["guess:b-c"]) for row in rows] == [0, 0, 1]
-
-
-def test_the_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
-    report(leaking_run(tmp_path))
-    names = [REPORT, CARD, CONFUSION_PNG, CONFUSION_CSV, "folds/final/curves.png"]
-    first = {name: (tmp_path / name).read_bytes() for name in names}
-    report(tmp_path)
-    assert {name: (tmp_path / name).read_bytes() for name in names} == first
 
 
 def test_no_place_of_this_machine_is_told(tmp_path: Path) -> None:
