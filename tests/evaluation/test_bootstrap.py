@@ -50,17 +50,6 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     assert hits["files"] / trials < 0.8, hits
 
 
-def test_copies_do_not_make_an_interval_narrower() -> None:
-    one = in_groups(1, 60, (1,), 0.7)
-    rows = np.repeat(np.arange(len(one)), 10)
-    copied, alone = scores(one.take(rows)), scores(one)
-    for name in METRICS:
-        assert copied[name] == pytest.approx(alone[name]), name
-        assert copied["by_group"][name] == pytest.approx(alone[name]), name
-    lone = scores(Scored(one.labels[rows], one.probabilities[rows], np.arange(len(rows))))["accuracy"]
-    assert lone["high"] - lone["low"] < 0.5 * (alone["accuracy"]["high"] - alone["accuracy"]["low"])
-
-
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     one = some(7)
     whole = scores(one)

@@ -29,7 +29,6 @@ from spectraderm.evaluation.calibrate import (
     read_outputs,
     set_variants,
     settings_of,
-    weighted_quantile,
 )
 from spectraderm.inference.calibration import SetMethod, nonconformity_scores, novelty, prediction_sets, softmax
 
@@ -129,17 +128,6 @@ def test_copies_share_the_weight_of_one_photo() -> None:
             fit_sets(softmax(logits[rows]), labels[rows], groups[rows], settings) for rows in (np.arange(60), again)
         )
         np.testing.assert_array_equal(one, many)
-
-
-def test_a_weighted_quantile_counts_ties_and_weights() -> None:
-    random = np.random.default_rng(0)
-    for _ in range(300):
-        count = int(random.integers(1, 12))
-        values, times = random.integers(0, 5, count).astype(float), random.integers(1, 5, count)
-        share = float(random.choice([0.0, 0.25, 0.5, 0.9, 1.0]))
-        spread = np.sort(np.repeat(values, times))
-        want = next(value for value in spread if (spread <= value).sum() >= share * len(spread))
-        assert weighted_quantile(values, times / 7, share) == want
 
 
 # -- temperature -------------------------------------------------------------------------------------------------------
@@ -293,13 +281,3 @@ def test_calibrating_writes_settings_and_the_photos_that_novelty_is_measured_aga
     np.save(run.folder / FEATURES, features[:4])
     with pytest.raises(RunFolderError, match="features of 4 photos and logits of 63"):
         read_outputs(run)
-
-
-@pytest.mark.parametrize("damage", ['{"coverage": 0.9}', "[]", '{"coverage": ', None])
-def test_settings_that_are_damaged_say_so(damage: str | None, tmp_path: Path) -> None:
-    path = run_of(tmp_path).folder / CALIBRATION
-    path.unlink()
-    if damage is not None:
-        path.write_text(damage)
-    with pytest.raises(RunFolderError, match=r"calibration\.json.*spectraderm calibrate RUN"):
-        settings_of(Run(tmp_path))

@@ -190,7 +190,7 @@ def test_what_a_guess_of_an_unusable_photo_would_be_counts_for_nothing() -> None
 def test_files_that_lack_or_are_damaged_are_named_with_what_to_do(gone: str, tmp_path: Path) -> None:
     path = three_ways(tmp_path) / gone
     whole = path.read_bytes()
-    for damage in (None, b"", whole[: len(whole) // 2]):
+    for damage in (None, b"", b"[]", whole[: len(whole) // 2]):
         path.unlink(missing_ok=True)
         if damage is not None:
             path.write_bytes(damage)
