@@ -20,15 +20,8 @@ from spectraderm.core import files
 from spectraderm.core.errors import RunFolderError, SpectraDermError
 from spectraderm.core.run import CALIBRATION, NOVELTY, ORIGINAL, Run
 from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals, Scored, group_weights
-from spectraderm.inference.calibration import (
-    Calibration,
-    Judgement,
-    SetMethod,
-    nonconformity_scores,
-    novelty,
-    prediction_sets,
-    softmax,
-)
+from spectraderm.inference import calibration
+from spectraderm.inference.calibration import Calibration, Judgement, SetMethod, softmax
 
 NOVELTY_KEPT = 0.95
 """Share of the held-out photos, each photo group counted once, that the novelty threshold lets pass."""
@@ -72,17 +65,15 @@ class Outputs:
         """The photos of one split."""
         return pool([self], split)
 
-    def scored(self, temperature: float = 1.0) -> Scored:
-        """Labels, probabilities at a temperature, and groups."""
-        return Scored(self.labels, softmax(self.logits, temperature), self.groups)
+    def scored(self) -> Scored:
+        """Labels, probabilities before calibration, and groups."""
+        return Scored(self.labels, softmax(self.logits), self.groups)
 
 
 def pool(folds: Sequence[Outputs], split: str = "test") -> Outputs:
     """The photos of a split of several folds as one, under the first one's name."""
-    arrays: dict[str, Any] = {
-        name: np.concatenate([getattr(fold, name)[fold.splits == split] for fold in folds]) for name in _ARRAYS
-    }
-    return replace(folds[0], **arrays)
+    arrays = (np.concatenate([getattr(fold, name)[fold.splits == split] for fold in folds]) for name in _ARRAYS)
+    return Outputs(folds[0].fold, folds[0].seed, *arrays)
 
 
 def read_outputs(run: Run) -> tuple[list[Outputs], list[Outputs]]:
@@ -102,7 +93,7 @@ def read_outputs(run: Run) -> tuple[list[Outputs], list[Outputs]]:
             counts = f"{len(features)} photos and logits of {len(logits)}"
             raise RunFolderError(f"{run.folder} has features of {counts}", "Train again")
         novelties = np.full(len(logits), np.nan)
-        novelties[new] = novelty(features[new], features[references(logits.splits, logits.groups)])
+        novelties[new] = calibration.novelty(features[new], features[references(logits.splits, logits.groups)])
         arrays = (logits.paths, logits.splits, logits.targets, logits.groups, logits.values, novelties)
         folds.append(Outputs(name, entry["seed"], *arrays))
     return folds, crossing(config["protocol"], folds)
@@ -160,7 +151,7 @@ def calibrate(run: Run, settings: Settings | None = None) -> dict[str, Any]:
 
 
 def tested(run: Run) -> tuple[list[Outputs], Judgement, Scored]:
-    """The folds whose test photos are the score, how these photos are judged, and what they score, pooled in order."""
+    """The folds whose test photos are the score; these photos, pooled in order, judged, and scored."""
     _, crossed = read_outputs(run)
     judged, test = judge(crossed, settings_of(run)), pool(crossed)
     return crossed, judged, Scored(test.labels, judged.probabilities, test.groups)
@@ -180,10 +171,8 @@ def settings_of(run: Run) -> Settings:
 def held_out(crossed: Sequence[Outputs]) -> tuple[str, Outputs]:
     """The photos that the final model's settings are found on, and which these are: `out_of_fold` or a split.
 
-    Of folds that `crossing` gives: all tests of several, or of a single one what it held out beside its test.
-
-    Raises:
-        RunFolderError: there are no such photos.
+    Of folds that `crossing` gives: all tests of several, or of a single one what it held out beside its test. Raises
+    `RunFolderError` where there are no such photos.
     """
     if len(crossed) > 1:
         return "out_of_fold", pool(crossed)
@@ -217,7 +206,7 @@ def fit(held: Outputs, settings: Settings) -> Calibration:
     probabilities = softmax(held.logits, temperature)
     thresholds = fit_sets(probabilities, held.labels, held.groups, settings)
     novelty_threshold = weighted_quantile(held.novelty, weights, NOVELTY_KEPT)
-    alone = prediction_sets(probabilities, thresholds, settings.set_method).sum(1) == 1
+    alone = calibration.prediction_sets(probabilities, thresholds, settings.set_method).sum(1) == 1
     # one photo of every group, as independent as a test wants them: int64[groups]
     first = np.sort(np.unique(held.groups, return_index=True)[1])
     candidates = first[alone[first] & (held.novelty[first] <= novelty_threshold)]
@@ -255,7 +244,7 @@ def fit_sets(probabilities: Reals, labels: Integers, groups: Integers, settings:
     hierarchical data"). Where there are too few groups for that, no score is too large.
     """
     count, classes = len(labels), probabilities.shape[1]
-    scores = nonconformity_scores(probabilities, settings.set_method)[np.arange(count), labels]
+    scores = calibration.nonconformity_scores(probabilities, settings.set_method)[np.arange(count), labels]
 
     def threshold(rows: Booleans) -> float:
         groups_there = len(np.unique(groups[rows]))

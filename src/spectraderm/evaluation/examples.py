@@ -72,20 +72,13 @@ def wrong(run: Run, crossed: Sequence[Outputs], judged: Judgement) -> list[dict[
     heatmaps = {fold.fold: _heatmaps(run, fold.fold) for fold in crossed}
     shown = []
     for i, *copies in list(of_group.values())[:WRONG]:
-        path, (fold, row) = str(test.paths[i]), rows[i]
-        photo, heat = _read(root / path), heatmaps[fold].get(row)
-        shown.append(
-            {
-                "path": path,
-                "label": names[test.labels[i]],
-                "guess": names[guesses[i]],
-                "probability": float(confidence[i]),
-                "verdict": VERDICTS[judged.verdicts[i]],
-                "copies": len(copies),
-                "picture": data_url(photo, SIDE) if photo else "",
-                "heatmap": "" if photo is None or heat is None else data_url(overlay(preprocessing(photo), heat), SIDE),
-            }
-        )
+        path, (fold, row), picture, heatmap = str(test.paths[i]), rows[i], "", ""
+        if photo := _read(root / path):
+            heat, picture = heatmaps[fold].get(row), data_url(photo, SIDE)
+            heatmap = "" if heat is None else data_url(overlay(preprocessing(photo), heat), SIDE)
+        guess, verdict = names[guesses[i]], VERDICTS[judged.verdicts[i]]
+        said = {"guess": guess, "probability": float(confidence[i]), "verdict": verdict, "copies": len(copies)}
+        shown.append({"path": path, "label": names[test.labels[i]], **said, "picture": picture, "heatmap": heatmap})
     return shown
 
 

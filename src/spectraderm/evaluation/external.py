@@ -117,12 +117,8 @@ def score(
     there is `out_of_distribution`: `refused` is the share called out of scope or unusable, `flagged` that of all
     verdicts but `predicted`.
 
-    Args:
-        labels: true class numbers `int64[n]`, -1 where the photo shows none of the model's classes.
-        groups: photo groups, `int64[n]`.
-        judged: the predictions.
-        in_training: whether the model was trained on it or a copy, `bool[n]`.
-        classes: the names of the model's classes.
+    `labels` are the true class numbers `int64[n]`, -1 where the photo shows none of the model's `classes`; `groups`
+    `int64[n]` its photo group; `in_training` `bool[n]` whether the model was trained on it or a copy.
     """
     verdicts, of_class, new = judged.verdicts, labels != NO_CLASS, ~in_training
     known, guessed = new & of_class, new & of_class & (verdicts != _UNUSABLE)

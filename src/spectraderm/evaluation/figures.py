@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from spectraderm.core import files
 from spectraderm.core.run import HISTORY, Run
 
-mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "0"})
+mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
 mpl.rcParams["text.parse_math"] = False  # a dollar in a class name is a dollar
 _TRAIN, _VAL, _GREY = "#4477aa", "#cc6633", "#57606a"
 _DPI = 130
@@ -61,7 +61,7 @@ def reliability(bins: Sequence[Mapping[str, Any]]) -> bytes:
     filled = [one for one in bins if one["confidence"] is not None]
     above.plot([0, 1], [0, 1], color=_GREY, lw=1, ls="--", label="as it should be")
     sizes = [16 + 1.2 * one["n_photos"] ** 0.5 * 4 for one in filled]
-    confidence, accuracy = [one["confidence"] for one in filled], [one["accuracy"] for one in filled]
+    confidence, accuracy = ([one[name] for one in filled] for name in ("confidence", "accuracy"))
     above.plot(confidence, accuracy, color=_TRAIN, lw=1)
     above.scatter(confidence, accuracy, sizes, color=_TRAIN, zorder=3, label="measured")
     above.set(ylabel="share right", xlim=(0, 1), ylim=(0, 1.03))
@@ -122,7 +122,6 @@ def _by_epoch(axes: Axes, histories: Sequence[History], metric: str, **style: An
 
 
 def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    options: dict[str, Any] = {"metadata": {"Software": None}}  # the same bytes from the same numbers
-    figure.savefig(buffer, format="png", dpi=_DPI, **options)
+    buffer = io.BytesIO()  # without the name of the software: the same bytes from the same numbers
+    figure.savefig(buffer, format="png", dpi=_DPI, metadata={"Software": None})
     return buffer.getvalue()

@@ -25,7 +25,7 @@ def entry(run: Run, command: str, beside: str = "") -> Entry:
         raise RunFolderError(f"{run.folder} has no trained fold", "Run `spectraderm train RUN` first")
     digest = files.sha256(b"".join(path.read_bytes() for path in logits))
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    return dict(zip(COLUMNS, (when, command, beside, digest), strict=True))
+    return {"when": when, "what": command, "with": beside, "logits_sha256": digest}
 
 
 def write(run: Run, new: Entry) -> None:

@@ -182,10 +182,8 @@ def risk_coverage(scored: Scored) -> list[dict[str, Any]]:
     kept, wrong = (values[0, 1:] for values in _by_confidence(scored)(bootstrap.group_weights(scored.groups)[None]))
     thresholds = np.unique(scored.confidence)[::-1]
     chosen = np.unique(np.linspace(0, len(kept) - 1, min(len(kept), POINTS)).round().astype(int))
-    return [
-        {"coverage": float(kept[i] / kept[-1]), "risk": float(wrong[i] / kept[i]), "threshold": float(thresholds[i])}
-        for i in chosen
-    ]
+    points = np.stack([kept / kept[-1:], wrong / kept, thresholds], axis=1)[chosen]
+    return [dict(zip(("coverage", "risk", "threshold"), point, strict=True)) for point in points.tolist()]
 
 
 def _ranking_statistic(scored: Scored) -> Statistic:

@@ -91,11 +91,9 @@ def baselines(folds: Sequence[Outputs], measurements: Measurements, seed: int) -
         guesses = np.concatenate([_guesses(name, fold, measurements, seed) for fold in folds])
         statistic = metrics.guess_statistic(Scored(tests.labels, np.eye(tests.logits.shape[1])[guesses], tests.groups))
         by_file, by_group = (resample(statistic, weights(tests.groups, by_group=once)) for once in (False, True))
-        result[name] = {
-            "accuracy": interval(by_file["accuracy"]),
-            "group_accuracy": interval(by_group["accuracy"]),
-            "balanced_accuracy": interval(by_file["balanced_accuracy"]),
-        }
+        accuracies = {"accuracy": by_file["accuracy"], "group_accuracy": by_group["accuracy"]}
+        accuracies["balanced_accuracy"] = by_file["balanced_accuracy"]
+        result[name] = {metric: interval(values) for metric, values in accuracies.items()}
     return result
 
 
@@ -145,9 +143,8 @@ def _external_rows(run: Run) -> list[dict[str, Any]]:
     rows = []
     for result in external_results(run):
         if result.get("scores"):
-            name, trained_on = result["name"], result["in_training"]
-            words = "Believe it for photos from elsewhere."
-            if trained_on:
-                words += f" {trained_on} more are left out: it learned from them, or from copies of them."
+            name, words = result["name"], "Believe it for photos from elsewhere."
+            if result["in_training"]:
+                words += f" {result['in_training']} more are left out: it learned from them, or from copies of them."
             rows.append(_row(f"{EXTERNAL_ROW}{name}", f"other photos: {name}", result["scores"], words))
     return rows

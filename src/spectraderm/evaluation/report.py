@@ -69,8 +69,7 @@ def write_card(run: Run, facts: Facts) -> None:
 def _figures(run: Run, evaluation: Facts) -> Facts:
     """The figures, as data URLs."""
     calibration, predicted = evaluation["calibration"], evaluation["refusals"]["predicted"]
-    right = (predicted["accuracy"] or {}).get("value")
-    risk = None if right is None else 1 - right
+    risk = 1 - predicted["accuracy"]["value"] if predicted["accuracy"] else None
     folds = {fold: rows for fold, rows in figures.histories(run).items() if fold != ORIGINAL}
     curves = {metric: _png(figures.learning(folds, metric)) for metric in ("accuracy", "loss")} if folds else {}
     return {

@@ -106,9 +106,8 @@ def _elsewhere(external: list[Facts], evaluation: Facts) -> list[Facts]:
     honest = [row for row in evaluation["protocols"] if not row["name"].startswith(EXTERNAL_ROW) and not row["leaked"]]
     here = honest[-1]["group_accuracy"]["value"] if honest else None
     rows = []
-    for one in external:
-        if one.get("scores"):
-            there = one["scores"]["group_accuracy"]["value"]
-            both = formatting.defined(there) and formatting.defined(here)
-            rows.append({**one, "difference": there - here if both else None})
+    for one in (one for one in external if one.get("scores")):
+        there = one["scores"]["group_accuracy"]["value"]
+        both = formatting.defined(there) and formatting.defined(here)
+        rows.append({**one, "difference": there - here if both else None})
     return rows
