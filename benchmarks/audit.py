@@ -6,7 +6,6 @@ Paints small photos of a few waves into a temporary folder, a tenth of them copi
 Without `--crops` the audit gets `--no-crops`: with crops it does some 15 photos a second.
 """
 
-import argparse
 import contextlib
 import csv
 import subprocess
@@ -14,51 +13,37 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import psutil
+import timing
 from PIL import Image
 
 CLASSES, COPIES, TESTED, WORKERS = ("a", "b", "c"), 10, 5, 2  # every 10th photo is a copy, every 5th is a test photo
 SIDE = 96
-_START = "from spectraderm.cli.commands import main; main()"
-
-
-@dataclass(frozen=True)
-class Measured:
-    """One audit: its length in seconds, the most memory it held in MB, and the copies planted and found."""
-
-    photos: int
-    seconds: float
-    memory: float
-    planted: int
-    found: int
 
 
 def main() -> None:
-    """Measure every size in a process of its own, and print a line each."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    """Measure every size, and print a line each."""
+    parser = timing.parser(__doc__)
     parser.add_argument("photos", type=int, nargs="*", default=[1000, 10_000, 100_000])
     parser.add_argument("--crops", action="store_true", help="look for crops, too")
     arguments = parser.parse_args()
     print(f"{'photos':>8} {'seconds':>8} {'photos/s':>8} {'peak MB':>8} {'planted':>8} {'found':>8}", flush=True)
     for count in arguments.photos:
-        with ProcessPoolExecutor(1) as alone:  # its children's peak memory is that of one audit
-            m = alone.submit(measure, count, arguments.crops).result()
-        rate = m.photos / m.seconds
-        print(f"{m.photos:8} {m.seconds:8.1f} {rate:8.0f} {m.memory:8.0f} {m.planted:8} {m.found:8}", flush=True)
+        seconds, peak, planted, found = measure(count, arguments.crops)
+        print(f"{count:8} {seconds:8.1f} {count / seconds:8.0f} {peak:8.0f} {planted:8} {found:8}", flush=True)
 
 
-def measure(count: int, crops: bool) -> Measured:
-    """Paint `count` photos, audit them in a subprocess, compare its groups with what was planted, delete all."""
+def measure(count: int, crops: bool) -> tuple[float, float, int, int]:
+    """Paint `count` photos and audit them: the seconds, the most MB it held, and the copies planted and found."""
     with tempfile.TemporaryDirectory() as folder:
         root, out = Path(folder, "photos"), Path(folder, "run")
         paint_all(root, count)
         options = ["--out", str(out), *([] if crops else ["--no-crops"])]
-        command = [sys.executable, "-c", _START, "audit", str(root), *options]
+        command = [sys.executable, "-m", "spectraderm", "audit", str(root), *options]
         start = time.perf_counter()
         with Path(folder, "said").open("w+") as said:
             process = subprocess.Popen(command, stdout=said, stderr=said)
@@ -71,7 +56,7 @@ def measure(count: int, crops: bool) -> Measured:
             group = {Path(row["path"]).stem: row["photo_group"] for row in csv.DictReader(file)}
     planted = [number for number in range(count) if original(number) != number]
     found = sum(group[f"{number:07d}"] == group[f"{original(number):07d}"] for number in planted)
-    return Measured(count, seconds, peak, len(planted), found)
+    return seconds, peak, len(planted), found
 
 
 def watch(process: "subprocess.Popen[bytes]") -> float:

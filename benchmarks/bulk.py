@@ -59,15 +59,8 @@ def main() -> None:
                     kill_often(command(photos, out, engine, given.model), out, count, given.tries, given.seed)
                     continue
                 told = measure(command(photos, out, engine, given.model), out, count)
-                cells = (
-                    engine,
-                    count,
-                    f"{told.rate:.1f}",
-                    f"{told.seconds:.0f}",
-                    f"{told.peak:.0f}",
-                    f"{told.size:.0f}",
-                )
-                print(f"| {' | '.join(map(str, cells))} |", flush=True)
+                numbers = f"{told.rate:.1f} | {told.seconds:.0f} | {told.peak:.0f} | {told.size:.0f}"
+                print(f"| {engine} | {count} | {numbers} |", flush=True)
 
 
 def command(photos: Path, out: Path, engine: str, model: str) -> list[str]:

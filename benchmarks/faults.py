@@ -31,7 +31,6 @@ from spectraderm.data.synthetic import paint
 from spectraderm.inference.bulk import job
 from spectraderm.inference.model_folder import open_model
 
-NOBODY = 65534
 DAMAGED = {
     "train": (("manifest.csv", "audit"), ("split.csv", "audit")),
     "calibrate": (("config.json", "train"), ("folds/final/logits.csv", "train")),
@@ -42,14 +41,6 @@ DAMAGED = {
 WORKING = ("folds/", "checksums.txt", "out/remaining")  # what a stage at work changes, and makes anew
 HOLD = "import sys; from pathlib import Path; from spectraderm.core.locks import only_writer\n"
 HOLD += "with only_writer(Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()"
-
-
-class Outcome(NamedTuple):
-    """Of one try: the stage, the program's words, and what went wrong, or nothing."""
-
-    stage: str
-    said: str
-    wrong: str
 
 
 @dataclass(frozen=True)
@@ -115,7 +106,7 @@ def read_only(_: World, __: str, run: Path, ___: int) -> Iterator[None]:
 
 def no_rights(*_: object) -> Iterator[None]:
     """A folder of root's, met by somebody else, which only root can become."""
-    os.seteuid(NOBODY)
+    os.seteuid(65534)
     yield
     os.seteuid(0)
 
@@ -170,8 +161,8 @@ FAULTS = {
 }
 
 
-def outcomes(world: World, name: str) -> Iterator[Outcome]:
-    """Do every stage with a fault, look at what it says and leaves, mend the fault, and go on."""
+def outcomes(world: World, name: str) -> Iterator[tuple[str, str, str]]:
+    """Disturb every stage, mend it, go on: the stage, the program's words, and what went wrong, or nothing."""
     fault = FAULTS[name]
     for stage, number in product([one for one in world.unbroken if one in fault.stages], range(fault.tries)):
         before, after, _ = world.unbroken[stage]
@@ -192,7 +183,7 @@ def outcomes(world: World, name: str) -> Iterator[Outcome]:
             wrong = wrong or f"not gone on: {error}"
         found = content(run)
         other = [file for file in sorted(found | whole) if found.get(file) != whole.get(file)]
-        yield Outcome(stage, said, wrong or ", ".join(other))
+        yield stage, said, wrong or ", ".join(other)
 
 
 def main() -> None:
@@ -209,10 +200,10 @@ def main() -> None:
         print("| fault | on | tries | wrong | said, for one |\n| --- | --- | --- | --- | --- |", flush=True)
         for name in given.only:
             found = list(outcomes(world, name))
-            wrong = [f"{one.stage}: {one.wrong}" for one in found if one.wrong]
+            wrong = [f"{stage}: {why}" for stage, _, why in found if why]
             failed += len(wrong)
-            stages = ", ".join(dict.fromkeys(one.stage for one in found))
-            said = found[-1].said.replace(folder, "...") if found else "only root can try"
+            stages = ", ".join(dict.fromkeys(stage for stage, _, _ in found))
+            said = found[-1][1].replace(folder, "...") if found else "only root can try"
             print(f"| {name} | {stages} | {len(found)} | {len(wrong)} | {said} |", *wrong[:3], sep="\n  ", flush=True)
     sys.exit(bool(failed))
 

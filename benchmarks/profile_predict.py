@@ -7,7 +7,6 @@ the functions that it calls, in this process; the median of all calls after thre
 called shows as `-`. Start-up: a new process each time, by what it was asked to do.
 """
 
-import argparse
 import statistics
 import subprocess
 import sys
@@ -51,7 +50,7 @@ Taken = dict[str, list[float]]
 
 def main() -> None:
     """Print both tables."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = timing.parser(__doc__)
     parser.add_argument("photos", type=Path, nargs="*")
     parser.add_argument("--model", help="by default the one that comes along")
     parser.add_argument("--times", type=int, default=50)

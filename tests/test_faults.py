@@ -51,8 +51,8 @@ def test_a_fault_is_named_and_nothing_is_lost(
 ) -> None:
     monkeypatch.setitem(faults.FAULTS, name, faults.FAULTS[name]._replace(tries=1))
     outcomes = list(faults.outcomes(world, name))
-    assert [(one.stage, one.wrong) for one in outcomes if one.wrong] == []
-    assert {one.stage for one in outcomes} == set(STAGES) & set(faults.FAULTS[name].stages)
+    assert [(stage, wrong) for stage, _, wrong in outcomes if wrong] == []
+    assert {stage for stage, _, _ in outcomes} == set(STAGES) & set(faults.FAULTS[name].stages)
 
 
 def test_what_is_lost_would_be_noticed(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ANN401
@@ -67,7 +67,7 @@ def test_what_is_lost_would_be_noticed(world: Any, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr("spectraderm.core.files.write_bytes", in_place)
     only = replace(world, unbroken={"calibrate": world.unbroken["calibrate"]})
-    assert any(one.wrong.startswith("lost: ") for one in faults.outcomes(only, "full_disk"))
+    assert any(wrong.startswith("lost: ") for _, _, wrong in faults.outcomes(only, "full_disk"))
 
 
 def test_a_stage_without_its_run_folder_makes_none(tmp_path: Path) -> None:
