@@ -73,17 +73,6 @@ def test_bad_files_are_reported_each_and_the_others_done(here: Path, model: Path
     assert total.startswith("2 ")
 
 
-def test_a_paragraph_for_people(here: Path, model: Path) -> None:
-    done = call("predict", "f", "--model", model, "--format", "table", "--top-k", 99)
-    assert (done.code, done.err) == (0, "")
-    *paragraphs, note = done.out.strip().split("\n\n")
-    assert [text.splitlines()[0] for text in paragraphs] == ["f/[red]x[/red].jpg", "f/a.jpg", "f/sub/b.png"]
-    verdicts = tuple(verdict.replace("_", " ") for verdict in VERDICTS)
-    assert all(text.splitlines()[1].strip().startswith(verdicts) for text in paragraphs)
-    assert all(len(text.splitlines()) >= 3 for text in paragraphs)  # and why
-    assert "Not a diagnosis" in note
-
-
 def test_a_terminal_gets_paragraphs(here: Path, model: Path) -> None:
     ours, theirs = os.openpty()
     process = start("predict", "f/a.jpg", "--model", model, stdout=theirs)

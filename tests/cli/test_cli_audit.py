@@ -10,14 +10,8 @@ from PIL import Image, ImageOps
 
 from spectraderm.core.files import read_csv
 from spectraderm.core.run import AUDIT, LOGIT_COLUMNS, LOGITS, SPLIT
-from spectraderm.data import findings, shortcuts
+from spectraderm.data import findings
 from spectraderm.data.split import EXCLUDED
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Forests of few trees: shortcuts are not what is asked here, and take most of the time."""
-    monkeypatch.setattr(shortcuts, "_TREES", 3)
 
 
 @pytest.fixture

@@ -9,40 +9,24 @@ from console import call
 from handmade import leaking_run
 
 from spectraderm.core.run import CALIBRATION, EVALUATION, MANIFEST, NOVELTY, REPORT, SPLIT, Run
-from spectraderm.data import shortcuts
 from spectraderm.evaluation import ledger
 
+WRONG = """
+audit gone --out run; audit flat --out run; audit file --out run; audit two --out file/x; split gone
+train gone --backbone open-nsfw-thin; train gone --recipe gone.toml; calibrate gone; export gone; reproduce gone
+evaluate gone; evaluate gone two; evaluate default gone; evaluate default; compare gone two
+run gone --backbone ./gone-too; demo --out flat; demo --out file/x --data flat
+"""
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ("audit", "gone", "--out", "run"),
-        ("audit", "flat", "--out", "run"),
-        ("audit", "file", "--out", "run"),
-        ("audit", "two", "--out", "file/x"),
-        ("split", "gone"),
-        ("train", "gone", "--backbone", "open-nsfw-thin"),
-        ("train", "gone", "--recipe", "gone.toml"),
-        ("calibrate", "gone"),
-        ("evaluate", "gone"),
-        ("evaluate", "gone", "two"),
-        ("evaluate", "default", "gone"),
-        ("evaluate", "default"),
-        ("compare", "gone", "two"),
-        ("reproduce", "gone"),
-        ("export", "gone"),
-        ("run", "gone", "--backbone", "./gone-too"),
-        ("demo", "--out", "flat"),
-        ("demo", "--out", "file/x", "--data", "flat"),
-    ],
-)
+
+@pytest.mark.parametrize("command", re.split(r"[;\n]\s*", WRONG.strip()))
 def test_stages_that_can_not_work_say_so_in_one_line(
-    arguments: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_photos(tmp_path, {"flat": 2, "two/a": 1, "two/b": 1})
     Path("file").write_text("no folder")
-    done = call(*arguments)
+    done = call(*command.split())
     assert (done.code, done.out) == (2, "")
     assert done.err.splitlines()[-1].startswith("error: ")
 
@@ -55,15 +39,14 @@ def test_two_runs_are_shown_side_by_side(tmp_path: Path) -> None:
     assert done.err.count("> without-copies (2 files") == done.err.count("Verdicts: ") == 2
     shown = [line for line in done.err.splitlines() if re.match(r"  original +33\.3 \(", line)]
     assert len(shown) == 2  # both runs, with their intervals
+    assert "original (3 files, 3 photo groups): Do not believe it: 1 of 3 test photos are copies" in done.err
+    assert all(name in done.err for name in ("majority class", "hash look up", "metadata", "pixels 8x8"))
     assert all((run / REPORT).is_file() for run in (one, two))
     assert ledger.summary(Run(one))["compared_with"] == [str(two)]
     assert ledger.summary(Run(two))["compared_with"] == [str(one)]
 
 
-def test_the_stages_one_by_one_are_the_run(
-    photos: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shortcuts, "_TREES", 3)  # most of an audit's time
+def test_the_stages_one_by_one_are_the_run(photos: Path, tiny: Path, tmp_path: Path) -> None:
     shipped = (resources.files("spectraderm.training") / "recipes" / "notebook.toml").read_text()
     (tmp_path / "notebook.toml").write_text(f"{shipped}\nimage_size = 64\n")
     how = ("--recipe", tmp_path / "notebook.toml", "--backbone", tiny, "--epochs", 2, "--device", "cpu")
@@ -80,16 +63,8 @@ def test_the_stages_one_by_one_are_the_run(
     for arguments in calls:
         done = call(*arguments)
         assert (done.code, done.out) == (0, ""), done.err
-    same = [
-        EVALUATION,
-        MANIFEST,
-        SPLIT,
-        CALIBRATION,
-        NOVELTY,
-        "folds/final/logits.csv",
-        "model/onnx/model.onnx",
-    ]
-    for name in same:
+    made = (EVALUATION, MANIFEST, SPLIT, CALIBRATION, NOVELTY)
+    for name in (*made, "folds/final/logits.csv", "model/onnx/model.onnx"):
         assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
     assert json.loads((whole / EVALUATION).read_text())["recipe"] == "notebook"
     answer = json.loads(call("predict", photos / "test/b/00.jpg", "--model", parts / "model").out)

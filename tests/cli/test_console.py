@@ -44,16 +44,6 @@ def written(model: Classifier, format: str, *names: str, top_k: int = 3) -> str:
     return stream.getvalue()
 
 
-def test_json_lines_hold_the_whole_prediction(here: Path, model: Classifier) -> None:
-    put(*(f"{name}.jpg" for name in ODD))
-    lines = written(model, "jsonl", *(f"{name}.jpg" for name in ODD)).splitlines()
-    got = [json.loads(line) for line in lines]
-    assert {record["path"] for record in got} == {f"{name}.jpg" for name in ODD}
-    for record in got:
-        assert record == {"path": record["path"], **model.predict(record["path"]).to_dict()}
-        assert list(record["probabilities"]) == list(model.predict(record["path"]).probabilities)
-
-
 def test_csv_has_the_classes_in_the_order_of_the_model(here: Path, model: Classifier) -> None:
     put(*(f"{name}.jpg" for name in ODD))
     rows = list(csv.DictReader(io.StringIO(written(model, "csv", *(f"{name}.jpg" for name in ODD)))))
