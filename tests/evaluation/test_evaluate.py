@@ -202,9 +202,8 @@ def test_files_that_lack_or_are_damaged_are_named_with_what_to_do(gone: str, tmp
 
 
 def test_a_manifest_of_other_photos_is_refused(tmp_path: Path) -> None:
-    path = three_ways(tmp_path) / MANIFEST
-    lines = path.read_text().splitlines(keepends=True)
-    path.write_text("".join([lines[0], *reversed(lines[1:])]))
+    head, *lines = (three_ways(tmp_path) / MANIFEST).read_text().splitlines(keepends=True)
+    (tmp_path / MANIFEST).write_text("".join([head, *reversed(lines)]))
     with pytest.raises(RunFolderError, match=r"manifest\.csv is not of the photos that were trained on"):
         evaluated(tmp_path)
 
@@ -262,8 +261,8 @@ def test_every_value_is_scored_on_its_own_photos() -> None:
 
 def test_names_and_measurements_and_empty_columns_are_no_subgroups() -> None:
     many, few = ([str(i % count) for i in range(COUNT)] for count in (MOST_VALUES + 1, MOST_VALUES))
-    same = {name: ["7"] * COUNT for name in ("patient", "width", "phash")}
-    assert list(tables(**same, remark=many, nothing=[""] * COUNT, site=few)) == ["site"]
+    same = ["7"] * COUNT
+    assert list(tables(patient=same, width=same, phash=same, remark=many, nothing=[""] * COUNT, site=few)) == ["site"]
 
 
 def test_skin_tones_go_from_light_to_dark_and_are_a_proxy() -> None:

@@ -40,12 +40,8 @@ def write_report(run: Run, evaluation: dict[str, Any], scorings: Sequence[Entry]
     write_card(run, facts)
     crossed, judged, scored = tested(run)
     leaks, kinds = examples.leaks(run, facts["display"])
-    shown = {
-        "wrong": examples.wrong(run, crossed, judged),
-        "leaks": leaks,
-        "leak_kinds": kinds,
-        "chance": error_by_chance(scored),
-    }
+    shown = {"leaks": leaks, "leak_kinds": kinds, "wrong": examples.wrong(run, crossed, judged)}
+    shown["chance"] = error_by_chance(scored)
     page = template("report.html.j2").render(facts | _figures(run, evaluation) | shown)
     files.write_bytes(run.path(REPORT), page.encode())
 
