@@ -29,10 +29,6 @@ def test_the_map_kept_is_that_of_the_guess(tmp_path: Path) -> None:
     with np.load(path, allow_pickle=False) as stored:
         assert stored["rows"].tolist() == [2, 0]
         np.testing.assert_array_equal(stored["maps"], maps[[0, 1], [2, 1]])
-    before = path.read_bytes()
-    write_heatmaps(path, np.array([2, 0]), logits, maps)
-    assert path.read_bytes() == before
-    write_heatmaps(path, np.empty(0, np.int64), logits, np.empty((0, 3, 1, 1), np.float32))
 
 
 def test_trained_runs_leave_maps_of_their_wrong_test_photos(runs: dict[str, Path]) -> None:

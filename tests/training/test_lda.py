@@ -64,14 +64,17 @@ def seen_by_cameras(copies: int, spread: float) -> tuple[Floats, Integers]:
     return (np.stack([skin + camera, camera], 1) + noise).astype(np.float32), targets
 
 
+def sway(seen: tuple[Floats, Integers], photos: Integers, invariance: float = 1.0) -> float:
+    """How much a head hangs on the camera, as a share of the skin."""
+    weights, _ = discriminant.fit(*seen, photos, 2, 0.01, invariance)
+    skin, camera = (weights[1] - weights[0]) @ np.array([[1, 0], [1, 1]]).T
+    return float(camera / skin)
+
+
 def test_what_copies_of_a_photo_differ_in_counts_little_although_the_classes_differ_in_it() -> None:
-    sways = {}
-    for name, seen in {"one": seen_by_cameras(1, 0), "twelve": seen_by_cameras(12, 3)}.items():
-        weights, _ = discriminant.fit(*seen, each(seen[1]), 2, 0.01)
-        skin, camera = (weights[1] - weights[0]) @ np.array([[1, 0], [1, 1]]).T
-        sways[name] = camera / skin
-    assert sways["one"] > 0.5
-    assert abs(sways["twelve"]) < 0.05
+    one, twelve = seen_by_cameras(1, 0), seen_by_cameras(12, 3)
+    assert sway(one, each(one[1])) > 0.5
+    assert abs(sway(twelve, each(twelve[1]))) < 0.05
 
 
 def test_dead_features_count_nothing_and_break_nothing() -> None:
@@ -87,12 +90,8 @@ def test_dead_features_count_nothing_and_break_nothing() -> None:
 
 
 def test_the_more_copies_count_the_less_the_head_hangs_on_what_differs_between_them() -> None:
-    features, targets = seen_by_cameras(4, 0.3)
-    photos, sways = np.arange(len(targets)) // 4, []
-    for times in (0.1, 1, 10):
-        weights, _ = discriminant.fit(features, targets, photos, 2, 0.01, times)
-        skin, camera = (weights[1] - weights[0]) @ np.array([[1, 0], [1, 1]]).T
-        sways.append(camera / skin)
+    seen = seen_by_cameras(4, 0.3)
+    sways = [sway(seen, np.arange(len(seen[1])) // 4, times) for times in (0.1, 1, 10)]
     assert sways[0] > 2 * sways[1] > 4 * abs(sways[2])
 
 

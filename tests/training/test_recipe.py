@@ -9,28 +9,12 @@ from spectraderm.training import recipe as config
 VALID = 'learning_rate = 1e-3\nepochs = 2\nhead = "linear"\n'
 
 
-def test_the_mission_recipe_is_the_missions() -> None:
-    recipe = config.load("notebook")
-    expected: dict[str, Any] = {
-        "name": "notebook",
-        "head": "mlp",
-        "train_backbone": False,
-        "optimizer": "adam",
-        "learning_rate": 1e-3,
-        "weight_decay": 0,
-        "schedule": "constant",
-        "warmup_epochs": 0,
-        "epochs": 12,
-        "batch_size": 32,
-        "label_smoothing": 0,
-        "weighting": "file",
-        "augment": 0,
-        "keep": "last",
-        "patience": 0,
-        "image_size": 224,
-        "resize": "squash",
-    }
-    assert {name: getattr(recipe, name) for name in expected} == expected
+def test_the_notebooks_recipe_is_the_notebooks() -> None:
+    expected: dict[str, Any] = {"name": "notebook", "head": "mlp", "optimizer": "adam", "learning_rate": 1e-3}
+    expected |= {"train_backbone": False, "epochs": 12, "batch_size": 32, "schedule": "constant"}
+    expected |= {"keep": "last", "weighting": "file", "resize": "squash", "image_size": 224}
+    expected |= dict.fromkeys(("weight_decay", "warmup_epochs", "label_smoothing", "augment", "patience"), 0)
+    assert expected.items() <= config.load("notebook").model_dump().items()
 
 
 def test_the_shipped_recipes_are_listed() -> None:
@@ -82,17 +66,18 @@ def test_a_wrong_setting_is_named(changes: dict[str, Any], wrong: str) -> None:
     assert "learning_rate" in caught.value.remedy
 
 
-def test_a_setting_that_lacks_is_named(tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text("epochs = 2\n")
-    with pytest.raises(RecipeError, match=r"learning_rate: Field required"):
-        config.load(str(tmp_path / "mine.toml"))
-
-
-@pytest.mark.parametrize("content", [b"epochs = = 2", b"\xff\xfe\x00", b'epochs = "'])
-def test_what_is_not_toml_is_refused_by_name(content: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"epochs = = 2", r"broken\.toml is not TOML"),
+        (b"\xff\xfe\x00", r"broken\.toml is not TOML"),
+        (b"epochs = 2", "broken.toml: learning_rate: Field required"),
+    ],
+)
+def test_what_is_not_toml_or_whole_is_refused_by_name(content: bytes, problem: str, tmp_path: Path) -> None:
     path = tmp_path / "broken.toml"
     path.write_bytes(content)
-    with pytest.raises(RecipeError, match=r"broken\.toml is not TOML"):
+    with pytest.raises(RecipeError, match=problem):
         config.load(str(path))
 
 

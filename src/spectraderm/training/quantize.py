@@ -23,10 +23,10 @@ from spectraderm.data.manifest import Row
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.inference import model_folder
 from spectraderm.inference.engine import INPUT, Engine
+from spectraderm.training import export
 from spectraderm.training.backbones import Backbone
 from spectraderm.training.checkpoint import write_logits
 from spectraderm.training.dataset import Decoded, Integers
-from spectraderm.training.export import to_onnx
 from spectraderm.training.recipe import Recipe
 from spectraderm.training.train import restore
 
@@ -60,7 +60,7 @@ def quantize(run: Run, backbone: Backbone, out: Run, track: Track = no_track) ->
         network, preprocessing = restore(run, backbone, fold.name)
         sides, final = [fold.splits[row.path] for row in rows], fold.name == FINAL
         if final or each_its_own:
-            graph = to_int8(to_onnx(network, preprocessing), pixels[_chosen(rows, sides)])
+            graph = to_int8(export.to_onnx(network, preprocessing), pixels[_chosen(rows, sides)])
             engine, starts = Engine(graph), range(0, len(pixels), _BATCH)
             shown = track(starts, "Answering in 8-bit integers", len(starts))
             features = np.concatenate([engine(pixels[start : start + _BATCH]).features for start in shown])
