@@ -134,14 +134,6 @@ def test_openvino_gives_the_same_verdicts(photos: Path, folder: Path) -> None:
         assert record["probability"] == pytest.approx(expected.probability, abs=1e-4)
 
 
-def test_one_thread_gives_the_same_guess(photos: Path, folder: Path) -> None:
-    alone, many = spectraderm.load_model(folder, threads=1), spectraderm.load_model(folder)
-    for path in sorted(photos.iterdir()):
-        one, other = alone.predict(path), many.predict(path)
-        assert (one.label, one.verdict) == (other.label, other.verdict)
-        assert one.probability == pytest.approx(other.probability, abs=1e-5)
-
-
 def test_a_field_of_prediction_is_at_every_door(photos: Path, folder: Path) -> None:
     from pydantic import TypeAdapter
 
