@@ -101,23 +101,20 @@ def test_what_json_and_csv_cannot_hold_is_not_written(tmp_path: Path) -> None:
     assert everything(tmp_path) == {}
 
 
-@pytest.mark.parametrize("data", [None, b"{", b"[1]", b"\xff\xfe", b"[" * 200_000])
-def test_unreadable_json_names_file_and_remedy(data: bytes | None, tmp_path: Path) -> None:
-    if data is not None:
-        (tmp_path / "x.json").write_bytes(data)
-    with pytest.raises(RunFolderError, match=r"x\.json") as caught:
-        files.read_json(tmp_path / "x.json", REMEDY)
-    assert caught.value.remedy == REMEDY
-
-
 @pytest.mark.parametrize(
-    "data", [None, b"", b"a,c\n1,2\n", b"a,b\n\xff,2\n", b"a,b\n1,2\n3\n", b'a,b\n"' + b"x" * 200_000]
+    ("name", "data"),
+    [
+        *(("x.json", data) for data in (None, b"{", b"[1]", b"\xff\xfe", b"[" * 200_000)),
+        *(("x.csv", data) for data in (None, b"", b"a,c\n1,2\n", b"a,b\n\xff,2\n", b"a,b\n1,2\n3\n")),
+        ("x.csv", b'a,b\n"' + b"x" * 200_000),
+    ],
 )
-def test_unreadable_csv_names_file_and_remedy(data: bytes | None, tmp_path: Path) -> None:
+def test_unreadable_json_and_csv_name_file_and_remedy(name: str, data: bytes | None, tmp_path: Path) -> None:
+    path = tmp_path / name
     if data is not None:
-        (tmp_path / "x.csv").write_bytes(data)
-    with pytest.raises(RunFolderError, match=r"x\.csv") as caught:
-        files.read_csv(tmp_path / "x.csv", ("a", "b"), REMEDY)
+        path.write_bytes(data)
+    with pytest.raises(RunFolderError, match=name) as caught:
+        files.read_json(path, REMEDY) if name == "x.json" else files.read_csv(path, ("a", "b"), REMEDY)
     assert caught.value.remedy == REMEDY
 
 

@@ -38,7 +38,9 @@ def holder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
     process.communicate()
 
 
-def test_the_second_is_told_who_the_first_is(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:
+def test_the_second_is_told_who_the_first_is_until_it_has_ended(
+    tmp_path: Path, holder: "subprocess.Popen[str]"
+) -> None:
     run = tmp_path / "run"
     since = json.loads((run / WRITER).read_text())["since"]
     with pytest.raises(FolderInUse) as caught, only_writer(run):
@@ -47,13 +49,8 @@ def test_the_second_is_told_who_the_first_is(tmp_path: Path, holder: "subprocess
     assert f"since {since}" in str(caught.value)
     assert caught.value.remedy == "Wait until it has ended, or give another folder"
     assert json.loads((run / WRITER).read_text())["process"] == holder.pid
-
-
-def test_once_the_first_has_ended_the_folder_is_free_and_nothing_is_left(
-    tmp_path: Path, holder: "subprocess.Popen[str]"
-) -> None:
     holder.communicate("end\n")
-    with only_writer(tmp_path / "run"):
+    with only_writer(run):
         pass
     assert list(tmp_path.iterdir()) == []
 

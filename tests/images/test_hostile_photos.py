@@ -1,6 +1,5 @@
 """What hostile photos meet, each in a child of its own: in time, in little memory, and by an error that says why."""
 
-import io
 import re
 import sys
 from pathlib import Path
@@ -14,9 +13,8 @@ from measured import MEGABYTES, SECONDS, Answer, answers_of
 from PIL import Image
 
 from spectraderm.core.errors import UnreadablePhoto
-from spectraderm.images.decoding import decode, open_photo
+from spectraderm.images.decoding import decode
 from spectraderm.images.preprocessing import SHORTEST_SIDE, Preprocessing
-from spectraderm.images.rgb import upright
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
@@ -88,26 +86,6 @@ def test_bands_leave_no_seam() -> None:
     photo.putalpha(paint(4, (60, 1000)).convert("L"))
     whole = Image.alpha_composite(Image.new("RGBA", photo.size, "white"), photo).convert("RGB")
     np.testing.assert_array_equal(np.asarray(decode(encode(photo, "PNG")).image), np.asarray(whole))
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
-def test_opening_twice_never_turns_twice(kind: str, orientation: int) -> None:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    with Image.open(io.BytesIO(encode(paint(1, (90, 60)), kind, exif=exif))) as image:
-        once = upright(image)
-    np.testing.assert_array_equal(np.asarray(upright(once)), np.asarray(once))
-    assert once.getexif().get(0x0112) is None
-    np.testing.assert_array_equal(np.asarray(open_photo(open_photo(once))), np.asarray(once.convert("RGB")))
-
-
-def test_turning_leaves_the_callers_photo_alone() -> None:
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    with Image.open(io.BytesIO(encode(paint(1), exif=exif))) as image:
-        upright(image)
-        assert (image.size, image.getexif()[0x0112]) == ((96, 72), 6)
 
 
 def test_no_decoder_but_the_named_ones_is_ever_asked(monkeypatch: pytest.MonkeyPatch) -> None:
