@@ -110,18 +110,14 @@ def test_what_is_read_is_what_was_computed_and_no_photo_is_looked_at_twice(make:
     assert np.array_equal(again.averaged(TRANSFORMS), averaged)
     assert np.array_equal(again.augmented(SOME, ROWS), copies)
     assert sum(counts) == 4 * 8 + 4
+    own = make("notebook")  # recipes share what they have in common: the widths of the last two stages are 24 and 32
+    assert np.array_equal(own.averaged(TRANSFORMS), averaged[:, 24:56])
+    assert sum(counts) == 4 * 8 + 4
 
 
-def test_recipes_share_what_they_have_in_common(make: Make, counts: list[int]) -> None:
-    averaged = make().averaged(("whole",))
-    own = make("notebook").averaged(("whole",))
-    assert sum(counts) == 8
-    assert np.array_equal(own, averaged[:, 24:56])  # the widths of the last two stages are 24 and 32
-    make("discriminant", 64, PIXELS[:5]).averaged(("whole", "mirrored"))
-    assert sum(counts) == 8 + 5
-
-
-def test_another_photo_size_or_backbone_is_computed_anew(make: Make, counts: list[int], tmp_path: Path) -> None:
+def test_another_photo_size_backbone_or_library_is_computed_anew(
+    make: Make, counts: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     make().averaged(("whole",))
     for changed in (
         {"pixels": noise(9, seed=1)},
@@ -131,6 +127,10 @@ def test_another_photo_size_or_backbone_is_computed_anew(make: Make, counts: lis
         before = sum(counts)
         make(**changed).averaged(("whole",))
         assert sum(counts) > before
+    before = sum(counts)
+    monkeypatch.setattr("PIL.__version__", "1.2.3")
+    make().averaged(("whole",))
+    assert sum(counts) == before + 8
 
 
 def doubled(plain: Callable[..., Any]) -> Callable[..., Any]:
@@ -184,15 +184,6 @@ def test_features_follow_every_change_of_how_they_are_made(
     assert not all(np.allclose(*pair) for pair in zip(before, after, strict=True))
     shutil.rmtree(tmp_path / "kept")
     assert all(np.array_equal(*pair) for pair in zip(after, computed(), strict=True))
-
-
-def test_another_library_or_way_to_decode_is_computed_anew(
-    make: Make, counts: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    make().averaged(("whole",))
-    monkeypatch.setattr("PIL.__version__", "1.2.3")
-    make().averaged(("whole",))
-    assert sum(counts) == 8 + 8
 
 
 def test_what_was_kept_before_an_interruption_is_there_after_it(

@@ -70,9 +70,7 @@ class Features:
     def augmented(self, kinds: Sequence[tuple[Augmentation, bool]], rows: Sequence[Integers]) -> Floats:
         """Features of augmented photos, one augmentation after the other, `float32[sum of rows, columns]`.
 
-        Args:
-            kinds: the augmentations, and whether each is coarse.
-            rows: of each augmentation, which photos.
+        Of each augmentation, which is coarse or not, `rows` says which photos.
         """
         return np.concatenate(self._compute(kinds, rows, "Computing features of augmented photos"))
 

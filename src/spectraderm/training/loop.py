@@ -82,15 +82,9 @@ def fit(
 ) -> None:
     """Train `task.module` and leave it with the weights that the recipe keeps.
 
-    Args:
-        task: what is trained on what.
-        recipe: how.
-        seed: of the order of photos and of augmentation.
-        fold: gets a checkpoint and `history.csv` after every epoch; from a checkpoint that is there training goes on.
-        accelerator: the processes and their devices.
-        track: how progress is shown.
-        report: gets every epoch's line of the history.
-        resumable: else neither checkpoint nor history is written.
+    After every epoch the `fold` gets a checkpoint and `history.csv`, unless it is not `resumable`; from a checkpoint
+    that is there training goes on. `seed` decides the order of photos and augmentation; `report` gets every epoch's
+    line of the history.
 
     Raises:
         RecipeError: the loss is no longer a number.
