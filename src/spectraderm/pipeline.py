@@ -56,7 +56,7 @@ DEMO_FOLDS, DEMO_SHOWN = 3, 3
 
 @dataclass(frozen=True)
 class Options:
-    """How a run is made. `folds` 0 means 5 by photo and 1 as given; `changes` overrides settings of the recipe.
+    """How a run is made. `folds` 0 means 5 of `grouped`, else 1; `changes` overrides settings of the recipe.
 
     `crops`: look for crops of photos, too; None: of up to `auditing.CROPS_UP_TO` photos.
     """

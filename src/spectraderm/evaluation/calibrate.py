@@ -1,6 +1,6 @@
 """Held-out logits and novelties -> the settings of a model, and proof out of fold that the settings hold.
 
-Nothing is ever set on the photos it is then scored on. With k folds by photo each fold's test photos are judged by
+Nothing is ever set on the photos it is then scored on. With k folds of `grouped` each fold's test photos are judged by
 settings found on the test photos of the other folds, and the exported model gets those found on all of them. With one
 fold they come from its calibration photos, or, where the folders as they came have none, from its validation photos.
 Every photo group counts once.

@@ -22,7 +22,7 @@ def measure_robustness(
 ) -> dict[str, Any]:
     """Compare a model's guesses on photos held out from it with those on the same photos after each of `CHANGES`.
 
-    They are the final fold's test photos, and where it keeps none, as with k folds by photo, those for validation.
+    They are the final fold's test photos, and where it keeps none, as with k folds of `grouped`, those for validation.
 
     Returns:
         `photos`, `photo_groups`, and for each change what `compare` gives. Empty where no photo was held out.
