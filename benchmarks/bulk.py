@@ -111,8 +111,8 @@ def kill_often(words: list[str], out: Path, count: int, tries: int, seed: int) -
         process = subprocess.Popen(words, stderr=subprocess.DEVNULL, env=timing.environment())
         time.sleep(draw.uniform(0, seconds / 2))
         killed += process.poll() is None
-        for one in [*psutil.Process(process.pid).children(recursive=True), process]:
-            with contextlib.suppress(psutil.NoSuchProcess):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended by itself
+            for one in [*psutil.Process(process.pid).children(recursive=True), process]:
                 one.kill()
         process.wait()
     measure(words, out, count)

@@ -23,9 +23,9 @@ import timing
 from timing import painted
 
 import spectraderm
-from spectraderm.images import perceptual_hash as hashing
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference import classifier
+from spectraderm.inference.calibration import Calibration, References
 from spectraderm.inference.engine import Engine
 
 STAGES = (
@@ -33,9 +33,11 @@ STAGES = (
     ("measure quality", classifier, "measure"),
     ("fit to the network", Preprocessing, "__call__"),
     ("network", Engine, "__call__"),
-    ("perceptual hash", hashing, "turned_hashes"),
-    ("compare with learned", hashing, "nearest"),
-    ("probabilities and verdict", classifier.Classifier, "_judge"),
+    ("perceptual hash", classifier, "turned_hashes"),
+    ("compare with training photos", classifier, "nearest"),
+    ("novelty", References, "novelty"),
+    ("probabilities and verdict", Calibration, "judge"),
+    ("words", classifier.Classifier, "_worded"),
 )
 STARTS = {
     "Python alone": "",

@@ -78,7 +78,13 @@ def test_ratios_are_taken_round_by_round() -> None:
 
 
 def test_the_notebooks_twelve_epochs_are_put_together_as_stated(tmp_path: Path) -> None:
-    told = [{"ready": 10}, {"epoch": 9}, {"epoch": 3}, {"epoch": 5}, {"evaluate": 4, "test": 0.9}]
+    told: list[dict[str, float]] = [
+        {"ready": 10},
+        {"epoch": 9},
+        {"epoch": 3},
+        {"epoch": 5},
+        {"evaluate": 4, "test": 0.9},
+    ]
     peer = tmp_path / "python"
     lines = [f"{'read go; ' if 'epoch' in one else ''}echo '{json.dumps(one)}'" for one in told]
     peer.write_text("\n".join(["#!/bin/sh", *lines]))

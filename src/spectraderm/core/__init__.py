@@ -1,1 +1,7 @@
 """What everything else stands on: errors, files, locks, the run folder, progress. Knows nothing of photos."""
+
+DEFAULT_RECIPE = "discriminant"
+DEFAULT_BACKBONE = "microsoft/resnet-50"
+"""On the Hugging Face Hub: the ResNet-50 that the mission asks for."""
+OFFLINE_BACKBONE = "open-nsfw-thin"
+"""A half-width ResNet-50 out of a package, where the Hub can't be reached."""

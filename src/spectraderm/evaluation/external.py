@@ -22,8 +22,9 @@ from spectraderm.evaluation.evaluate import refusals
 from spectraderm.images.decoding import open_photo
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, from_hex, nearest, turned_hashes
 from spectraderm.inference.calibration import Judgement
-from spectraderm.inference.classifier import Classifier, Prediction, load_model, walk
+from spectraderm.inference.classifier import Classifier, Prediction, load_model
 from spectraderm.inference.model_folder import find_model
+from spectraderm.inference.photo_paths import walk
 from spectraderm.inference.prediction import VERDICTS
 
 MOST_OF_THE_RUN = 0.5

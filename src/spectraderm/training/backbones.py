@@ -24,7 +24,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import ResNetConfig, ResNetModel
 
-from spectraderm.core.defaults import OFFLINE_BACKBONE
+from spectraderm.core import OFFLINE_BACKBONE
 from spectraderm.core.errors import BackboneError, needs
 from spectraderm.core.files import sha256
 from spectraderm.images.preprocessing import rgb_values

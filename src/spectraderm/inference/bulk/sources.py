@@ -14,7 +14,7 @@ from spectraderm.core.errors import DatasetError, SpectraDermError, UnreadablePh
 from spectraderm.core.files import read_json, read_regular
 from spectraderm.images.decoding import HEIC_SUFFIXES, MAX_BYTES, SUFFIXES
 from spectraderm.inference.bulk.filesystem import is_url, local_path, open_filesystem, without_secrets
-from spectraderm.inference.classifier import STDIN, walk
+from spectraderm.inference.photo_paths import STDIN, walk
 
 _PATH_COLUMNS, _PHOTO_COLUMNS = ("path", "file_name", "file", "url"), ("image", "bytes")
 _ROWS = 10_000
