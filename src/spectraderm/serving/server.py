@@ -39,6 +39,7 @@ def serve(options: ServeOptions) -> None:
     except (OSError, OverflowError) as error:
         problem = f"can't serve on {host}, port {options.port} ({getattr(error, 'strerror', None) or error})"
         raise SpectraDermError(problem, "Choose another with --port") from error
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a body waits 40 ms for its head to be confirmed
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     server = Server(app, pool, options.grace, f"Serving {model.model_id} on {address}")
