@@ -67,9 +67,10 @@ class Worker:
         return await asyncio.get_running_loop().run_in_executor(self._executor, _predict, *self._model, photo)
 
     def kill(self) -> None:
-        """End the process at once."""
+        """End the process at once; it is not alive from then on, whoever reaps it."""
+        pid, self._pid = self._pid, 0
         for process in multiprocessing.active_children():
-            if process.pid == self._pid:
+            if process.pid == pid:
                 process.kill()
                 process.join()
         if self._executor:
