@@ -161,6 +161,21 @@ def test_added_replaced_and_deleted_photos_are_followed(model: Path, few: Path, 
     assert {path: after[path] for path in kept} == {path: before[path] for path in kept}
 
 
+def test_what_is_stopped_while_photos_are_left_does_not_look_done(
+    model: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(model, tmp_path / "out", few)
+    (few / "00.jpg").write_bytes(encode(paint(10)))
+
+    def stop(*_: Any) -> None:  # noqa: ANN401
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(table, "write", stop)
+    with pytest.raises(KeyboardInterrupt):
+        run(model, tmp_path / "out", few)
+    assert not (tmp_path / "out" / job.SUMMARY).exists()
+
+
 def test_damaged_parts_are_made_again(model: Path, photos: Path, whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / "out")
     for number, damage in enumerate((b"", b"PAR1 cut")):

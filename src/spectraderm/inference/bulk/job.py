@@ -88,6 +88,8 @@ def predict(
     here = local_path(filesystem, folder)  # object stores have no locks; two would do the same work twice there
     with locks.only_writer(here) if here else nullcontext():
         _claim(filesystem, folder, model, sources)
+        if filesystem.exists(f"{folder}/{SUMMARY}"):  # or one that is killed from here on would look done
+            filesystem.rm(f"{folder}/{SUMMARY}")
         remaining, dropped = _remaining(filesystem, folder, sources, shard_size)
         if remaining and engine == "ray":
             from spectraderm.inference.bulk import ray_engine  # noqa: PLC0415 - an extra
