@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import encode, paint
+from conftest import encode, paint, put
 from handmade import LABELS, calibration, write_model
 from PIL import Image
 
@@ -24,18 +24,6 @@ ODD = ("[red]x[/red]", "a[1]", "ünï 中", "line\nbreak", 'quo"te, comma', "=1+
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     return spectraderm.load_model(write_model(tmp_path_factory.mktemp("m") / "model"))
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def put(*names: str) -> None:
-    for number, name in enumerate(names):
-        Path(name).parent.mkdir(exist_ok=True)
-        Path(name).write_bytes(encode(paint(number)))
 
 
 def written(model: Classifier, format: str, *names: str, top_k: int = 3) -> str:  # noqa: A002

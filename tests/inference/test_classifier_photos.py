@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import encode, paint
+from conftest import encode, paint, put
 from handmade import write_model
 
 import spectraderm
@@ -28,18 +28,6 @@ from spectraderm.inference.photo_paths import photos, walk
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     return spectraderm.load_model(write_model(tmp_path_factory.mktemp("m") / "model"))
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def put(*names: str) -> None:
-    for number, name in enumerate(names):
-        Path(name).parent.mkdir(parents=True, exist_ok=True)
-        Path(name).write_bytes(encode(paint(number)))
 
 
 def find(name: str) -> list[str]:
