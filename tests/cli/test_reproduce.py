@@ -6,10 +6,11 @@ import pytest
 from console import call
 
 from spectraderm import pipeline
-from spectraderm.cli.reproduce import differences, reproduce
+from spectraderm.cli.reproduce import differences, reproduce, reproduce_notebook
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.files import write_json
-from spectraderm.core.run import CALIBRATION, CONFIG, EVALUATION, EXTERNAL, MEASUREMENTS, SPLIT
+from spectraderm.core.run import CALIBRATION, CONFIG, EVALUATION, EXTERNAL, MANIFEST, MEASUREMENTS, SPLIT, Run
+from spectraderm.data import manifest
 
 
 @pytest.fixture(scope="module")
@@ -90,3 +91,28 @@ def test_differences_are_named_by_where_they_are() -> None:
     ]
     assert differences(before, before) == []
     assert differences({"a": None}, {"a": 0.0}) == ["a: None then, 0.0 now"]
+
+
+def test_the_notebook_is_drawn_from_many_seeds_beside_its_own_numbers(photos: Path, tiny: Path, tmp_path: Path) -> None:
+    found = reproduce_notebook(photos, 2, str(tiny), tmp_path / "run", seed=3)
+    run = Run(tmp_path / "run")
+    for split, published in {"train": 1.0, "val": 0.9626, "test": 221 / 234}.items():
+        values = []
+        for fold in ("final", "draw-2"):
+            logits = run.logits(fold)
+            own = logits.splits == split
+            values.append(float((logits.values.argmax(1) == logits.targets)[own].mean()))
+        own = found[split]
+        assert own["values"] == pytest.approx(values)
+        assert (own["mean"], own["low"], own["high"]) == pytest.approx((sum(values) / 2, min(values), max(values)))
+        assert (own["seeds"], own["published"]) == ([3, 4], published)
+        assert own["as_high"] == sum(value >= published - 5e-5 for value in values)
+    assert {row.label for row in manifest.read(run.path(MANIFEST))} == {"A- a", "b", "c"}
+    with pytest.raises(RunFolderError, match="trained in before"):
+        reproduce_notebook(photos, 2, str(tiny), tmp_path / "run")
+    done = call("reproduce", "notebook", photos, "--seeds", 2, "--seed", 3, "--backbone", tiny)
+    assert (done.code, done.out) == (0, "")
+    row = next(line.split() for line in done.err.splitlines() if line.startswith("validation"))
+    drawn = [f"{100 * found['val'][key]:.2f}" for key in ("mean", "low", "high")]
+    assert row[1:5] == ["96.26", *drawn]
+    assert call("reproduce", tmp_path / "run", photos).code == 2

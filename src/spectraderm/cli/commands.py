@@ -182,15 +182,34 @@ def compare(
 
 @app.command()
 def reproduce(
-    run: options.Run,
-    photos: Annotated[Path | None, typer.Option(help="Where the photos are now; by default where they were.")] = None,
+    targets: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN|notebook PHOTOS", help="A run folder; or the word `notebook` and its photos."),
+    ],
+    photos: Annotated[
+        Path | None, typer.Option(help="With RUN: where the photos are now; by default where they were.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="With notebook: how many draws.")] = 20,
+    seed: options.Seed = 0,
+    backbone: options.Backbone = DEFAULT_BACKBONE,
+    out: Annotated[
+        Path | None, typer.Option(help="With notebook: run folder to keep; by default none is kept.")
+    ] = None,
 ) -> None:
-    """Train and score a run again from its manifest; exit code 3 where a published number differs."""
+    """Train and score a run again from its manifest; exit code 3 where a published number differs. Or train the
+    notebook's recipe for many seeds, and show its three numbers beside their mean, lowest and highest.
+    """
     _, terminal = _stages()
-    from spectraderm.cli.reproduce import reproduce as again  # noqa: PLC0415
+    from spectraderm.cli import reproduce as again  # noqa: PLC0415
 
+    if len(targets) == 2 and str(targets[0]) == again.NOTEBOOK:
+        with terminal.progress() as track:
+            terminal.say_draws(again.reproduce_notebook(targets[1], seeds, backbone, out, seed, track))
+        return
+    if len(targets) != 1:
+        raise SpectraDermError("one run is reproduced at a time", "Give RUN, or: notebook PHOTOS")
     with terminal.progress() as track:
-        lines = again(run, photos, track)
+        lines = again.reproduce(targets[0], photos, track)
     say("\n".join([*lines, f"{len(lines)} values differ"]) if lines else "Every published number came out the same")
     if lines:
         raise typer.Exit(3)

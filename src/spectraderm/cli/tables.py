@@ -214,6 +214,29 @@ def say_comparison(run_a: Path, run_b: Path, found: dict[str, Any]) -> None:
     say("Both ledgers note it: photos that were used to choose a model flatter the one chosen.")
 
 
+def say_draws(found: dict[str, Any]) -> None:
+    """The notebook's three numbers beside the distribution that one draw of them comes from."""
+    names = {"train": "train", "val": "validation", "test": "test"}
+    rows = [
+        (
+            name,
+            *(f"{100 * found[split][key]:.2f}" for key in ("published", "mean", "low", "high")),
+            f"{found[split]['as_high']} of {found[split]['n']}",
+        )
+        for split, name in names.items()
+    ]
+    heads = ("accuracy in %", "notebook's one draw", "mean", "lowest", "highest", "draws that reach the notebook's")
+    seeds = found["test"]["seeds"]
+    title = f"The notebook's recipe, seeds {seeds[0]} to {seeds[-1]}; backbone {escape(found['backbone'])}"
+    _print_table(heads, rows, title)
+    leakage = found["leakage"]
+    if leakage["test_photos_with_copy_in_train"]:
+        say(
+            f"Believe none of the test numbers: {leakage['test_photos_with_copy_in_train']} of "
+            f"{leakage['test_photos']} test photos are copies of training photos"
+        )
+
+
 def _score(metric: dict[str, Any]) -> str:
     if metric["value"] is None:
         return "–"

@@ -69,8 +69,20 @@ def evaluate(run: Run) -> dict[str, Any]:
         "subgroups": subgroups(tested, scored, judged),
     }
     if len(draws) > 1:
-        result["over_folds"] = _over_folds(draws)
+        result["over_folds"] = over_folds(draws)
     files.write_json(run.path(EVALUATION), result)
+    return result
+
+
+def over_folds(folds: Sequence[Outputs]) -> dict[str, Any]:
+    """Mean, lowest and highest accuracy over folds or draws, with each one's."""
+    result: dict[str, Any] = {}
+    for split in ("train", "val", "test"):
+        parts = [fold.of(split) for fold in folds if split in fold.splits]
+        values = [float((part.logits.argmax(1) == part.labels).mean()) for part in parts]
+        if values:
+            ends = {"mean": float(np.mean(values)), "low": min(values), "high": max(values), "n": len(values)}
+            result[f"{split}_accuracy"] = {**ends, "values": values, "seeds": [part.seed for part in parts]}
     return result
 
 
@@ -150,15 +162,3 @@ def _subgroup(scored: Scored, judged: Judgement, rows: Booleans) -> dict[str, An
         "mean_set_size": float(np.average(sets.sum(1), weights=group_weights(part.groups))),
         "not_predicted": rate(judged.verdicts[rows] > 0, part.groups, by_group=True),
     }
-
-
-def _over_folds(folds: Sequence[Outputs]) -> dict[str, Any]:
-    """Mean, lowest and highest accuracy over folds or draws, with each one's."""
-    result: dict[str, Any] = {}
-    for split in ("train", "val", "test"):
-        parts = [fold.of(split) for fold in folds if split in fold.splits]
-        values = [float((part.logits.argmax(1) == part.labels).mean()) for part in parts]
-        if values:
-            ends = {"mean": float(np.mean(values)), "low": min(values), "high": max(values), "n": len(values)}
-            result[f"{split}_accuracy"] = {**ends, "values": values, "seeds": [part.seed for part in parts]}
-    return result
