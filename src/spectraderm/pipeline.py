@@ -12,10 +12,10 @@ from typing import Any
 
 from spectraderm.core import DEFAULT_BACKBONE, DEFAULT_RECIPE, OFFLINE_BACKBONE
 from spectraderm.core.errors import DatasetError, RunFolderError
-from spectraderm.core.files import read_json
 from spectraderm.core.locks import is_main, only_writer
 from spectraderm.core.progress import Track, no_track
-from spectraderm.core.run import AUDIT, CONFIG, MANIFEST, MODEL, REPORT, SPLIT, Run
+from spectraderm.core.roots import Given, root_of, to_facts
+from spectraderm.core.run import CONFIG, MANIFEST, MODEL, REPORT, SPLIT, Run
 from spectraderm.data import audit as auditing
 from spectraderm.data import manifest, synthetic
 from spectraderm.data import split as splitting
@@ -73,8 +73,8 @@ class Options:
     crops: bool | None = None
 
 
-def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> dict[str, Any]:
-    """A folder of photos -> a run folder with a report and a model folder. Returns `evaluation.json`'s content.
+def run(photos: Given, out: Path, options: Options, track: Track = no_track) -> dict[str, Any]:
+    """Photos, one folder or several sources -> a run folder with report and model. Returns `evaluation.json`'s content.
 
     Raises:
         SpectraDermError: of any stage; what was done before it stays, and `resume` goes on from there.
@@ -100,7 +100,7 @@ def run(photos: Path, out: Path, options: Options, track: Track = no_track) -> d
     return result
 
 
-def audit(photos: Path, out: Path, track: Track = no_track, *, look_for_crops: bool | None = None) -> auditing.Audit:
+def audit(photos: Given, out: Path, track: Track = no_track, *, look_for_crops: bool | None = None) -> auditing.Audit:
     """Audit a folder of photos into a run folder; see `data.audit.audit`. The default model's features find crops."""
     embedding = None
     if look_for_crops is not False:
@@ -289,12 +289,11 @@ def _make_split(rows: list[manifest.Row], protocol: Protocol, folds: int, seed: 
     return splitting.make(rows, protocol, folds or (GROUPED_FOLDS if protocol == "grouped" else 1), seed)
 
 
-def _check_same(photos: Path, run_folder: Path, options: Options) -> None:
+def _check_same(photos: Given, run_folder: Path, options: Options) -> None:
     """Make sure, before anything is written, that a run that is to go on was made from these photos and this split."""
     rows = manifest.read(run_folder / MANIFEST)
-    root = read_json(run_folder / AUDIT, "Give another --out")["root"]
     before = splitting.read(run_folder / SPLIT, rows)
-    if root != str(photos.resolve()):
-        raise RunFolderError(f"{run_folder} was made from other photos, {root}", "Give another --out")
+    if to_facts(Run(run_folder).photos) != to_facts(root_of(photos)):
+        raise RunFolderError(f"{run_folder} was made from other photos", "Give another --out")
     if before != _make_split(rows, options.protocol, options.folds, options.seed):
         raise RunFolderError(f"{run_folder} was split in another way", "Give the same --split, --folds and --seed")

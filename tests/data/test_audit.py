@@ -172,7 +172,8 @@ def test_metadata_joins_photos_and_makes_no_label_conflict(column: str, root: Pa
     assert result.facts["leakage"]["test_photos_with_copy_in_train"] == 1
     rows = {row.path: row for row in result.rows}
     assert rows["train_set/c/00.jpg"].photo_group == rows["test_set/c/00.jpg"].photo_group
-    assert rows["train_set/c/00.jpg"].metadata == {column: "7", "source": "x"}
+    assert rows["train_set/c/00.jpg"].metadata == {column: "7"}
+    assert rows["train_set/c/00.jpg"].source == "x"
     text = f"file_name,{column}\ntrain_set/c/00.jpg,7\ntrain_set/a b/00.jpg,7\n"
     (root / "metadata.csv").write_text(text)  # a patient's two diseases
     result = run(root)
@@ -305,3 +306,48 @@ def test_shortcuts_far_above_chance_are_findings(root: Path) -> None:
     assert found["shortcut_dimensions"]["examples"] == ["c"]
     assert "gives away c" in found["shortcut_dimensions"]["remedy"]
     assert facts["shortcuts"][0] == asdict(away) | {"gives_away": ["c"]}
+
+
+def test_sources_are_counted_and_copies_across_them_are_one_photo_group(tmp_path: Path) -> None:
+    one, two = tmp_path / "near/A", tmp_path / "far/B"
+    write_photos(one, {"x": 3, "y": 2}, 0)
+    write_photos(two, {"test/x": 2, "train/x": 2, "train/z": 3}, 100)
+    copy(tmp_path, "near/A/x/00.jpg", "far/B/train/x/copy.jpg")
+    for folder, names in ((one, ("x/01.jpg", "x/02.jpg")), (two, ("train/x/00.jpg", "train/z/01.jpg"))):
+        lines = [f"{names[0]},1,", f"{names[1]},2,elsewhere"]
+        (folder / "metadata.csv").write_text("\n".join(["file_name,patient,source", *lines]))
+    result = audit([two, one], Run(tmp_path / "run"))
+    rows = {row.path: row for row in manifest.read(tmp_path / "run/manifest.csv")}
+    assert {path: row.source for path, row in rows.items() if row.source != path.partition("/")[0]} == {
+        "A/x/02.jpg": "elsewhere",
+        "B/train/z/01.jpg": "elsewhere",
+    }
+    # patients of two sources are two, whatever they are called there; a copy is a copy
+    assert rows["A/x/01.jpg"].photo_group != rows["B/train/x/00.jpg"].photo_group
+    assert rows["A/x/00.jpg"].photo_group == rows["B/train/x/copy.jpg"].photo_group
+    assert result.facts["sources"] == {
+        "A": {"photos": 4, "photo_groups": 4, "classes": {"x": 2, "y": 2}},
+        "B": {"photos": 7, "photo_groups": 7, "classes": {"x": 5, "z": 2}},
+        "elsewhere": {"photos": 2, "photo_groups": 2, "classes": {"x": 1, "z": 1}},
+    }
+    crossing = finding(result, "copy_across_sources")
+    assert (crossing["severity"], crossing["examples"]) == ("low", ["A/x/00.jpg", "B/train/x/copy.jpg"])
+    assert finding(result, "class_of_one_source")["examples"] == ["y"]
+    assert all((Run(tmp_path / "run").photos / path).is_file() for path in rows)
+    for folder in (one, two):
+        (folder / "metadata.csv").unlink()
+    facts = audit(one, Run(tmp_path / "plain")).facts
+    assert "sources" not in facts
+    assert "roots" not in facts
+
+
+def test_which_source_a_photo_is_of_is_measured_as_a_shortcut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured: dict[str, Any] = {}
+    monkeypatch.setattr(shortcuts, "measure", lambda features, *_: measured.update(features) or [])
+    write_photos(tmp_path / "A", {"x": 2, "y": 1}, 0)
+    write_photos(tmp_path / "B", {"x": 1}, 100)
+    audit([tmp_path / "A", tmp_path / "B"], Run(tmp_path / "run"))
+    assert measured["source"].tolist() == [[1, 0]] * 3 + [[0, 1]]
+    measured.clear()
+    audit(tmp_path / "A", Run(tmp_path / "plain"))
+    assert "source" not in measured

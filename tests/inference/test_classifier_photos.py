@@ -18,7 +18,7 @@ from spectraderm import Classifier, Prediction
 from spectraderm.core import parallel
 from spectraderm.core.errors import SpectraDermError, UnreadablePhoto
 from spectraderm.core.files import read_regular
-from spectraderm.data.manifest import list_photos
+from spectraderm.data.layouts import list_photos
 from spectraderm.data.measurements import Measured, measure
 from spectraderm.images.decoding import open_photo
 from spectraderm.inference import classifier

@@ -40,7 +40,7 @@ def run(
 ) -> None:
     """All of it: audit, split, train, calibrate, evaluate, export. What most people want."""
     pipeline, terminal = _stages()
-    out = out or Path("runs") / f"{photos.resolve().name}-{Path(recipe).stem}-{split}"
+    out = out or Path("runs") / f"{'-'.join(each.resolve().name for each in photos)}-{Path(recipe).stem}-{split}"
     changes = options.recipe_changes(epochs, batch_size, lr, patience)
     settings = pipeline.Options(recipe, backbone, split, folds, seed, resume, device, log, changes, crops)
     with console.going_on("--resume goes on where training was"), terminal.progress() as track:

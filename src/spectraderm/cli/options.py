@@ -5,12 +5,15 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-Photos = Annotated[Path, typer.Argument(help="Folder of <split>/<class>/* or <class>/*.")]
+Photos = Annotated[
+    list[Path], typer.Argument(help="Folder of <split>/<class>/* or <class>/*; of several each is a source.")
+]
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 Split = Annotated[
-    Literal["grouped", "original", "deduplicated"],
+    Literal["grouped", "original", "deduplicated", "by-source"],
     typer.Option(help="grouped: copies never cross. original: the folders as they came, copies and all. "
-                      "deduplicated: the given test folder, training folders without copies of it."),
+                      "deduplicated: the given test folder, training folders without copies of it. "
+                      "by-source: each source is left out once."),
 ]  # fmt: skip
 Folds = Annotated[
     int,

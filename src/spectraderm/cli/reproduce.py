@@ -14,6 +14,7 @@ from spectraderm.core import DEFAULT_BACKBONE
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.files import write_json
 from spectraderm.core.progress import Track, no_track
+from spectraderm.core.roots import to_facts
 from spectraderm.core.run import AUDIT, CONFIG, EXTERNAL, MANIFEST, MEASUREMENTS, SPLIT, Run
 from spectraderm.data import manifest
 from spectraderm.evaluation.calibrate import read_outputs, settings_of
@@ -37,7 +38,7 @@ def reproduce(run: Path, photos: Path | None = None, track: Track = no_track) ->
 
     Args:
         run: the run folder; nothing in it is changed.
-        photos: where the photos are now; by default where they were.
+        photos: where the photos are now, or the folder of all their sources; by default where they were.
         track: how progress is shown.
 
     Returns:
@@ -134,4 +135,5 @@ def _copy(run: Path, again: Path, photos: Path | None) -> None:
         first = manifest.read(again / MANIFEST)[0].path
         if not (photos / first).is_file():
             raise DatasetError(f"{photos} has no {first}", "Give the folder that was audited")
-        write_json(again / AUDIT, {**Run(again).audit, "root": str(photos.resolve())})
+        facts = {name: value for name, value in Run(again).audit.items() if name != "roots"}
+        write_json(again / AUDIT, {**facts, **to_facts(photos)})

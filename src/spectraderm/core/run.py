@@ -18,6 +18,7 @@ from spectraderm.core import stages
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.files import read_array, read_csv, read_json
 from spectraderm.core.locks import is_main, only_writer
+from spectraderm.core.roots import Root, from_facts
 
 MANIFEST, AUDIT, SPLIT = "manifest.csv", "audit.json", "split.csv"
 COPIES, MEASUREMENTS, GALLERY = "copies.csv", "measurements.npz", "gallery.html"
@@ -193,9 +194,9 @@ class Run:
         return self._json(AUDIT)
 
     @property
-    def photos(self) -> Path:
-        """The folder of photos that was audited."""
-        return Path(self.audit["root"])
+    def photos(self) -> Root:
+        """The folder of photos that was audited, or the several."""
+        return from_facts(self.audit)
 
     @property
     def calibration(self) -> dict[str, Any]:

@@ -6,7 +6,6 @@ Every photo is read and decoded once; all that follows looks at what was measure
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,14 @@ import numpy as np
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.files import write_arrays, write_csv, write_json
 from spectraderm.core.progress import Track, no_track
+from spectraderm.core.roots import Given, Root, root_of, to_facts
 from spectraderm.core.run import AUDIT, COPIES, GALLERY, MANIFEST, MEASUREMENTS, Run
 from spectraderm.data import crops, duplicates, findings, gallery, manifest, measurements, shortcuts
 from spectraderm.data.duplicates import Copy, Integers, near_pairs, photo_groups
 from spectraderm.data.findings import Evidence, leaked_test_photos
-from spectraderm.data.manifest import PhotoFile, Row
-from spectraderm.data.measurements import Embedding, Table
+from spectraderm.data.layouts import PhotoFile, list_photos
+from spectraderm.data.manifest import Row
+from spectraderm.data.measurements import Embedding, Floats, Table
 from spectraderm.data.split import label_conflicts
 from spectraderm.images import quality
 from spectraderm.images.quality import Flaw, Quality
@@ -37,17 +38,17 @@ class Audit:
 
 
 def audit(
-    root: Path,
+    photos: Given,
     run: Run,
     track: Track = no_track,
     embedding: Embedding | None = None,
     *,
     look_for_crops: bool | None = None,
 ) -> Audit:
-    """Read every photo below `root`, find copies and flaws, and write the audit's files into a run, `audit.json` last.
+    """Read every photo, find copies and flaws, and write the audit's files into a run, `audit.json` last.
 
     Args:
-        root: the folder of photos; nothing in it is changed.
+        photos: the folder of photos, or several, a source each; nothing in them is changed.
         run: the run folder.
         track: how progress is shown.
         embedding: the model that crops are looked for by; without one, they are not.
@@ -57,40 +58,43 @@ def audit(
     Raises:
         DatasetError: there is nothing to train on: no folder, no classes, no readable photo in a class.
     """
-    listing = manifest.list_photos(root)
+    root = root_of(photos)
+    listing = list_photos(root)
     paths = [photo.path for photo in listing.photos]
-    metadata = manifest.read_metadata(root, paths)
+    metadata = manifest.read_metadata(root, paths, listing.sources)
     if look_for_crops is False or (look_for_crops is None and len(paths) > CROPS_UP_TO):
         embedding = None
-    photos = measurements.measure_all(root, paths, run.folder, track, embedding)
-    readable = [photo for photo, reason in zip(listing.photos, photos.reasons, strict=True) if not reason]
+    measured = measurements.measure_all(root, paths, run.folder, track, embedding)
+    readable = [photo for photo, reason in zip(listing.photos, measured.reasons, strict=True) if not reason]
     for label in sorted({photo.label for photo in listing.photos} - {photo.label for photo in readable}):
-        first = next(why for photo, why in zip(listing.photos, photos.reasons, strict=True) if photo.label == label)
-        raise DatasetError(f"{root}: no photo of class {label!r} can be read", f"First: {first}")
+        first = next(why for photo, why in zip(listing.photos, measured.reasons, strict=True) if photo.label == label)
+        raise DatasetError(f"no photo of class {label!r} can be read", f"First: {first}")
 
-    pairs = near_pairs(photos.table["hashes"])
+    pairs = near_pairs(measured.table["hashes"])
     known = [metadata.get(photo.path, {}) for photo in readable]
     patients = [[(name, own[name]) for name in manifest.JOINING if name in own] for own in known]
     near, whole = photo_groups(len(readable), pairs), photo_groups(len(readable), pairs, patients)
-    if photos.features is not None:
-        pairs = np.concatenate([pairs, crops.find_crops(photos.features, photos.grey, near, track)])
+    if measured.features is not None:
+        pairs = np.concatenate([pairs, crops.find_crops(measured.features, measured.grey, near, track)])
     groups = photo_groups(len(readable), pairs), photo_groups(len(readable), pairs, patients)
 
-    measured = photos.table[["quality", "width", "height"]].tolist()
-    flaws = [quality.flaws(Quality(*values), width, height) for values, width, height in measured]
-    rows = _rows(readable, photos.table, flaws, groups, known)
-    arrays = measurements.arrays(photos.table)
+    sizes = measured.table[["quality", "width", "height"]].tolist()
+    flaws = [quality.flaws(Quality(*values), width, height) for values, width, height in sizes]
+    known = [{"source": listing.source_of(photo.path), **own} for photo, own in zip(readable, known, strict=True)]
+    rows = _rows(readable, measured.table, flaws, groups, known)
+    arrays = measurements.arrays(measured.table)
     labels = np.unique([row.label for row in rows], return_inverse=True)[1]
-    found = shortcuts.measure({name: arrays[name] for name in shortcuts.NAMES}, labels, groups[1])
-    unreadable = [{"path": path, "reason": why} for path, why in zip(paths, photos.reasons, strict=True) if why]
+    features = {name: arrays[name] for name in shortcuts.NAMES} | _sources_as_features(rows)
+    found = shortcuts.measure(features, labels, groups[1])
+    unreadable = [{"path": path, "reason": why} for path, why in zip(paths, measured.reasons, strict=True) if why]
     evidence = Evidence(rows, near, whole, flaws, found, unreadable, listing)
     facts = _facts(root, evidence) | {"looked_for_crops": embedding is not None}
 
-    copies = duplicates.pair(rows, photos.table["hashes"], near)
+    copies = duplicates.pair(rows, measured.table["hashes"], near)
     manifest.write(run.path(MANIFEST), rows)
     write_arrays(run.path(MEASUREMENTS), **arrays)
     write_csv(run.path(COPIES), [field.name for field in fields(Copy)], map(asdict, copies))
-    gallery.write(run.path(GALLERY), rows, copies, photos.thumbnail)
+    gallery.write(run.path(GALLERY), rows, copies, measured.thumbnail)
     write_json(run.path(AUDIT), facts)  # last: it says that there is an audit
     return Audit(rows, facts)
 
@@ -110,7 +114,8 @@ def _rows(
             sha256=bytes(table["sha256"][i]).hex(),
             **{name: table[name][i].item() for name in names},
             photo_group=int(groups[1][i]),
-            metadata=metadata[i],
+            source=metadata[i]["source"],
+            metadata={name: value for name, value in metadata[i].items() if name != "source"},
             copy_group=int(groups[0][i]),
             phash=bytes(table["hashes"][i, 0]).hex(),
             ita=None if np.isnan(table["ita"][i]) else float(table["ita"][i]),
@@ -121,7 +126,27 @@ def _rows(
     ]
 
 
-def _facts(root: Path, evidence: Evidence) -> dict[str, Any]:
+def _sources_as_features(rows: Sequence[Row]) -> dict[str, Floats]:
+    """`source` as something that a class is guessed from, `float32[n, sources]`; only where there are several."""
+    sources = sorted({row.source for row in rows})
+    one_hot = np.array([[row.source == source for source in sources] for row in rows], np.float32)
+    return {"source": one_hot} if len(sources) > 1 else {}
+
+
+def _sources(rows: Sequence[Row]) -> dict[str, Any]:
+    """Of every source its photos, photo groups and, by class, photos; empty where no source is known."""
+    return {
+        source: {
+            "photos": len(own),
+            "photo_groups": len({row.photo_group for row in own}),
+            "classes": dict(sorted(Counter(row.label for row in own).items())),
+        }
+        for source in sorted({row.source for row in rows} - {""})
+        for own in [[row for row in rows if row.source == source]]
+    }
+
+
+def _facts(root: Root, evidence: Evidence) -> dict[str, Any]:
     """The content of `audit.json`. What only crops tell stands apart: other tools' counts are of whole photos."""
     rows = evidence.rows
     tested = sum(row.given_split == "test" for row in rows)
@@ -129,8 +154,9 @@ def _facts(root: Path, evidence: Evidence) -> dict[str, Any]:
     conflicts, by_hash = (len(set(label_conflicts(rows, groups).values())) for groups in (None, evidence.near))
     photos = Counter(row.label for row in rows)
     groups = Counter(label for label, _ in {(row.label, row.photo_group) for row in rows})
+    sources = _sources(rows)
     return {
-        "root": str(root.resolve()),
+        **to_facts(root),
         "photos": len(rows),
         "photo_groups": len({row.photo_group for row in rows}),
         "classes": {
@@ -141,6 +167,7 @@ def _facts(root: Path, evidence: Evidence) -> dict[str, Any]:
             }
             for label in evidence.labels
         },
+        **({"sources": sources} if sources else {}),
         "leakage": {
             "test_photos": tested,
             "test_photos_with_copy_in_train": by_copy,

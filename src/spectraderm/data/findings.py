@@ -11,7 +11,8 @@ import numpy.typing as npt
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.data import shortcuts
 from spectraderm.data.duplicates import KINDS, RANKS, within_splits
-from spectraderm.data.manifest import Listing, Row
+from spectraderm.data.layouts import Listing
+from spectraderm.data.manifest import Row
 from spectraderm.data.shortcuts import Shortcut
 from spectraderm.data.split import label_conflicts
 from spectraderm.images.quality import Flaw
@@ -31,8 +32,10 @@ ABOVE_CHANCE = 0.1
 QUALITY = ("too_small", "too_dark", "blown_out", "blank", "blurred", "not_a_photo")
 KNOWN = (
     "leakage", "leakage_by_crop", "class_all_leaked", "label_conflict", "unreadable", "size_gives_class_away",
-    *(f"shortcut_{name}" for name in shortcuts.NAMES), *(f"{kind}_copy" for kind in KINDS), "class_imbalance",
+    *(f"shortcut_{name}" for name in (*shortcuts.NAMES, "source")), *(f"{kind}_copy" for kind in KINDS),
+    "class_of_one_source", "class_imbalance",
     *QUALITY, "extreme_aspect", "minority_size", "nested_folder", "link_outside", "other_files",
+    "copy_across_sources",
 )  # fmt: skip
 """Every finding there is, by id."""
 
@@ -71,7 +74,7 @@ class Evidence:
 
 def collect(evidence: Evidence) -> list[Finding]:
     """All findings, the worst first."""
-    kinds = (_copies, _sizes, _shortcuts, _classes, _quality, _files)
+    kinds = (_copies, _sizes, _shortcuts, _classes, _sources, _quality, _files)
     findings = [finding for kind in kinds for finding in kind(evidence)]
     return sorted((f for f in findings if f.count), key=lambda finding: SEVERITIES.index(finding.severity))
 
@@ -140,6 +143,21 @@ def _classes(evidence: Evidence) -> Iterable[Finding]:
     rare = [label for label in order if groups[label] * IMBALANCE < most]
     remedy = f"{most} photo groups of {order[-1]}, {fewest} of {order[0]}: {most / fewest:.1f} to 1"
     yield _finding("class_imbalance", "medium", rare, remedy)
+
+
+def _sources(evidence: Evidence) -> Iterable[Finding]:
+    of_class, of_group = defaultdict(set), defaultdict(set)
+    for row in evidence.rows:
+        of_class[row.label].add(row.source)
+        of_group[row.photo_group].add(row.source)
+    if len({row.source for row in evidence.rows}) < 2:
+        return
+    single = [label for label in evidence.labels if len(of_class[label]) == 1]
+    names = ", ".join(f"{label} only from {min(of_class[label]) or 'photos of no source'}" for label in single)
+    remedy = f"{names}: the camera gives it away. Add photos of it from another source"
+    yield _finding("class_of_one_source", "medium", single, remedy)
+    crossing = [row.path for row in evidence.rows if len(of_group[row.photo_group]) > 1]
+    yield _finding("copy_across_sources", "low", crossing, "Kept together by `grouped`, left out by `by-source`")
 
 
 def _sizes(evidence: Evidence) -> Iterable[Finding]:

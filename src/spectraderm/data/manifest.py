@@ -1,58 +1,33 @@
-"""The photos of a folder and their manifest: which file is a photo of which class and given split, and `manifest.csv`.
-
-`metadata.csv` beside the photos may say more of each.
-"""
+"""`manifest.csv`, what is known of every photo; `metadata.csv` beside the photos may say more of each."""
 
 import csv
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from PIL import Image
 
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.files import read_csv, sha256, write_csv
-from spectraderm.images.decoding import HEIC_SUFFIXES, SUFFIXES, decode
+from spectraderm.core.roots import Root
+from spectraderm.images.decoding import decode
 
-SPLIT_FOLDERS = {
-    **dict.fromkeys(("train", "training", "train_set"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "val_set"), "val"),
-    **dict.fromkeys(("test", "testing", "test_set"), "test"),
-}
+METADATA = "metadata.csv"
 JOINING = ("patient", "lesion", "group")
 """Columns of `metadata.csv` that join photos into one photo group; all others only describe them."""
 COLUMNS = (
-    *("path", "label", "given_split", "sha256", "format", "width", "height", "bytes", "photo_group"),
+    *("path", "label", "given_split", "source", "sha256", "format", "width", "height", "bytes", "photo_group"),
     *("copy_group", "phash", "jpeg_quality", "ita", "skin_tone_estimate", "unusable"),
 )
-_SUFFIXES = SUFFIXES | HEIC_SUFFIXES
 _NUMBERS = {
     "ita": float,
     **dict.fromkeys(("width", "height", "bytes", "photo_group", "copy_group", "jpeg_quality"), int),
 }
-_NEEDED = COLUMNS[: COLUMNS.index("copy_group")]  # the others may be empty
+_SINCE = ("source",)  # manifests of earlier versions lack it
+_NEEDED = [name for name in COLUMNS[: COLUMNS.index("copy_group")] if name not in _SINCE]  # the others may be empty
 _AUDIT_FIRST = "Run `spectraderm audit PHOTOS --out RUN` first"
-
-
-class PhotoFile(NamedTuple):
-    """A file that should be a photo: its path relative to the root, its class, and its folder's split or nothing."""
-
-    path: str
-    label: str
-    given_split: str
-
-
-@dataclass
-class Listing:
-    """The photo files of a folder, and what is not read: other files, links out of it, and folders too deep."""
-
-    photos: list[PhotoFile] = field(default_factory=list)
-    other_files: list[str] = field(default_factory=list)
-    outside: list[str] = field(default_factory=list)
-    nested: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -60,7 +35,8 @@ class Row:
     """One readable photo file. `path` is relative to the root, with forward slashes; sizes are in pixels and bytes.
 
     `photo_group` is the same for files that show one photo, patient or lesion; `given_split` is the split folder's
-    meaning (`train`, `val`, `test`) or empty; `metadata` holds the other columns of `metadata.csv`.
+    meaning (`train`, `val`, `test`) or empty; `source` names who took the photo, where known; `metadata` holds the
+    other columns of `metadata.csv`.
     Measured, where known: `copy_group` is the same for files that show one photo (None: take `photo_group`), `phash`
     the photo's own 64-bit hash as 16 hexadecimal digits, `jpeg_quality` that of its last save (0: unknown), `ita` the
     skin's individual typology angle in degrees, `skin_tone_estimate` the group that angle falls into, and `unusable`
@@ -83,6 +59,7 @@ class Row:
     ita: float | None = None
     skin_tone_estimate: str = ""
     unusable: str = ""
+    source: str = ""
 
 
 def display_name(label: str) -> str:
@@ -91,47 +68,28 @@ def display_name(label: str) -> str:
     return name[:1].upper() + name[1:] if name else label
 
 
-def list_photos(root: Path) -> Listing:
-    """List the photos of `root/<split>/<class>/*` or `root/<class>/*`, sorted by path.
-
-    Hidden files and folders are passed over; links that lead out of `root` are not followed.
-
-    Raises:
-        DatasetError: no such folder, no photos, fewer than two classes, or a class that only the test split has.
-    """
-    if not root.is_dir():
-        raise DatasetError(f"{root} is not a folder", "Give the folder that holds the class or split folders")
-    listing = Listing()
-    folders = _folders(root, "", listing)
-    splits = {folder: SPLIT_FOLDERS.get(folder.lower(), "") for folder in folders}
-    if not any(splits.values()):
-        for label in folders:
-            _list_class(root, PhotoFile(label, label, ""), listing)
-    else:
-        for folder in folders:
-            listing.nested += [] if splits[folder] else [folder]
-            for label in _folders(root, f"{folder}/", listing) if splits[folder] else ():
-                _list_class(root, PhotoFile(f"{folder}/{label}", label, splits[folder]), listing)
-    labels = {photo.label for photo in listing.photos}
-    if len(labels) < 2:
-        raise DatasetError(
-            f"{root} holds photos of {len(labels)} classes, two are needed",
-            "Put the photos into one folder per class, or into train/<class> and test/<class>",
-        )
-    for label in sorted(labels - {photo.label for photo in listing.photos if photo.given_split in ("train", "")}):
-        raise DatasetError(f"{root}: class {label!r} has no training photos", "Name its folder the same in every split")
-    return listing
-
-
-def read_metadata(root: Path, paths: Iterable[str]) -> dict[str, dict[str, str]]:
+def read_metadata(root: Root, paths: Iterable[str], sources: Sequence[str] = ()) -> dict[str, dict[str, str]]:
     """Read `root/metadata.csv`, if there is one: path -> its columns that are not empty, of any name.
 
-    Columns that the manifest has itself (`label`, `width`) are passed over.
+    Folders that are `sources` may have one each, too, whose names are relative to it; what it says goes before. A
+    patient, lesion or group there is of that source alone, and its name is put before. Columns that the manifest has
+    itself (`label`, `width`), but `source`, are passed over.
 
     Raises:
         DatasetError: no `file_name` column, a file named twice, or one that is not among `paths`.
     """
-    file = root / "metadata.csv"
+    paths = list(paths)
+    metadata = _read_table(root / METADATA, paths) if isinstance(root, Path) else {}
+    for source in sources:
+        below = f"{source}/"
+        names = [path.removeprefix(below) for path in paths if path.startswith(below)]
+        for name, cells in _read_table(root / f"{below}{METADATA}", names).items():
+            own = {key: f"{below}{value}" if key in JOINING else value for key, value in cells.items()}
+            metadata[below + name] = metadata.get(below + name, {}) | own
+    return metadata
+
+
+def _read_table(file: Path, paths: Iterable[str]) -> dict[str, dict[str, str]]:
     if not file.is_file():
         return {}
     known = set(paths)
@@ -149,7 +107,7 @@ def read_metadata(root: Path, paths: Iterable[str]) -> dict[str, dict[str, str]]
                     )
                 if name in metadata:
                     raise DatasetError(f"{file}, line {line}: {name!r} stands there twice", "Keep one of the lines")
-                metadata[name] = _metadata(record)
+                metadata[name] = _metadata(record, but=("source",))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DatasetError(f"{file} can't be read ({error})", "Save it as UTF-8 CSV") from error
     return metadata
@@ -167,8 +125,8 @@ def read(path: Path) -> list[Row]:
     """Read `manifest.csv` back. Raises `RunFolderError` where it is missing or lacks one of `COLUMNS`."""
     rows = []
     try:
-        for record in read_csv(path, COLUMNS, _AUDIT_FIRST):
-            cells: dict[str, Any] = {name: record[name] for name in COLUMNS if record[name] or name in _NEEDED}
+        for record in read_csv(path, [name for name in COLUMNS if name not in _SINCE], _AUDIT_FIRST):
+            cells: dict[str, Any] = {name: record[name] for name in COLUMNS if record.get(name) or name in _NEEDED}
             numbers = {name: number(cells[name]) for name, number in _NUMBERS.items() if name in cells}
             rows.append(Row(**cells | numbers, metadata=_metadata(record)))
     except ValueError as error:
@@ -176,7 +134,7 @@ def read(path: Path) -> list[Row]:
     return rows
 
 
-def open_photo(root: Path, row: Row) -> Image.Image:
+def open_photo(root: Root, row: Row) -> Image.Image:
     """Decode one photo. Raises `DatasetError` where it vanished or changed since the audit."""
     try:
         data = (root / row.path).read_bytes()
@@ -187,50 +145,10 @@ def open_photo(root: Path, row: Row) -> Image.Image:
     return decode(data, row.path).image
 
 
-def _folders(root: Path, parent: str, listing: Listing) -> list[str]:
-    """Names of the folders in `parent` (empty, or ending in a slash); photos beside them are other files."""
-    folders = []
-    for name in _names(root, parent, listing):
-        if (root / parent / name).is_dir():
-            if _printable(name) != name:
-                raise DatasetError(f"{root}: the name of folder {parent + name!r} is not UTF-8", "Rename it")
-            folders.append(name)
-        elif Path(name).suffix.lower() in _SUFFIXES:
-            listing.other_files.append(_printable(parent + name))
-    return folders
-
-
-def _list_class(root: Path, folder: PhotoFile, listing: Listing) -> None:
-    for name in _names(root, f"{folder.path}/", listing):
-        path = f"{folder.path}/{name}"
-        if (root / path).is_dir():
-            listing.nested.append(_printable(path))
-        elif Path(name).suffix.lower() in _SUFFIXES and _printable(name) == name:
-            listing.photos.append(folder._replace(path=path))
-        else:
-            listing.other_files.append(_printable(path))
-
-
-def _names(root: Path, parent: str, listing: Listing) -> list[str]:
-    """What is in a folder and not hidden; links out of `root` go to the listing. `Path.resolve` fails on link loops."""
-    try:
-        names = sorted(name for name in os.listdir(root / parent) if not name.startswith("."))
-    except OSError as error:
-        raise DatasetError(f"{root / parent} can't be listed ({error})", "Check its permissions") from error
-    home = os.path.realpath(root)
-    links = [name for name in names if (root / parent / name).is_symlink()]
-    out = [name for name in links if not Path(os.path.realpath(root / parent / name)).is_relative_to(home)]
-    listing.outside += [_printable(parent + name) for name in out]
-    return [name for name in names if name not in out]
-
-
-def _printable(name: str) -> str:
-    r"""A name with `\xe9` in place of bytes that are not UTF-8, so that it can be written."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
-def _metadata(record: Mapping[str, str | None]) -> dict[str, str]:
-    """A line's cells beside our own columns. Cells without a header come under None, missing ones as None."""
-    own = {"file_name", *COLUMNS}
+def _metadata(record: Mapping[str, str | None], but: Sequence[str] = ()) -> dict[str, str]:
+    """A line's cells beside our own columns, `but` these. Cells without a header come under None, missing ones as
+    None.
+    """
+    own = {"file_name", *COLUMNS} - {*but}
     cells = {key: value.strip() for key, value in record.items() if isinstance(value, str)}
     return {key: value for key, value in cells.items() if key and value and key not in own}

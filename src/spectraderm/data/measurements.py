@@ -22,6 +22,7 @@ from spectraderm.core.errors import SpectraDermError, WriteError
 from spectraderm.core.files import read_regular, sha256
 from spectraderm.core.parallel import cores
 from spectraderm.core.progress import Track
+from spectraderm.core.roots import Root
 from spectraderm.data import skin_tone
 from spectraderm.images import quality
 from spectraderm.images.decoding import FORMATS, MAX_BYTES, decode
@@ -126,7 +127,7 @@ class Photos:
 
 
 def measure_all(
-    root: Path, paths: Sequence[str], folder: Path, track: Track, embedding: Embedding | None = None
+    root: Root, paths: Sequence[str], folder: Path, track: Track, embedding: Embedding | None = None
 ) -> Photos:
     """Measure photos below `root`; what is too large for memory is kept in nameless files in `folder` meanwhile.
 
@@ -155,7 +156,7 @@ def measure_all(
     return replace(photos, table=table[readable], features=np.concatenate(features) if features else None)
 
 
-def measure(root: Path, path: str, preprocessing: Preprocessing | None = None) -> Measured | str:
+def measure(root: Root, path: str, preprocessing: Preprocessing | None = None) -> Measured | str:
     """Read, decode and measure one photo; why it can't be read, where it can't."""
     try:
         data = read_regular(root / path, MAX_BYTES)
@@ -227,7 +228,7 @@ def arrays(table: Table) -> dict[str, npt.NDArray[Any]]:
     return {"hashes": table["hashes"], **files, **{name: table[name] for name in _GLANCE}, **measured}
 
 
-def _in_rounds(root: Path, paths: Sequence[str], preprocessing: Preprocessing | None) -> Iterator[Measured | str]:
+def _in_rounds(root: Root, paths: Sequence[str], preprocessing: Preprocessing | None) -> Iterator[Measured | str]:
     """Every photo measured, in order; a round at a time, so that views don't pile up before they are taken."""
     backend: Literal["loky", "threading"] = "loky" if len(paths) > MANY else "threading"
     size = _ROUND if preprocessing else _LONG_ROUND

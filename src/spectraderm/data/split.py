@@ -1,8 +1,9 @@
 """Manifest -> which photo is trained, validated, calibrated and tested on, in every fold; and the proof that it holds.
 
-Three protocols. `grouped`: stratified by class, no photo group ever crosses. `original`: the folders as they came,
+Four protocols. `grouped`: stratified by class, no photo group ever crosses. `original`: the folders as they came,
 validation cut at random from the training photos of each class, as most tutorials do, copies and all. `deduplicated`:
-the given test folder against training folders without copies of it.
+the given test folder against training folders without copies of it. `by-source`: one source after the other is left
+out and tested on.
 """
 
 from collections import Counter, defaultdict
@@ -16,30 +17,21 @@ import numpy as np
 from spectraderm.core.errors import SplitError
 from spectraderm.core.files import read_csv, write_csv
 from spectraderm.core.run import FINAL, ORIGINAL
+from spectraderm.data import source_folds
+from spectraderm.data.folds import EXCLUDED, FOLD_VALIDATION, SPLITS, Fold, cut, of_paths, shuffled
 from spectraderm.data.manifest import Row
 
-Protocol = Literal["grouped", "original", "deduplicated"]
+__all__ = ["EXCLUDED", "SPLITS", "Fold", "Protocol", "Split", "check", "label_conflicts", "make", "read", "write"]
+
+Protocol = Literal["grouped", "original", "deduplicated", "by-source"]
+_KEEPING = ("original", "deduplicated")  # the given test folder
 COLUMNS = ("protocol", "fold", "seed", "path", "photo_group", "split")
-SPLITS = ("train", "val", "calibration", "test")
-EXCLUDED = "excluded"
-"""Split of the photos that `deduplicated` neither trains nor tests on."""
 HOLDOUT = {"test": 0.2, "val": 0.1, "calibration": 0.1}
 """Shares of each class's photo groups that `grouped` with one fold holds out."""
 VALIDATION = 0.2
 """Share of each class's training photos that `original` validates on."""
-FOLD_VALIDATION = {"val": 0.125}
-"""Share of each class's photo groups, outside the tested fold, that `grouped` folds validate on."""
 DEDUPLICATED = {"val": 0.125, "calibration": 0.125}
 """Shares of each class's photo groups outside the test folder that `deduplicated` validates and calibrates on."""
-
-
-@dataclass(frozen=True)
-class Fold:
-    """One training: its name (`final` is exported, the others only measure), its seed, and the split of each path."""
-
-    name: str
-    seed: int
-    splits: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -58,26 +50,29 @@ def make(rows: Sequence[Row], protocol: Protocol, folds: int, seed: int) -> Spli
         protocol: see the module.
         folds: `grouped`: 1 holds out a test set, k >= 2 tests every photo once in k folds and adds a final
             model on all photos. `original`: how many random draws of the validation set, seeds counting up.
-            `deduplicated`: 1.
+            `deduplicated` and `by-source`: 1.
         seed: of the shuffling and, per fold, of the training.
 
     Returns:
-        The folds, `final` first. `grouped`, where the given folders can be trained and tested on, the last one is
-        `original`, the very fold that `original` makes of this seed: the score that the folders would have given.
+        The folds, `final` first. `grouped` and `by-source`, where the given folders can be trained and tested on, the
+        last one is `original`, the very fold that `original` makes of this seed: the score that the folders would have
+        given.
 
     Raises:
-        SplitError: a class has too few photo groups, or the folders have no test split to keep.
+        SplitError: a class has too few photo groups, the folders have no test split to keep, or there are no sources.
     """
-    if folds < 1 or (protocol == "deduplicated" and folds > 1):
+    if folds < 1 or (protocol in ("deduplicated", "by-source") and folds > 1):
         raise SplitError(f"{folds} folds can't be made", "Give 1" if folds > 1 else "Give 1 or more")
     if seed < 0:
         raise SplitError(f"{seed} is no seed", "Give 0 or more")
-    if protocol != "grouped" and not any(row.given_split == "test" for row in rows):
+    if protocol in _KEEPING and not any(row.given_split == "test" for row in rows):
         raise SplitError("there is no test folder to keep", "Use --split grouped, which makes its own")
     if protocol == "original":
         made = _original(rows, folds, seed)
     elif protocol == "deduplicated":
         made = [_deduplicated(rows, seed)]
+    elif protocol == "by-source":
+        made = source_folds.make(rows, seed) + _beside(rows, seed)
     else:
         made = _grouped(rows, folds, seed) + _beside(rows, seed)
     split = Split(protocol, made)
@@ -92,18 +87,20 @@ def check(rows: Sequence[Row], split: Split) -> None:
         SplitError: in some fold a photo is missing or unknown, a class lacks from a split, or, `grouped` and
             `deduplicated`, a photo group stands in two splits; `original` and `deduplicated`, a test photo is not from
             the test folder; `deduplicated`, a photo is excluded that need not be; or the `grouped` folds do not test
-            every photo exactly once.
+            every photo exactly once. `by-source`: see `source_folds.problems`.
     """
     by_path = {row.path: row for row in rows}
     measuring = [fold for fold in split.folds if fold.name not in (FINAL, ORIGINAL)]
-    many = split.protocol == "grouped" and len(measuring) > 0
+    many = split.protocol in ("grouped", "by-source") and len(measuring) > 0
     for fold in split.folds:
         protocol = "original" if fold.name == ORIGINAL else split.protocol
         needed = ("train", "val", "test") if protocol == "original" else SPLITS[:2] if many else SPLITS
         for problem in _problems(fold, by_path, protocol, needed):
             raise SplitError(f"fold {fold.name}: {problem}", "Split again, with more photos or fewer folds")
     tested = Counter(path for fold in measuring for path, name in fold.splits.items() if name == "test")
-    if many and tested != Counter(dict.fromkeys(by_path, 1)):
+    if split.protocol == "by-source":
+        source_folds.check(rows, measuring)
+    elif many and tested != Counter(dict.fromkeys(by_path, 1)):
         raise SplitError("the folds do not test every photo exactly once", "Split again")
 
 
@@ -171,14 +168,14 @@ def _original(rows: Sequence[Row], draws: int, seed: int) -> list[Fold]:
 def _grouped(rows: Sequence[Row], folds: int, seed: int) -> list[Fold]:
     """Photo groups shuffled by class: held out once, or in k folds beside a final training on all of them."""
     remedy = "Add other photos of it (copies do not count), or ask for fewer folds"
-    classes = _shuffled(rows, (), seed, max(folds + 1, len(SPLITS)), "photo groups", remedy)
+    classes = shuffled(rows, (), seed, max(folds + 1, len(SPLITS)), "photo groups", remedy)
     if folds == 1:
-        return [Fold(FINAL, seed, _paths(rows, _cut(classes, HOLDOUT)))]
-    made = [Fold(FINAL, seed, _paths(rows, _cut(classes, FOLD_VALIDATION)))]
+        return [Fold(FINAL, seed, of_paths(rows, cut(classes, HOLDOUT)))]
+    made = [Fold(FINAL, seed, of_paths(rows, cut(classes, FOLD_VALIDATION)))]
     for fold in range(folds):
         tested = {group: "test" for groups in classes.values() for group in groups[fold::folds]}
         rest = {label: [g for g in groups if g not in tested] for label, groups in classes.items()}
-        splits = _paths(rows, tested | _cut(rest, FOLD_VALIDATION))
+        splits = of_paths(rows, tested | cut(rest, FOLD_VALIDATION))
         made.append(Fold(f"fold-{fold + 1}", seed + fold + 1, splits))
     return made
 
@@ -196,8 +193,8 @@ def _deduplicated(rows: Sequence[Row], seed: int) -> Fold:
     splits |= {row.path: EXCLUDED for row in kept if row.given_split != "test" and row.photo_group in tested}
     rest = [row for row in rows if row.path not in splits]
     what, remedy = "photo groups that are not in the test folder", "Use --split grouped, which cuts its own test set"
-    classes = _shuffled(rest, {row.label for row in rows}, seed, len(DEDUPLICATED) + 1, what, remedy)
-    splits |= _paths(rest, _cut(classes, DEDUPLICATED))
+    classes = shuffled(rest, {row.label for row in rows}, seed, len(DEDUPLICATED) + 1, what, remedy)
+    splits |= of_paths(rest, cut(classes, DEDUPLICATED))
     return Fold(FINAL, seed, {row.path: splits[row.path] for row in rows})
 
 
@@ -214,44 +211,6 @@ def _beside(rows: Sequence[Row], seed: int) -> list[Fold]:
     return [fold]
 
 
-def _shuffled(
-    rows: Sequence[Row], labels: Iterable[str], seed: int, needed: int, what: str, remedy: str
-) -> dict[str, list[int]]:
-    """Photo groups of each class (and of `labels`) in random order; one whose files disagree is of its commonest class.
-
-    Raises:
-        SplitError: a class has fewer than `needed`.
-    """
-    counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
-    for row in rows:
-        counts[row.photo_group][row.label] += 1
-    classes: dict[str, list[int]] = {label: [] for label in sorted({*labels, *(row.label for row in rows)})}
-    for group, of in sorted(counts.items()):
-        classes[min(of, key=lambda label: (-of[label], label))].append(group)
-    for label, groups in classes.items():
-        if len(groups) < needed:
-            raise SplitError(f"class {label!r} has {len(groups)} {what}, {needed} are needed", remedy)
-    random = np.random.default_rng(seed)
-    return {label: [groups[i] for i in random.permutation(len(groups))] for label, groups in classes.items()}
-
-
-def _cut(classes: Mapping[str, Sequence[int]], shares: Mapping[str, float]) -> dict[int, str]:
-    """Per class, the first groups to each named split, at least one each, and the rest to training."""
-    splits: dict[int, str] = {}
-    for groups in classes.values():
-        start = 0
-        for name, share in shares.items():
-            stop = start + max(1, round(share * len(groups)))
-            splits.update(dict.fromkeys(groups[start:stop], name))
-            start = stop
-        splits.update(dict.fromkeys(groups[start:], "train"))
-    return splits
-
-
-def _paths(rows: Sequence[Row], splits: Mapping[int, str]) -> dict[str, str]:
-    return {row.path: splits[row.photo_group] for row in rows}
-
-
 def _problems(fold: Fold, by_path: Mapping[str, Row], protocol: Protocol, needed: Sequence[str]) -> Iterator[str]:
     """What breaks the promise of a fold of that protocol; what comes after the first may follow from it."""
     if fold.splits.keys() != by_path.keys():
@@ -259,11 +218,12 @@ def _problems(fold: Fold, by_path: Mapping[str, Row], protocol: Protocol, needed
     labels: defaultdict[str, set[str]] = defaultdict(set)
     for path, name in fold.splits.items():
         labels[name].add(by_path[path].label)
-    allowed = (*SPLITS, EXCLUDED) if protocol == "deduplicated" else SPLITS
+    of_source = protocol == "by-source" and fold.name != FINAL
+    allowed = (*SPLITS, EXCLUDED) if of_source or protocol == "deduplicated" else SPLITS
     yield from (f"{name!r} is not one of {', '.join(allowed)}" for name in sorted(labels.keys() - {*allowed}))
     yield from (f"no photo is in {name}" for name in needed if not labels[name])
     everything = set().union(*labels.values())
-    for name, present in labels.items():
+    for name, present in labels.items() if not of_source else ():
         if present != everything and name not in ("test", EXCLUDED):
             yield f"{name} has no photo of {', '.join(sorted(everything - present))}"
     kept = [(path, name, by_path[path]) for path, name in fold.splits.items() if name != EXCLUDED]
@@ -271,7 +231,7 @@ def _problems(fold: Fold, by_path: Mapping[str, Row], protocol: Protocol, needed
     for _, name, row in kept if protocol != "original" else ():
         if splits.setdefault(row.photo_group, name) != name:
             yield f"photo group {row.photo_group} crosses the splits"
-    for path, name, row in kept if protocol != "grouped" else ():
+    for path, name, row in kept if protocol in _KEEPING else ():
         if (name == "test") != (row.given_split == "test"):
             yield f"{path} is in {name}, its folder says otherwise"
     # excluded are photos whose copies disagree, all of them, and those of tested photo groups: no others

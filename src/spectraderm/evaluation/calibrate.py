@@ -1,9 +1,9 @@
 """Held-out logits and novelties -> the settings of a model, and proof out of fold that the settings hold.
 
-Nothing is ever set on the photos it is then scored on. With k folds of `grouped` each fold's test photos are judged by
-settings found on the test photos of the other folds, and the exported model gets those found on all of them. With one
-fold they come from its calibration photos, or, where the folders as they came have none, from its validation photos.
-Every photo group counts once.
+Nothing is ever set on the photos it is then scored on. With k folds of `grouped`, or one a source of `by-source`, each
+fold's test photos are judged by settings found on the test photos of the other folds, and the exported model gets those
+found on all of them. With one fold they come from its calibration photos, or, where the folders as they came have none,
+from its validation photos. Every photo group counts once.
 """
 
 from collections.abc import Sequence
@@ -183,9 +183,9 @@ def held_out(crossed: Sequence[Outputs]) -> tuple[str, Outputs]:
 
 
 def crossing(protocol: str, folds: Sequence[Outputs]) -> list[Outputs]:
-    """The folds whose test photos are the score: the k folds by photo group, or else the final one alone."""
+    """The folds whose test photos are the score: the k folds by photo group or source, or else the final one alone."""
     measuring = [fold for fold in folds[1:] if fold.fold != ORIGINAL]
-    return measuring if protocol == "grouped" and measuring else list(folds[:1])
+    return measuring if protocol in ("grouped", "by-source") and measuring else list(folds[:1])
 
 
 def judge(crossed: Sequence[Outputs], settings: Settings) -> Judgement:

@@ -12,6 +12,7 @@ from torch import Tensor
 from spectraderm.core.files import being_written, sha256
 from spectraderm.core.parallel import cores, in_order
 from spectraderm.core.progress import Track, no_track
+from spectraderm.core.roots import Root
 from spectraderm.data.manifest import Row, open_photo
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 
@@ -39,7 +40,7 @@ class Decoded:
         WriteError: the file can't be written.
     """
 
-    def __init__(self, root: Path, rows: Sequence[Row], preprocessing: Preprocessing, cache: Path) -> None:
+    def __init__(self, root: Root, rows: Sequence[Row], preprocessing: Preprocessing, cache: Path) -> None:
         self._root, self._rows, self._preprocessing = root, rows, preprocessing
         names = [*(row.sha256 for row in rows), preprocessing.to_hub()]
         self._path = cache / f"pixels-{sha256(json.dumps(names).encode())[:16]}.npy"

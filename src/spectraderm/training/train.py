@@ -32,6 +32,7 @@ from spectraderm.training.recipe import Recipe
 
 KINDS = tuple((augmentation, coarse) for coarse in (False, True) for augmentation in AUGMENTATIONS)
 """The augmentations that an LDA head is fitted on, each as it is and coarse."""
+_NEVER = -1e3  # logit of a class that a fold has no training photos of
 
 
 def train(
@@ -195,16 +196,22 @@ class Trainer:
             loop.fit(task, recipe, seed, fold, accelerator, self._track, log)
 
     def _fit_lda(self, network: SkinResNet, computed: Features, train: Integers) -> None:
-        """Fit the last layer on `KINDS`, each of one training photo of every photo group, for each kind anew."""
+        """Fit the last layer on `KINDS`, each of one training photo of every photo group, for each kind anew.
+
+        A class without training photos, as where a source is left out, is never guessed.
+        """
         orders = (epoch_order(self._groups, True, 0, number) for number in range(len(KINDS)))
         chosen = [rows[np.isin(rows, train)] for rows in orders]
         features, rows = computed.augmented(KINDS, chosen), np.concatenate(chosen)
-        about = (self._targets[rows], self._groups[rows], len(self._labels))
+        present, targets = np.unique(self._targets[rows], return_inverse=True)
+        about = (targets, self._groups[rows], len(present))
         fitted = lda.fit(features, *about, self._recipe.shrinkage, self._recipe.invariance)
         layer = cast("nn.Linear", network.classifier[-1])
         with torch.no_grad():
+            layer.weight.zero_()
+            layer.bias.fill_(_NEVER)
             for parameter, values in zip((layer.weight, layer.bias), fitted, strict=True):
-                parameter.copy_(torch.from_numpy(values))
+                parameter[torch.from_numpy(present)] = torch.from_numpy(values).to(parameter)
 
 
 class _FromPixels(nn.Module):

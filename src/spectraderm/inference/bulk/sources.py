@@ -12,6 +12,7 @@ from fsspec import AbstractFileSystem
 
 from spectraderm.core.errors import DatasetError, SpectraDermError, UnreadablePhoto
 from spectraderm.core.files import read_json, read_regular
+from spectraderm.core.roots import from_facts
 from spectraderm.images.decoding import HEIC_SUFFIXES, MAX_BYTES, SUFFIXES
 from spectraderm.inference.bulk.filesystem import is_url, local_path, open_filesystem, without_secrets
 from spectraderm.inference.photo_paths import STDIN, walk
@@ -109,7 +110,7 @@ def _of_manifest(filesystem: AbstractFileSystem, path: str) -> Iterator[Item]:
     """The photos of a CSV with a column `path`: below the folder that was audited, or else the one the CSV lies in."""
     folder = path.rpartition("/")[0]
     audit = Path(folder) / "audit.json"
-    root = read_json(audit, "Run `spectraderm audit` again")["root"] if audit.is_file() else folder
+    root = from_facts(read_json(audit, "Run `spectraderm audit` again")) if audit.is_file() else None
     with filesystem.open(path, encoding="utf-8-sig", mode="r", newline="") as file:
         try:
             names = [row["path"] for row in csv.DictReader(file)]
@@ -118,7 +119,7 @@ def _of_manifest(filesystem: AbstractFileSystem, path: str) -> Iterator[Item]:
     if not names or not all(names):
         raise DatasetError(f"{path} has a line without a path, or none", "Give a manifest.csv")
     for name in names:
-        yield _named(filesystem, root, name)
+        yield _named(filesystem, name, str(root / name) if root else os.path.join(folder, name))  # noqa: PTH118
 
 
 def _of_parquet(filesystem: AbstractFileSystem, path: str) -> Iterator[Item]:
@@ -141,15 +142,15 @@ def _of_parquet(filesystem: AbstractFileSystem, path: str) -> Iterator[Item]:
                 if holds_photos:
                     yield Item(name or f"{path}#{row}", _address(filesystem, path), version, row)
                 elif name:
-                    yield _named(filesystem, path.rpartition("/")[0], name)
+                    yield _named(filesystem, name, os.path.join(path.rpartition("/")[0], name))  # noqa: PTH118
                 else:
                     raise DatasetError(f"{path} has a row without {naming}", "Leave it out")
                 row += 1
 
 
-def _named(filesystem: AbstractFileSystem, folder: str, name: str) -> Item:
-    """The photo that a table names, by a URL or by a path below a folder."""
-    address = name if is_url(name) else _address(filesystem, os.path.join(folder, name))  # noqa: PTH118
+def _named(filesystem: AbstractFileSystem, name: str, path: str) -> Item:
+    """The photo that a table names by a URL, or by what is this path."""
+    address = name if is_url(name) else _address(filesystem, path)
     return Item(name, address, _version_of(address))
 
 

@@ -1,0 +1,66 @@
+"""Where photos are: in one folder, or in several, each a source under its own name."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from spectraderm.core.errors import DatasetError
+
+Given = Path | Sequence[Path]
+"""Folders of photos as they are given: one, or several."""
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Several folders of photos as one root: `SOURCE/rest` is `rest` in the folder of that source."""
+
+    of_source: Mapping[str, Path]
+
+    def __truediv__(self, path: str) -> Path:
+        """Where a file is, by its path in the manifest."""
+        source, _, rest = path.partition("/")
+        return self.of_source.get(source, Path(source)) / rest
+
+
+Root = Path | Folders
+"""What a manifest's paths are relative to; `root / path` is the file."""
+
+
+def root_of(given: Given) -> Root:
+    """One folder is the root itself; of several each is a source, named as it is given.
+
+    Raises:
+        DatasetError: two of them have the same name, or one lies in another.
+    """
+    if isinstance(given, Path) or len(given) == 1:
+        return given if isinstance(given, Path) else given[0]
+    folders: dict[str, Path] = {}
+    for folder in given:
+        path = Path(os.path.abspath(folder))  # noqa: PTH100  (a link is a name, too)
+        if path.name in folders:
+            raise DatasetError(
+                f"{folders[path.name]} and {path} are both named {path.name!r}, as sources can't be",
+                "Rename one, or give a link to it that has another name",
+            )
+        for other in folders.values():
+            one, two = other.resolve(), path.resolve()
+            if one.is_relative_to(two) or two.is_relative_to(one):
+                raise DatasetError(f"{other} and {path} hold the same photos", "Give each folder once")
+        folders[path.name] = path
+    return Folders(dict(sorted(folders.items())))
+
+
+def to_facts(root: Root) -> dict[str, Any]:
+    """A root as `audit.json` has it: `root`, and of several folders `roots`, by source."""
+    if isinstance(root, Path):
+        return {"root": str(root.resolve())}
+    roots = {source: str(folder) for source, folder in root.of_source.items()}
+    return {"root": os.path.commonpath(list(roots.values())), "roots": roots}
+
+
+def from_facts(audit: Mapping[str, Any]) -> Root:
+    """The root that `to_facts` wrote."""
+    roots = audit.get("roots")
+    return Folders({source: Path(folder) for source, folder in roots.items()}) if roots else Path(audit["root"])

@@ -1,0 +1,195 @@
+"""The folders that photos lie in: which file is a photo of which class, given split and source.
+
+A data set is `<class>/*` or `<train|val|test>/<class>/*`. Several data sets are sources: given one by one, or as the
+folders of one parent.
+"""
+
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from spectraderm.core.errors import DatasetError
+from spectraderm.core.roots import Folders, Root
+from spectraderm.images.decoding import HEIC_SUFFIXES, SUFFIXES
+
+SPLIT_FOLDERS = {
+    **dict.fromkeys(("train", "training", "train_set"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "val_set"), "val"),
+    **dict.fromkeys(("test", "testing", "test_set"), "test"),
+}
+_SUFFIXES = SUFFIXES | HEIC_SUFFIXES
+
+
+class PhotoFile(NamedTuple):
+    """A file that should be a photo: its path relative to the root, its class, and its folder's split or nothing."""
+
+    path: str
+    label: str
+    given_split: str
+
+
+@dataclass
+class Listing:
+    """The photo files of a folder, and what is not read: other files, links out of it, and folders too deep."""
+
+    photos: list[PhotoFile] = field(default_factory=list)
+    other_files: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+    nested: list[str] = field(default_factory=list)
+    sources: list[str] = field(default_factory=list)
+    """Names of the folders that are a source each, where there are several; paths begin with them."""
+
+    def source_of(self, path: str) -> str:
+        """The source that a photo's folders tell, or nothing."""
+        return path.partition("/")[0] if self.sources else ""
+
+
+def list_photos(root: Root) -> Listing:
+    """List the photos of `root/<split>/<class>/*` or `root/<class>/*`, sorted by path; of several sources, all of them.
+
+    A class folder of one name in two sources is one class. Hidden files and folders are passed over; links that lead
+    out of the folder are not followed.
+
+    Raises:
+        DatasetError: no such folder, no photos, fewer than two classes, a source without photos, or a class that only
+            the test split has.
+    """
+    listing = Listing()
+    if isinstance(root, Folders):
+        listing.sources = list(root.of_source)
+        for source, folder in root.of_source.items():
+            _list_source(folder, source, listing)
+    else:
+        listing.sources = source_folders(root)
+        for source in listing.sources:
+            _list_folder(root, f"{source}/", listing)
+        if listing.sources:
+            listing.nested += sorted({*_folders(root, "", listing)} - {*listing.sources})
+        else:
+            _list_folder(root, "", listing)
+    where = root if isinstance(root, Path) else ", ".join(map(str, root.of_source.values()))
+    labels = {photo.label for photo in listing.photos}
+    if len(labels) < 2:
+        remedy = "Put the photos into one folder per class, or into train/<class> and test/<class>"
+        if listing.nested and not labels:
+            remedy += "; if its folders are data sets of their own, give them one by one"
+        raise DatasetError(f"{where} holds photos of {len(labels)} classes, two are needed", remedy)
+    for label in sorted(labels - {photo.label for photo in listing.photos if photo.given_split in ("train", "")}):
+        raise DatasetError(
+            f"{where}: class {label!r} has no training photos", "Name its folder the same in every split"
+        )
+    return listing
+
+
+def source_folders(root: Path) -> list[str]:
+    """The folders of `root` that are a data set each: sources. None where `root` is one data set, or may be.
+
+    They are where no folder of `root` is a split or holds photos itself, two or more hold class folders (or split
+    folders of these), and each of those shares a class with another. Class folders with a folder for each patient are
+    so not taken for sources: patients have other names, or numbers.
+    """
+    _check_folder(root)
+    classes: dict[str, set[str]] = {}
+    for name in _folders(root, "", Listing()):
+        within = None if name.lower() in SPLIT_FOLDERS else _classes(root, f"{name}/")
+        if within is None:
+            return []
+        if within:
+            classes[name] = {label for label in within if not label.isdecimal()}
+    shared = Counter(label for within in classes.values() for label in within)
+    alone = [name for name, within in classes.items() if not any(shared[label] > 1 for label in within)]
+    return [] if alone else list(classes)
+
+
+def _check_folder(folder: Path) -> None:
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is not a folder", "Give the folder that holds the class or split folders")
+
+
+def _classes(root: Path, parent: str) -> set[str] | None:
+    """The class folders of `parent`, or of its split folders, that hold photos; None where it holds some itself."""
+    beside = Listing()
+    folders = _folders(root, parent, beside)
+    if beside.other_files:
+        return None
+    splits = [name for name in folders if name.lower() in SPLIT_FOLDERS]
+    parents = [f"{parent}{name}/" for name in splits] or [parent]
+    pairs = [(within, label) for within in parents for label in _folders(root, within, Listing())]
+    suffixes = tuple(_SUFFIXES)
+    return {
+        label
+        for within, label in pairs
+        if any(name.lower().endswith(suffixes) for name in _names(root, f"{within}{label}/", Listing()))
+    }
+
+
+def _list_source(folder: Path, source: str, listing: Listing) -> None:
+    """List a folder that was given as a source; what is in it is named by the source, whatever it is called."""
+    own = Listing()
+    _check_folder(folder)
+    _list_folder(folder, "", own)
+    if not own.photos:
+        raise DatasetError(
+            f"{folder} holds no photos in class folders", "Give folders of <class>/* or <train|test>/<class>/*"
+        )
+    listing.photos += [photo._replace(path=f"{source}/{photo.path}") for photo in own.photos]
+    for name in ("other_files", "outside", "nested"):
+        getattr(listing, name).extend(f"{source}/{path}" for path in getattr(own, name))
+
+
+def _list_folder(root: Path, parent: str, listing: Listing) -> None:
+    """List one data set: `root` itself, or `parent` in it, which ends in a slash."""
+    folders = _folders(root, parent, listing)
+    splits = {folder: SPLIT_FOLDERS.get(folder.lower(), "") for folder in folders}
+    if not any(splits.values()):
+        for label in folders:
+            _list_class(root, PhotoFile(f"{parent}{label}", label, ""), listing)
+        return
+    for folder in folders:
+        listing.nested += [] if splits[folder] else [f"{parent}{folder}"]
+        for label in _folders(root, f"{parent}{folder}/", listing) if splits[folder] else ():
+            _list_class(root, PhotoFile(f"{parent}{folder}/{label}", label, splits[folder]), listing)
+
+
+def _folders(root: Path, parent: str, listing: Listing) -> list[str]:
+    """Names of the folders in `parent` (empty, or ending in a slash); photos beside them are other files."""
+    folders = []
+    for name in _names(root, parent, listing):
+        if (root / parent / name).is_dir():
+            if _printable(name) != name:
+                raise DatasetError(f"{root}: the name of folder {parent + name!r} is not UTF-8", "Rename it")
+            folders.append(name)
+        elif Path(name).suffix.lower() in _SUFFIXES:
+            listing.other_files.append(_printable(parent + name))
+    return folders
+
+
+def _list_class(root: Path, folder: PhotoFile, listing: Listing) -> None:
+    for name in _names(root, f"{folder.path}/", listing):
+        path = f"{folder.path}/{name}"
+        if (root / path).is_dir():
+            listing.nested.append(_printable(path))
+        elif Path(name).suffix.lower() in _SUFFIXES and _printable(name) == name:
+            listing.photos.append(folder._replace(path=path))
+        else:
+            listing.other_files.append(_printable(path))
+
+
+def _names(root: Path, parent: str, listing: Listing) -> list[str]:
+    """What is in a folder and not hidden; links out of `root` go to the listing. `Path.resolve` fails on link loops."""
+    try:
+        names = sorted(name for name in os.listdir(root / parent) if not name.startswith("."))
+    except OSError as error:
+        raise DatasetError(f"{root / parent} can't be listed ({error})", "Check its permissions") from error
+    home = os.path.realpath(root)
+    links = [name for name in names if (root / parent / name).is_symlink()]
+    out = [name for name in links if not Path(os.path.realpath(root / parent / name)).is_relative_to(home)]
+    listing.outside += [_printable(parent + name) for name in out]
+    return [name for name in names if name not in out]
+
+
+def _printable(name: str) -> str:
+    r"""A name with `\xe9` in place of bytes that are not UTF-8, so that it can be written."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")

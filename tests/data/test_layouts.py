@@ -1,0 +1,194 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from spectraderm.core.errors import DatasetError
+from spectraderm.core.roots import Folders, from_facts, root_of, to_facts
+from spectraderm.data.layouts import list_photos, source_folders
+
+WORDS = {
+    **dict.fromkeys(("train", "training", "train_set", "TRAIN"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "val_set", "Validation"), "val"),
+    **dict.fromkeys(("test", "testing", "test_set", "Test"), "test"),
+}
+
+
+def touch(root: Path, *paths: str) -> None:
+    """Nothing is decoded here, so that empty files will do."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).touch()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Two plain classes of one photo each."""
+    touch(tmp_path / "root", "a/1.jpg", "b/1.jpg")
+    return tmp_path / "root"
+
+
+PLAIN = [("a/1.jpg", "a", ""), ("b/1.jpg", "b", "")]
+
+
+@pytest.mark.parametrize(("word", "meaning"), WORDS.items())
+def test_split_folders_are_known_by_every_name(word: str, meaning: str, tmp_path: Path) -> None:
+    other = "Training" if meaning != "train" else "test"
+    touch(tmp_path, f"{other}/a/1.jpg", f"{other}/b/1.jpg", f"{word}/a/2.png", f"{word}/b/2.png")
+    found = list_photos(tmp_path)
+    assert {(path, split) for path, _, split in found.photos if path.startswith(f"{word}/")} == {
+        (f"{word}/a/2.png", meaning),
+        (f"{word}/b/2.png", meaning),
+    }
+    assert {label for _, label, _ in found.photos} == {"a", "b"}
+
+
+def test_all_but_photos_in_class_folders_is_listed_and_what_is_hidden_is_not(tmp_path: Path) -> None:
+    suffixes = ("jpg", "JPEG", "png", "webp", "bmp", "tif", "TIFF", "gif", "heic", "HEIF")
+    photos = [f"train/a/1.{suffix}" for suffix in suffixes]
+    touch(tmp_path, *photos, "train/b/1.jpg", "train/a/notes.txt", "train/a/Thumbs.db", "train/a/noend")
+    touch(tmp_path, "train/a/deep/2.jpg", "extra/a/1.jpg", "loose.jpg", "train/loose.png", "readme.txt")
+    touch(tmp_path, "train/a/.hidden.jpg", ".git/1.jpg", "train/a/.ipynb_checkpoints/1.jpg", ".x.jpg")
+    found = list_photos(tmp_path)
+    assert [path for path, _, _ in found.photos] == [*sorted(photos), "train/b/1.jpg"]
+    assert sorted(found.nested) == ["extra", "train/a/deep"]
+    others = ["train/a/Thumbs.db", "train/a/noend", "train/a/notes.txt"]
+    assert sorted(found.other_files) == ["loose.jpg", *others, "train/loose.png"]
+
+
+def test_links_inside_the_root_are_followed_and_others_are_not(root: Path) -> None:
+    touch(root.parent, "secret/1.jpg")
+    touch(root, ".pool/e/1.jpg")
+    (root / "e").symlink_to(root / ".pool" / "e")
+    (root / "a" / "loop.jpg").symlink_to("loop.jpg")
+    (root / "a" / "gone.jpg").symlink_to("nothing.jpg")
+    (root / "loop").symlink_to("loop")
+    (root / "a" / "2.jpg").symlink_to(root.parent / "secret" / "1.jpg")
+    (root / "a" / "3.jpg").symlink_to("1.jpg")
+    (root / "c").symlink_to(root.parent / "secret")
+    (root / "a" / "d").symlink_to(root.parent)
+    found = list_photos(root)
+    names = ["a/1.jpg", "a/3.jpg", "a/gone.jpg", "a/loop.jpg", "b/1.jpg", "e/1.jpg"]
+    assert [path for path, _, _ in found.photos] == names
+    assert sorted(found.outside) == ["a/2.jpg", "a/d", "c"]
+
+
+def test_names_are_kept_as_they_are(tmp_path: Path) -> None:
+    touch(tmp_path, "BA- cellulitis/a photo (1).jpg", "皮膚/größe.jpg", "x,y/'q'.jpg")
+    assert [(path, label) for path, label, _ in list_photos(tmp_path).photos] == [
+        ("BA- cellulitis/a photo (1).jpg", "BA- cellulitis"),
+        ("x,y/'q'.jpg", "x,y"),
+        ("皮膚/größe.jpg", "皮膚"),
+    ]
+
+
+def test_names_that_are_not_utf8_are_listed_or_refused(root: Path) -> None:
+    (root / "a" / os.fsdecode(b"caf\xe9.jpg")).touch()
+    found = list_photos(root)
+    assert (found.photos, found.other_files) == (PLAIN, ["a/caf\\xe9.jpg"])
+    (root / os.fsdecode(b"caf\xe9")).mkdir()
+    with pytest.raises(DatasetError, match="not UTF-8"):
+        list_photos(root)
+
+
+@pytest.mark.parametrize(
+    ("paths", "problem"),
+    [
+        ([], "photos of 0 classes"),
+        (["a/1.jpg"], "photos of 1 classes"),
+        (["a/1.jpg", "b/1.txt"], "photos of 1 classes"),
+        (["train/a/1.jpg", "test/a/1.jpg"], "photos of 1 classes"),
+        (["train/a/1.jpg", "train/b/1.jpg", "test/c d/1.jpg"], "class 'c d' has no training photos"),
+        (["train/a/1.jpg", "train/b/1.jpg", "val/C/1.jpg"], "class 'C' has no training photos"),
+    ],
+)
+def test_folders_that_cannot_be_trained_on_are_refused(paths: list[str], problem: str, tmp_path: Path) -> None:
+    touch(tmp_path, *paths)
+    with pytest.raises(DatasetError, match=problem) as caught:
+        list_photos(tmp_path)
+    assert caught.value.remedy
+    with pytest.raises(DatasetError, match="is not a folder"):
+        list_photos(tmp_path / "nowhere")
+
+
+TWO_SETS = ("A/x/1.jpg", "A/y/1.jpg", "B/train/x/1.jpg", "B/test/x/2.jpg", "B/test/y z/3.jpg", "B/train/y z/4.jpg")
+
+
+def test_folders_of_one_parent_are_sources(tmp_path: Path) -> None:
+    touch(tmp_path, *TWO_SETS, "A/metadata.csv", "A/x/deep/1.jpg", "papers/notes.txt", "loose.jpg")
+    listed = list_photos(tmp_path)
+    assert source_folders(tmp_path) == listed.sources == ["A", "B"]
+    assert listed.photos == [
+        ("A/x/1.jpg", "x", ""),
+        ("A/y/1.jpg", "y", ""),
+        ("B/test/x/2.jpg", "x", "test"),
+        ("B/test/y z/3.jpg", "y z", "test"),
+        ("B/train/x/1.jpg", "x", "train"),
+        ("B/train/y z/4.jpg", "y z", "train"),
+    ]
+    assert (listed.source_of("B/test/x/2.jpg"), listed.nested) == ("B", ["A/x/deep", "papers"])
+    assert listed.other_files == ["A/metadata.csv", "loose.jpg"] or "loose.jpg" in listed.other_files
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        ["a/1.jpg", "b/1.jpg"],
+        ["a/1.jpg", "a/deep/1.jpg", "b/deep/1.jpg", "b/2.jpg"],  # today's layouts, with folders too deep
+        ["a/1.jpg", "B/x/1.jpg", "C/x/1.jpg"],
+        ["train/a/1.jpg", "train/b/1.jpg", "B/a/1.jpg", "C/a/1.jpg"],
+        ["train/a/1.jpg", "train/b/1.jpg", "test/a/1.jpg", "test/b/1.jpg"],
+        ["a/train/1.jpg", "b/train/1.jpg"],
+        ["psoriasis/p1/1.jpg", "psoriasis/p2/1.jpg", "acne/p3/1.jpg"],  # a folder for each patient
+        ["psoriasis/01/1.jpg", "acne/01/1.jpg"],
+        ["all/a/1.jpg", "all/b/1.jpg"],
+        ["A/x/1.jpg", "B/x/1.jpg", "C/other/1.jpg"],
+    ],
+)
+def test_what_may_be_one_data_set_is_not_taken_for_sources(paths: list[str], tmp_path: Path) -> None:
+    touch(tmp_path, *paths)
+    assert source_folders(tmp_path) == []
+
+
+def test_folders_of_folders_that_may_be_sources_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    touch(tmp_path, "psoriasis/p1/1.jpg", "psoriasis/p2/1.jpg", "acne/p3/1.jpg")
+    with pytest.raises(DatasetError, match="0 classes") as caught:
+        list_photos(tmp_path)
+    assert "give them one by one" in caught.value.remedy
+
+
+def test_folders_given_one_by_one_are_sources_wherever_they_lie(tmp_path: Path) -> None:
+    touch(tmp_path, "one/A/x/1.jpg", "two/test/x/1.jpg", "two/test/y/2.png", "two/train/x/3.jpg", "one/A/x/no.txt")
+    touch(tmp_path, "two/train/y/4.jpg", "two/extra/y/5.jpg")
+    (tmp_path / "link").symlink_to(tmp_path / "two")
+    root = root_of([tmp_path / "link", tmp_path / "one/A"])
+    listed = list_photos(root)
+    assert listed.sources == ["A", "link"]
+    expected = ["A/x/1.jpg", "link/test/x/1.jpg", "link/test/y/2.png", "link/train/x/3.jpg", "link/train/y/4.jpg"]
+    assert [photo.path for photo in listed.photos] == expected
+    assert all((root / path).is_file() for path in expected)
+    assert (listed.other_files, listed.nested) == (["A/x/no.txt"], ["link/extra"])
+    facts = to_facts(root)
+    assert facts == {
+        "root": str(tmp_path),
+        "roots": {"A": str(tmp_path / "one/A"), "link": str(tmp_path / "link")},
+    }
+    assert from_facts(facts) == root == root_of([tmp_path / "one/A", tmp_path / "link"])
+    assert root_of([tmp_path]) == root_of(tmp_path) == from_facts({"root": str(tmp_path)}) == tmp_path
+
+
+def test_folders_that_cannot_be_sources_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "one/A/x/1.jpg", "two/A/x/1.jpg", "empty/readme.txt", "B/x/1.jpg", "B/test/C/1.jpg")
+    one = tmp_path / "one/A"
+    with pytest.raises(DatasetError, match="both named 'A'") as caught:
+        root_of([one, tmp_path / "two/A"])
+    assert "link" in caught.value.remedy
+    for twice in (tmp_path / "one", one / "x"):
+        with pytest.raises(DatasetError, match="hold the same photos"):
+            root_of([one, twice])
+    with pytest.raises(DatasetError, match="empty holds no photos in class folders"):
+        list_photos(root_of([one, tmp_path / "empty"]))
+    with pytest.raises(DatasetError, match="is not a folder"):
+        list_photos(Folders({"A": one, "B": tmp_path / "nowhere"}))
+    with pytest.raises(DatasetError, match="class 'C' has no training photos"):
+        list_photos(root_of([one, tmp_path / "B"]))
