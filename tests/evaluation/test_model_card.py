@@ -8,7 +8,8 @@ from handmade import Said, leaking_run, write_photos_of, write_run
 from huggingface_hub import ModelCard
 from pages import clean_run, evaluated
 
-from spectraderm.core.run import CARD, Run
+from spectraderm.core.files import write_json
+from spectraderm.core.run import AUDIT, CARD, Run
 from spectraderm.evaluation import formatting
 from spectraderm.evaluation.report import write_card
 from spectraderm.evaluation.summary import summarise
@@ -127,3 +128,21 @@ def test_patients_are_said_to_be_apart_only_where_they_are_known(tmp_path: Path)
     write_photos_of(run, photos, [{"patient": f"p{i}"} for i in range(len(photos))])
     assert "Patients are not known" not in (text := card(run))
     assert "no patient on two sides" in answers(text, "CLEAR Derm")["Train/test partition"]
+
+
+def test_the_card_names_data_sets_with_licence_and_citation(tmp_path: Path) -> None:
+    run = clean_run(tmp_path)
+    assert "Data set:" not in card(run)
+    facts = {"homepage": "https://x.org", "terms": "With *attribution*.", "citation": "Doe (2020)"}
+    datasets = [
+        {"title": "Free_set", "licence": "CC BY 4.0", "redistributable_training": True, **facts},
+        {"title": "Bound", "licence": "For research", "redistributable_training": False, **facts},
+    ]
+    write_json(Run(run).path(AUDIT), Run(run).audit | {"datasets": datasets})
+    lines = [line for line in card(run).splitlines() if line.startswith("- Data set: ")]
+    assert [formatting.plain(str(own["title"])) in line for own, line in zip(datasets, lines, strict=True)] == [
+        True,
+        True,
+    ]
+    assert all("Doe (2020)" in line and "attribution" in line for line in lines)
+    assert ["does not let a model" in line for line in lines] == [False, True]

@@ -5,6 +5,7 @@ from pathlib import Path
 import fake_hub
 import pytest
 from conftest import paint
+from console import call
 from handmade import write_model
 
 import spectraderm
@@ -98,6 +99,20 @@ def test_what_is_not_whole_or_of_another_kind_is_not_pushed(hub: fake_hub.Hub, m
     with pytest.raises(SpectraDermError, match=r"index\.html was altered"):
         push_space(space, "me/door", "static")
     assert not hub.asked
+
+
+def test_what_a_licence_holds_back_is_pushed_only_by_who_says_that_he_may(hub: fake_hub.Hub, tmp_path: Path) -> None:
+    ddi = {"name": "ddi", "licence": "for research", "redistributable_training": False}
+    free = {"name": "scin", "licence": "free", "redistributable_training": True}
+    restricted = write_model(tmp_path / "restricted", facts={"datasets": [free, ddi]})
+    with pytest.raises(SpectraDermError, match=r"passed on: ddi \(for research\)\. .*--allow-restricted"):
+        push_model(restricted, "me/skin")
+    done = call("deploy", restricted, "--target", "static", "--out", tmp_path / "s", "--push", "--repo-id", "me/door")
+    assert (done.code, "--allow-restricted" in done.err) == (2, True)
+    assert not hub.asked
+    assert call("push", restricted, "--repo-id", "me/skin", "--allow-restricted").code == 0
+    push_model(write_model(tmp_path / "free", facts={"datasets": [free]}), "me/free")
+    assert hub.repos.keys() == {("model", "me/skin"), ("model", "me/free")}
 
 
 @pytest.mark.parametrize("name", ["skin", "me/a/b", "", "me/..", "me/my model", "me/-x-", "/skin"])

@@ -20,6 +20,7 @@ from spectraderm import pipeline
 from spectraderm.core.errors import DatasetError, ParityError, RunFolderError, SpectraDermError
 from spectraderm.core.files import read_csv, read_json, sha256, write_json
 from spectraderm.core.run import Run
+from spectraderm.core.stages import CHECKSUMS
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.evaluation.robustness import measure_robustness, to_markdown
@@ -108,11 +109,15 @@ def test_where_half_the_digits_change_a_guess_all_are_kept(
     quick: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = quick("notebook")
+    datasets = [{"name": "ddi", "redistributable_training": False}]
+    write_json(run / "audit.json", Run(run).audit | {"datasets": datasets})
+    (run / CHECKSUMS).unlink(missing_ok=True)
     monkeypatch.setattr(export, "PARITY_HALF", 0.0)
     parity = pipeline.export(run)["parity"]
     folder = model_folder.read_model_folder(run / "model")
     assert folder.facts["precision"] == "float32"
     assert folder.facts["parity"] == parity
+    assert folder.facts["datasets"] == datasets
     assert (parity["bound"], parity["changed_top1"]) == (export.PARITY, 0)
     assert parity["max_logit_difference"] < 1e-4
 

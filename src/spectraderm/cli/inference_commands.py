@@ -1,4 +1,6 @@
-"""The commands that open a door to a trained model: on the terminal, over HTTP, as a Space."""
+"""The commands that need nothing of training: the doors to a trained model, on the terminal, over HTTP, as a Space; and
+the import of public photo sets.
+"""
 
 import json
 import os
@@ -22,6 +24,10 @@ MODEL_HELP = "Model folder, Hub id, or `default` for the one that comes along."
 Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
 Repo = Annotated[str, typer.Option(help="OWNER/NAME on the Hugging Face Hub.")]
 Private = Annotated[bool, typer.Option("--private", help="Make it visible to its owner only.")]
+Restricted = Annotated[
+    bool,
+    typer.Option("--allow-restricted", help="Also upload what learned from photos whose licence does not allow it."),
+]
 
 
 @app.command()
@@ -161,13 +167,17 @@ def deploy(
     upload: Annotated[bool, typer.Option("--push", help="Also upload it, as --repo-id.")] = False,
     repo_id: Repo = "",
     private: Private = False,
+    allow_restricted: Restricted = False,
 ) -> None:
     """Write a complete Hugging Face Space folder; upload it only if told to."""
+    from spectraderm.inference.model_folder import open_model  # noqa: PLC0415
     from spectraderm.serving.spaces.deploy import deploy as write  # noqa: PLC0415
-    from spectraderm.serving.spaces.push import push_space  # noqa: PLC0415
+    from spectraderm.serving.spaces.push import check_licences, push_space  # noqa: PLC0415
 
     if upload != bool(repo_id):
         raise SpectraDermError("--push and --repo-id go together", "Give both, or neither")
+    if upload and not allow_restricted:
+        check_licences(open_model(model).facts)
     write(model, target, out, title)
     say(f"Space   {out}")
     if upload:
@@ -179,11 +189,39 @@ def push(
     model: Annotated[Path, typer.Argument(help="Model folder.")],
     repo_id: Repo,
     private: Private = False,
+    allow_restricted: Restricted = False,
 ) -> None:
     """Upload a model folder to the Hugging Face Hub, whole and in one commit."""
     from spectraderm.serving.spaces.push import push_model  # noqa: PLC0415
 
-    say(f"Pushed  {push_model(model, repo_id, private)}")
+    say(f"Pushed  {push_model(model, repo_id, private, allow_restricted=allow_restricted)}")
+
+
+@app.command("import")
+def import_(
+    name: Annotated[
+        str, typer.Argument(help="scin, fitzpatrick17k, pad-ufes-20, ddi, ham10000, isic or reference (Kaggle's copy).")
+    ],
+    folder: Annotated[Path, typer.Argument(help="What the set's owner publishes, unpacked.")],
+    out: Annotated[Path, typer.Option(help="Folder of photos to make: <class>/*, metadata.csv, dataset.json.")],
+    label_map: Annotated[
+        Path | None,
+        typer.Option("--label-map", help="CSV original,label: lines that take the place of the set's own."),
+    ] = None,
+    min_weight: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="scin: what the likeliest label must weigh; 0.5 by default."),
+    ] = None,
+) -> None:
+    """Lay out a public photo set by class, with its patients, cases, skin tones, licence and citation."""
+    from spectraderm.cli.import_report import say_imported  # noqa: PLC0415
+    from spectraderm.core.progress import progress  # noqa: PLC0415
+    from spectraderm.data.importers import import_set  # noqa: PLC0415
+
+    with progress() as track:
+        facts = import_set(name, folder, out, label_map, min_weight, track)
+    say_imported(facts)
+    say(f"Photos  {out}\nNext    spectraderm audit {out} --out RUN")
 
 
 @app.command()

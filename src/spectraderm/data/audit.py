@@ -15,7 +15,7 @@ from spectraderm.core.files import write_arrays, write_csv, write_json
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.roots import Given, Root, root_of, to_facts
 from spectraderm.core.run import AUDIT, COPIES, GALLERY, MANIFEST, MEASUREMENTS, Run
-from spectraderm.data import crops, duplicates, findings, gallery, manifest, measurements, shortcuts
+from spectraderm.data import crops, duplicates, findings, gallery, importers, manifest, measurements, shortcuts
 from spectraderm.data.duplicates import Copy, Integers, near_pairs, photo_groups
 from spectraderm.data.findings import Evidence, leaked_test_photos
 from spectraderm.data.layouts import PhotoFile, list_photos
@@ -89,6 +89,7 @@ def audit(
     unreadable = [{"path": path, "reason": why} for path, why in zip(paths, measured.reasons, strict=True) if why]
     evidence = Evidence(rows, near, whole, flaws, found, unreadable, listing)
     facts = _facts(root, evidence) | {"looked_for_crops": embedding is not None}
+    facts["datasets"] = importers.read_datasets([root])
 
     copies = duplicates.pair(rows, measured.table["hashes"], near)
     manifest.write(run.path(MANIFEST), rows)

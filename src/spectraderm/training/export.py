@@ -123,6 +123,7 @@ def export(
         "spectraderm": metadata.version("spectraderm"),
         "model_id": f"spectraderm-{config['recipe']['name']}-{sha256(graph)[:8]}",
         **{name: config[name] for name in ("labels", "display_names", "recipe", "backbone", "protocol")},
+        "datasets": run.audit.get("datasets", []),
         "audit_sha256": sha256(run.path(AUDIT).read_bytes()),
         "precision": precision,
         **measured,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from spectraderm.core.errors import SpectraDermError, needs
 from spectraderm.inference import model_folder
@@ -24,7 +25,9 @@ _REMEDIES = {
 }
 
 
-def push_model(folder: Path, repo_id: str, private: bool = False, token: str | None = None) -> str:
+def push_model(
+    folder: Path, repo_id: str, private: bool = False, token: str | None = None, allow_restricted: bool = False
+) -> str:
     """Upload a model folder, so that `load_model(repo_id)` opens it anywhere; returns its address.
 
     Args:
@@ -32,14 +35,33 @@ def push_model(folder: Path, repo_id: str, private: bool = False, token: str | N
         repo_id: `owner/name`; made where there is none. What an earlier push left there and this one lacks is deleted.
         private: only its owner sees it.
         token: of the Hub; by default the one that `hf auth login` left, or HF_TOKEN.
+        allow_restricted: also where it learned from data sets whose licence does not let it be passed on.
 
     Raises:
         ModelFolderError: the folder is not whole.
-        SpectraDermError: the Hub refuses, does not answer, or has something else under that name.
+        SpectraDermError: a licence forbids it, or the Hub refuses, does not answer, or has something else under that
+            name.
         MissingExtra: huggingface_hub is not installed.
     """
-    files = model_folder.read_model_folder(folder).files
-    return _push(files, repo_id, model_folder.FACTS, private, token)
+    model = model_folder.read_model_folder(folder)
+    if not allow_restricted:
+        check_licences(model.facts)
+    return _push(model.files, repo_id, model_folder.FACTS, private, token)
+
+
+def check_licences(facts: Mapping[str, Any]) -> None:
+    """Raise `SpectraDermError` where a model learned from a data set whose licence does not let it be passed on."""
+    datasets = facts.get("datasets")
+    named = [
+        f"{each.get('name')} ({each.get('licence')})"
+        for each in (datasets if isinstance(datasets, list) else ())
+        if isinstance(each, dict) and each.get("redistributable_training") is not True
+    ]
+    if named:
+        raise SpectraDermError(
+            f"this model learned from photos whose licence does not let it be passed on: {'; '.join(named)}",
+            "Train without them; or, where their owners allow it, add --allow-restricted",
+        )
 
 
 def push_space(folder: Path, repo_id: str, sdk: str, private: bool = False, token: str | None = None) -> str:

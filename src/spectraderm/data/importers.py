@@ -1,0 +1,265 @@
+"""A public set, as its owner publishes it -> a folder of photos by class, with patients, cases, tones and licence.
+
+Labels become classes by a table of two columns, `original,label`, one a set in `data/imports/`: a class of the default
+model, `other` (none of its classes), or nothing (left out). What stands in no line is left out, too, and told.
+"""
+
+import csv
+import io
+import os
+import shutil
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from spectraderm.core.errors import DatasetError
+from spectraderm.core.files import read_json, sha256, write_bytes, write_csv, write_errors, write_json
+from spectraderm.core.progress import Track, no_track
+from spectraderm.data.manifest import SPLIT_FOLDERS
+from spectraderm.data.public_sets import PHOTO_SUFFIXES, READERS, Listed
+
+DATASET, LABELS, METADATA = "dataset.json", "label_map.csv", "metadata.csv"
+MIN_WEIGHT = 0.5
+"""Of SCIN's likeliest label, from which a photo is taken."""
+ANY = "*"
+"""In place of a label: its line is for all labels that have none of their own."""
+SHOWN = 20
+"""How many missing photos `dataset.json` names."""
+
+_LICENCE_FACTS = ("title", "homepage", "licence", "redistributable_training", "terms", "citation")
+_FREE = {"CC-0", "CC-BY"}
+"""Licences of photos in the ISIC Archive under which what was learned from them may be passed on."""
+_COLUMNS = ("file_name", "source", "patient", "lesion", "fitzpatrick", "monk", "original_label")
+_AGAIN = "Delete it, and import the set again"
+
+
+def import_set(
+    name: str,
+    folder: Path,
+    out: Path,
+    label_map: Path | None = None,
+    min_weight: float | None = None,
+    track: Track = no_track,
+) -> dict[str, Any]:
+    """Copy the photos of a public set into `out/<class>/`, unchanged, beside a `metadata.csv` of what is known of them.
+
+    Photos of one patient or case stay one photo group: `audit` joins them by the columns `patient` and `lesion`.
+
+    Args:
+        name: of the set, one of `READERS`; becomes the photos' `source`.
+        folder: what its owner publishes, unpacked; nothing in it is changed.
+        out: the folder to make.
+        label_map: CSV `original,label` whose lines take the place of those of the set's own table.
+        min_weight: SCIN only: what the likeliest label must weigh; `MIN_WEIGHT` by default.
+        track: how progress is shown.
+
+    Returns:
+        The content of `dataset.json`, which is written last: licence and citation, photos by class, what became of
+        every label, and what was left out and why.
+
+    Raises:
+        DatasetError: no such set, table, column or class; none of its photos is there or has a class; or `out` holds
+            something.
+        WriteError: the disk is full.
+    """
+    if name not in READERS:
+        raise DatasetError(f"there is no set {name!r}", f"Give one of {', '.join(READERS)}")
+    if min_weight is not None and name != "scin":
+        raise DatasetError(f"{name} has no weighted labels", "Leave --min-weight out")
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is not a folder", "Give the folder that holds what the set's owner publishes")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DatasetError(f"{out} is not empty", "Delete it, or give another --out")
+    if out.resolve().is_relative_to(folder.resolve()):
+        raise DatasetError(f"{out} lies in {folder}, which is only read", "Give another --out")
+    table = read_label_map(name, label_map)
+    listed = READERS[name](folder, MIN_WEIGHT if min_weight is None else min_weight)
+    files = _photo_files(folder)
+    chosen = [_choose(photo, table, files) for photo in listed]
+    facts = _facts(name, folder, listed, chosen, table)
+    rows = _copy(name, out, listed, chosen, files, track)
+    extra = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in _COLUMNS]
+    write_csv(out / METADATA, (*_COLUMNS, *extra), rows)
+    write_bytes(out / LABELS, _to_csv(table))
+    write_json(out / DATASET, facts)
+    return facts
+
+
+def read_datasets(roots: Iterable[Path]) -> list[dict[str, Any]]:
+    """Of each folder of photos, and of each folder in it, that has a `dataset.json`: name, licence, terms, citation.
+
+    Raises:
+        RunFolderError: one is damaged.
+    """
+    folders = [folder for root in roots for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir()))]
+    contents = [read_json(folder / DATASET, _AGAIN) for folder in folders if (folder / DATASET).is_file()]
+    datasets = [{key: str(content.get(key, "")) for key in ("name", *_LICENCE_FACTS)} for content in contents]
+    # only an express yes is one
+    may = [{"redistributable_training": content.get("redistributable_training") is True} for content in contents]
+    return [facts | permitted for facts, permitted in zip(datasets, may, strict=True)]
+
+
+def read_label_map(name: str, override: Path | None = None) -> dict[str, str]:
+    """The table of a set, the owner's label -> class, `other` or nothing; lines of `override` take precedence.
+
+    Raises:
+        DatasetError: `override` can't be read, lacks a column, or names a class that can't be a folder.
+    """
+    lines = _read_map((resources.files("spectraderm.data") / "imports" / f"{name}.csv").read_bytes(), name)
+    if override:
+        try:
+            lines |= _read_map(override.read_bytes(), str(override))
+        except OSError as error:
+            raise DatasetError(f"{override} can't be read ({error.strerror})", "Give a CSV file") from error
+    return lines
+
+
+def _read_map(data: bytes, path: str) -> dict[str, str]:
+    try:
+        rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
+        lines = {_key(row["original"]): (row["label"] or "").strip() for row in rows}
+    except (KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
+        raise DatasetError(f"{path} has no columns original,label", "Give a CSV file in UTF-8 with both") from error
+    for label in lines.values():
+        if {"/", "\\", "\0"} & {*label} or label.startswith(".") or label.lower() in SPLIT_FOLDERS:
+            raise DatasetError(f"{path}: {label!r} can't be a class", "Name a class folder, `other`, or nothing")
+    return lines
+
+
+def _key(label: str) -> str:
+    """Labels that differ in case and spaces are one."""
+    return " ".join(label.split()).casefold()
+
+
+def _to_csv(table: Mapping[str, str]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("original", "label"))
+    writer.writerows(sorted(table.items()))
+    return text.getvalue().encode()
+
+
+def _photo_files(folder: Path) -> dict[str, Path]:
+    """Photo files below a folder by path, by name, and by name without suffix; of several of one name the first.
+
+    Hidden files and links are passed over.
+    """
+    found: list[Path] = []
+    for parent, folders, names in os.walk(folder):
+        folders[:] = sorted(each for each in folders if not each.startswith((".", "__MACOSX")))
+        paths = [Path(parent, each) for each in sorted(names) if not each.startswith(".")]
+        found += [path for path in paths if path.suffix.lower() in PHOTO_SUFFIXES and not path.is_symlink()]
+    files: dict[str, Path] = {}
+    for names in ([path.relative_to(folder).as_posix() for path in found], [path.name for path in found]):
+        files = dict(zip(reversed(names), reversed(found), strict=True)) | files
+    return {path.stem: path for path in reversed(found)} | files
+
+
+def _choose(photo: Listed, table: Mapping[str, str], files: Mapping[str, Path]) -> tuple[str, str]:
+    """The class of a photo, or an empty one and why it is left out."""
+    if photo.why:
+        return "", photo.why
+    key = _key(photo.label)
+    if not key or (key not in table and ANY not in table):
+        return "", "no line for its label" if key else "no label"
+    label = table.get(key, table.get(ANY, ""))
+    if not label:
+        return "", "its label is left out"
+    return (label, "") if photo.file in files else ("", "missing")
+
+
+def _facts(
+    name: str,
+    folder: Path,
+    listed: Sequence[Listed],
+    chosen: Sequence[tuple[str, str]],
+    table: Mapping[str, str],
+) -> dict[str, Any]:
+    """The content of `dataset.json`. Raises `DatasetError` where no photo is left."""
+    taken = Counter(label for label, _ in chosen if label)
+    left_out = Counter(why for _, why in chosen if why)
+    missing = [photo.file for photo, (_, why) in zip(listed, chosen, strict=True) if why == "missing"]
+    if not taken:
+        if missing:
+            raise DatasetError(
+                f"{folder} has none of the {len(missing)} photos that its table names, such as {missing[0]}",
+                "Put the photos below that folder, named as their owner names them",
+            )
+        reasons = ", ".join(f"{why}: {count}" for why, count in left_out.most_common()) or "it lists none"
+        raise DatasetError(f"no photo of {folder} can be used ({reasons})", "Give a --label-map original,label")
+    # what becomes of a label, whether its photos are there or not
+    usable = Counter(photo.label for photo in listed if not photo.why)
+    labels = [
+        {
+            "original": label,
+            "label": table.get(_key(label), table.get(ANY)),
+            "listed": _key(label) in table,
+            "photos": n,
+        }
+        for label, n in sorted(usable.items(), key=lambda each: (-each[1], each[0]))
+    ]
+    used = [photo for photo, (label, _) in zip(listed, chosen, strict=True) if label]
+    return {
+        "name": name,
+        "source": name,
+        **_licence(name, used),
+        "photos": sum(taken.values()),
+        "classes": dict(sorted(taken.items())),
+        "labels": labels,
+        "left_out": dict(left_out.most_common()),
+        "missing": missing[:SHOWN],
+        "label_map_sha256": sha256(_to_csv(table)),
+    }
+
+
+def _licence(name: str, used: Sequence[Listed]) -> dict[str, Any]:
+    """What is known of a set's licence; of the ISIC Archive, of the photos that are used."""
+    text = (resources.files("spectraderm.data") / "imports" / "sets.toml").read_text(encoding="utf-8")
+    facts = {key: tomllib.loads(text)[name][key] for key in _LICENCE_FACTS}
+    if name == "isic":
+        counts = Counter(photo.about["licence"] or "none given" for photo in used)
+        facts["licence"] = ", ".join(f"{licence} ({count} photos)" for licence, count in counts.most_common())
+        facts["redistributable_training"] = counts.keys() <= _FREE
+    return facts
+
+
+def _copy(
+    name: str,
+    out: Path,
+    listed: Sequence[Listed],
+    chosen: Sequence[tuple[str, str]],
+    files: Mapping[str, Path],
+    track: Track,
+) -> list[dict[str, str]]:
+    """Copy the photos that have a class; the lines of `metadata.csv`.
+
+    A photo that two lines list is copied twice: `audit` finds the copies and joins their cases.
+    """
+    pairs = [(photo, label) for photo, (label, _) in zip(listed, chosen, strict=True) if label]
+    rows: list[dict[str, str]] = []
+    taken: set[str] = set()
+    for photo, label in track(pairs, "Copying photos", len(pairs)):
+        original = files[photo.file]
+        path = next(path for path in _names(photo, label, original) if path.lower() not in taken)
+        taken.add(path.lower())
+        target = out / path
+        with write_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(original, target)
+        known = {key: value for key, value in photo.about.items() if value}
+        joined: dict[str, str] = {key: f"{name}:{known[key]}" for key in ("patient", "lesion") if key in known}
+        rows.append({"file_name": path, "source": name, **known, **joined, "original_label": photo.label})
+    return rows
+
+
+def _names(photo: Listed, label: str, original: Path) -> Iterator[str]:
+    """Paths below `out` that a photo may get."""
+    folder = "/".join(part for part in (photo.folder, label) if part)
+    yield f"{folder}/{original.name}"
+    number = 2
+    while True:
+        yield f"{folder}/{original.stem}-{number}{original.suffix}"
+        number += 1
