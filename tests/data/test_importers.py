@@ -10,10 +10,11 @@ from console import call
 
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.files import sha256
+from spectraderm.core.roots import root_of
 from spectraderm.core.run import Run
-from spectraderm.data import manifest
 from spectraderm.data.audit import audit
 from spectraderm.data.importers import import_set, read_datasets, read_label_map
+from spectraderm.data.layouts import list_photos
 from spectraderm.data.public_sets import READERS
 
 CLASSES = {
@@ -87,7 +88,7 @@ def test_scin_keeps_cases_together_and_takes_likely_labels_only(scin: Path, tmp_
     )
     one = lines["VI-shingles/11.png"]
     shown = ("source", "lesion", "fitzpatrick", "monk", "original_label", "label_weight", "age")
-    assert [one[name] for name in shown] == ["scin", "scin:1", "5", "7", "Herpes Zoster", "0.69", "AGE_18_TO_29"]
+    assert [one[name] for name in shown] == ["scin", "1", "5", "7", "Herpes Zoster", "0.69", "AGE_18_TO_29"]
     assert [lines[path]["fitzpatrick"] for path in ("FU-ringworm/12.png", "FU-athlete-foot/13.png")] == ["4", "1"]
     assert facts["classes"] == {"FU-athlete-foot": 2, "FU-ringworm": 1, "VI-shingles": 2, "other": 1}
     assert facts["left_out"] == {
@@ -199,10 +200,10 @@ def test_each_published_layout_is_read(name: str, tmp_path: Path) -> None:
     assert set(read_label_map(name).values()) <= CLASSES
     told = {
         "fitzpatrick17k": ({"3", "4"}, {""}, {""}),
-        "pad-ufes-20": ({"2", ""}, {"pad-ufes-20:PAT_1", "pad-ufes-20:PAT_2"}, None),
+        "pad-ufes-20": ({"2", ""}, {"PAT_1", "PAT_2"}, None),
         "ddi": ({"1-2", "3-4", "5-6"}, {""}, {""}),
-        "ham10000": ({""}, {""}, {"ham10000:HAM_1", "ham10000:HAM_2"}),
-        "isic": ({""}, {"isic:IP_1"}, {"isic:IL_1", "isic:IL_2"}),
+        "ham10000": ({""}, {""}, {"HAM_1", "HAM_2"}),
+        "isic": ({""}, {"IP_1"}, {"IL_1", "IL_2"}),
         "reference": ({""}, {""}, {""}),
     }[name]
     for column, values in zip(("fitzpatrick", "patient", "lesion"), told, strict=True):
@@ -212,7 +213,7 @@ def test_each_published_layout_is_read(name: str, tmp_path: Path) -> None:
 def test_the_reference_keeps_its_own_split(tmp_path: Path) -> None:
     tables, photos, *_ = SETS["reference"]
     facts = import_set("reference", lay(tmp_path / "in", tables, photos), tmp_path / "out")
-    assert {(row.label, row.given_split) for row in manifest.list_photos(tmp_path / "out").photos} == {
+    assert {(row.label, row.given_split) for row in list_photos(tmp_path / "out").photos} == {
         *(("BA-impetigo", "train"), ("BA-impetigo", "test"), ("BA- cellulitis", "train"))
     }
     assert facts["left_out"] == {"no line for its label": 1}
@@ -303,7 +304,7 @@ def test_licences_of_folders_and_of_folders_in_them_are_read(scin: Path, tmp_pat
     import_set("scin", scin, tmp_path / "all/scin")
     (tmp_path / "all/mine").mkdir()
     (tmp_path / "all/mine/dataset.json").write_text('{"name": "mine", "redistributable_training": "yes"}')
-    assert read_datasets([tmp_path / "in"]) == []
-    mine, theirs = read_datasets([tmp_path / "all"])
+    assert read_datasets(tmp_path / "in") == []
+    mine, theirs = read_datasets(tmp_path / "all")
     assert (mine["name"], mine["redistributable_training"], mine["citation"]) == ("mine", False, "")
-    assert theirs == read_datasets([tmp_path / "all/scin"])[0]
+    assert theirs == read_datasets(root_of([tmp_path / "all/scin", tmp_path / "in"]))[0]

@@ -89,7 +89,7 @@ def audit(
     unreadable = [{"path": path, "reason": why} for path, why in zip(paths, measured.reasons, strict=True) if why]
     evidence = Evidence(rows, near, whole, flaws, found, unreadable, listing)
     facts = _facts(root, evidence) | {"looked_for_crops": embedding is not None}
-    facts["datasets"] = importers.read_datasets([root])
+    facts["datasets"] = importers.read_datasets(root)
 
     copies = duplicates.pair(rows, measured.table["hashes"], near)
     manifest.write(run.path(MANIFEST), rows)

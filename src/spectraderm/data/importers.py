@@ -10,7 +10,7 @@ import os
 import shutil
 import tomllib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,8 @@ from typing import Any
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.files import read_json, sha256, write_bytes, write_csv, write_errors, write_json
 from spectraderm.core.progress import Track, no_track
-from spectraderm.data.manifest import SPLIT_FOLDERS
+from spectraderm.core.roots import Folders, Root
+from spectraderm.data.layouts import SPLIT_FOLDERS
 from spectraderm.data.public_sets import PHOTO_SUFFIXES, READERS, Listed
 
 DATASET, LABELS, METADATA = "dataset.json", "label_map.csv", "metadata.csv"
@@ -88,18 +89,24 @@ def import_set(
     return facts
 
 
-def read_datasets(roots: Iterable[Path]) -> list[dict[str, Any]]:
-    """Of each folder of photos, and of each folder in it, that has a `dataset.json`: name, licence, terms, citation.
+def read_datasets(root: Root) -> list[dict[str, Any]]:
+    """Of a folder of photos and of the folders in it, or of several, each `dataset.json`: name, licence, citation.
 
     Raises:
         RunFolderError: one is damaged.
     """
-    folders = [folder for root in roots for folder in (root, *sorted(path for path in root.iterdir() if path.is_dir()))]
-    contents = [read_json(folder / DATASET, _AGAIN) for folder in folders if (folder / DATASET).is_file()]
-    datasets = [{key: str(content.get(key, "")) for key in ("name", *_LICENCE_FACTS)} for content in contents]
-    # only an express yes is one
-    may = [{"redistributable_training": content.get("redistributable_training") is True} for content in contents]
-    return [facts | permitted for facts, permitted in zip(datasets, may, strict=True)]
+    if isinstance(root, Folders):
+        folders = list(root.of_source.values())
+    else:
+        folders = [root, *sorted(path for path in root.iterdir() if path.is_dir())]
+    datasets = []
+    for folder in folders:
+        if (folder / DATASET).is_file():
+            content = read_json(folder / DATASET, _AGAIN)
+            facts = {key: str(content.get(key, "")) for key in ("name", *_LICENCE_FACTS)}
+            may = content.get("redistributable_training") is True  # only an express yes is one
+            datasets.append(facts | {"redistributable_training": may})
+    return datasets
 
 
 def read_label_map(name: str, override: Path | None = None) -> dict[str, str]:
@@ -250,8 +257,7 @@ def _copy(
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(original, target)
         known = {key: value for key, value in photo.about.items() if value}
-        joined: dict[str, str] = {key: f"{name}:{known[key]}" for key in ("patient", "lesion") if key in known}
-        rows.append({"file_name": path, "source": name, **known, **joined, "original_label": photo.label})
+        rows.append({"file_name": path, "source": name, **known, "original_label": photo.label})
     return rows
 
 

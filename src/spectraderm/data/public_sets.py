@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spectraderm.core.errors import DatasetError
-from spectraderm.data.manifest import SPLIT_FOLDERS
+from spectraderm.data.layouts import SPLIT_FOLDERS
 from spectraderm.images.decoding import HEIC_SUFFIXES, SUFFIXES
 
 PHOTO_SUFFIXES = SUFFIXES | HEIC_SUFFIXES

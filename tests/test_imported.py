@@ -1,0 +1,57 @@
+"""Two public sets, laid out and trained on: their sources are left out in turn, and their licences kept."""
+
+from pathlib import Path
+
+import pytest
+from conftest import write_tinted
+
+from spectraderm import pipeline
+from spectraderm.core.run import Run
+from spectraderm.data import manifest
+from spectraderm.data.importers import import_set
+
+PER_CLASS = 10
+SCIN_LABELS = {"BA-impetigo": "Impetigo", "VI-shingles": "Herpes Zoster"}
+
+
+def publish(root: Path) -> dict[str, Path]:
+    """Kaggle's copy of the reference with a tenth of its photos in the test folder; and SCIN, two photos a case."""
+    sizes = {"kaggle/train_set": PER_CLASS - 1, "kaggle/test_set": 1, "scin/images": PER_CLASS}
+    counts = {f"{folder}/{label}": n for folder, n in sizes.items() for label in SCIN_LABELS}
+    write_tinted(root, counts)
+    cases, labels = ["case_id,image_1_path,image_2_path"], ["case_id,weighted_skin_condition_label"]
+    paths = sorted((root / "scin/images").rglob("*.jpg"))
+    for number, path in enumerate(paths):
+        path.rename(path.with_name(f"{number}.jpg"))
+    for case in range(PER_CLASS):
+        cases.append(f"{case},images/{2 * case}.jpg,images/{2 * case + 1}.jpg")
+        labels.append(f"{case},{{'{SCIN_LABELS[paths[2 * case].parent.name]}': 0.9}}")
+    (root / "scin/scin_cases.csv").write_text("\n".join(cases))
+    (root / "scin/scin_labels.csv").write_text("\n".join(labels))
+    return {"reference": root / "kaggle", "scin": root / "scin"}
+
+
+@pytest.mark.usefixtures("quick_report")
+def test_a_run_over_two_imported_sets_leaves_each_out(tiny: Path, tmp_path: Path) -> None:
+    for name, folder in publish(tmp_path / "published").items():
+        import_set(name, folder, tmp_path / name)
+    run = Run(tmp_path / "run")
+    options = pipeline.Options(backbone=str(tiny), protocol="by-source", crops=False)
+    pipeline.audit([tmp_path / "reference", tmp_path / "scin"], run.folder, look_for_crops=False)
+    pipeline.split(run.folder, options.protocol, options.folds, options.seed)
+    pipeline.train(run.folder, options)
+    rows = manifest.read(run.path("manifest.csv"))
+    assert {(row.source, row.label) for row in rows} == {
+        (source, label) for source in ("reference", "scin") for label in SCIN_LABELS
+    }
+    cases = {(row.metadata["lesion"], row.photo_group) for row in rows if row.source == "scin"}
+    assert len(cases) == len({case for case, _ in cases}) == PER_CLASS
+    for fold in ("fold-1", "fold-2"):
+        logits = run.logits(fold)
+        tested = {row.source for row, split in zip(rows, logits.splits, strict=True) if split == "test"}
+        learned = {row.source for row, split in zip(rows, logits.splits, strict=True) if split in ("train", "val")}
+        assert len(tested) == len(learned) == 1
+        assert tested != learned
+    datasets = run.audit["datasets"]
+    assert [own["name"] for own in datasets] == ["reference", "scin"]
+    assert [own["redistributable_training"] for own in datasets] == [False, True]
