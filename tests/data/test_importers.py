@@ -169,9 +169,10 @@ SETS: dict[str, tuple[dict[str, str], str, dict[str, int], bool]] = {
     ),
     "isic": (
         {
-            "metadata.csv": "isic_id,attribution,copyright_license,diagnosis_1,diagnosis_3,lesion_id,patient_id\n"
-            "ISIC_1,A,CC-0,Benign,Nevus,IL_1,IP_1\nISIC_2,B,CC-BY,Malignant,Onychomycosis,IL_2,IP_1\n"
-            "ISIC_3,B,CC-BY-NC,,,,\n"
+            "metadata.csv": "isic_id,attribution,copyright_license,diagnosis_1,diagnosis_3,lesion_id,patient_id,"
+            "fitzpatrick_skin_type\n"
+            "ISIC_1,A,CC-0,Benign,Nevus,IL_1,IP_1,IV\nISIC_2,B,CC-BY,Malignant,Onychomycosis,IL_2,IP_1,\n"
+            "ISIC_3,B,CC-BY-NC,,,,,\n"
         },
         "ISIC_1.jpg ISIC_2.jpg ISIC_3.jpg",
         {"FU-nail-fungus": 1, "other": 1},
@@ -203,7 +204,7 @@ def test_each_published_layout_is_read(name: str, tmp_path: Path) -> None:
         "pad-ufes-20": ({"2", ""}, {"PAT_1", "PAT_2"}, None),
         "ddi": ({"1-2", "3-4", "5-6"}, {""}, {""}),
         "ham10000": ({""}, {""}, {"HAM_1", "HAM_2"}),
-        "isic": ({""}, {"IP_1"}, {"IL_1", "IL_2"}),
+        "isic": ({"4", ""}, {"IP_1"}, {"IL_1", "IL_2"}),
         "reference": ({""}, {""}, {""}),
     }[name]
     for column, values in zip(("fitzpatrick", "patient", "lesion"), told, strict=True):

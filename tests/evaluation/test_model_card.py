@@ -139,7 +139,11 @@ def test_the_card_names_data_sets_with_licence_and_citation(tmp_path: Path) -> N
         {"title": "Bound", "licence": "For research", "redistributable_training": False, **facts},
     ]
     write_json(Run(run).path(AUDIT), Run(run).audit | {"datasets": datasets})
-    lines = [line for line in card(run).splitlines() if line.startswith("- Data set: ")]
+    text = card(run)
+    assert answers(text, "TRIPOD+AI")["Source of data and dates"] == (
+        f"{formatting.plain('Free_set')} (CC BY 4.0); Bound (For research); dates not known"
+    )
+    lines = [line for line in text.splitlines() if line.startswith("- Data set: ")]
     assert [formatting.plain(str(own["title"])) in line for own, line in zip(datasets, lines, strict=True)] == [
         True,
         True,

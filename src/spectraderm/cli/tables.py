@@ -225,7 +225,7 @@ def say_draws(found: dict[str, Any]) -> None:
         )
         for split, name in names.items()
     ]
-    heads = ("accuracy in %", "notebook's one draw", "mean", "lowest", "highest", "draws that reach the notebook's")
+    heads = ("accuracy in %", "notebook's one draw", "mean", "lowest", "highest", "draws as high")
     seeds = found["test"]["seeds"]
     title = f"The notebook's recipe, seeds {seeds[0]} to {seeds[-1]}; backbone {escape(found['backbone'])}"
     _print_table(heads, rows, title)

@@ -7,7 +7,6 @@ model, `other` (none of its classes), or nothing (left out). What stands in no l
 import csv
 import io
 import os
-import shutil
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +34,7 @@ _FREE = {"CC-0", "CC-BY"}
 """Licences of photos in the ISIC Archive under which what was learned from them may be passed on."""
 _COLUMNS = ("file_name", "source", "patient", "lesion", "fitzpatrick", "monk", "original_label")
 _AGAIN = "Delete it, and import the set again"
+_START_OVER = "then delete what was made, and import the set again"
 
 
 def import_set(
@@ -252,10 +252,15 @@ def _copy(
         original = files[photo.file]
         path = next(path for path in _names(photo, label, original) if path.lower() not in taken)
         taken.add(path.lower())
-        target = out / path
-        with write_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(original, target)
+        try:
+            data = original.read_bytes()
+        except OSError as error:
+            raise DatasetError(
+                f"{original} can't be read ({error.strerror})", f"Look whether it is yours; {_START_OVER}"
+            ) from error
+        with write_errors(out / path):
+            (out / path).parent.mkdir(parents=True, exist_ok=True)
+            (out / path).write_bytes(data)
         known = {key: value for key, value in photo.about.items() if value}
         rows.append({"file_name": path, "source": name, **known, "original_label": photo.label})
     return rows
