@@ -187,19 +187,20 @@ def test_an_lda_head_is_fitted_on_each_augmentation_of_one_training_photo_of_eve
     changes = {"image_size": 64, "train_backbone": not frozen, "epochs": 1, "learning_rate": 1e-60}
     recipe, backbone = config.load("discriminant", changes), load_backbone(str(tiny))
     fitted: list[tuple[Any, ...]] = []
-    plain = lda.fit
+    plain = lda.collect
 
     def noted(*given: Any) -> Any:  # noqa: ANN401
         fitted.append(given)
         return plain(*given)
 
-    monkeypatch.setattr(lda, "fit", noted)
+    monkeypatch.setattr(lda, "collect", noted)
     trainer = train.Trainer(run, recipe, backbone, rows, tmp_path / "features", accelerator)
     sides = dict(zip((row.path for row in rows), [*["train"] * KEPT, "val", "val", "val", "test"], strict=True))
     trainer.train(Fold("final", 0, sides))
 
-    ((features, targets, groups, classes, shrinkage, invariance),) = fitted
-    assert (classes, shrinkage, invariance) == (3, recipe.shrinkage, recipe.invariance)
+    ((features, targets, groups, classes, invariance),) = fitted
+    assert (classes, invariance) == (3, recipe.invariance)
+    assert run.fold("final").statistics.is_file() == frozen
     network = build(backbone, recipe, LABELS)
     network.train(False)
     pixels = [Preprocessing(64)(manifest.open_photo(photos, row)) for row in rows[:KEPT]]
@@ -217,5 +218,5 @@ def test_an_lda_head_is_fitted_on_each_augmentation_of_one_training_photo_of_eve
         chosen |= set(found.tolist())
     assert chosen == set(range(KEPT))  # another photo of a group has its turn in another augmentation
     head = load_file(run.fold("final").checkpoint)
-    for name, values in zip(("1.weight", "1.bias"), plain(*fitted[0]), strict=True):
+    for name, values in zip(("1.weight", "1.bias"), plain(*fitted[0]).solve(recipe.shrinkage), strict=True):
         assert np.array_equal(head[name if frozen else f"classifier.{name}"], values.astype(np.float32))

@@ -193,10 +193,15 @@ def write_array(path: Path, array: npt.NDArray[np.generic]) -> None:
 
 
 def write_arrays(path: Path, **arrays: npt.NDArray[np.generic]) -> None:
-    """Write named NumPy arrays as `.npz`. Its members get no time of day: the same arrays are the same bytes."""
+    """Write named NumPy arrays, never pickled."""
+    write_bytes(path, arrays_bytes(**arrays))
+
+
+def arrays_bytes(**arrays: npt.NDArray[np.generic]) -> bytes:
+    """Named arrays as `.npz`. Its members get no time of day: the same arrays are the same bytes."""
     stream = io.BytesIO()
     np.savez(stream, allow_pickle=False, **arrays)
-    write_bytes(path, stream.getvalue())
+    return stream.getvalue()
 
 
 def array_bytes(array: npt.NDArray[np.generic]) -> bytes:

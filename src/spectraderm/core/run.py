@@ -26,6 +26,7 @@ CONFIG, ENVIRONMENT = "config.json", "environment.json"
 HISTORY, CURVES, LOGITS = "history.csv", "curves.png", "logits.csv"
 STATE, CHECKPOINT = "state.safetensors", "checkpoint.safetensors"
 FEATURES, HEATMAPS = "features.npy", "heatmaps.npz"
+HEAD_STATISTICS = "head_statistics.npz"
 CALIBRATION = "calibration.json"
 NOVELTY = "novelty.npy"
 EVALUATION, REPORT, CARD = "evaluation.json", "report.html", "README.md"
@@ -61,7 +62,9 @@ _WRITTEN_BY = {
     NOVELTY: "calibrate",
 }
 """What later stages read, and which one writes it. Reports and the card are for people, who may change them."""
-_OF_FOLD = re.compile(rf"folds/([^/]+)/(?:.*/)?(?:{'|'.join(map(re.escape, (LOGITS, CHECKPOINT, FEATURES, HISTORY)))})")
+_OF_FOLD = re.compile(
+    rf"folds/([^/]+)/(?:.*/)?(?:{'|'.join(map(re.escape, (LOGITS, CHECKPOINT, FEATURES, HISTORY, HEAD_STATISTICS)))})"
+)
 _AGAIN = {
     "audit": "Run `spectraderm audit PHOTOS --out {run}` again",
     "split": "Run `spectraderm split {run}` again",
@@ -77,7 +80,7 @@ class Fold:
 
     The history is a line per epoch, curves a picture of it; the state is of a training that is not done, the checkpoint
     its weights. Logits are written last: a fold that has them is done. Features are there where the backbone was
-    trained, too; heatmaps are of the surest errors.
+    trained, too; heatmaps are of the surest errors; statistics are of a head in closed form, of the final fold alone.
     """
 
     folder: Path
@@ -88,6 +91,7 @@ class Fold:
     logits: Path
     features: Path
     heatmaps: Path
+    statistics: Path
 
 
 @dataclass(frozen=True)
@@ -215,7 +219,8 @@ class Run:
 
     def fold(self, name: str) -> Fold:
         """The folder of a fold."""
-        folder, files = self.folder / "folds" / name, (HISTORY, CURVES, STATE, CHECKPOINT, LOGITS, FEATURES, HEATMAPS)
+        folder = self.folder / "folds" / name
+        files = (HISTORY, CURVES, STATE, CHECKPOINT, LOGITS, FEATURES, HEATMAPS, HEAD_STATISTICS)
         return Fold(folder, *(folder / file for file in files))
 
     def logits(self, fold: str) -> Logits:

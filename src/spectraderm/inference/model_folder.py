@@ -26,7 +26,7 @@ from spectraderm.inference.calibration import Calibration
 
 FACTS, MODEL_CONFIG, PREPROCESSOR = "spectraderm.json", "config.json", "preprocessor_config.json"
 WEIGHTS, ONNX, CARD = "model.safetensors", "onnx/model.onnx", "README.md"
-NOVELTY, HASHES = "novelty.npy", "training_photos.npy"
+NOVELTY, HASHES, STATISTICS = "novelty.npy", "training_photos.npy", "head_statistics.npz"
 DEFAULT = "default"
 """Name of the model that comes with the package, unless a folder of that name is here."""
 

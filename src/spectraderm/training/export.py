@@ -30,6 +30,7 @@ from spectraderm.inference.engine import INPUT, OUTPUTS, Engine
 from spectraderm.training.augmentation import transformed
 from spectraderm.training.backbones import Backbone
 from spectraderm.training.network import Normalise, SkinResNet
+from spectraderm.training.onnx_head import PREFIX, SEAM, put_head
 from spectraderm.training.train import restore
 
 PARITY = 1e-3
@@ -116,6 +117,8 @@ def export(
         model_folder.PREPROCESSOR: json_bytes(preprocessing.to_hub()),
         "NOTICE": (resources.files("spectraderm") / "model_notice.txt").read_bytes(),
     }
+    if run.fold(FINAL).statistics.is_file() and not integers:  # features in integers are others
+        files[model_folder.STATISTICS] = run.fold(FINAL).statistics.read_bytes()
     if not onnx_only and not integers:
         state = {name: value.contiguous() for name, value in network.state_dict().items()}
         files[model_folder.WEIGHTS] = save(state, metadata={"format": "pt"})
@@ -208,23 +211,29 @@ def _of_int8(loss: Mapping[str, Any]) -> str:
 
 
 class Deployable(nn.Module):
-    """The network as it is exported: pixels in; logits, features and class activation maps out."""
+    """The network as it is exported: pixels in; features and maps out, and where its head is not linear the answer."""
 
     def __init__(self, network: SkinResNet, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.network = network
         self.normalise = Normalise(preprocessing)
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Pixels `uint8[n, s, s, 3]` -> see `spectraderm.inference.engine.Answer`."""
-        photos = self.normalise(pixels)
-        maps = self.network.feature_maps(transformed(photos, self.network.test_transforms))
-        features = self.network.averaged(maps, photos.shape[0])
-        return self.network.classifier(features), features, self.network.evidence(maps[: photos.shape[0]])
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        """Pixels `uint8[n, s, s, 3]` -> see `onnx_head`; or else see `spectraderm.inference.engine.Answer`."""
+        photos, network = self.normalise(pixels), self.network
+        maps = network.feature_maps(transformed(photos, network.test_transforms))
+        features, own = network.averaged(maps, photos.shape[0]), maps[: photos.shape[0]]
+        if network.linear_head is not None:
+            return features, own
+        return network.classifier(features), features, network.evidence(own)
 
 
 def to_onnx(network: SkinResNet, preprocessing: Preprocessing) -> bytes:
-    """One ONNX file with a free batch size: `pixels: uint8[n, s, s, 3]` -> `logits`, `features`, `maps`."""
+    """One ONNX file with a free batch size: `pixels: uint8[n, s, s, 3]` -> `logits`, `features`, `maps`.
+
+    A linear head is written by `onnx_head`, so that `adapt` can put another in its place.
+    """
+    linear = network.linear_head
     example = torch.zeros(2, preprocessing.size, preprocessing.size, 3, dtype=torch.uint8)
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it regrets, four times, that torchvision is absent
     with warnings.catch_warnings():
@@ -233,7 +242,7 @@ def to_onnx(network: SkinResNet, preprocessing: Preprocessing) -> bytes:
             Deployable(network, preprocessing).eval(),
             (example,),
             input_names=[INPUT],
-            output_names=list(OUTPUTS),
+            output_names=list(OUTPUTS if linear is None else SEAM),
             dynamic_shapes=({0: torch.export.Dim("n", min=1, max=4096)},),
             dynamo=True,
             verbose=False,
@@ -246,16 +255,19 @@ def to_onnx(network: SkinResNet, preprocessing: Preprocessing) -> bytes:
         node.doc_string = ""
     onnx.checker.check_model(model)
     data: bytes = model.SerializeToString()
-    return data
+    if linear is None:
+        return data
+    weight, bias = (part.detach().numpy() for part in (linear.weight, linear.bias))
+    return put_head(data, weight, bias, network.feature_layout)
 
 
 def halved(graph: bytes) -> bytes:
-    """The same graph with large weights stored as 16-bit floats, cast back when the model is loaded."""
+    """The same graph with large weights stored as 16-bit floats, cast back when the model is loaded; not a head's."""
     model = onnx.load_from_string(graph)
     casts = []
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if tensor.data_type == TensorProto.FLOAT and values.size > 1024:
+        if tensor.data_type == TensorProto.FLOAT and values.size > 1024 and not tensor.name.startswith(PREFIX):
             stored = f"{tensor.name}.half"
             casts.append(helper.make_node("Cast", [stored], [tensor.name], to=TensorProto.FLOAT))
             tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), stored))

@@ -10,6 +10,7 @@ from transformers import ResNetConfig, ResNetForImageClassification
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.training.augmentation import Transform, transformed
 from spectraderm.training.backbones import Backbone, set_pooling
+from spectraderm.training.onnx_head import FeatureLayout
 from spectraderm.training.recipe import Recipe
 
 HIDDEN = 512
@@ -34,6 +35,19 @@ class SkinResNet(ResNetForImageClassification):  # type: ignore[no-untyped-call]
         if getattr(config, "head", "linear") == "mlp":
             layers = nn.Linear(width, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, classes)
             self.classifier = nn.Sequential(nn.Flatten(), *layers)
+
+    @property
+    def linear_head(self) -> nn.Linear | None:
+        """The head's only layer; None where it has more."""
+        layers = [layer for layer in self.classifier if isinstance(layer, nn.Linear)]
+        return layers[0] if len(layers) == 1 else None
+
+    @property
+    def feature_layout(self) -> FeatureLayout:
+        """Which features are means over all places, and which deviations."""
+        width = feature_width(self.config)
+        channels = width // 2 if self.with_statistics else width
+        return FeatureLayout((0, channels), (channels, width) if self.with_statistics else None)
 
     def feature_maps(self, inputs: Tensor) -> Tensor:
         """Normalised photos `float[n, 3, s, s]` -> maps `float[n, channels, h, w]` that a head sees averaged.

@@ -27,6 +27,7 @@ from spectraderm.training import export
 from spectraderm.training.backbones import Backbone
 from spectraderm.training.checkpoint import write_logits
 from spectraderm.training.dataset import Decoded, Integers
+from spectraderm.training.onnx_head import PREFIX
 from spectraderm.training.recipe import Recipe
 from spectraderm.training.train import restore
 
@@ -96,6 +97,7 @@ def to_int8(graph: bytes, pixels: Pixels) -> bytes:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             op_types_to_quantize=_QUANTISED,
+            nodes_to_exclude=[node.name for node in model.graph.node if node.name.startswith(PREFIX)],
         )
         return path.read_bytes()
 

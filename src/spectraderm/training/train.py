@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from spectraderm.core.errors import RunFolderError
-from spectraderm.core.files import sha256, write_array, write_csv, write_json
+from spectraderm.core.files import sha256, write_array, write_bytes, write_csv, write_json
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import CACHE, CONFIG, ENVIRONMENT, FEATURES, FINAL, MANIFEST, SPLIT, Fold, Run
 from spectraderm.data import manifest
@@ -147,7 +147,9 @@ class Trainer:
         assert computed is not None
         assert features is not None
         if recipe.head == "discriminant":
-            self._fit_lda(network, computed, photos.train)
+            statistics = self._fit_lda(network, computed, photos.train)
+            if fold.name == FINAL and not recipe.train_backbone and len(statistics.centres) == len(self._labels):
+                write_bytes(folder.statistics, statistics.to_bytes())
         logits = in_batches(features, lambda batch: network.classifier(batch.to(device)))
         if recipe.head == "discriminant" and not recipe.train_backbone:  # one line, for a head that was fitted at once
             train, val = (loop.scores(logits[own], self._targets[own]) for own in (photos.train, photos.val))
@@ -195,7 +197,7 @@ class Trainer:
             task = loop.Task(network, groups, self._pixels, forward, photos, augment, dtype, shared=True)
             loop.fit(task, recipe, seed, fold, accelerator, self._track, log)
 
-    def _fit_lda(self, network: SkinResNet, computed: Features, train: Integers) -> None:
+    def _fit_lda(self, network: SkinResNet, computed: Features, train: Integers) -> lda.Statistics:
         """Fit the last layer on `KINDS`, each of one training photo of every photo group, for each kind anew.
 
         A class without training photos, as where a source is left out, is never guessed.
@@ -205,13 +207,15 @@ class Trainer:
         features, rows = computed.augmented(KINDS, chosen), np.concatenate(chosen)
         present, targets = np.unique(self._targets[rows], return_inverse=True)
         about = (targets, self._groups[rows], len(present))
-        fitted = lda.fit(features, *about, self._recipe.shrinkage, self._recipe.invariance)
+        statistics = lda.collect(features, *about, self._recipe.invariance)
+        fitted = statistics.solve(self._recipe.shrinkage)
         layer = cast("nn.Linear", network.classifier[-1])
         with torch.no_grad():
             layer.weight.zero_()
             layer.bias.fill_(_NEVER)
             for parameter, values in zip((layer.weight, layer.bias), fitted, strict=True):
                 parameter[torch.from_numpy(present)] = torch.from_numpy(values).to(parameter)
+        return statistics
 
 
 class _FromPixels(nn.Module):
