@@ -19,8 +19,8 @@ from console import call
 
 import spectraderm
 from spectraderm.cli import doctor
+from spectraderm.cli.check_tables import show_checks
 from spectraderm.cli.doctor import Check, State, examine, is_broken
-from spectraderm.cli.tables import show_checks
 from spectraderm.core.errors import ModelFolderError
 from spectraderm.inference import classifier
 

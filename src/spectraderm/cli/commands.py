@@ -141,7 +141,10 @@ def calibrate(
 def evaluate(
     targets: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN...|MODEL PHOTOS", help="Run folders; or a model folder (or `default`) and photos."),
+        typer.Argument(
+            metavar="RUN...|MODEL PHOTOS...",
+            help="Run folders; or a model folder (or `default`) and photos, each folder a source.",
+        ),
     ],
     label_map: Annotated[
         Path | None,
@@ -154,12 +157,12 @@ def evaluate(
     from spectraderm.inference.model_folder import is_model_folder  # noqa: PLC0415
 
     if is_model_folder(targets[0]):
-        if len(targets) != 2:
-            raise SpectraDermError("a model is evaluated on one folder of photos", "Give MODEL PHOTOS")
+        if len(targets) < 2:
+            raise SpectraDermError("a model is evaluated on folders of photos", "Give MODEL PHOTOS")
         from spectraderm.evaluation.external import evaluate_external  # noqa: PLC0415
 
         with terminal.progress() as track:
-            result = evaluate_external(targets[0], targets[1], label_map, out, track)
+            result = evaluate_external(targets[0], targets[1:], label_map, out, track)
         terminal.say_external(result)
         return
     if label_map or out:

@@ -230,8 +230,8 @@ def doctor(
     offline: Annotated[bool, typer.Option("--offline", help="Don't ask whether the Hub is there.")] = False,
 ) -> None:
     """Say what works here, what will be used, and what is missing. Exit code 1 where predictions don't work."""
+    from spectraderm.cli.check_tables import show_checks  # noqa: PLC0415
     from spectraderm.cli.doctor import examine, is_broken  # noqa: PLC0415
-    from spectraderm.cli.tables import show_checks  # noqa: PLC0415
 
     checks = examine(offline)
     with stdout() as stream:

@@ -2,16 +2,13 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from spectraderm.cli.doctor import Check, State, is_broken
 from spectraderm.core.files import read_json
 from spectraderm.core.progress import console, progress, say  # noqa: F401 - `progress` is for commands
 from spectraderm.core.run import Run
@@ -39,6 +36,8 @@ def say_audit(run: Path) -> None:
             f"LEAK  {leakage['test_photos_with_crop_in_train']} more are crops or slight turns of training photos: "
             f"{100 * leakage['share_with_crops']:.1f} % in all"
         )
+    for source, own in facts.get("sources", {}).items():
+        say(f"  {source}: {own['photos']} photos of {len(own['classes'])} classes, {own['photo_groups']} photo groups")
     conflicts = facts["label_conflicts"] + facts["label_conflicts_by_crop"]
     if conflicts:
         by_crop = facts["label_conflicts_by_crop"]
@@ -75,6 +74,9 @@ def say_split(made: "Split") -> None:
     count = f"{len(made.folds)} training{'s' if len(made.folds) > 1 else ''}"
     sides = Counter(made.folds[0].splits.values()) if len(made.folds) == 1 else {}
     say(f"{made.protocol}: {', '.join([count, *(f'{side} {files}' for side, files in sorted(sides.items()))])}")
+    left_out = sum(side == "excluded" for fold in made.folds[1:] for side in fold.splits.values())
+    if left_out:
+        say(f"  {left_out} times a photo is neither trained nor tested on: a copy in another source, or a class of one")
 
 
 def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> None:
@@ -91,8 +93,9 @@ def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> N
             counts = f"{row['n_photos']} files, {row['n_groups']} photo groups"
             say(f"{'>' if row['believe'] else ' '} {row['name'].removeprefix('external:')} ({counts}): {row['words']}")
         _say_trust(evaluation)
+        say_by_source(evaluation)
         for what, over in evaluation.get("over_folds", {}).items():
-            kind = "draws" if evaluation["protocol"] == "original" else "folds"
+            kind = {"original": "draws", "by-source": "sources"}.get(evaluation["protocol"], "folds")
             say(
                 f"{what.replace('_', ' ')} over {over['n']} {kind}: mean {100 * over['mean']:.2f} %, "
                 f"range {100 * over['low']:.2f} to {100 * over['high']:.2f} %"
@@ -183,6 +186,7 @@ def say_external(result: dict[str, Any]) -> None:
         for name, own in result["refusals"].items():
             right = f", right {_score(own['accuracy'])}" if own["accuracy"] else ""
             say(f"  {name.replace('_', ' ')} {_score(own)}{right}")
+    say_by_source(result)
     if "out_of_distribution" in result:
         own = result["out_of_distribution"]
         say(f"Of none of its classes: refused {_score(own['refused'])}, refused or unsure {_score(own['flagged'])}")
@@ -191,6 +195,28 @@ def say_external(result: dict[str, Any]) -> None:
     if "novelty_detection" in result:
         auroc = _score(result["novelty_detection"]["auroc"])
         say(f"Novelty tells them from the run's own photos with an AUROC of {auroc}")
+
+
+def say_by_source(result: dict[str, Any]) -> None:
+    """A table of sources, their mean, and the worst by name; nothing where no source is known."""
+    parts, means = result.get("by_source", {}), result.get("mean_over_sources", {})
+    shown = ("group_accuracy", "stated", "ece", "coverage", "predicted")
+
+    def cells(own: dict[str, Any]) -> list[str]:
+        told = [_score(own[name]) if own.get(name) else "" for name in shown]
+        right = (own.get("predicted") or {}).get("accuracy")
+        outside = own.get("out_of_distribution")
+        return [*told, _score(right) if right else "", _score(outside["refused"]) if outside else ""]
+
+    rows = [(name, f"{own['n_groups']} ({own['n_photos']})", *cells(own)) for name, own in parts.items()]
+    if means:
+        rows.append(("mean, each weighing the same", "", *cells(means)))
+    if rows:
+        heads = ("source", "photos (files)", "right", "stated", "ECE", "sets hold it", "predicted", "right among these")
+        _print_table((*heads, "of no class: refused"), rows, "By source; in %, 95 % intervals over photo groups")
+    if means:
+        worst = result["worst_source"]
+        say(f"The worst source is {worst}: {_score(parts[worst]['group_accuracy'])} right")
 
 
 def say_comparison(run_a: Path, run_b: Path, found: dict[str, Any]) -> None:
@@ -243,34 +269,3 @@ def _score(metric: dict[str, Any]) -> str:
     if metric["low"] is None or metric["low"] == metric["high"]:
         return f"{100 * metric['value']:.1f}"
     return f"{100 * metric['value']:.1f} ({100 * metric['low']:.1f}–{100 * metric['high']:.1f})"
-
-
-def show_checks(checks: Sequence[Check], stream: TextIO) -> None:
-    """Print for people: what is wrong first, then a table per theme, and a summary in the last line."""
-    console = Console(file=stream, highlight=False)
-    wrong = [check for state in (State.broken, State.warning) for check in checks if check.state == state]
-    if wrong:
-        rows = [(check, f"{check.theme}: {check.name}", check.remedy) for check in wrong]
-        _checks_table(console, "To be mended", rows)
-    for theme, group in groupby(checks, lambda check: check.theme):
-        rows = [(check, check.name, check.remedy if check.state == State.absent else "") for check in group]
-        _checks_table(console, theme, rows)
-    warnings = sum(check.state == State.warning for check in checks)
-    counted = f"{warnings or 'no'} warning{'s' if warnings != 1 else ''}"
-    able = "can't" if is_broken(checks) else "can"
-    console.print(Text(f"Photos {able} be classified here; {counted}.", style="bold"))
-
-
-def _checks_table(console: Console, title: str, rows: Sequence[tuple[Check, str, str]]) -> None:
-    styles = {State.ok: "green", State.absent: "dim", State.warning: "bold yellow", State.broken: "bold red"}
-    table = Table(box=None, show_header=False, pad_edge=False, title=title, title_justify="left", title_style="bold")
-    table.add_column(no_wrap=True)
-    table.add_column(max_width=32)
-    table.add_column(overflow="fold")
-    for check, name, remedy in rows:
-        value = Text(check.value)
-        if remedy:
-            value.append(f"\n-> {remedy}", style="dim" if check.state == State.absent else "bold")
-        table.add_row(Text(check.state.value, style=styles[check.state]), Text(name), value)
-    console.print(table)
-    console.print()

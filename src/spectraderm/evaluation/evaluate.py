@@ -12,6 +12,7 @@ from spectraderm.core.run import EVALUATION, MANIFEST, Run
 from spectraderm.data.manifest import COLUMNS, JOINING
 from spectraderm.evaluation import calibrate, calibration_metrics, metrics
 from spectraderm.evaluation.bootstrap import MIN_GROUPS, Booleans, Integers, Scored, group_weights, rate
+from spectraderm.evaluation.by_source import by_source
 from spectraderm.evaluation.calibrate import Outputs, Settings, judge, pool
 from spectraderm.evaluation.protocols import protocols, read_measurements
 from spectraderm.inference.calibration import Judgement
@@ -31,8 +32,9 @@ ManifestRows = Sequence[Mapping[str, str]]
 def evaluate(run: Run) -> dict[str, Any]:
     """Score a trained and calibrated run and write `evaluation.json`.
 
-    With k folds by photo group, `test` pools the folds: every photo is scored once, by a model that was trained neither
-    on it nor on its copies, and judged by settings that were found without it. With several random draws of the
+    With k folds by photo group or source, `test` pools the folds: every photo is scored once, by a model that was
+    trained neither on it nor on its copies, and judged by settings that were found without it. Where the manifest has
+    sources, there are the keys of `by_source`. With several random draws of the
     original folders, `over_folds` has the mean and range over the draws.
 
     Raises:
@@ -49,12 +51,13 @@ def evaluate(run: Run) -> dict[str, Any]:
     refused = np.array([bool(row.get("unusable")) for row in tested])  # by the quality gate, before any model is asked
     judged = replace(judged, verdicts=np.where(refused, VERDICTS.index("unusable_photo"), judged.verdicts))
     scored = Scored(test.labels, judged.probabilities, test.groups)
-    rows = protocols(run, config["protocol"], folds, crossed, read_measurements(run, len(manifest)))
+    sources = by_source([row.get("source", "") for row in tested], scored, judged)
+    rows = protocols(run, config["protocol"], folds, crossed, read_measurements(run, len(manifest)), sources)
     draws = folds if config["protocol"] == "original" else crossed
     result = {
         "protocol": config["protocol"],
         "folds": len(crossed),
-        "folds_asked": len(draws),
+        "folds_asked": 1 if config["protocol"] == "by-source" else len(draws),
         "seed": folds[0].seed,
         "recipe": config["recipe"]["name"],
         "backbone": config["backbone"],
@@ -67,6 +70,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         "calibration": _calibration(crossed, test, scored, judged, settings),
         "refusals": refusals(scored, judged.verdicts),
         "subgroups": subgroups(tested, scored, judged),
+        **sources,
     }
     if len(draws) > 1:
         result["over_folds"] = over_folds(draws)

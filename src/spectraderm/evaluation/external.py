@@ -2,20 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from spectraderm.core import files
 from spectraderm.core.errors import DatasetError, SpectraDermError
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track, no_track
+from spectraderm.core.roots import Folders, Given, root_of
 from spectraderm.core.run import EVALUATION, EXTERNAL, MANIFEST, MODEL, Run
 from spectraderm.data import manifest
 from spectraderm.data.duplicates import near_pairs, photo_groups
+from spectraderm.data.layouts import source_folders
 from spectraderm.evaluation import metrics
 from spectraderm.evaluation.bootstrap import Booleans, Integers, Scored, rate
+from spectraderm.evaluation.by_source import of_source, over_sources
 from spectraderm.evaluation.calibrate import pool, read_outputs
 from spectraderm.evaluation.compare import detection
 from spectraderm.evaluation.evaluate import refusals
@@ -36,22 +41,29 @@ _UNUSABLE = VERDICTS.index("unusable_photo")
 
 def evaluate_external(
     model: str | Path | None,
-    photos: Path,
+    photos: Given,
     label_map: Path | None = None,
     out: Path | None = None,
     track: Track = no_track,
 ) -> dict[str, Any]:
-    """Predict every photo below a folder, on all cores, and score the predictions.
+    """Predict every photo of a folder or of several sources, on all cores, and score the predictions.
 
     Args:
         model: as `spectraderm.load_model` takes it. Of `RUN/model` the result goes into `RUN/external/`, too, so
             that RUN's next report shows it, and novelty is measured against RUN's own photos; but not where most of
             the photos are RUN's own (`of_the_run`): these are not from elsewhere.
-        photos: the photos; the name of the folder that each lies in is its class.
+        photos: the photos; the name of the folder that each lies in is its class. Several folders, or one whose folders
+            `layouts.source_folders` takes for sources, are a source each.
         label_map: CSV of `folder,label`, where folders are not named as the model's classes; an empty label is none
-            of them. Without one, folders of which none bears a class's name hold photos of no known class.
+            of them. Without one, the folders of a source of which none bears a class's name hold photos of no known
+            class.
         out: a JSON file to write the result into, too.
         track: how progress is shown.
+
+    Returns:
+        What `score` gives, with `source`. Of several sources that of all photos, `by_source`, by name what
+        `by_source.of_source` gives, and where they hold such photos `out_of_distribution` of `score`; and what
+        `over_sources` gives. Each source's own result stands in `RUN/external/`.
 
     Raises:
         DatasetError: no photos, or folders of which only some bear a class's name, or an unusable map.
@@ -65,46 +77,120 @@ def evaluate_external(
     return result
 
 
+@dataclass(frozen=True)
+class _Predicted:
+    """n photos that could be read: their sources, true classes, predictions, hashes and photo groups."""
+
+    sources: npt.NDArray[np.str_]
+    labels: Integers
+    predictions: list[Prediction]
+    hashes: list[Hashes]
+    groups: Integers
+    classes: list[str]
+
+    @property
+    def judged(self) -> Judgement:
+        """The predictions as arrays; those of unusable photos have probabilities of 0."""
+        return Judgement(
+            np.array([[one.probabilities.get(label, 0.0) for label in self.classes] for one in self.predictions]),
+            np.array([[label in one.prediction_set for label in self.classes] for one in self.predictions]),
+            np.array([VERDICTS.index(one.verdict) for one in self.predictions]),
+        )
+
+    @property
+    def in_training(self) -> Booleans:
+        """Whether the model was trained on each, or on a copy."""
+        return np.array([one.in_training for one in self.predictions])
+
+    def of(self, source: str) -> "_Predicted":
+        """The photos of one source."""
+        rows = np.flatnonzero(self.sources == source)
+        predictions, hashes = [self.predictions[row] for row in rows], [self.hashes[row] for row in rows]
+        return _Predicted(self.sources[rows], self.labels[rows], predictions, hashes, self.groups[rows], self.classes)
+
+    def scores(self) -> dict[str, Any]:
+        """What `score` gives of them."""
+        return score(self.labels, self.groups, self.judged, self.in_training, self.classes)
+
+
 def _evaluate(
-    model: str | Path | None, run: Run | None, photos: Path, label_map: Path | None, track: Track
+    model: str | Path | None, run: Run | None, photos: Given, label_map: Path | None, track: Track
 ) -> dict[str, Any]:
-    classifier = load_model(model)
-    paths = list(walk(str(photos)))
-    of_folder = _labels(photos, paths, classifier, label_map)
-    labels, predictions, hashes, unreadable = [], [], [], []
+    classifier, folders = load_model(model), _folders(photos)
+    predicted, unreadable = _predict_all(classifier, folders, label_map, track)
+    about = {"model_id": classifier.model_id, "labels": classifier.labels}
+    results = {}
+    for source in folders:
+        part = predicted.of(source)
+        results[source] = {"name": source, "source": source, **about, "unreadable": unreadable[source], **part.scores()}
+        if run:
+            results[source] |= _beside_the_run(run, part)
+            if results[source]["of_the_run"] < MOST_OF_THE_RUN * len(part.labels):
+                files.write_json(run.path(EXTERNAL) / f"{source}.json", results[source])
+    if len(folders) == 1:
+        return next(iter(results.values()))
+    parts = {source: _summary(predicted.of(source), result) for source, result in results.items()}
+    name = photos.resolve().name if isinstance(photos, Path) else ", ".join(folders)
+    every = {"name": name, **about, "unreadable": [reason for own in unreadable.values() for reason in own]}
+    return {**every, **predicted.scores(), "by_source": parts, **over_sources(parts)}
+
+
+def _folders(photos: Given) -> dict[str, Path]:
+    """The folder of every source, by name."""
+    root = root_of(photos)
+    if isinstance(root, Folders):
+        return dict(root.of_source)
+    sources = source_folders(root) if root.is_dir() else []
+    return {source: root / source for source in sources} or {root.resolve().name: root}
+
+
+def _predict_all(
+    classifier: Classifier, folders: Mapping[str, Path], label_map: Path | None, track: Track
+) -> tuple[_Predicted, dict[str, list[str]]]:
+    """Every photo of the folders, and by source why which could not be read."""
+    paths = [(source, path) for source, folder in folders.items() for path in walk(str(folder))]
+    of_folder: dict[Path, int] = {}
+    for source, folder in folders.items():
+        of_folder |= _labels(folder, [path for own, path in paths if own == source], classifier, label_map)
     many, threads = classifier.for_many()
-    results = in_order(lambda path: _predict(many, path), paths, threads)
-    for path, photo in track(results, f"Predicting {photos.name}", len(paths)):
+    results = in_order(lambda photo: _predict(many, photo[1]), paths, threads)
+    unreadable: dict[str, list[str]] = {source: [] for source in folders}
+    read = []
+    for (source, path), photo in track(results, f"Predicting {', '.join(folders)}", len(paths)):
         if isinstance(photo, SpectraDermError):
-            unreadable.append(str(photo))
-            continue
-        labels.append(of_folder[Path(path).parent])
-        predictions.append(photo[0])
-        hashes.append(photo[1])
-    if not predictions:
-        raise DatasetError(f"{photos}: no photo can be read", f"First: {unreadable[0]}")
-    groups = photo_groups(len(predictions), near_pairs(np.stack(hashes)))
-    judged = _judgement(predictions, classifier.labels)
-    in_training = np.array([one.in_training for one in predictions])
-    result = {
-        "name": photos.resolve().name,
-        "model_id": classifier.model_id,
-        "labels": classifier.labels,
-        "unreadable": unreadable,
-        **score(np.array(labels), groups, judged, in_training, classifier.labels),
-    }
-    if run:
-        # the run's own photos, or copies of these, whether trained on or tested
-        known = from_hex(row.phash for row in manifest.read(run.path(MANIFEST)))
-        result["of_the_run"] = sum(nearest(turns, known) <= MAX_DISTANCE for turns in hashes)
-        if result["of_the_run"] < MOST_OF_THE_RUN * len(predictions):
-            new = ~in_training & (judged.verdicts != _UNUSABLE)
-            if new.any():
-                test = pool(read_outputs(run)[1])
-                novelty = np.array([one.novelty for one in predictions], np.float64)[new]
-                result["novelty_detection"] = detection(test.novelty, novelty, test.groups, groups[new])
-            files.write_json(run.path(EXTERNAL) / f"{result['name']}.json", result)
-    return result
+            unreadable[source].append(str(photo))
+        else:
+            read.append((source, of_folder[Path(path).parent], *photo))
+    for source in sorted({*folders} - {source for source, *_ in read}):
+        raise DatasetError(f"{folders[source]}: no photo can be read", f"First: {unreadable[source][0]}")
+    sources, labels, predictions, hashes = zip(*read, strict=True)
+    groups = photo_groups(len(read), near_pairs(np.stack(hashes)))
+    arrays = np.array(sources), np.array(labels), list(predictions), list(hashes), groups
+    return _Predicted(*arrays, classifier.labels), unreadable
+
+
+def _beside_the_run(run: Run, photos: _Predicted) -> dict[str, Any]:
+    """How many of the photos are a run's own, or copies of these, trained on or tested; and how others' novelty is."""
+    known = from_hex(row.phash for row in manifest.read(run.path(MANIFEST)))
+    own = sum(nearest(turns, known) <= MAX_DISTANCE for turns in photos.hashes)
+    new = ~photos.in_training & (photos.judged.verdicts != _UNUSABLE)
+    if own >= MOST_OF_THE_RUN * len(new) or not new.any():
+        return {"of_the_run": own}
+    test = pool(read_outputs(run)[1])
+    novelty = np.array([one.novelty for one in photos.predictions], np.float64)[new]
+    return {"of_the_run": own, "novelty_detection": detection(test.novelty, novelty, test.groups, photos.groups[new])}
+
+
+def _summary(photos: _Predicted, result: Mapping[str, Any]) -> dict[str, Any]:
+    """A source among others: its scores as `of_source` gives them, verdicts of unusable photos among them."""
+    summary: dict[str, Any] = {"in_training": result["in_training"]}
+    summary |= {name: result[name] for name in ("n_photos", "n_groups", "out_of_distribution") if name in result}
+    if "scores" in result:
+        judged = photos.judged
+        rows = ~photos.in_training & (photos.labels != NO_CLASS) & (judged.verdicts != _UNUSABLE)
+        every = Scored(photos.labels, judged.probabilities, photos.groups)
+        summary |= {**of_source(every, judged, rows), "predicted": result["refusals"]["predicted"]}
+    return summary
 
 
 def score(
@@ -153,15 +239,6 @@ def _predict(classifier: Classifier, path: str) -> tuple[Prediction, Hashes] | S
         return classifier.predict_opened(image, hashes), hashes
     except SpectraDermError as error:
         return error
-
-
-def _judgement(predictions: Sequence[Prediction], classes: Sequence[str]) -> Judgement:
-    """The predictions as arrays; those of unusable photos have probabilities of 0."""
-    return Judgement(
-        np.array([[one.probabilities.get(label, 0.0) for label in classes] for one in predictions]),
-        np.array([[label in one.prediction_set for label in classes] for one in predictions]),
-        np.array([VERDICTS.index(one.verdict) for one in predictions]),
-    )
 
 
 def _labels(photos: Path, paths: Sequence[str], classifier: Classifier, label_map: Path | None) -> Mapping[Path, int]:

@@ -26,6 +26,7 @@ SHORTCUTS = {
     "dimensions": "width and height",
     "jpeg_quality": "JPEG quality",
     "metadata": "all of these together",
+    "source": "who took the photo",
     "mean_colour": "mean colour",
     "border": "the outer tenth of the photo",
     "pixels_8x8": "the photo shrunk to 8×8 pixels",

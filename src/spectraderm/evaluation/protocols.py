@@ -20,7 +20,9 @@ from spectraderm.core.run import EXTERNAL, MEASUREMENTS, ORIGINAL, Run
 from spectraderm.data import shortcuts
 from spectraderm.evaluation import metrics
 from spectraderm.evaluation.bootstrap import Integers, Scored, resample, weights
+from spectraderm.evaluation.by_source import over_sources
 from spectraderm.evaluation.calibrate import Outputs, pool
+from spectraderm.evaluation.formatting import score
 from spectraderm.images.perceptual_hash import nearest_of
 
 TITLES = {
@@ -28,18 +30,26 @@ TITLES = {
     "without-copies": "of these, test photos that are no copies",
     "grouped": "grouped by photo: no copy crosses",
     "deduplicated": "deduplicated: the folders less the copies",
+    "by-source": "by source: whole sources left out",
 }
 SHOWN = ("n_photos", "n_groups", "accuracy", "group_accuracy", "balanced_accuracy", "macro_f1")
 BASELINES = ("majority_class", "hash_look_up", "metadata", "pixels_8x8")
 EXTERNAL_ROW = "external:"
 """Before the name of a row about photos from elsewhere."""
+MEAN_ROW = f"{EXTERNAL_ROW}every source"
+"""The row that is the mean of those."""
 _AUDIT_AGAIN = "Run `spectraderm audit` again, into a new run folder"
 
 Measurements = Mapping[str, npt.NDArray[Any]]
 
 
 def protocols(
-    run: Run, protocol: str, folds: Sequence[Outputs], crossed: Sequence[Outputs], measurements: Measurements
+    run: Run,
+    protocol: str,
+    folds: Sequence[Outputs],
+    crossed: Sequence[Outputs],
+    measurements: Measurements,
+    sources: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """A row per protocol, the one to believe least first; `believe` marks the one to believe most, if there is any.
 
@@ -49,11 +59,16 @@ def protocols(
         folds: all of them.
         crossed: those whose test photos are the run's score.
         measurements: the audit's measurements of every photo.
+        sources: the run's score by source; see `by_source`.
     """
     original = crossed if protocol == "original" else [fold for fold in folds if fold.fold == ORIGINAL]
     rows = _original_rows(original[0], measurements, folds[0].seed) if original else []
     if protocol != "original":
         words = "Believe it for new photos of the same collection; those of other people and cameras are harder."
+        if protocol == "by-source":
+            words = "Believe it for photos of a source that it has never seen." + _of_sources(sources)
+            if left := len(folds[0]) - sum(int((fold.splits == "test").sum()) for fold in crossed):
+                words += f" {left} are left out: copies across sources, or of a class that no other source has."
         floor = baselines(crossed, measurements, folds[0].seed)
         rows.append(_row(protocol, TITLES[protocol], metrics.scores(pool(crossed).scored()), words, baselines=floor))
     rows += _external_rows(run)
@@ -147,4 +162,23 @@ def _external_rows(run: Run) -> list[dict[str, Any]]:
             if result["in_training"]:
                 words += f" {result['in_training']} more are left out: it learned from them, or from copies of them."
             rows.append(_row(f"{EXTERNAL_ROW}{name}", f"other photos: {name}", result["scores"], words))
+    summary = over_sources({row["name"].removeprefix(EXTERNAL_ROW): row for row in rows}, SHOWN[2:])
+    if summary:
+        counts = {name: sum(row[name] for row in rows) for name in SHOWN[:2]}
+        words = "Believe it for photos from elsewhere; each source weighs the same." + _worst(summary, rows)
+        title = f"mean of {len(rows)} sources elsewhere"
+        rows.append(_row(MEAN_ROW, title, counts | summary["mean_over_sources"], words))
     return rows
+
+
+def _of_sources(sources: Mapping[str, Any]) -> str:
+    """The mean over sources and the worst of them, as a sentence."""
+    means, parts = sources["mean_over_sources"], sources["by_source"]
+    rows = [{"name": name, **own} for name, own in parts.items()]
+    return f" The mean of {means['n_sources']} is {score(means['group_accuracy'])}.{_worst(sources, rows)}"
+
+
+def _worst(sources: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    worst = sources["worst_source"]
+    own = next(row for row in rows if row["name"].removeprefix(EXTERNAL_ROW) == worst)
+    return f" The worst is {worst}: {score(own['group_accuracy'])}."

@@ -7,7 +7,7 @@ from spectraderm.core import files
 from spectraderm.core.run import ENVIRONMENT, Run
 from spectraderm.evaluation import formatting, ledger
 from spectraderm.evaluation.bootstrap import MIN_GROUPS
-from spectraderm.evaluation.protocols import EXTERNAL_ROW, external_results
+from spectraderm.evaluation.protocols import EXTERNAL_ROW, MEAN_ROW, external_results
 
 Facts = dict[str, Any]
 
@@ -48,6 +48,7 @@ def summarise(run: Run, evaluation: Facts, scorings: Sequence[ledger.Entry] = ()
         "classes": _classes(evaluation, display),
         "out_of_distribution": [one for one in external if "out_of_distribution" in one],
         "elsewhere": _elsewhere(external, evaluation),
+        "mean_elsewhere": next((row for row in rows if row["name"] == MEAN_ROW), None),
         "ledger": ledger.summary(run, scorings),
         "fitted_on": _FITTED_ON[evaluation["calibration"]["fitted_on"]],
         # what makes such a run, without the paths of a machine

@@ -1,0 +1,77 @@
+"""Scores by source, that is by who took the photos; their mean, and the source that is served worst."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from spectraderm.core.resampling import Interval, interval
+from spectraderm.evaluation import metrics
+from spectraderm.evaluation.bootstrap import MIN_GROUPS, Scored, group_weights, mean, rate, resample, weights
+from spectraderm.inference.calibration import Judgement
+from spectraderm.inference.prediction import VERDICTS
+
+METRICS = ("accuracy", "group_accuracy", "balanced_accuracy", "stated", "ece", "coverage")
+"""What is averaged over sources."""
+
+
+def by_source(sources: Sequence[str], scored: Scored, judged: Judgement) -> dict[str, Any]:
+    """`by_source`, by name what `of_source` gives, and `over_sources` of it; empty where no source is known.
+
+    `sources` are those of the n photos; photos without one are in none.
+    """
+    names = np.array(sources)
+    parts = {name: of_source(scored, judged, names == name) for name in sorted({*sources} - {""})}
+    return {"by_source": parts, **over_sources(parts)} if parts else {}
+
+
+def of_source(scored: Scored, judged: Judgement, rows: Any) -> dict[str, Any]:  # noqa: ANN401
+    """The scores of some rows, `bool[n]`, each with its interval.
+
+    `accuracy` and `balanced_accuracy` are by file; `group_accuracy`, `stated`, which is the mean probability of the
+    guess, `ece`, `coverage` of the sets, and `predicted`, the share of that verdict and its `accuracy`, count every
+    photo group once, as `mean_set_size` does.
+    """
+    part, sets, verdicts = scored.take(rows), judged.sets[rows], judged.verdicts[rows]
+    scores, once = metrics.scores(part), weights(part.groups, by_group=True)
+    predicted = verdicts == VERDICTS.index("predicted")
+    right = rate(part.right[predicted], part.groups[predicted], by_group=True) if predicted.any() else None
+    return {
+        "n_photos": len(part),
+        "n_groups": part.n_groups,
+        "too_few": part.n_groups < MIN_GROUPS,
+        **{name: scores[name] for name in ("accuracy", "group_accuracy", "balanced_accuracy")},
+        "stated": interval(resample(lambda drawn: {"stated": mean(part.confidence, drawn)}, once)["stated"]),
+        "ece": scores["by_group"]["ece"],
+        "coverage": rate(sets[np.arange(len(part)), part.labels], part.groups, by_group=True),
+        "mean_set_size": float(np.average(sets.sum(1), weights=group_weights(part.groups))),
+        "predicted": {**rate(predicted, part.groups, by_group=True), "accuracy": right},
+    }
+
+
+def over_sources(parts: Mapping[str, Mapping[str, Any]], names: Iterable[str] = METRICS) -> dict[str, Any]:
+    """`mean_over_sources` of these metrics, and `worst_source`, the name of that with the lowest `group_accuracy`.
+
+    Sources without a score are left out; where fewer than two have one, there is neither.
+    """
+    scored = {source: own for source, own in parts.items() if own.get("group_accuracy", {}).get("value") is not None}
+    if len(scored) < 2:
+        return {}
+    means = {name: mean_of([own[name] for own in scored.values()]) for name in names}
+    worst = min(scored, key=lambda source: (scored[source]["group_accuracy"]["value"], source))
+    return {"mean_over_sources": {"n_sources": len(scored), **means}, "worst_source": worst}
+
+
+def mean_of(intervals: Sequence[Mapping[str, Any]]) -> Interval:
+    """The mean of independent quantities, each weighing the same, with its interval from theirs.
+
+    Each has its own bounds, from a bootstrap over its photo groups; their distances from the values add up as squares
+    (MOVER: Zou & Donner 2008, "Construction of confidence limits about effect measures"). Undefined ones are left out.
+    """
+    known = [(own["value"], own["low"], own["high"]) for own in intervals if own["value"] is not None]
+    if not known:
+        return {"value": None, "low": None, "high": None}
+    values, lows, highs = np.array(known).T
+    value, count = float(values.mean()), len(known)
+    below, above = (float(np.sqrt(((values - ends) ** 2).sum())) / count for ends in (lows, highs))
+    return {"value": value, "low": value - below, "high": value + above}
