@@ -148,3 +148,33 @@ def test_photos_of_no_class_are_refused_or_at_least_flagged() -> None:
     for groups, refused, flagged in ((range(5), 3 / 5, 4 / 5), ([0, 1, 2, 2, 2], 1 / 3, 2 / 3)):
         got = scored([-1] * 5, [0, 1, 2, 3, 2], list(groups), 0)["out_of_distribution"]
         assert (got["refused"]["value"], got["flagged"]["value"]) == pytest.approx((refused, flagged))
+
+
+def test_several_folders_are_sources_with_a_result_each_and_a_mean(photos: Photos, tmp_path: Path) -> None:
+    run = leaking_run(tmp_path / "run")
+    evaluated(run)
+    folder, model = (
+        photos(**{f"one/{A}": 2, f"one/{B}": 2, f"two/{B}": 3, f"two/{D}": 3, "none/cats": 2}),
+        model_of(run),
+    )
+    shutil.copy(folder / "one" / B / "0.png", folder / "two" / B / "copy.png")  # in both sources, yet one photo
+    given = [folder / name for name in ("two", "one", "none")]
+    got = evaluate_external(model, given, out=tmp_path / "out.json")
+    assert read_json(tmp_path / "out.json", "") == got
+    assert (got["name"], got["n_photos"], got["n_groups"]) == ("none, one, two", 13, 12)
+    parts = got["by_source"]
+    assert {name: own["n_photos"] for name, own in parts.items()} == {"none": 2, "one": 4, "two": 7}
+    alone = {name: evaluate_external(model, folder / name) for name in ("none", "one", "two")}
+    for name in ("one", "two"):
+        assert (alone[name]["source"], read_json(run / EXTERNAL / f"{name}.json", "")) == (name, alone[name])
+        assert parts[name]["accuracy"] == alone[name]["scores"]["accuracy"]
+        assert parts[name]["predicted"] == alone[name]["refusals"]["predicted"]
+    assert parts["none"]["out_of_distribution"] == alone["none"]["out_of_distribution"]
+    values = [alone[name]["scores"]["group_accuracy"]["value"] for name in ("one", "two")]
+    assert got["mean_over_sources"]["group_accuracy"]["value"] == pytest.approx(np.mean(values))
+    assert got["worst_source"] == ("one", "two")[values.index(min(values))]
+    # the same of one folder whose folders are sources
+    shutil.rmtree(folder / "none")
+    whole = evaluate_external(model, folder)
+    assert (whole["name"], list(whole["by_source"])) == ("photos", ["one", "two"])
+    assert whole["mean_over_sources"] == got["mean_over_sources"]
