@@ -1,4 +1,4 @@
-"""Two public sets, laid out and trained on: their sources are left out in turn, and their licences kept."""
+"""Two public sets, laid out and trained on: their sources and licences arrive in the report's card and in the model."""
 
 from pathlib import Path
 
@@ -6,9 +6,10 @@ import pytest
 from conftest import write_tinted
 
 from spectraderm import pipeline
-from spectraderm.core.run import Run
+from spectraderm.core.run import CARD, MODEL, Run
 from spectraderm.data import manifest
 from spectraderm.data.importers import import_set
+from spectraderm.inference.model_folder import read_model_folder
 
 PER_CLASS = 10
 SCIN_LABELS = {"BA-impetigo": "Impetigo", "VI-shingles": "Herpes Zoster"}
@@ -37,9 +38,7 @@ def test_a_run_over_two_imported_sets_leaves_each_out(tiny: Path, tmp_path: Path
         import_set(name, folder, tmp_path / name)
     run = Run(tmp_path / "run")
     options = pipeline.Options(backbone=str(tiny), protocol="by-source", crops=False)
-    pipeline.audit([tmp_path / "reference", tmp_path / "scin"], run.folder, look_for_crops=False)
-    pipeline.split(run.folder, options.protocol, options.folds, options.seed)
-    pipeline.train(run.folder, options)
+    pipeline.run([tmp_path / "reference", tmp_path / "scin"], run.folder, options)
     rows = manifest.read(run.path("manifest.csv"))
     assert {(row.source, row.label) for row in rows} == {
         (source, label) for source in ("reference", "scin") for label in SCIN_LABELS
@@ -52,6 +51,9 @@ def test_a_run_over_two_imported_sets_leaves_each_out(tiny: Path, tmp_path: Path
         learned = {row.source for row, split in zip(rows, logits.splits, strict=True) if split in ("train", "val")}
         assert len(tested) == len(learned) == 1
         assert tested != learned
-    datasets = run.audit["datasets"]
-    assert [own["name"] for own in datasets] == ["reference", "scin"]
-    assert [own["redistributable_training"] for own in datasets] == [False, True]
+    facts = read_model_folder(run.path(MODEL)).facts
+    assert [own["name"] for own in facts["datasets"]] == ["reference", "scin"]
+    assert [own["redistributable_training"] for own in facts["datasets"]] == [False, True]
+    card = run.path(CARD).read_text(encoding="utf-8")
+    assert "SCIN Data Use License" in card
+    assert card.count("does not let a model that learned from it be passed on") == 1
