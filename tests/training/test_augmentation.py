@@ -11,17 +11,14 @@ from conftest import encode, paint
 from PIL import Image
 
 from spectraderm.images.preprocessing import Pixels
-from spectraderm.training.augmentation import (
+from spectraderm.training.augmentation import Augment, Transform, _Coarsen, transformed
+from spectraderm.training.photo_augmentation import (
     AUGMENTATIONS,
     CENTRED,
     WIDEST_BORDER,
     ZOOMED,
-    Augment,
     Augmentation,
-    Transform,
-    _Coarsen,
     augmented,
-    transformed,
 )
 
 SIDE = 160  # at which no share of it cuts through a pixel

@@ -20,9 +20,9 @@ from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference.engine import OnnxRuntime
 from spectraderm.training import dataset, lda, loop, train
 from spectraderm.training import recipe as config
-from spectraderm.training.augmentation import augmented
 from spectraderm.training.backbones import load_backbone
 from spectraderm.training.network import Normalise, build
+from spectraderm.training.photo_augmentation import KINDS, augmented
 
 LABELS = ["A- a", "b", "c"]
 
@@ -207,7 +207,7 @@ def test_an_lda_head_is_fitted_on_each_augmentation_of_one_training_photo_of_eve
     normalise = Normalise(recipe.preprocessing(backbone.mean, backbone.std))
     chosen = set()
     for number, own in enumerate(features.reshape(12, 5, 112)):
-        versions = np.stack([augmented(photo, *train.KINDS[number]) for photo in pixels])
+        versions = np.stack([augmented(photo, *KINDS[number]) for photo in pixels])
         expected = dataset.in_batches(versions, lambda batch: network.pooled(network.feature_maps(normalise(batch))))
         distances = np.abs(own[:, None] - expected).max(2)
         found = distances.argmin(1)

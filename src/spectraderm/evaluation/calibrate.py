@@ -12,11 +12,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
-from scipy.stats import binom
 
-from spectraderm.core import files
+from spectraderm.core import binomial, files
 from spectraderm.core.errors import RunFolderError, SpectraDermError
 from spectraderm.core.run import CALIBRATION, NOVELTY, ORIGINAL, Run
 from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals, Scored, group_weights
@@ -30,7 +27,7 @@ PROMISE_FAILS_AT = 0.1
 NEVER_SURE = 1.01
 """A probability that no guess has."""
 _STEPS = np.arange(0.25, 1.0001, 0.025)
-_HOTTEST = 20.0
+_HOTTEST, _NARROW = 20.0, 1e-10
 _NO_LIMIT = 1e9  # JSON has no infinity
 _ROUNDING = 1e-12
 _ARRAYS = ("paths", "splits", "labels", "groups", "logits", "novelty")
@@ -225,15 +222,22 @@ def fit(held: Outputs, settings: Settings) -> Calibration:
 
 
 def fit_temperature(logits: Reals, labels: Integers, weights: Reals) -> float:
-    """The temperature with the smallest weighted log loss (Guo et al. 2017), between 1/20 and 20."""
+    """The temperature with the smallest weighted log loss (Guo et al. 2017), between 1/20 and 20.
 
-    def loss(log_temperature: float) -> float:
-        logs = log_softmax(logits / np.exp(log_temperature), axis=1)
-        return -float(np.average(logs[np.arange(len(labels)), labels], weights=weights))
+    The loss is convex in one over the temperature: where its slope is zero, it is smallest.
+    """
+    centred = logits - logits.max(1, keepdims=True)
+    true = centred[np.arange(len(labels)), labels]
 
-    edge = float(np.log(_HOTTEST))
-    best = minimize_scalar(loss, bounds=(-edge, edge), method="bounded", options={"xatol": 1e-8})
-    return float(np.exp(best.x))
+    def slope(cold: float) -> float:
+        expected = (softmax(centred, 1 / cold) * centred).sum(1)
+        return float(np.average(expected - true, weights=weights))
+
+    low, high = -float(np.log(_HOTTEST)), float(np.log(_HOTTEST))
+    while high - low > _NARROW:
+        middle = (low + high) / 2
+        low, high = (low, middle) if slope(np.exp(middle)) > 0 else (middle, high)
+    return float(np.exp(-(low + high) / 2))
 
 
 def fit_sets(probabilities: Reals, labels: Integers, groups: Integers, settings: Settings) -> Reals:
@@ -271,7 +275,7 @@ def fit_confidence(probabilities: Reals, labels: Integers, promised: float) -> f
         if promised**count > PROMISE_FAILS_AT:  # not even all of them right would be proof
             continue
         tested = confidence >= falling[count - 1]
-        if binom.cdf(wrong[tested].sum(), tested.sum(), 1 - promised) > PROMISE_FAILS_AT:
+        if binomial.cdf(int(wrong[tested].sum()), int(tested.sum()), 1 - promised) > PROMISE_FAILS_AT:
             break
         threshold = float(falling[count - 1])
     return threshold

@@ -16,12 +16,13 @@ from spectraderm.core.files import sha256
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track
 from spectraderm.images.preprocessing import Pixels, Preprocessing
-from spectraderm.training.augmentation import Augmentation, Transform, augmented, transformed
+from spectraderm.training.augmentation import Transform, transformed
 from spectraderm.training.backbones import Backbone
 from spectraderm.training.dataset import AHEAD, Floats, Inputs, Integers
 from spectraderm.training.feature_cache import Store
 from spectraderm.training.frozen_backbone import freeze
 from spectraderm.training.network import Normalise, SkinResNet, build, feature_width
+from spectraderm.training.photo_augmentation import Augmentation, augmented
 from spectraderm.training.recipe import Recipe
 
 Variant = Transform | tuple[Augmentation, bool]

@@ -22,16 +22,15 @@ from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.training import distributed, feature_cache, lda, loop
-from spectraderm.training.augmentation import AUGMENTATIONS, Augment
+from spectraderm.training.augmentation import Augment
 from spectraderm.training.backbones import Backbone
 from spectraderm.training.checkpoint import load_weights, save_weights, surest_errors, write_heatmaps, write_logits
 from spectraderm.training.dataset import Decoded, Floats, Integers, epoch_order, in_batches
 from spectraderm.training.features import Features, of_backbone
 from spectraderm.training.network import Normalise, SkinResNet, build
+from spectraderm.training.photo_augmentation import KINDS
 from spectraderm.training.recipe import Recipe
 
-KINDS = tuple((augmentation, coarse) for coarse in (False, True) for augmentation in AUGMENTATIONS)
-"""The augmentations that an LDA head is fitted on, each as it is and coarse."""
 _NEVER = -1e3  # logit of a class that a fold has no training photos of
 
 
