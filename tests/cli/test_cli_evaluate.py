@@ -129,10 +129,10 @@ def test_a_map_and_a_file_for_the_result(painted: Path, tmp_path: Path) -> None:
     assert call("evaluate", model, painted, "--label-map", names).code == 2
 
 
-def test_a_model_is_asked_about_one_folder_and_runs_take_no_map(tmp_path: Path, trained: Path) -> None:
+def test_a_model_needs_photos_and_runs_take_no_map(tmp_path: Path, trained: Path) -> None:
     model = write_model(tmp_path / "model")
     runs = ((trained, "--label-map", "x.csv"), (trained, "--out", "x.json"))
-    for arguments in ((model,), (model, tmp_path, tmp_path), *runs):
+    for arguments in ((model,), *runs):
         done = call("evaluate", *arguments)
         assert (done.code, done.out) == (2, "")
         assert "MODEL PHOTOS" in done.err

@@ -74,9 +74,9 @@ def test_the_scores_are_those_of_each_sources_photos(judged: tuple[list[str], Sc
 def test_without_sources_there_is_nothing_and_of_one_there_is_no_mean(
     judged: tuple[list[str], Scored, Judgement],
 ) -> None:
-    sources, *rest = judged
-    assert by_source([""] * len(sources), *rest) == {}
-    assert set(by_source(["A"] * len(sources), *rest)) == {"by_source"}
+    sources, scored, judgement = judged
+    assert by_source([""] * len(sources), scored, judgement) == {}
+    assert set(by_source(["A"] * len(sources), scored, judgement)) == {"by_source"}
 
 
 def test_the_interval_of_the_mean_is_that_of_drawing_photos_within_each_source() -> None:
@@ -148,8 +148,8 @@ def test_sources_elsewhere_are_averaged_and_the_worst_is_named(tmp_path: Path) -
     calibrate(run)
     for name, right, photos in (("near us", 0.8, 40), ("far", 0.4, 400)):
         share: dict[str, Any] = {"value": right, "low": right - 0.06, "high": right + 0.08}
-        scores = dict.fromkeys(("accuracy", "group_accuracy", "balanced_accuracy", "macro_f1"), share)
-        scores |= {"n_photos": photos, "n_groups": photos}
+        names = ("accuracy", "group_accuracy", "balanced_accuracy", "macro_f1")
+        scores = {**dict.fromkeys(names, share), "n_photos": photos, "n_groups": photos}
         write_json(run.path(EXTERNAL) / f"{name}.json", {"name": name, "in_training": 0, "scores": scores})
     got = evaluate(run)
     row = got["protocols"][-1]

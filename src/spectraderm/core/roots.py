@@ -39,15 +39,15 @@ def root_of(given: Given) -> Root:
     folders: dict[str, Path] = {}
     for folder in given:
         path = Path(os.path.abspath(folder))  # noqa: PTH100  (a link is a name, too)
+        for other in folders.values():
+            one, two = other.resolve(), path.resolve()
+            if one.is_relative_to(two) or two.is_relative_to(one):
+                raise DatasetError(f"{other} and {path} hold the same photos", "Give each folder once")
         if path.name in folders:
             raise DatasetError(
                 f"{folders[path.name]} and {path} are both named {path.name!r}, as sources can't be",
                 "Rename one, or give a link to it that has another name",
             )
-        for other in folders.values():
-            one, two = other.resolve(), path.resolve()
-            if one.is_relative_to(two) or two.is_relative_to(one):
-                raise DatasetError(f"{other} and {path} hold the same photos", "Give each folder once")
         folders[path.name] = path
     return Folders(dict(sorted(folders.items())))
 
