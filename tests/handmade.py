@@ -33,7 +33,7 @@ from spectraderm.training import recipe as recipes
 
 LABELS = ("BA- a", "b-c", "d")
 
-CALIBRATED = {
+CALIBRATED: dict[str, Any] = {
     "temperature": 1.0,
     "coverage": 0.9,
     "set_method": "lac",
@@ -41,6 +41,9 @@ CALIBRATED = {
     "confidence_threshold": 0.5,
     "promised_accuracy": 0.95,
     "novelty_threshold": 0.5,
+    "answered_others": None,
+    "places": 0,
+    "promise_asked": 0.95,
     "per_class": False,
     "fitted_on": "val",
     "n_photos": 3,
@@ -49,7 +52,7 @@ CALIBRATED = {
     "novelty_kept": 0.95,
     "promise_fails_at": 0.1,
 }
-"""The content of a `calibration.json`."""
+"""`home` of a `calibration.json`."""
 
 
 class Said(NamedTuple):
@@ -99,7 +102,7 @@ def write_run(
     for fold, rows in folds.items():
         write_fold(Run(run).fold(fold).folder, rows, labels)
     write_photos_of(run, next(iter(folds.values())))
-    write_json(run / CALIBRATION, CALIBRATED | {"thresholds": [0.9] * len(labels)})
+    write_json(run / CALIBRATION, {"home": CALIBRATED | {"thresholds": [0.9] * len(labels)}})
     return run
 
 
@@ -186,10 +189,15 @@ def graph(classes: int = 3, size: int = 56, change: Callable[[ModelProto], None]
     return data
 
 
-def calibration(classes: int, **changes: object) -> dict[str, Any]:
-    """`calibration` of `spectraderm.json`: sure from 50 %, sets of all classes above 40 %, novel from 0.1."""
-    usual = Calibration(1.0, 0.9, "lac", (0.6,) * classes, 0.5, 0.95, 0.1)
-    return usual.to_dict() | changes
+def calibration(classes: int, elsewhere: Mapping[str, object] | None = None, **changes: object) -> dict[str, Any]:
+    """`calibration` of `spectraderm.json`: sure from 50 %, sets of all classes above 40 %, novel from 0.1.
+
+    `changes` are of `home`; `elsewhere` is what differs there, where the model has that.
+    """
+    usual = Calibration(1.0, 0.9, "lac", (0.6,) * classes, 0.5, 0.95, 0.1).to_dict() | changes
+    if elsewhere is None:
+        return {"home": usual}
+    return {"home": usual, "elsewhere": usual | {"answered_others": 0.05, "places": 3} | dict(elsewhere)}
 
 
 def model_files(labels: Sequence[str] = LABELS, size: int = 56) -> dict[str, bytes]:

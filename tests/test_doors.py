@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import encode, paint
-from handmade import LABELS, write_model
+from handmade import LABELS, calibration, write_model
 from hostile import heic
 from PIL import Image
 
@@ -65,7 +65,8 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("m") / "model")
+    both = {"calibration": calibration(len(LABELS), elsewhere={"temperature": 3.0})}
+    return write_model(tmp_path_factory.mktemp("m") / "model", facts=both)
 
 
 def cli(*arguments: str, stdin: bytes = b"", code: int = 0) -> tuple[str, str]:
@@ -91,6 +92,12 @@ def test_every_door_gives_the_same_prediction(photos: Path, folder: Path) -> Non
     assert noise == ""
     assert len({prediction.probability for prediction in by_path.values()}) == len(by_path)
     assert not [path for path, prediction in by_path.items() if prediction.verdict == "unusable_photo"]
+    assert {prediction.calibrated_on for prediction in by_path.values()} == {"elsewhere"}
+    at_home = spectraderm.load_model(folder, calibration="home")
+    printed, _ = cli(str(photos), "--model", str(folder), "--calibration", "home")
+    lines = {record.pop("path"): record for record in map(json.loads, printed.splitlines())}
+    assert lines == {path: at_home.predict(path).to_dict() for path in by_path}
+    assert not {one["probability"] for one in lines.values()} & {one.probability for one in by_path.values()}
 
 
 def test_csv_and_stdin_give_the_same_prediction(photos: Path, folder: Path) -> None:
@@ -150,7 +157,10 @@ def test_a_field_of_prediction_is_at_every_door(photos: Path, folder: Path) -> N
     assert set(TypeAdapter(Answer).json_schema()["properties"]) == {*fields, "notice"}
     page = (WEB / "model.ts").read_text().split("export interface Prediction {")[1].split("}")[0]
     typed = dict(re.findall(r"^  (\w+): (.+);$", page, re.MULTILINE))
-    assert {name: OF_TYPE.get(kind, "string") for name, kind in fields.items()} | {"verdict": "Verdict"} == typed
+    assert {name: OF_TYPE.get(kind, "string") for name, kind in fields.items()} | {
+        "verdict": "Verdict",
+        "calibrated_on": "Place",
+    } == typed
 
 
 MODULES, DEPTH = 18, 8

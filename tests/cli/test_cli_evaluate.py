@@ -72,14 +72,14 @@ def test_what_is_asked_of_a_calibration_stands_in_the_file_and_in_the_models_ver
     assert (done.code, done.out) == (0, "")
     assert "promised 50 % right" in done.err
     assert "found on 6 photos" in done.err
-    found = read(evaluated / CALIBRATION)
+    found = read(evaluated / CALIBRATION)["home"]
     wanted = {"coverage": 0.5, "set_method": "raps", "per_class": True, "promised_accuracy": 0.5}
     assert {name: found[name] for name in wanted} == wanted
     assert f"from a probability of {100 * found['confidence_threshold']:.1f} %" in done.err
     for stage in ("evaluate", "export"):
         assert call(stage, evaluated).code == 0
     assert read(evaluated / EVALUATION)["calibration"]["coverage"] == 0.5
-    assert read(evaluated / "model" / model_folder.FACTS)["calibration"] == found
+    assert read(evaluated / "model" / model_folder.FACTS)["calibration"] == {"home": found}
     after = said_of(call("predict", photos, "--model", evaluated / "model"))
     assert "predicted" not in {one["verdict"] for one in before}
     sure = [one for one in after if one["verdict"] == "predicted"]

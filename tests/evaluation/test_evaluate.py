@@ -162,7 +162,7 @@ def test_the_scores_are_those_of_sklearn(tmp_path: Path) -> None:
     rows += [Said(f"v{i}.jpg", 100 + i, "val", LABELS[i % 3], guesses[i], sure[i]) for i in range(60)]
     rows += [Said(f"s{i}.jpg", 200 + i, "test", labels[i], guesses[i], sure[i]) for i in range(60)]
     run = write_run(tmp_path, {"final": rows}, "original")
-    settings, got = calibrate(Run(run)), evaluated(run)
+    settings, got = calibrate(Run(run))["home"], evaluated(run)
     test = got["splits"]["test"]
     logits = np.stack([sure * (guesses == label) for label in LABELS], axis=1)
     chances = softmax(logits / settings["temperature"], axis=1)

@@ -191,6 +191,8 @@ def test_another_job_and_other_peoples_folders_are_refused(
     changed = write_model(tmp_path / "changed", facts={"calibration": calibration(len(LABELS), coverage=0.8)})
     with pytest.raises(RunFolderError, match="another model_sha256"):
         run(changed, whole, photos)
+    with pytest.raises(RunFolderError, match="another calibration"):
+        job.predict(open_model(model), [str(photos)], str(whole), calibration="home")
     with pytest.raises(RunFolderError, match="another sources"):
         run(model, whole, photos / "0")
     (tmp_path / "theirs").mkdir()

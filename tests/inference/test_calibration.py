@@ -12,6 +12,8 @@ from spectraderm.inference.calibration import (
     RAPS_FREE_RANKS,
     RAPS_PENALTY,
     Calibration,
+    Calibrations,
+    Choice,
     References,
     SetMethod,
     nonconformity_scores,
@@ -24,6 +26,7 @@ from spectraderm.inference.prediction import VERDICTS
 Reals = npt.NDArray[np.float64]
 
 SETTINGS = Calibration(2.0, 0.9, "lac", (0.5, 0.7, 0.9), 0.6, 0.95, 0.3)
+ELSEWHERE = replace(SETTINGS, temperature=4.0, answered_others=0.05, places=3)
 LIKELY: Reals = scipy_softmax(np.random.default_rng(0).integers(-3, 4, (200, 5)).astype(float), axis=1)
 """Probabilities, some of them equal."""
 
@@ -101,7 +104,52 @@ def test_verdicts(logits: list[float], novelty: float, changes: dict[str, Any], 
 
 
 def test_settings_survive_json() -> None:
-    assert Calibration.from_dict(json.loads(json.dumps(SETTINGS.to_dict()))) == SETTINGS
+    never = replace(SETTINGS, promised_accuracy=None, confidence_threshold=1.01)
+    for settings in (SETTINGS, ELSEWHERE, never):
+        assert Calibration.from_dict(json.loads(json.dumps(settings.to_dict()))) == settings
+    for both in (Calibrations(SETTINGS), Calibrations(SETTINGS, ELSEWHERE)):
+        assert Calibrations.from_dict(json.loads(json.dumps(both.to_dict()))) == both
+    for odd in (
+        replace(SETTINGS, promised_accuracy=None),
+        replace(SETTINGS, places=-1),
+        replace(ELSEWHERE, thresholds=()),
+    ):
+        with pytest.raises(ValueError, match=r"promise|range|different classes"):
+            Calibrations.from_dict({"home": SETTINGS.to_dict(), "elsewhere": odd.to_dict()})
+
+
+@pytest.mark.parametrize(
+    ("choice", "in_training", "alone", "place"),
+    [
+        ("auto", True, False, "home"),
+        ("auto", False, False, "elsewhere"),
+        ("auto", False, True, "home"),
+        ("home", False, False, "home"),
+        ("elsewhere", True, False, "elsewhere"),
+    ],
+)
+def test_which_settings_judge_a_photo(choice: Choice, in_training: bool, alone: bool, place: str) -> None:
+    both = Calibrations(SETTINGS, None if alone else ELSEWHERE)
+    settings = {"home": SETTINGS, "elsewhere": ELSEWHERE}[place]
+    assert both.choose(choice, in_training=in_training) == (place, settings)
+
+
+def test_what_was_never_set_elsewhere_judges_nothing() -> None:
+    with pytest.raises(ValueError, match="elsewhere"):
+        Calibrations(SETTINGS).choose("elsewhere", in_training=False)
+
+
+def test_an_unsure_photo_has_no_set_of_one() -> None:
+    """The two likeliest; other verdicts keep their set, and a set of more stays."""
+    strict = replace(SETTINGS, thresholds=(0.1, 0.1, 0.1))
+    logits = np.array([[0.5, 0.0, 0.4], [9.0, 0.0, 0.0], [0.5, 0.0, 0.4]])
+    judged = strict.judge(logits, np.array([0.0, 0.0, 9.0]))
+    assert judged.sets.tolist() == [[True, False, True], [True, False, False], [True, False, False]]
+    wide = replace(SETTINGS, thresholds=(0.9, 0.9, 0.9)).judge(logits[:1], np.zeros(1))
+    assert wide.sets.tolist() == [[True, True, True]]
+    assert (
+        replace(SETTINGS, thresholds=(0.9,), confidence_threshold=2.0).judge(np.zeros((1, 1)), np.zeros(1)).sets.all()
+    )
 
 
 @pytest.mark.parametrize("lacking", SETTINGS.to_dict())

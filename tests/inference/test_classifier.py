@@ -19,6 +19,7 @@ from spectraderm.data.synthetic import paint_photo
 from spectraderm.images import perceptual_hash as hashing
 from spectraderm.images.decoding import MAX_BYTES, PhotoLike
 from spectraderm.inference import model_folder
+from spectraderm.inference.calibration import Choice, softmax
 from spectraderm.inference.engine import Answer
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
@@ -81,8 +82,8 @@ NEAR, FAR = [1.0, 1.0, 1.0], [1.0, 0.0, 0.0]
     [
         ((0.9, 0.06, 0.04), NEAR, "predicted", 1),
         ((0.53, 0.41, 0.06), NEAR, "unsure", 2),  # likely enough, but two fit
-        ((0.48, 0.3, 0.22), NEAR, "unsure", 1),  # one fits, but it is not likely enough
-        ((0.36, 0.33, 0.31), NEAR, "unsure", 1),  # none fits: the likeliest stands for itself
+        ((0.48, 0.3, 0.22), NEAR, "unsure", 2),  # one fits, but it is not likely enough: the next beside it
+        ((0.36, 0.33, 0.31), NEAR, "unsure", 2),  # none fits
         ((0.36, 0.33, 0.31), FAR, "out_of_scope", 1),
     ],
 )
@@ -124,7 +125,35 @@ def test_a_photo_that_shows_nothing_is_answered_with_a_remedy_and_never_with_a_c
     said = model.predict(make())
     assert problem in said.reason
     assert remedy in said.reason
-    assert said == Prediction(verdict="unusable_photo", reason=said.reason, coverage=0.9, model_id="by-hand")
+    own = {"coverage": 0.9, "calibrated_on": "home", "model_id": "by-hand"}
+    assert said == Prediction(verdict="unusable_photo", reason=said.reason, **own)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("choice", "places"),
+    [("auto", ["elsewhere", "home"]), ("home", ["home", "home"]), ("elsewhere", ["elsewhere", "elsewhere"])],
+)
+def test_by_what_a_new_photo_and_one_in_training_are_judged(choice: Choice, places: list[str], tmp_path: Path) -> None:
+    grey, new = Image.new("RGB", (99, 99), (90, 90, 90)), paint(1)
+    both = {"calibration": calibration(3, elsewhere={"temperature": 9.0, "coverage": 0.7})}
+    model = spectraderm.load_model(write_model(tmp_path / "m", facts=both), calibration=choice)
+    model.engine = Says([2.0, 1.0, 0.0], NEAR)  # type: ignore[assignment]
+    said = [model.predict(new), model.predict_opened(new, np.zeros((8, 8), np.uint8))]  # a hash of zeros is in training
+    assert [one.in_training for one in said] == [False, True]
+    assert [one.calibrated_on for one in said] == places
+    wanted = {
+        "home": (softmax(np.array([[2.0, 1, 0]]))[0, 0], 0.9),
+        "elsewhere": (softmax(np.array([[2.0, 1, 0]]), 9)[0, 0], 0.7),
+    }
+    for one in said:
+        assert (one.probability, one.coverage) == pytest.approx(wanted[one.calibrated_on])
+    assert model.predict(grey).verdict == "unusable_photo"
+    assert model.predict(grey).calibrated_on == ("home" if choice == "home" else "elsewhere")
+
+
+def test_elsewhere_is_not_had_from_a_model_that_was_never_there(tmp_path: Path) -> None:
+    with pytest.raises(ModelFolderError, match="spectraderm calibrate MODEL --external PHOTOS"):
+        spectraderm.load_model(write_model(tmp_path / "m"), calibration="elsewhere")
 
 
 def test_quality_is_judged_on_what_the_network_would_get(model: Classifier) -> None:
@@ -164,7 +193,7 @@ def test_answers_that_are_no_numbers_never_become_a_prediction(
 def test_the_default_model_knows_eight_conditions() -> None:
     default = spectraderm.load_model()
     answer = default.predict(paint_photo("FU-ringworm", np.random.default_rng(1), (200, 160)))
-    assert len(default.labels) == len(answer.probabilities) == len(default.calibration.thresholds) == 8
+    assert len(default.labels) == len(answer.probabilities) == len(default.calibrations.home.thresholds) == 8
     assert {"BA- cellulitis", "VI-shingles"} <= set(default.labels)
     assert default.display_name("BA- cellulitis") == "Cellulitis"
     heatmap = np.array(answer.heatmap)

@@ -60,7 +60,7 @@ def test_a_model_folder_is_read_whole_and_understood(model: Path) -> None:
     assert (folder.labels, folder.display_names["BA- a"]) == (list(LABELS), "A")
     assert folder.network == folder.files[ONNX]
     assert (folder.references.shape, folder.training_hashes.shape) == ((1, 3), (1, 8))
-    assert (folder.calibration.to_dict(), folder.preprocessing.size) == (calibration(3), 56)
+    assert (folder.calibrations.to_dict(), folder.preprocessing.size) == (calibration(3), 56)
 
 
 @pytest.mark.parametrize("lacks", [MODEL_CONFIG, PREPROCESSOR, ONNX, "calibration", NOVELTY, HASHES])
@@ -138,7 +138,8 @@ NAN = float("nan")
 
 @pytest.mark.parametrize(
     "settings",
-    [None, [], "x", {}, calibration(2), calibration(3, temperature=0), calibration(3, temperature=None),
+    [[], "x", {}, calibration(2), calibration(2, {}), calibration(3, {"thresholds": [0.5] * 2}),
+     calibration(3, temperature=0), calibration(3, temperature=None),
      calibration(3, set_method="magic"), calibration(3, thresholds=0.5), calibration(3, thresholds=["a"] * 3),
      calibration(3, confidence_threshold=10**400), calibration(3, thresholds=[NAN] * 3), calibration(3, coverage=NAN),
      calibration(3, temperature=NAN), calibration(3, confidence_threshold=NAN), calibration(3, novelty_threshold=NAN)],
@@ -148,6 +149,13 @@ def test_damaged_calibration_is_refused(settings: object, model: Path) -> None:
     facts = json.loads((model / FACTS).read_text())
     (model / FACTS).write_text(json.dumps(facts | {"calibration": settings}))
     refused(model, r"model/spectraderm\.json: its calibration is damaged")
+
+
+@pytest.mark.parametrize("settings", [None, calibration(3)["home"]])
+def test_a_calibration_of_an_earlier_version_is_refused_with_what_to_do(settings: object, model: Path) -> None:
+    facts = json.loads((model / FACTS).read_text())
+    (model / FACTS).write_text(json.dumps(facts | {"calibration": settings}))
+    refused(model, "earlier version exported it.*`spectraderm calibrate`, `evaluate` and `export`")
 
 
 def npy(array: object) -> bytes:

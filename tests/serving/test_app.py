@@ -58,7 +58,7 @@ class Here:
 
     model: Classifier
 
-    def __init__(self, source: str | None, runtime: str) -> None:  # noqa: ARG002
+    def __init__(self, source: str | None, *_: str) -> None:
         self.alive = True
 
     async def start(self) -> None: ...
@@ -243,7 +243,8 @@ def test_health_readiness_and_facts(client: TestClient, model: Classifier) -> No
     assert client.get("/ready").json() == {"status": "ready"}
     facts = client.get("/model").json()
     assert (facts["model_id"], facts["labels"]) == (model.model_id, model.labels)
-    assert facts["calibration"]["coverage"] == model.calibration.coverage
+    assert facts["calibration"] == model.calibrations.to_dict()
+    assert "measured on its own collection only" in facts["promise"]
 
 
 def test_metrics_count_what_happened(client: TestClient, photo: bytes, model: Classifier) -> None:

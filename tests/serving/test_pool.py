@@ -43,7 +43,9 @@ class Painted:
         if photo == CRASH:
             raise BrokenProcessPool
         assert self.alive
-        return Prediction(verdict="unusable_photo", reason=photo.decode(), coverage=0.9, model_id="m")
+        return Prediction(
+            verdict="unusable_photo", reason=photo.decode(), coverage=0.9, calibrated_on="home", model_id="m"
+        )
 
     def kill(self) -> None:
         self.alive = False

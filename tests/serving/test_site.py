@@ -49,7 +49,8 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model whose network is small; don't write into it."""
-    return write_model(tmp_path_factory.mktemp("small") / "model")
+    both = {"calibration": calibration(3, elsewhere={"temperature": 3.0})}
+    return write_model(tmp_path_factory.mktemp("small") / "model", facts=both)
 
 
 @pytest.fixture(scope="module")
@@ -180,7 +181,7 @@ def test_shows_no_guess_where_there_is_none(browser: Browser, tmp_path: Path) ->
         page.close()
 
 
-def _model(folder: Path, **changes: object) -> Path:
+def _model(folder: Path, **changes: Any) -> Path:
     facts = {"calibration": calibration(3, **changes)}
     return write_model(folder / "model", ("VI-shingles", "FU-ringworm", "other"), facts=facts)
 
@@ -240,7 +241,8 @@ def test_large_jpegs_are_scaled_as_python_scales_them(tmp_path: Path) -> None:
 def test_verdicts_sets_and_reasons_are_python_s(tmp_path: Path, method: Any) -> None:  # noqa: ANN401
     random = np.random.default_rng(8)
     settings = [
-        Calibration(0.5, 0.9, method, tuple(random.uniform(0.3, 1.2, 6)), sure, 0.955, 0.4) for sure in (0.6, 0.9, 2.0)
+        Calibration(0.5, 0.9, method, tuple(random.uniform(0.3, 1.2, 6)), sure, 0.955, 0.4, others, places)
+        for sure, others, places in ((0.6, None, 0), (0.6, None, 1), (0.6, 0.05, 3), (0.9, None, 0), (2.0, None, 0))
     ]
     logits, novelties = random.normal(0, 1.5, (40, 6)), random.uniform(0, 0.5, 40)
     script = """
@@ -248,8 +250,8 @@ def test_verdicts_sets_and_reasons_are_python_s(tmp_path: Path, method: Any) -> 
         console.log(JSON.stringify(input.settings.flatMap((own) => input.logits.map((logits, number) => {
           const { probabilities, fits, verdict } = judge(own, logits, input.novelties[number]);
           const order = ranking(probabilities);
-          const names = order.filter((one) => fits[one]).map((one) => `class ${one}`);
-          const why = reason(verdict, names, probabilities[order[0]], own, 6);
+          const named = order.filter((one) => fits[one]).map((one) => [`class ${one}`, probabilities[one]]);
+          const why = reason(verdict, named, own, 6, number % 2 === 0);
           return { probabilities, fits, verdict, why, percent: probabilities.map(percent) };
         }))));
     """
@@ -261,13 +263,14 @@ def test_verdicts_sets_and_reasons_are_python_s(tmp_path: Path, method: Any) -> 
     found = iter(run_typescript(tmp_path, script, content))
     for own in settings:
         judged = own.judge(logits, novelties)
-        for chances, fits, number in zip(judged.probabilities, judged.sets, judged.verdicts, strict=True):
+        rows = zip(judged.probabilities, judged.sets, judged.verdicts, strict=True)
+        for row, (chances, fits, number) in enumerate(rows):
             order = np.argsort(-chances, kind="stable")
-            names, verdict = [f"class {one}" for one in order if fits[one]], VERDICTS[number]
+            named, verdict = [(f"class {one}", float(chances[one])) for one in order if fits[one]], VERDICTS[number]
             ours = next(found)
             assert ours["probabilities"] == pytest.approx(chances)
             assert (ours["fits"], ours["verdict"]) == (fits.tolist(), verdict)
-            assert ours["why"] == reason(verdict, names, float(chances[order[0]]), own, 6)
+            assert ours["why"] == reason(verdict, named, own, 6, only_home=row % 2 == 0)
             assert ours["percent"] == [percent(float(share)) for share in chances]
 
 

@@ -194,10 +194,9 @@ def test_calibration_photos_are_not_learned_from(photos: Path, tmp_path: Path) -
 def spoiled(run: Path, name: str) -> None:
     """Change one file of a run as `name` says."""
     calibration, audit = run / "calibration.json", run / "audit.json"
-    if name == "damaged calibration":
-        write_json(calibration, read_json(calibration, "") | {"temperature": None})
-    elif name == "calibration of another run":
-        write_json(calibration, read_json(calibration, "") | {"thresholds": [0.5]})
+    change = {"damaged calibration": {"temperature": None}, "calibration of another run": {"thresholds": [0.5]}}
+    if name in change:
+        write_json(calibration, {"home": read_json(calibration, "")["home"] | change[name]})
     elif name == "no hashes":
         rows = manifest.read(run / "manifest.csv")
         manifest.write(run / "manifest.csv", [dataclasses.replace(row, phash="") for row in rows])

@@ -6,7 +6,7 @@ import { download, type ModelFacts, type Prediction, unusableModel } from "./mod
 import { preprocess } from "./preprocessing.ts";
 import { measure, whyUnusable } from "./quality.ts";
 import type { Pixels } from "./resize.ts";
-import { judge, novelty, ranking, reason } from "./verdict.ts";
+import { choose, judge, novelty, ranking, reason } from "./verdict.ts";
 
 export type Classifier = (photo: Pixels) => Promise<Prediction>;
 /** Takes the model's input; gives logits, features and, for each class, maps: how much each place counts. */
@@ -32,7 +32,8 @@ export async function loadClassifier(facts: ModelFacts, site: URL): Promise<Clas
       probability: null,
       probabilities: {},
       prediction_set: [],
-      coverage: calibration.coverage,
+      coverage: choose(calibration, false)[1].coverage,
+      calibrated_on: choose(calibration, false)[0],
       novelty: null,
       in_training: false,
       heatmap: [],
@@ -41,22 +42,26 @@ export async function loadClassifier(facts: ModelFacts, site: URL): Promise<Clas
     if (unusable.reason) return unusable;
     const { logits, features, maps } = await network(preprocess(photo, preprocessing));
     const distance = novelty(floats(features), references);
-    const { probabilities, fits, verdict } = judge(calibration, floats(logits), distance);
+    const in_training = nearestHash(turnedHashes(photo), hashes) <= MAX_DISTANCE;
+    const [calibrated_on, settings] = choose(calibration, in_training);
+    const { probabilities, fits, verdict } = judge(settings, floats(logits), distance);
     const order = ranking(probabilities);
     const [label, probability] = [labels[order[0]], probabilities[order[0]]];
     const prediction_set = order.filter((number) => fits[number]).map((number) => labels[number]);
-    const names = prediction_set.map((one) => display_names[one]);
+    const named = prediction_set.map((one): [string, number] => [display_names[one], probabilities[labels.indexOf(one)]]);
     return {
       ...unusable,
       verdict,
-      reason: reason(verdict, names, probability, calibration, labels.length),
+      reason: reason(verdict, named, settings, labels.length, !calibration.elsewhere),
       label,
       display_name: display_names[label],
       probability,
       probabilities: Object.fromEntries(order.map((number) => [labels[number], probabilities[number]])),
       prediction_set,
+      coverage: settings.coverage,
+      calibrated_on,
       novelty: distance,
-      in_training: nearestHash(turnedHashes(photo), hashes) <= MAX_DISTANCE,
+      in_training,
       heatmap: heatmap(maps, order[0]),
     };
   };

@@ -1,6 +1,6 @@
 /** What the page knows of a model, what a model says of a photo, and what goes wrong, worded as in Python. */
 
-import type { Calibration, Verdict } from "./verdict.ts";
+import type { Calibrations, Place, Verdict } from "./verdict.ts";
 import type { Preprocessing } from "./preprocessing.ts";
 
 /** What all of SpectraDerm's doors say: a word that lacks there doesn't compile. */
@@ -17,13 +17,15 @@ export interface Facts {
   conditions: Record<string, Condition | null>;
   preprocessing: Preprocessing;
   words: Omit<Words, "conditions">;
+  /** What the model promises of its answers, in plain words. */
+  promise: string;
   /** Names of painted photos to try. */
   paintings: string[];
 }
 
 /** The same, where the model runs in the browser. */
 export interface ModelFacts extends Facts {
-  calibration: Calibration;
+  calibration: Calibrations;
   sha256: Record<string, string>;
 }
 
@@ -37,6 +39,7 @@ export interface Prediction {
   probabilities: Record<string, number>;
   prediction_set: string[];
   coverage: number;
+  calibrated_on: Place;
   novelty: number | null;
   in_training: boolean;
   heatmap: number[][];

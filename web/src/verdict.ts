@@ -9,8 +9,23 @@ export interface Calibration {
   set_method: "lac" | "raps";
   thresholds: number[];
   confidence_threshold: number;
-  promised_accuracy: number;
+  promised_accuracy: number | null;
   novelty_threshold: number;
+  answered_others: number | null;
+  places: number;
+}
+
+/** The settings of a model: for photos of the collection that it learned from, and, where set, for photos from elsewhere. */
+export interface Calibrations {
+  home: Calibration;
+  elsewhere?: Calibration;
+}
+export type Place = keyof Calibrations;
+
+/** The settings that judge a photo, as Python's `auto`: those of home where it is in training, or there are no others. */
+export function choose(calibrations: Calibrations, inTraining: boolean): [Place, Calibration] {
+  const { home, elsewhere } = calibrations;
+  return inTraining || !elsewhere ? ["home", home] : ["elsewhere", elsewhere];
 }
 
 const UNIT = 2 ** 24;
@@ -21,11 +36,12 @@ const NAMED = 3;
 /** Of a photo's logits and novelty: calibrated probabilities, which classes fit, and the verdict. */
 export function judge(settings: Calibration, logits: ArrayLike<number>, novelty: number) {
   const probabilities = softmax(logits, settings.temperature);
-  const best = ranking(probabilities)[0];
+  const [best, second] = ranking(probabilities);
   const scores = nonconformityScores(probabilities, settings.set_method);
   const fits = scores.map((score, number) => score <= settings.thresholds[number] || number === best);
   const unsure = probabilities[best] < settings.confidence_threshold || fits.filter(Boolean).length > 1;
   const verdict: Verdict = novelty > settings.novelty_threshold ? "out_of_scope" : unsure ? "unsure" : "predicted";
+  if (verdict === "unsure" && second !== undefined) fits[second] = true; // never a set of one
   return { probabilities, fits, verdict };
 }
 
@@ -80,30 +96,37 @@ function unit(values: Float32Array, start: number, count: number): Float64Array 
 /**
  * Why a verdict is what it is, in one sentence.
  *
- * @param fitting The prediction set, in names for people, most probable first.
- * @param probability Of the first.
+ * @param likeliest The prediction set, most probable first: names for people, and probabilities.
+ * @param settings What the verdict rests on.
  * @param classes How many conditions the model knows.
+ * @param onlyHome The model was never measured on photos from elsewhere.
  */
-export function reason(verdict: Verdict, fitting: string[], probability: number, settings: Calibration, classes: number) {
+export function reason(
+  verdict: Verdict,
+  likeliest: [string, number][],
+  settings: Calibration,
+  classes: number,
+  onlyHome: boolean,
+) {
   if (verdict === "out_of_scope") {
     const none = `none of the ${classes} conditions it knows`;
     return `Unlike the photos the model learned from: another kind of photo, ${none}, or no skin at all.`;
   }
-  const promised = `${general(100 * settings.promised_accuracy)} of 100 such answers`;
-  if (verdict === "predicted") return `Of photos like those the model learned from, at least ${promised} are right.`;
-  if (fitting.length > 1) return `It could be ${either(fitting, classes)}: the model can't tell which.`;
-  if (settings.confidence_threshold > 1) {
-    return `No probability was ever high enough for ${promised} to be right, so this model is never sure.`;
-  }
-  const below = (Math.floor(1000 * probability) / 10).toFixed(1);
-  const needed = (Math.ceil(1000 * settings.confidence_threshold) / 10).toFixed(1);
-  return `${fitting[0]} fits best, but ${below} % is below the ${needed} % from which ${promised} are right.`;
+  if (verdict === "predicted") return `${promise(settings)}${onlyHome ? " (measured on its own collection only)" : ""}.`;
+  const named = likeliest.slice(0, NAMED).map(([name, share]) => `${name} (${percent(share)})`);
+  const last = named.pop();
+  return `Most likely ${named.length ? `${named.join(", ")} or ${last}` : last}; the model can't tell which.`;
 }
 
-function either(names: string[], classes: number): string {
-  if (names.length === classes && classes > 2) return `any of the ${classes} conditions it knows`;
-  const named = names.length > NAMED + 1 ? [...names.slice(0, NAMED), `${names.length - NAMED} others`] : names;
-  return `${named.slice(0, -1).join(", ")} or ${named[named.length - 1]}`;
+function promise({ promised_accuracy, answered_others, places }: Calibration): string {
+  const right = `at least ${general(100 * (promised_accuracy ?? 0))} of 100 such answers`;
+  if (!places) return `Of photos like those the model learned from, ${right} are right`;
+  const where = places === 1 ? "a place" : `${places} places`;
+  const others =
+    answered_others === null
+      ? "how often photos of other conditions get one was not measured"
+      : `at most ${general(100 * answered_others)} of 100 photos of other conditions got one`;
+  return `On photos from ${where} that it never saw in training, ${right} were right, and ${others}`;
 }
 
 /** A probability for people; what is not certain never reads as 100 % or 0 %. */

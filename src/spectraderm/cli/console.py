@@ -125,7 +125,7 @@ def write_table(
     from rich.console import Console  # noqa: PLC0415 - takes as long to import as a photo
     from rich.text import Text  # noqa: PLC0415
 
-    from spectraderm.inference.prediction import percent  # noqa: PLC0415
+    from spectraderm.inference.prediction import percent, promise  # noqa: PLC0415
 
     console = Console(file=stream, highlight=False, soft_wrap=True)
     wrap = partial(_wrap, width=max(console.width, 40))
@@ -143,7 +143,7 @@ def write_table(
         console.print(Text(_printable(path), style="bold"), answer, Text("\n".join(lines)), "", sep="\n")
         note = (
             f"Model {classifier.model_id}. Not a diagnosis. It knows {len(classifier.labels)} "
-            "conditions and was measured on photos like those it learned from; yours may be harder."
+            f"conditions. {promise(classifier.calibrations)}"
         )
     if note:
         console.print(Text(wrap(note, indent=""), style="dim"))

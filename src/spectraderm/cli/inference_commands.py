@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from spectraderm.cli.console import going_on, say, stdout, write_predictions
-from spectraderm.cli.options import Runtime
+from spectraderm.cli.options import Calibration, Runtime
 from spectraderm.core.errors import SpectraDermError, needs
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def predict(
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Classes to show per photo, in the table.")] = 3,
     runtime: Runtime = "onnxruntime",
+    calibration: Calibration = "auto",
     out: Annotated[
         str,
         typer.Option(
@@ -63,14 +64,14 @@ def predict(
     if out:
         if format:
             raise SpectraDermError("--out writes Parquet", "Leave --format out")
-        _predict_into(out, photos, model, runtime, (engine, address, workers), shard_size)
+        _predict_into(out, photos, model, (runtime, calibration), (engine, address, workers), shard_size)
         return
     if engine != "local" or address or workers:
         raise SpectraDermError("--engine, --address and --workers go with --out", "Give --out DIR")
     from spectraderm.inference.classifier import load_model  # noqa: PLC0415
     from spectraderm.inference.photo_paths import photos as photos_of  # noqa: PLC0415
 
-    classifier = load_model(model, runtime=runtime)
+    classifier = load_model(model, 0, runtime, calibration)
     failed = 0
 
     def readable() -> Iterator[tuple[str, "Prediction"]]:
@@ -93,7 +94,7 @@ def _predict_into(
     out: str,
     photos: list[str],
     model: str | None,
-    runtime: str,
+    how: tuple[str, Calibration],
     engine: tuple[Literal["local", "ray"], str, int],
     shard_size: int,
 ) -> None:
@@ -103,7 +104,7 @@ def _predict_into(
     from spectraderm.inference.model_folder import open_model  # noqa: PLC0415
 
     with going_on("the same command goes on where it was"), progress() as track:
-        done = job.predict(open_model(model), photos, out, *engine, shard_size, track, runtime)
+        done = job.predict(open_model(model), photos, out, *engine, shard_size, track, *how)
     summary = done.summary
     rate = f"{done.photos} this time, {done.photos / done.seconds:.1f} a second" if done.photos else "all of it before"
     counts = f"{summary['photos']} photos, {summary['predicted']} predicted, {summary['unreadable']} unreadable"
@@ -133,6 +134,7 @@ def serve(
         list[str] | None, typer.Option(help="Origin whose pages may call it from a browser; may be repeated.")
     ] = None,
     runtime: Runtime = "onnxruntime",
+    calibration: Calibration = "auto",
 ) -> None:
     """Serve predictions over HTTP: POST /predict, and a page at /. Stores no photo."""
     with needs("serve", "the server"):
@@ -149,6 +151,7 @@ def serve(
         api_key=api_key,
         cors=tuple(cors or ()),
         runtime=runtime,
+        calibration=calibration,
     )
     serve(options)
 

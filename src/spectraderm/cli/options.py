@@ -30,6 +30,13 @@ Crops = Annotated[
     typer.Option("--crops/--no-crops", help="Look for crops and zooms of photos: slow. By default up to 5,000 photos."),
 ]
 Device = Annotated[Literal["auto", "cpu"], typer.Option(help="Where training runs.")]
+Calibration = Annotated[
+    Literal["auto", "home", "elsewhere"],
+    typer.Option(
+        help="What photos are judged by. home: as photos of the clinic and camera it learned from. elsewhere: as "
+        "photos of other places. auto: elsewhere where the model has that, but home for photos that are in training."
+    ),
+]
 Runtime = Annotated[
     Literal["onnxruntime", "openvino"],
     typer.Option(help="onnxruntime: on an NVIDIA card where built for one. openvino: an extra."),

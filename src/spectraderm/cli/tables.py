@@ -129,15 +129,17 @@ def _say_trust(evaluation: dict[str, Any]) -> None:
 
 
 def say_calibration(found: dict[str, Any]) -> None:
-    """The settings that were found, and on what."""
+    """The settings at home that were found, and on what."""
+    found = found["home"]
     say(
         f"Temperature {found['temperature']:.2f}, found on {found['n_photos']} photos of {found['n_groups']} photo "
         f"groups ({found['fitted_on'].replace('_', ' ')})"
     )
-    sure = "never: too few photos to promise it, or too often wrong"
-    if found["confidence_threshold"] <= 1:
-        sure = f"from a probability of {100 * found['confidence_threshold']:.1f} %"
-    say(f"`predicted` {sure}; promised {100 * found['promised_accuracy']:g} % right")
+    sure = "never: too few photos to promise anything, or too often wrong"
+    if found["promised_accuracy"] is not None:
+        promised = f"promised {100 * found['promised_accuracy']:g} % right"
+        sure = f"from a probability of {100 * found['confidence_threshold']:.1f} %; {promised}"
+    say(f"`predicted` {sure}")
     kept = f"{100 * found['novelty_kept']:.0f} % of these photos lie below it"
     say(f"`out_of_scope` above a novelty of {found['novelty_threshold']:.3f}: {kept}")
 

@@ -18,7 +18,7 @@ from spectraderm.core.errors import RunFolderError, SpectraDermError
 from spectraderm.core.run import CALIBRATION, NOVELTY, ORIGINAL, Run
 from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals, Scored, group_weights
 from spectraderm.inference import calibration
-from spectraderm.inference.calibration import Calibration, Judgement, SetMethod, softmax
+from spectraderm.inference.calibration import Calibration, Calibrations, Judgement, SetMethod, softmax
 
 NOVELTY_KEPT = 0.95
 """Share of the held-out photos, each photo group counted once, that the novelty threshold lets pass."""
@@ -131,9 +131,10 @@ def calibrate(run: Run, settings: Settings | None = None) -> dict[str, Any]:
     """
     settings, (final, *_), crossed = settings or Settings(), *read_outputs(run)
     source, held = held_out(crossed)
-    result = {
+    home = {
         **fit(held, settings).to_dict(),
         "per_class": settings.per_class,
+        "promise_asked": settings.promised_accuracy,
         "fitted_on": source,
         "n_photos": len(held),
         "n_groups": len(np.unique(held.groups)),
@@ -142,6 +143,7 @@ def calibrate(run: Run, settings: Settings | None = None) -> dict[str, Any]:
         "promise_fails_at": PROMISE_FAILS_AT,
     }
     known = run.features(final.fold)[references(final.splits, final.groups)]
+    result = {"home": home}
     files.write_array(run.path(NOVELTY), known)
     files.write_json(run.path(CALIBRATION), result)
     return result
@@ -158,8 +160,11 @@ def settings_of(run: Run) -> Settings:
     """The settings that a run was calibrated with. Raises `RunFolderError` where it was not."""
     stored = run.calibration
     try:
-        Calibration.from_dict(stored)
-        return Settings(**{field.name: stored[field.name] for field in fields(Settings)})
+        Calibrations.from_dict(stored)
+        home = stored["home"]
+        promised = home["promised_accuracy"] or home["promise_asked"]
+        kept = {name: home[name] for name in ("coverage", "set_method", "per_class")}
+        return Settings(**kept, promised_accuracy=promised)
     except (KeyError, TypeError, ValueError) as error:
         remedy = "Run `spectraderm calibrate RUN` first"
         raise RunFolderError(f"{run.path(CALIBRATION)} is damaged ({error!r})", remedy) from error
@@ -216,7 +221,7 @@ def fit(held: Outputs, settings: Settings) -> Calibration:
         set_method=settings.set_method,
         thresholds=tuple(thresholds.tolist()),
         confidence_threshold=confidence_threshold,
-        promised_accuracy=settings.promised_accuracy,
+        promised_accuracy=None if confidence_threshold > 1 else settings.promised_accuracy,
         novelty_threshold=novelty_threshold,
     )
 

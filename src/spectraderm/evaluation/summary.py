@@ -25,7 +25,7 @@ def summarise(run: Run, evaluation: Facts, scorings: Sequence[ledger.Entry] = ()
     Raises:
         RunFolderError: a file of the run lacks or is damaged.
     """
-    config, audit, calibration = run.config, run.audit, run.calibration
+    config, audit, calibration = run.config, run.audit, run.calibration["home"]
     external, display = external_results(run), config["display_names"]
     rows = evaluation["protocols"]
     # the number to believe; where all rows leak, the run's own

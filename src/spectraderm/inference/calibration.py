@@ -15,6 +15,8 @@ Floats = npt.NDArray[np.float32]
 Features = Floats | npt.NDArray[np.float16]
 Booleans = npt.NDArray[np.bool_]
 SetMethod = Literal["lac", "raps"]
+Place = Literal["home", "elsewhere"]
+Choice = Literal["auto", "home", "elsewhere"]
 
 RAPS_PENALTY, RAPS_FREE_RANKS = 0.1, 1
 """Regularisation of RAPS: what each class beyond the first costs."""
@@ -117,8 +119,12 @@ class Calibration:
         set_method: which nonconformity score `thresholds` are of.
         thresholds: per class, the largest nonconformity score with which it still belongs to a prediction set.
         confidence_threshold: a probability below it is `unsure`; above 1 where no probability is high enough.
-        promised_accuracy: the share of right guesses among `predicted` verdicts for which that threshold was set.
+        promised_accuracy: the share of right guesses among `predicted` verdicts for which that threshold was set; None
+            where no promise could be proved.
         novelty_threshold: a novelty above it is `out_of_scope`.
+        answered_others: the most share of photos of none of the classes that is `predicted`; None: not measured.
+        places: from how many sources, none of them learned from, the photos came that it was set on; 0: from the
+            collection that the model learned from.
     """
 
     temperature: float
@@ -126,15 +132,22 @@ class Calibration:
     set_method: SetMethod
     thresholds: tuple[float, ...]
     confidence_threshold: float
-    promised_accuracy: float
+    promised_accuracy: float | None
     novelty_threshold: float
+    answered_others: float | None = None
+    places: int = 0
 
     def judge(self, logits: Floats | Reals, novelties: Reals) -> Judgement:
-        """Judge photos by their logits `float[n, c]` and novelties `float64[n]`."""
+        """Judge photos by their logits `float[n, c]` and novelties `float64[n]`.
+
+        The set of an `unsure` photo holds at least the two likeliest classes: more than its coverage asks for.
+        """
         probabilities = softmax(logits, self.temperature)
         sets = prediction_sets(probabilities, np.array(self.thresholds), self.set_method)
         unsure = (probabilities.max(axis=1) < self.confidence_threshold) | (sets.sum(axis=1) > 1)
         verdicts = np.where(novelties > self.novelty_threshold, 2, unsure.astype(np.int64))  # numbers in `VERDICTS`
+        likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, :2]  # int[n, 2]
+        sets |= (verdicts == 1)[:, None] & (np.arange(sets.shape[1]) == likeliest[:, :, None]).any(axis=1)
         return Judgement(probabilities, sets, verdicts)
 
     def to_dict(self) -> dict[str, Any]:
@@ -147,12 +160,65 @@ class Calibration:
         method = settings["set_method"]
         if method not in ("lac", "raps"):
             raise ValueError(f"no method {method!r} for prediction sets")
-        names = ("temperature", "coverage", "confidence_threshold", "promised_accuracy", "novelty_threshold")
+        names = ("temperature", "coverage", "confidence_threshold", "novelty_threshold")
         values = {name: float(settings[name]) for name in names}
-        thresholds = tuple(float(value) for value in settings["thresholds"])
-        if not np.isfinite([*values.values(), *thresholds]).all() or values["temperature"] <= 0:
+        shares = {name: settings[name] for name in ("promised_accuracy", "answered_others")}
+        known = {name: None if share is None else float(share) for name, share in shares.items()}
+        thresholds, places = tuple(float(value) for value in settings["thresholds"]), int(settings["places"])
+        numbers = [*values.values(), *thresholds, *(share for share in known.values() if share is not None)]
+        if not np.isfinite(numbers).all() or values["temperature"] <= 0 or places < 0:
             raise ValueError("a setting is out of range")
-        return cls(set_method=method, thresholds=thresholds, **values)
+        if known["promised_accuracy"] is None and values["confidence_threshold"] <= 1:
+            raise ValueError("a threshold without a promise")
+        return cls(
+            set_method=method,
+            thresholds=thresholds,
+            promised_accuracy=known["promised_accuracy"],
+            answered_others=known["answered_others"],
+            places=places,
+            **values,
+        )
+
+
+@dataclass(frozen=True)
+class Calibrations:
+    """The settings of a model: for photos of the collection that it learned from, and for photos from elsewhere.
+
+    Attributes:
+        home: set on photos of that collection, held out of training.
+        elsewhere: set on photos of other sources; None where it never was.
+    """
+
+    home: Calibration
+    elsewhere: Calibration | None = None
+
+    def choose(self, choice: Choice, *, in_training: bool) -> tuple[Place, Calibration]:
+        """The settings that judge a photo, and which these are.
+
+        `auto`: a photo that is in training is judged by `home`, any other by `elsewhere` where there is one.
+
+        Raises:
+            ValueError: `elsewhere` is asked for, and there is none.
+        """
+        if choice == "elsewhere" and self.elsewhere is None:
+            raise ValueError("no calibration elsewhere")
+        if choice == "home" or self.elsewhere is None or (choice == "auto" and in_training):
+            return "home", self.home
+        return "elsewhere", self.elsewhere
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> "Calibrations":
+        """Of a `calibration.json`: `home`, and `elsewhere` where it is there. Raises as `Calibration.from_dict`."""
+        home, elsewhere = Calibration.from_dict(settings["home"]), settings.get("elsewhere")
+        result = cls(home, None if elsewhere is None else Calibration.from_dict(elsewhere))
+        if result.elsewhere and len(result.elsewhere.thresholds) != len(home.thresholds):
+            raise ValueError("home and elsewhere are of different classes")
+        return result
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `from_dict` takes."""
+        parts = {"home": self.home, "elsewhere": self.elsewhere}
+        return {name: part.to_dict() for name, part in parts.items() if part}
 
 
 def _unit(features: Features) -> Reals:

@@ -3,6 +3,7 @@
 import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from typing import overload
 
@@ -14,7 +15,7 @@ from spectraderm.images.decoding import PhotoLike, open_photo
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, nearest, turned_hashes
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.images.quality import flaws, measure
-from spectraderm.inference.calibration import Judgement, References
+from spectraderm.inference.calibration import Calibration, Choice, Judgement, Place, References
 from spectraderm.inference.engine import ONNXRUNTIME, Answer, Engine
 from spectraderm.inference.model_folder import ONNX, ModelFolder, open_model
 from spectraderm.inference.prediction import VERDICTS, Prediction, reason
@@ -35,13 +36,21 @@ class Classifier:
         labels: the classes, in the order of the logits.
         model_id: what its predictions call it.
         preprocessing: how photos become its input.
-        calibration: the settings of its verdicts.
+        calibrations: the settings of its verdicts, at home and elsewhere.
+        calibration: which of them judge: `home`, `elsewhere`, or by `auto` what `Calibrations.choose` says.
     """
 
-    def __init__(self, folder: ModelFolder, threads: int = 0, runtime: str = ONNXRUNTIME) -> None:
+    def __init__(
+        self, folder: ModelFolder, threads: int = 0, runtime: str = ONNXRUNTIME, calibration: Choice = "auto"
+    ) -> None:
         self.folder, self._threads, self._runtime = folder, threads, runtime
         self.labels, self.model_id = folder.labels, folder.model_id
-        self.calibration, self.preprocessing = folder.calibration, folder.preprocessing
+        self.calibrations, self.preprocessing, self.calibration = folder.calibrations, folder.preprocessing, calibration
+        if calibration == "elsewhere" and folder.calibrations.elsewhere is None:
+            raise ModelFolderError(
+                f"{self.model_id} was never calibrated on photos from elsewhere",
+                "Run `spectraderm calibrate MODEL --external PHOTOS`, or ask for `auto` or `home`",
+            )
         self.engine = self._engine(threads)
         self._references = References(folder.references)
         if (self.engine.size, self.engine.classes) != (self.preprocessing.size, len(self.labels)):
@@ -124,38 +133,47 @@ class Classifier:
         against = [flaw for flaw in flaws(measure(image), *image.size) if flaw.unusable]
         if against:
             why = f"{against[0].reason} {against[0].remedy}"
-            own = self.calibration.coverage, self.model_id
-            return Prediction(verdict="unusable_photo", reason=why, coverage=own[0], model_id=own[1])
+            place, settings = self.calibrations.choose(self.calibration, in_training=False)
+            return Prediction(
+                verdict="unusable_photo",
+                reason=why,
+                coverage=settings.coverage,
+                calibrated_on=place,
+                model_id=self.model_id,
+            )
         answer = self.engine(self.preprocessing(image)[None])
         if answer.features.shape[1] != self._references.channels:
             raise self._apart()
+        hashes = turned_hashes(image) if hashes is None else hashes
+        known = nearest(hashes, self.folder.training_hashes) <= MAX_DISTANCE
+        place, settings = self.calibrations.choose(self.calibration, in_training=known)
         with np.errstate(all="ignore"):  # what damaged weights give
             novelty = self._references.novelty(answer.features)
-            judged = self.calibration.judge(answer.logits, novelty)
+            judged = settings.judge(answer.logits, novelty)
         numbers = (answer.logits, answer.features, answer.maps, novelty, judged.probabilities)
         if not all(np.isfinite(part).all() for part in numbers):
             raise ModelFolderError(f"{self.model_id} answers with what is no number", "Export or download it again")
-        hashes = turned_hashes(image) if hashes is None else hashes
-        known = nearest(hashes, self.folder.training_hashes) <= MAX_DISTANCE
-        return self._worded(answer, judged, float(novelty[0]), known)
+        worded = self._worded(answer, judged, place, settings)
+        return replace(worded, novelty=float(novelty[0]), in_training=known)
 
-    def _worded(self, answer: Answer, judged: Judgement, novelty: float, in_training: bool) -> Prediction:
+    def _worded(self, answer: Answer, judged: Judgement, place: Place, settings: Calibration) -> Prediction:
         probabilities, verdict = judged.probabilities[0], VERDICTS[judged.verdicts[0]]
         order = np.argsort(-probabilities, kind="stable")
         shares = {self.labels[number]: float(probabilities[number]) for number in order}
         label, probability = next(iter(shares.items()))
         fitting = [self.labels[number] for number in order if judged.sets[0, number]]
+        named = [(self.display_name(label), shares[label]) for label in fitting]
+        only_home = self.calibrations.elsewhere is None
         evidence = np.maximum(answer.maps[0, order[0]], 0)
         return Prediction(
             verdict=verdict,
-            reason=reason(verdict, [*map(self.display_name, fitting)], probability, self.calibration, len(shares)),
+            reason=reason(verdict, named, settings, len(shares), only_home=only_home),
             label=label,
             display_name=self.display_name(label),
             probability=probability,
             prediction_set=fitting,
-            coverage=self.calibration.coverage,
-            novelty=novelty,
-            in_training=in_training,
+            coverage=settings.coverage,
+            calibrated_on=place,
             probabilities=shares,
             heatmap=np.round(evidence / (float(evidence.max()) or 1.0), 4).astype(float).tolist(),
             model_id=self.model_id,
@@ -166,7 +184,10 @@ class Classifier:
 
 
 def load_model(
-    source: str | os.PathLike[str] | None = None, threads: int = 0, runtime: str = ONNXRUNTIME
+    source: str | os.PathLike[str] | None = None,
+    threads: int = 0,
+    runtime: str = ONNXRUNTIME,
+    calibration: Choice = "auto",
 ) -> Classifier:
     """Open a model and check that it is whole and unaltered.
 
@@ -175,9 +196,13 @@ def load_model(
             or `default` for the model that comes with the package.
         threads: how many threads one photo may use; 0 is one per core.
         runtime: `onnxruntime`, which uses an NVIDIA card where it is built for one, or `openvino`, an extra.
+        calibration: what photos are judged by. `home`: as photos of the collection that it learned from, such as of the
+            same clinic and camera. `elsewhere`: as photos of other places. `auto`: a photo that is in training by
+            `home`, any other by `elsewhere` where the model has that.
 
     Raises:
-        ModelFolderError: no such folder, or it is incomplete, altered, or of a kind that is never opened.
+        ModelFolderError: no such folder, or it is incomplete, altered, or of a kind that is never opened; or it was
+            never calibrated `elsewhere`.
         MissingExtra: `runtime` or the Hub needs an extra that is not installed.
     """
-    return Classifier(open_model(source), threads, runtime)
+    return Classifier(open_model(source), threads, runtime, calibration)

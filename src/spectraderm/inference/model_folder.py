@@ -22,7 +22,7 @@ from spectraderm.core.errors import ModelFolderError, RecipeError, needs
 from spectraderm.core.files import json_bytes, read_regular, sha256, write_folder
 from spectraderm.images.perceptual_hash import Hashes
 from spectraderm.images.preprocessing import Preprocessing
-from spectraderm.inference.calibration import Calibration
+from spectraderm.inference.calibration import Calibrations
 
 FACTS, MODEL_CONFIG, PREPROCESSOR = "spectraderm.json", "config.json", "preprocessor_config.json"
 WEIGHTS, ONNX, CARD = "model.safetensors", "onnx/model.onnx", "README.md"
@@ -50,7 +50,7 @@ class ModelFolder:
         model_id: what its predictions call it.
         labels: the classes, in the order of the logits.
         display_names: by label, names for people.
-        calibration: the settings of its verdicts.
+        calibrations: the settings of its verdicts, at home and elsewhere.
         references: features `float32[m, channels]` of training photos, one of every photo group.
         training_hashes: perceptual hashes `uint8[n, 8]` of the photos that it learned from.
         preprocessing: how photos become its input.
@@ -63,7 +63,7 @@ class ModelFolder:
     model_id: str
     labels: list[str]
     display_names: dict[str, str]
-    calibration: Calibration
+    calibrations: Calibrations
     references: npt.NDArray[np.float32]
     training_hashes: Hashes
     preprocessing: Preprocessing
@@ -124,7 +124,9 @@ def read_model_folder(path: Path, hub: str = "") -> ModelFolder:
     for needed in (MODEL_CONFIG, PREPROCESSOR, ONNX):
         if needed not in files:
             raise ModelFolderError(f"{path} lists no {needed}", _AGAIN)
-    if "calibration" not in facts or not {NOVELTY, HASHES} <= files.keys():
+    settings = facts.get("calibration")
+    flat = isinstance(settings, dict) and "temperature" in settings
+    if settings is None or flat or not {NOVELTY, HASHES} <= files.keys():
         raise ModelFolderError(
             f"{path.name} has no calibration: an earlier version exported it",
             "Train again with this one, or run `spectraderm calibrate`, `evaluate` and `export` on its run folder",
@@ -210,9 +212,9 @@ def _parse(path: Path, hub: str, files: dict[str, bytes], facts: dict[str, Any])
         if len(set(labels)) < max(len(labels), 1):
             raise ValueError("a class twice, or none")
     with _understood(f"{path.name}/{FACTS}: its calibration is damaged"):
-        calibration = Calibration.from_dict(facts["calibration"])
-        if len(calibration.thresholds) != len(labels):
-            raise ValueError(f"{len(calibration.thresholds)} thresholds of {len(labels)} classes")
+        calibrations = Calibrations.from_dict(facts["calibration"])
+        if len(calibrations.home.thresholds) != len(labels):
+            raise ValueError(f"{len(calibrations.home.thresholds)} thresholds of {len(labels)} classes")
     with _understood(f"{path.name}/{PREPROCESSOR} is damaged"):
         preprocessing = Preprocessing.from_hub(json.loads(files[PREPROCESSOR]))
     with _understood(f"{path.name}/{NOVELTY} does not hold features"), np.errstate(over="ignore"):
@@ -238,7 +240,7 @@ def _parse(path: Path, hub: str, files: dict[str, bytes], facts: dict[str, Any])
         model_id=model_id,
         labels=labels,
         display_names=display_names,
-        calibration=calibration,
+        calibrations=calibrations,
         references=references,
         training_hashes=hashes.astype(np.uint8),
         preprocessing=preprocessing,

@@ -3,18 +3,19 @@
 The fields of every door follow from those of `Prediction`: JSON, the columns of tables, the schema of REST.
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
-from spectraderm.inference.calibration import Calibration
+from spectraderm.inference.calibration import Calibration, Calibrations, Place
 
 Verdict = Literal["predicted", "unsure", "out_of_scope", "unusable_photo"]
 VERDICTS: tuple[Verdict, ...] = ("predicted", "unsure", "out_of_scope", "unusable_photo")
 
 _NAMED = 3
-"""So many classes of a prediction set are named; the others are counted."""
+"""So many classes of a prediction set are named."""
+_ALONE = " (measured on its own collection only)"
+_MEND = "`spectraderm calibrate MODEL --external PHOTOS` measures it on labelled photos from elsewhere."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,9 +27,11 @@ class Prediction:
         label: the most probable class, as its folder was named; `display_name` is the same for people. Where the photo
             is unusable no model was asked: None here, as in `probability` and `novelty`, and the rest is empty.
         probability: the calibrated one of `label`, 0 to 1.
-        prediction_set: the classes that fit. Of photos like those learned from, a share of `coverage` has its true
-            class in its set.
+        prediction_set: the classes that fit. Of photos like those of `calibrated_on`, a share of `coverage` has its
+            true class in its set. Where it is unsure, two at least.
         novelty: how unlike the training photos it is: 0 (like one of them) to 2.
+        calibrated_on: what `probability`, the set and the verdict rest on: `home`, held-out photos of the collection
+            that the model learned from; `elsewhere`, photos of other sources.
         in_training: this photo, or a turned, mirrored or re-encoded copy of it, was learned from.
         probabilities: for every class, most probable first.
         heatmap: rows of numbers in 0..1, top to bottom: where in the model's input the evidence for `label` lies.
@@ -42,6 +45,7 @@ class Prediction:
     probability: float | None = None
     prediction_set: list[str] = field(default_factory=list)
     coverage: float
+    calibrated_on: Place
     novelty: float | None = None
     in_training: bool = False
     probabilities: dict[str, float] = field(default_factory=dict)
@@ -75,31 +79,56 @@ def _column(label: str) -> str:
     return f"probability:{label}"
 
 
-def reason(verdict: Verdict, fitting: Sequence[str], probability: float, calibration: Calibration, classes: int) -> str:
+def reason(
+    verdict: Verdict,
+    likeliest: Sequence[tuple[str, float]],
+    settings: Calibration,
+    classes: int,
+    *,
+    only_home: bool = False,
+) -> str:
     """One sentence.
 
     Args:
         verdict: any but `unusable_photo`, whose reason the quality gate gives.
-        fitting: the prediction set, in names for people, most probable first.
-        probability: of the first.
-        calibration: what the verdict rests on.
+        likeliest: the prediction set, most probable first: names for people, and probabilities.
+        settings: what the verdict rests on.
         classes: how many conditions the model knows.
+        only_home: the model was never measured on photos from elsewhere.
     """
     if verdict == "out_of_scope":
         return (
             "Unlike the photos the model learned from: another kind of photo, none of the "
             f"{classes} conditions it knows, or no skin at all."
         )
-    promised = f"{100 * calibration.promised_accuracy:g} of 100 such answers"
     if verdict == "predicted":
-        return f"Of photos like those the model learned from, at least {promised} are right."
-    if len(fitting) > 1:
-        return f"It could be {_either(fitting, classes)}: the model can't tell which."
-    if calibration.confidence_threshold > 1:
-        return f"No probability was ever high enough for {promised} to be right, so this model is never sure."
-    below = math.floor(1000 * probability) / 10  # the two never look alike
-    needed = math.ceil(1000 * calibration.confidence_threshold) / 10
-    return f"{fitting[0]} fits best, but {below:.1f} % is below the {needed:.1f} % from which {promised} are right."
+        return f"{_promise(settings)}{_ALONE if only_home else ''}."
+    named = [f"{name} ({percent(share)})" for name, share in likeliest[:_NAMED]]
+    return f"Most likely {_either(named)}; the model can't tell which."
+
+
+def promise(calibrations: Calibrations) -> str:
+    """What a model promises of its answers to photos that it did not learn from, for a door to say once.
+
+    Where that was never measured on photos from elsewhere, it names the command that does.
+    """
+    settings = calibrations.elsewhere or calibrations.home
+    whose = "photos from elsewhere" if calibrations.elsewhere else "its own collection"
+    text = _promise(settings)
+    if settings.promised_accuracy is None:
+        text = f"On {whose} no share of right answers could be proved: it names the likeliest, and decides on none"
+    return f"{text}." if calibrations.elsewhere else f"{text}{_ALONE}. {_MEND}"
+
+
+def _promise(settings: Calibration) -> str:
+    right = f"at least {100 * (settings.promised_accuracy or 0):g} of 100 such answers"
+    if not settings.places:
+        return f"Of photos like those the model learned from, {right} are right"
+    where = "a place" if settings.places == 1 else f"{settings.places} places"
+    others = "how often photos of other conditions get one was not measured"
+    if settings.answered_others is not None:
+        others = f"at most {100 * settings.answered_others:g} of 100 photos of other conditions got one"
+    return f"On photos from {where} that it never saw in training, {right} were right, and {others}"
 
 
 def percent(share: float) -> str:
@@ -109,9 +138,5 @@ def percent(share: float) -> str:
     return "under 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
 
 
-def _either(names: Sequence[str], classes: int) -> str:
-    if len(names) == classes > 2:
-        return f"any of the {classes} conditions it knows"
-    if len(names) > _NAMED + 1:
-        names = [*names[:_NAMED], f"{len(names) - _NAMED} others"]
-    return f"{', '.join(names[:-1])} or {names[-1]}"
+def _either(names: Sequence[str]) -> str:
+    return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)

@@ -25,7 +25,7 @@ from starlette.routing import Route
 
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.inference.model_folder import ModelFolder
-from spectraderm.inference.prediction import Prediction
+from spectraderm.inference.prediction import Prediction, promise
 from spectraderm.serving.middleware import Gate, LogEntry, Refusal, ServeOptions, kind_of, public
 from spectraderm.serving.pool import Pool
 from spectraderm.serving.schemas import BINARY, NOTICE, Answer, Failed, Inputs, Parameters, Score, documented
@@ -74,7 +74,7 @@ def create_app(pool: Pool, model: ModelFolder, options: ServeOptions) -> FastAPI
 def _add_server_routes(app: FastAPI, pool: Pool, model: ModelFolder, registry: CollectorRegistry) -> None:
     facts: dict[str, Any] = {name: model.facts.get(name) for name in ("parity", "robustness", "recipe")}
     facts |= {"model_id": model.model_id, "labels": model.labels, "display_names": model.display_names}
-    facts |= {"calibration": model.calibration.to_dict(), "notice": NOTICE}
+    facts |= {"calibration": model.facts["calibration"], "promise": promise(model.calibrations), "notice": NOTICE}
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -90,7 +90,7 @@ def _add_server_routes(app: FastAPI, pool: Pool, model: ModelFolder, registry: C
 
     @app.get("/model")
     async def facts_of_model() -> dict[str, Any]:
-        """The model's classes, calibration and recipe, as `spectraderm.json` holds them."""
+        """The model's classes, calibration and recipe, as `spectraderm.json` holds them, and what it promises."""
         return facts
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

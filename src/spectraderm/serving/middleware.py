@@ -24,6 +24,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spectraderm.core.errors import MissingExtra, SpectraDermError, UnreadablePhoto
+from spectraderm.inference.calibration import Choice
 from spectraderm.inference.engine import ONNXRUNTIME
 
 REFUSALS = {
@@ -64,7 +65,7 @@ class ServeOptions:
     """How to serve.
 
     Attributes:
-        model, runtime: see `spectraderm.load_model`.
+        model, runtime, calibration: see `spectraderm.load_model`.
         host, port: where; port 0 is any that is free.
         workers: processes that classify; 0 is one per core.
         queue: how many photos may wait; 0 is 16 per process.
@@ -88,6 +89,7 @@ class ServeOptions:
     cors: tuple[str, ...] = ()
     grace: float = 20
     runtime: str = ONNXRUNTIME
+    calibration: Choice = "auto"
 
 
 @dataclass

@@ -12,6 +12,7 @@ from threading import Thread
 
 from spectraderm.core.errors import ModelFolderError, SpectraDermError, UnreadablePhoto
 from spectraderm.core.parallel import cores
+from spectraderm.inference.calibration import Choice
 from spectraderm.inference.classifier import Classifier, Prediction, load_model
 from spectraderm.serving.middleware import Refusal, ServeOptions
 
@@ -27,11 +28,11 @@ class Worker:
     """One process that holds the model: an executor of its own, so that it can be ended and replaced alone.
 
     Args:
-        source, runtime: the model, and what computes it; see `spectraderm.load_model`.
+        source, runtime, calibration: the model, what computes it and what it judges by; see `spectraderm.load_model`.
     """
 
-    def __init__(self, source: str | None, runtime: str) -> None:
-        self._model = (source, runtime)
+    def __init__(self, source: str | None, runtime: str, calibration: Choice) -> None:
+        self._model = (source, runtime, calibration)
         self._executor: ProcessPoolExecutor | None = None
         self._pid = 0
 
@@ -94,17 +95,17 @@ def _end_with_parent() -> None:
 
 
 @cache
-def _classifier(source: str | None, runtime: str) -> Classifier:
+def _classifier(source: str | None, runtime: str, calibration: Choice) -> Classifier:
     """The model of this process."""
-    return load_model(source, _THREADS, runtime)
+    return load_model(source, _THREADS, runtime, calibration)
 
 
-def _load(source: str | None, runtime: str) -> None:
-    _classifier(source, runtime)
+def _load(source: str | None, runtime: str, calibration: Choice) -> None:
+    _classifier(source, runtime, calibration)
 
 
-def _predict(source: str | None, runtime: str, photo: bytes) -> Prediction:
-    return _classifier(source, runtime).predict(photo)
+def _predict(source: str | None, runtime: str, calibration: Choice, photo: bytes) -> Prediction:
+    return _classifier(source, runtime, calibration).predict(photo)
 
 
 class Pool:
@@ -119,7 +120,8 @@ class Pool:
     def __init__(self, options: ServeOptions) -> None:
         self.pending, self.draining = 0, False
         self._seconds = self.patience = options.seconds
-        self._workers = [Worker(options.model, options.runtime) for _ in range(options.workers or cores())]
+        model = (options.model, options.runtime, options.calibration)
+        self._workers = [Worker(*model) for _ in range(options.workers or cores())]
         self.size = len(self._workers)
         self.queue = options.queue or QUEUE_PER_WORKER * self.size
         self._idle: asyncio.Queue[Worker] = asyncio.Queue()

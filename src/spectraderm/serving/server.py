@@ -13,6 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.inference.model_folder import open_model
+from spectraderm.inference.prediction import promise
 from spectraderm.serving.app import create_app
 from spectraderm.serving.middleware import ServeOptions
 from spectraderm.serving.pool import Pool
@@ -42,7 +43,7 @@ def serve(options: ServeOptions) -> None:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a body waits 40 ms for its head to be confirmed
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    server = Server(app, pool, options.grace, f"Serving {model.model_id} on {address}")
+    server = Server(app, pool, options.grace, f"Serving {model.model_id} on {address}", promise(model.calibrations))
 
     async def run() -> None:
         await pool.start()  # connections wait meanwhile
@@ -58,7 +59,7 @@ def serve(options: ServeOptions) -> None:
 class Server(uvicorn.Server):
     """Uvicorn that, signalled to stop, first reports not ready and for a moment still takes what is on its way."""
 
-    def __init__(self, app: FastAPI, pool: Pool, grace: float, ready: str) -> None:
+    def __init__(self, app: FastAPI, pool: Pool, grace: float, ready: str, promised: str) -> None:
         super().__init__(
             uvicorn.Config(
                 app,
@@ -73,13 +74,13 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, int(grace)),
             )
         )
-        self._pool, self._ready = pool, ready
+        self._pool, self._ready, self._promised = pool, ready, promised
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and print that the server is ready."""
         await super().startup(sockets)
         if sys.stderr is not None:
-            sys.stderr.write(f"{self._ready}  (interface at /openapi.json)\n")
+            sys.stderr.write(f"{self._ready}  (interface at /openapi.json)\n{self._promised}\n")
             sys.stderr.flush()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002

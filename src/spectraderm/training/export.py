@@ -25,7 +25,7 @@ from spectraderm.data.manifest import open_photo
 from spectraderm.images.perceptual_hash import Hashes, from_hex
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.inference import model_folder
-from spectraderm.inference.calibration import Calibration
+from spectraderm.inference.calibration import Calibrations
 from spectraderm.inference.engine import INPUT, OUTPUTS, Engine
 from spectraderm.training.augmentation import transformed
 from spectraderm.training.backbones import Backbone
@@ -89,7 +89,7 @@ def export(
     config, source = run.config, integers.run if integers else run
     calibration = source.calibration
     try:
-        classes = len(Calibration.from_dict(calibration).thresholds)
+        classes = len(Calibrations.from_dict(calibration).home.thresholds)
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"{source.path(CALIBRATION)} is damaged ({error!r})", _CALIBRATE) from error
     if classes != len(config["labels"]):

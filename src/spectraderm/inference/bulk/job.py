@@ -26,6 +26,7 @@ from spectraderm.core.progress import Track, no_track
 from spectraderm.inference.bulk import table
 from spectraderm.inference.bulk.filesystem import local_path, open_filesystem, without_secrets, write_whole
 from spectraderm.inference.bulk.sources import Item, list_photos, read_photos
+from spectraderm.inference.calibration import Choice
 from spectraderm.inference.classifier import Classifier
 from spectraderm.inference.engine import ONNXRUNTIME
 from spectraderm.inference.model_folder import ModelFolder
@@ -65,6 +66,7 @@ def predict(
     shard_size: int = SHARD_SIZE,
     track: Track = no_track,
     runtime: str = ONNXRUNTIME,
+    calibration: Choice = "auto",
 ) -> Done:
     """Classify every photo of every source into `out`. Photos that were answered before, and did not change, stay.
 
@@ -78,6 +80,7 @@ def predict(
         shard_size: photos per Parquet file; so many are answered again after a crash, at most, by every worker.
         track: how progress is shown.
         runtime: one of `engine.RUNTIMES`.
+        calibration: as `load_model` takes it.
 
     Raises:
         RunFolderError: `out` holds something else, or another process writes to it.
@@ -87,27 +90,31 @@ def predict(
     began = time.perf_counter()
     here = local_path(filesystem, folder)  # object stores have no locks; two would do the same work twice there
     with locks.only_writer(here) if here else nullcontext():
-        _claim(filesystem, folder, model, sources)
+        _claim(filesystem, folder, model, sources, calibration)
         if filesystem.exists(f"{folder}/{SUMMARY}"):  # or one that is killed from here on would look done
             filesystem.rm(f"{folder}/{SUMMARY}")
         remaining, dropped = _remaining(filesystem, folder, sources, shard_size)
         if remaining and engine == "ray":
             from spectraderm.inference.bulk import ray_engine  # noqa: PLC0415 - an extra
 
-            ray_engine.predict(model, filesystem, folder, shard_size, address, workers, runtime)
+            ray_engine.predict(model, filesystem, folder, shard_size, address, workers, runtime, calibration)
         elif remaining:
-            _predict_here(Classifier(model, workers, runtime), filesystem, folder, shard_size, remaining, track)
+            classifier = Classifier(model, workers, runtime, calibration)
+            _predict_here(classifier, filesystem, folder, shard_size, remaining, track)
         if filesystem.exists(f"{folder}/{REMAINING}"):
             filesystem.rm(f"{folder}/{REMAINING}")
         summary = _summarize(filesystem, folder, model.model_id)
     return Done(without_secrets(out), summary, remaining, dropped, time.perf_counter() - began)
 
 
-def _claim(filesystem: AbstractFileSystem, folder: str, model: ModelFolder, sources: Sequence[str]) -> None:
+def _claim(
+    filesystem: AbstractFileSystem, folder: str, model: ModelFolder, sources: Sequence[str], calibration: Choice
+) -> None:
     """Write `job.json`, or make sure that the one that is there asks for the same."""
     job = {
         "model_id": model.model_id,
         "model_sha256": sha256(json_bytes(model.facts)),
+        "calibration": calibration,
         "sources": [without_secrets(source) for source in sources],
     }
     path = f"{folder}/{JOB}"

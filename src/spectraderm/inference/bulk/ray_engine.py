@@ -12,6 +12,7 @@ from spectraderm.core.errors import SpectraDermError, needs
 from spectraderm.core.parallel import cores
 from spectraderm.inference.bulk import table
 from spectraderm.inference.bulk.sources import Item, read_photos
+from spectraderm.inference.calibration import Choice
 from spectraderm.inference.classifier import Classifier
 from spectraderm.inference.engine import first_line
 from spectraderm.inference.model_folder import ModelFolder
@@ -25,8 +26,8 @@ _OBJECT_STORE = 200 << 20
 class _Answer:
     """What a worker runs: one model, one thread, batch after batch."""
 
-    def __init__(self, model: ModelFolder, runtime: str) -> None:
-        self._classifier = Classifier(model, threads=1, runtime=runtime)
+    def __init__(self, model: ModelFolder, runtime: str, calibration: Choice) -> None:
+        self._classifier = Classifier(model, 1, runtime, calibration)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Photos, as the columns of `Item` -> rows of `predictions/`."""
@@ -43,6 +44,7 @@ def predict(
     address: str,
     workers: int,
     runtime: str,
+    calibration: Choice,
 ) -> None:
     """Answer `remaining.parquet` into `predictions/` of an output folder, which every machine of the cluster reaches.
 
@@ -68,7 +70,7 @@ def predict(
         photos = ray.data.read_parquet(f"{folder}/remaining.parquet", filesystem=store)
         photos.repartition(target_num_rows_per_block=shard_size).map_batches(
             _Answer,
-            fn_constructor_args=(model, runtime),
+            fn_constructor_args=(model, runtime, calibration),
             batch_size=shard_size,
             batch_format="pyarrow",
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=size),

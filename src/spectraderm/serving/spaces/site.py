@@ -13,6 +13,7 @@ from typing import Any, Literal
 from spectraderm.core.files import sha256
 from spectraderm.images.decoding import MAX_BYTES
 from spectraderm.inference.model_folder import CARD, ModelFolder
+from spectraderm.inference.prediction import promise
 from spectraderm.serving.content import WORDS
 from spectraderm.serving.spaces.runtime import runtime
 
@@ -46,6 +47,7 @@ def page_files(
         },
         "preprocessing": {name: getattr(model.preprocessing, name) for name in ("size", "resize", "crop_fraction")},
         "words": {key: text for key, text in WORDS.items() if key != "conditions"},
+        "promise": promise(model.calibrations),
         "paintings": [name for name in files if name.startswith("examples/")],
         **more,
     }
@@ -74,7 +76,7 @@ def site_files(model: ModelFolder) -> dict[str, bytes]:
         "training_photos.bin": model.training_hashes.tobytes(),
     }
     sums = {name: sha256(data) for name, data in network.items()}
-    page = page_files(model, MAX_BYTES / 1e6, "browser", calibration=model.calibration.to_dict(), sha256=sums)
+    page = page_files(model, MAX_BYTES / 1e6, "browser", calibration=model.calibrations.to_dict(), sha256=sums)
     files = page | {f"model/{name}": data for name, data in network.items()}
     files |= {f"model/{name}": model.files[name] for name in (CARD, "NOTICE") if name in model.files}
     files |= {f"runtime/{name}": data for name, data in runtime().items()}

@@ -6,6 +6,7 @@ import gradio as gr
 
 import spectraderm
 from spectraderm.core.errors import SpectraDermError
+from spectraderm.inference.prediction import promise
 from spectraderm.serving.content import WORDS
 
 MODEL = spectraderm.load_model(Path(__file__).resolve().with_name("model"))
@@ -35,7 +36,7 @@ app = gr.Interface(
     gr.Image(type="filepath", image_mode=None, label="Photo"),  # the file as it came: each door answers the same
     [gr.Textbox(label="Verdict"), gr.Label(label="How probable each condition is")],
     title="$title",
-    description=f"{WORDS['notice']} {WORDS['privacy']['gradio']}",
+    description=f"{WORDS['notice']} {WORDS['privacy']['gradio']} {promise(MODEL.calibrations)}",
     flagging_mode="never",
     analytics_enabled=False,
     delete_cache=(60, 600),
