@@ -58,7 +58,7 @@ class Here:
 
     model: Classifier
 
-    def __init__(self, source: str | None, *_: str) -> None:
+    def __init__(self, *_: str | None) -> None:
         self.alive = True
 
     async def start(self) -> None: ...

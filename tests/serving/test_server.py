@@ -226,7 +226,7 @@ def test_an_orderly_end_loses_no_request(running: Running) -> None:
     assert running.process.wait(10) == 0
     assert time.monotonic() - start < 6
     assert gone(workers)
-    assert [line for line in running.printed[1:] if not line.startswith('{"time"')] == []
+    assert [line for line in running.printed[2:] if not line.startswith('{"time"')] == []
 
 
 @pytest.mark.parametrize("ends", [signal.SIGTERM, signal.SIGKILL])

@@ -181,7 +181,7 @@ def test_shows_no_guess_where_there_is_none(browser: Browser, tmp_path: Path) ->
         page.close()
 
 
-def _model(folder: Path, **changes: Any) -> Path:
+def _model(folder: Path, **changes: Any) -> Path:  # noqa: ANN401
     facts = {"calibration": calibration(3, **changes)}
     return write_model(folder / "model", ("VI-shingles", "FU-ringworm", "other"), facts=facts)
 
