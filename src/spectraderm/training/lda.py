@@ -53,7 +53,7 @@ class Statistics:
     residual: float
     invariance: float
 
-    def solve(self, shrinkage: float) -> tuple[Reals, Reals]:
+    def solve(self, shrinkage: float, normalisation: float = 0.0) -> tuple[Reals, Reals]:
         """Weights `float64[classes, width]` and bias `float64[classes]` of a linear layer.
 
         All classes are taken to be equally frequent. Logits are divided by the square root of the width: features
@@ -62,6 +62,9 @@ class Statistics:
 
         Args:
             shrinkage: 0..1, how much of the covariance is replaced by its mean variance, the same for all features.
+            normalisation: 0..1, the power of its length, measured by that covariance, that each class's weights are
+                divided by (Kang et al. 2020). With 0 it is the discriminant; with 1 only the angle to a class counts,
+                so that a class far from all others does not win where a photo is like none.
         """
         width, rows, centres = len(self.mean), self.directions, self.centres
         weight = float(self.counts @ self.shares)
@@ -78,8 +81,10 @@ class Statistics:
             ridge = self._ridge(trace, weight, shrinkage)
             inner[np.diag_indices(len(rows))] += ridge * weight / (1 - shrinkage)
             solved = (centres - np.linalg.solve(inner, rows @ centres.T).T @ rows) / ridge
-        weights = solved / np.sqrt(width)
-        bias = -0.5 * (centres * weights).sum(1)
+        squares = (centres * solved).sum(1)  # float64[classes]: lengths, squared
+        scale = (np.sqrt(squares) / np.sqrt(squares).mean()) ** normalisation * np.sqrt(width)
+        weights = solved / scale[:, None]
+        bias = -0.5 * (1 - normalisation) * squares / scale
         weights = weights / self.deviation
         return weights, bias - weights @ self.mean
 
