@@ -12,15 +12,16 @@ from pathlib import Path
 
 import numpy as np
 
+from spectraderm.core.files import sha256
 from spectraderm.core.progress import no_track
 from spectraderm.core.run import FINAL, MANIFEST, ORIGINAL, Run
 from spectraderm.data import manifest
-from spectraderm.evaluation.bootstrap import group_weights
+from spectraderm.evaluation.bootstrap import Booleans, group_weights
 from spectraderm.images.decoding import open_photo
 from spectraderm.training import lda
 from spectraderm.training.augmentation import Transform
 from spectraderm.training.backbones import load_backbone
-from spectraderm.training.dataset import Decoded, Floats, Integers, epoch_order
+from spectraderm.training.dataset import Decoded, Floats, Inputs, Integers, epoch_order
 from spectraderm.training.feature_cache import shared_folder
 from spectraderm.training.features import Features, of_backbone
 from spectraderm.training.network import Normalise
@@ -46,7 +47,7 @@ class Photos:
     labels: Integers
     groups: Integers
 
-    def accuracy(self, view: str, weights: Floats, bias: Floats, rows: Integers | None = None) -> float:
+    def accuracy(self, view: str, weights: lda.Reals, bias: lda.Reals, rows: Integers | None = None) -> float:
         """The share right, every photo group counted once."""
         rows = np.arange(len(self.labels)) if rows is None else rows
         right = (self.features[view][rows] @ weights.T + bias).argmax(1) == self.labels[rows]
@@ -70,7 +71,7 @@ class Benchmark:
         }
         pixels = Decoded(run.photos, self.rows, preprocessing, run.path("cache"))
 
-        def features(inputs: object, names: Sequence[str]) -> Features:
+        def features(inputs: Inputs, names: Sequence[str]) -> Features:
             about = (inputs, names, preprocessing, Normalise(preprocessing))
             return of_backbone(backbone, recipe, *about, shared_folder() or run.path("cache"), no_track)
 
@@ -83,12 +84,14 @@ class Benchmark:
             files = [file for label in self.classes for file in sorted((folder / label).glob("*")) if file.is_file()]
             known = np.array([self.classes.index(file.parent.name) for file in files])
             inputs = np.stack([preprocessing(open_photo(file)) for file in files])
-            there = features(inputs, [manifest.sha256(file.read_bytes()) for file in files])
+            there = features(inputs, [sha256(file.read_bytes()) for file in files])
             self.sources[name] = Photos(
                 {view: there.averaged(how) for view, how in VIEWS.items()}, known, np.arange(len(files))
             )
 
-    def scores(self, invariance: float, settings: Sequence[tuple[float, float]]) -> Iterator[tuple[float, float, str, dict[str, float]]]:
+    def scores(
+        self, invariance: float, settings: Sequence[tuple[float, float]]
+    ) -> Iterator[tuple[float, float, str, dict[str, float]]]:
         """For each shrinkage and normalisation and each view the accuracy at home and on every source."""
         home = {(setting, view): [0.0, 0.0] for setting in settings for view in VIEWS}
         for splits in self.splits.values():
@@ -103,11 +106,11 @@ class Benchmark:
         for setting in settings:
             head = statistics.solve(*setting)
             for view in VIEWS:
-                right, weight = home[setting, view]
+                right, tested_groups = home[setting, view]
                 there = {name: photos.accuracy(view, *head) for name, photos in self.sources.items()}
-                yield *setting, view, {"home": right / weight, **there}
+                yield *setting, view, {"home": right / tested_groups, **there}
 
-    def _statistics(self, chosen: np.ndarray, invariance: float) -> lda.Statistics:
+    def _statistics(self, chosen: Booleans, invariance: float) -> lda.Statistics:
         rows = np.flatnonzero(chosen[self.of])
         about = (self.home.labels[self.of[rows]], self.home.groups[self.of[rows]], len(self.classes))
         return lda.collect(self.augmented[rows], *about, invariance)

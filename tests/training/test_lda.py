@@ -207,3 +207,25 @@ def test_damaged_statistics_are_refused(changes: dict[str, Any]) -> None:
         discriminant.Statistics.from_bytes(damaged.to_bytes(), 3)
     with pytest.raises(ValueError, match="no statistics"):
         discriminant.Statistics.from_bytes(b"PK nothing", 3)
+
+
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_a_classs_weights_are_divided_by_a_power_of_their_length(power: float) -> None:
+    features, targets = blobs(60, 20, 40)
+    statistics = discriminant.collect(features, targets, each(targets), 3)
+    scaled = (features - statistics.mean) / statistics.deviation
+    covariance = (
+        sum(np.sqrt(len(own)) * np.cov(own.T, bias=True) for own in (scaled[targets == number] for number in range(3)))
+        / np.sqrt([60, 20, 40]).sum()
+    )
+    shrunk = 0.9 * covariance + 0.1 * np.trace(covariance) / 12 * np.eye(12)
+    white = np.linalg.inv(np.linalg.cholesky(shrunk))  # here the covariance is that of a sphere
+    photos, centres = scaled @ white.T, statistics.centres @ white.T
+    lengths = np.linalg.norm(centres, axis=1)
+    plain, angles = photos @ centres.T - 0.5 * lengths**2, photos @ (centres / lengths[:, None]).T * lengths.mean()
+    got = logits(features, statistics.solve(0.1, power)) * np.sqrt(12)
+    if power in (0.0, 1.0):
+        assert np.abs(got - (angles if power else plain)).max() < 1e-4 * np.abs(plain).max()
+    else:
+        halfway = (photos @ centres.T - 0.25 * lengths**2) / np.sqrt(lengths / lengths.mean())
+        assert np.abs(got - halfway).max() < 1e-4 * np.abs(plain).max()

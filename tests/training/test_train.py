@@ -218,5 +218,31 @@ def test_an_lda_head_is_fitted_on_each_augmentation_of_one_training_photo_of_eve
         chosen |= set(found.tolist())
     assert chosen == set(range(KEPT))  # another photo of a group has its turn in another augmentation
     head = load_file(run.fold("final").checkpoint)
-    for name, values in zip(("1.weight", "1.bias"), plain(*fitted[0]).solve(recipe.shrinkage), strict=True):
+    for name, values in zip(
+        ("1.weight", "1.bias"), plain(*fitted[0]).solve(recipe.shrinkage, recipe.normalisation), strict=True
+    ):
         assert np.array_equal(head[name if frozen else f"classifier.{name}"], values.astype(np.float32))
+
+
+def test_a_final_head_in_closed_form_learns_from_its_validation_photos_where_other_folds_measure(
+    photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    run, accelerator = Run(prepare(tmp_path / "run", photos)), Accelerator(cpu=True)
+    rows = manifest.read(run.path("manifest.csv"))[::3]
+    recipe, backbone = config.load("discriminant", {"image_size": 64}), load_backbone(str(tiny))
+    sides = dict(
+        zip((row.path for row in rows), ["val" if at % 4 == 0 else "train" for at in range(len(rows))], strict=True)
+    )
+    stored = {}
+    for measured in (False, True):
+        trainer = train.Trainer(run, recipe, backbone, rows, tmp_path / "features", accelerator, measured=measured)
+        trainer.train(Fold("final", 0, sides))
+        logits = (run.fold("final").logits).read_text().splitlines()[1:]
+        stored[measured] = (
+            load_file(run.fold("final").checkpoint)["1.weight"],
+            {line.split(",")[2] for line in logits},
+        )
+    assert stored[False][1] == {"train", "val"}
+    assert stored[True][1] == {"train"}  # so that novelty, too, is measured against them
+    assert not np.array_equal(stored[False][0], stored[True][0])
+    assert float(run.fold("final").history.read_text().splitlines()[1].split(",")[3]) != 0

@@ -242,7 +242,9 @@ class _Training:
 
 
 def scores(logits: Floats, targets: Integers, smoothing: float = 0.0) -> dict[str, float]:
-    """How good logits `float32[n, classes]` are, as the history's columns say."""
+    """How good logits `float32[n, classes]` are, as the history's columns say; NaN where there are no photos."""
+    if not len(targets):
+        return dict.fromkeys(_SCORES, math.nan)
     guesses = logits.argmax(1)
     balanced = float(np.mean([(guesses[targets == one] == one).mean() for one in np.unique(targets)]))
     value = functional.cross_entropy(

@@ -22,6 +22,8 @@ class Recipe(BaseModel):
             fitted in closed form (LDA) on augmented photos, after the layers below were trained.
         shrinkage: of the `discriminant` head's covariance, 0..1.
         invariance: how many times the differences between one photo's augmented versions count in that covariance.
+        normalisation: 0..1, the power of their length that each class's weights are divided by (Kang et al. 2020): 0 is
+            the discriminant itself, with 1 only the angle between a photo and a class counts.
         pooling: what a head sees: global `mean`s of the last stage's maps, or `statistics`, means and standard
             deviations of the maps of the last two stages.
         test_transforms: the network's features are averages over these transforms of a photo.
@@ -54,6 +56,7 @@ class Recipe(BaseModel):
     head: Literal["linear", "mlp", "discriminant"] = "linear"
     shrinkage: float = Field(0.2, gt=0, lt=1)
     invariance: float = Field(1.0, ge=0)
+    normalisation: float = Field(0.0, ge=0, le=1)
     pooling: Literal["mean", "statistics"] = "mean"
     test_transforms: tuple[Transform, ...] = Field(("whole",), min_length=1)
     train_backbone: bool = False

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.files import sha256, write_array, write_bytes, write_csv, write_json
 from spectraderm.core.progress import Track, no_track
-from spectraderm.core.run import CACHE, CONFIG, ENVIRONMENT, FEATURES, FINAL, MANIFEST, SPLIT, Fold, Run
+from spectraderm.core.run import CACHE, CONFIG, ENVIRONMENT, FEATURES, FINAL, MANIFEST, ORIGINAL, SPLIT, Fold, Run
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.images.preprocessing import Preprocessing
@@ -78,7 +78,8 @@ def train(
         accelerator.wait_for_everyone()
         if len(done) < len(split.folds):
             kept = (feature_cache.shared_folder() if shared else None) or run.path(CACHE)
-            trainer = Trainer(run, recipe, backbone, rows, kept, accelerator, track)
+            measured = any(fold.name not in (FINAL, ORIGINAL) for fold in split.folds)
+            trainer = Trainer(run, recipe, backbone, rows, kept, accelerator, track, measured)
             for fold in split.folds:
                 if fold.name not in done:
                     trainer.train(fold)
@@ -91,7 +92,8 @@ def train(
 class Trainer:
     """Trains the folds of a run: layers by all processes, the rest by the main one alone.
 
-    Features of frozen layers are in the folder `kept`.
+    Features of frozen layers are in the folder `kept`. Where other folds measure the final one, and its head is fitted
+    in closed form, its validation photos choose nothing: it is trained on them, too.
     """
 
     def __init__(
@@ -103,8 +105,11 @@ class Trainer:
         kept: Path,
         accelerator: Accelerator,
         track: Track = no_track,
+        measured: bool = False,
     ) -> None:
         self._run, self._recipe, self._backbone, self._rows = run, recipe, backbone, rows
+        self._closed_form = recipe.head == "discriminant" and not recipe.train_backbone
+        self._measured = measured
         self._accelerator, self._main = accelerator, accelerator.is_main_process
         self._track = track if self._main else no_track
         self._labels = sorted({row.label for row in rows})
@@ -129,6 +134,8 @@ class Trainer:
         """Train one fold, and write its weights, history, features and heatmaps, and its logits last."""
         recipe, device, folder = self._recipe, self._accelerator.device, self._run.fold(fold.name)
         sides = np.array([fold.splits[row.path] for row in self._rows])
+        if self._closed_form and self._measured and fold.name == FINAL:
+            sides[sides == "val"] = "train"
         photos = loop.Photos(self._targets, self._groups, *(np.flatnonzero(sides == s) for s in ("train", "val")))
         torch.manual_seed(fold.seed)
         network = build(self._backbone, recipe, self._labels)
@@ -147,10 +154,10 @@ class Trainer:
         assert features is not None
         if recipe.head == "discriminant":
             statistics = self._fit_lda(network, computed, photos.train)
-            if fold.name == FINAL and not recipe.train_backbone and len(statistics.centres) == len(self._labels):
+            if fold.name == FINAL and self._closed_form and len(statistics.centres) == len(self._labels):
                 write_bytes(folder.statistics, statistics.to_bytes())
         logits = in_batches(features, lambda batch: network.classifier(batch.to(device)))
-        if recipe.head == "discriminant" and not recipe.train_backbone:  # one line, for a head that was fitted at once
+        if self._closed_form:  # one line, for a head that was fitted at once
             train, val = (loop.scores(logits[own], self._targets[own]) for own in (photos.train, photos.val))
             line = {"epoch": 1, "train_loss": train["val_loss"], "train_accuracy": train["val_accuracy"], **val}
             write_csv(folder.history, loop.HISTORY_COLUMNS, [{**line, "learning_rate": 0.0, "seconds": 0.0}])
@@ -207,7 +214,7 @@ class Trainer:
         present, targets = np.unique(self._targets[rows], return_inverse=True)
         about = (targets, self._groups[rows], len(present))
         statistics = lda.collect(features, *about, self._recipe.invariance)
-        fitted = statistics.solve(self._recipe.shrinkage)
+        fitted = statistics.solve(self._recipe.shrinkage, self._recipe.normalisation)
         layer = cast("nn.Linear", network.classifier[-1])
         with torch.no_grad():
             layer.weight.zero_()
