@@ -19,7 +19,8 @@ from spectraderm.training import export, train
 from spectraderm.training import recipe as config
 from spectraderm.training.backbones import load_backbone
 from spectraderm.training.dataset import Floats, in_batches
-from spectraderm.training.network import Normalise, SkinResNet
+from spectraderm.training.network import Normalise
+from spectraderm.training.pooling import SkinNetwork
 
 RECIPES: dict[str, dict[str, Any]] = {
     "notebook": {"image_size": 64, "epochs": 20, "batch_size": 8, "learning_rate": 0.02},
@@ -77,7 +78,7 @@ class Exported:
     run: Path
     folder: Path
     graph: bytes
-    network: SkinResNet
+    network: SkinNetwork
     normalise: Normalise
 
     def logits(self, pixels: Pixels) -> Floats:

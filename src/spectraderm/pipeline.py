@@ -83,8 +83,8 @@ def run(photos: Given, out: Path, options: Options, track: Track = no_track) -> 
     if trained and not options.resume:
         raise RunFolderError(f"{out} was trained in before", "Add --resume to go on, or give another --out")
     training = _training()
-    recipe = training.load_recipe(options.recipe, options.changes)  # what can fail early, fails early
-    backbone = training.load_backbone(options.backbone)
+    # what can fail early, fails early
+    recipe, backbone = training.load_matching(options.recipe, options.changes, options.backbone)
     with only_writer(out):
         if trained:
             Run(out).check("train")
@@ -123,8 +123,7 @@ def split(run_folder: Path, protocol: Protocol, folds: int, seed: int) -> splitt
 def train(run_folder: Path, options: Options, track: Track = no_track) -> None:
     """Train a run folder's split and draw the curves."""
     training, made = _training(), Run(run_folder)
-    recipe = training.load_recipe(options.recipe, options.changes)
-    backbone = training.load_backbone(options.backbone)
+    recipe, backbone = training.load_matching(options.recipe, options.changes, options.backbone)
     with made.stage("train"):
         training.train(made, recipe, backbone, options.resume, options.device, options.log, track)
         if is_main():
@@ -221,11 +220,12 @@ def _loss(run: Run, integers: Run) -> dict[str, Any]:
 
 def _training() -> SimpleNamespace:
     """What the stages above use of the training room; importing it takes seconds, for torch comes along."""
-    from spectraderm.training import export, quantize, recipe, train  # noqa: PLC0415
+    from spectraderm.training import export, quantize, train  # noqa: PLC0415
     from spectraderm.training.backbones import load_backbone  # noqa: PLC0415
+    from spectraderm.training.network import load_matching  # noqa: PLC0415
 
     return SimpleNamespace(
-        load_recipe=recipe.load,
+        load_matching=load_matching,
         load_backbone=load_backbone,
         train=train.train,
         quantize=quantize.quantize,

@@ -61,7 +61,7 @@ def test_a_pickle_is_never_loaded(copied: Path) -> None:
     assert "model.safetensors" in refusal(copied)
 
 
-def test_another_architecture_is_refused(copied: Path) -> None:
+def test_weights_of_another_architecture_are_refused(copied: Path) -> None:
     change_json(copied / "config.json", model_type="vit")
     assert "vit" in refusal(copied)
 

@@ -32,6 +32,7 @@ from spectraderm.training import recipe as config
 from spectraderm.training.augmentation import Transform
 from spectraderm.training.backbones import load_backbone
 from spectraderm.training.network import Normalise, SkinResNet, build
+from spectraderm.training.pooling import SkinNetwork
 
 FILES = {
     *("NOTICE", "README.md", "config.json", "model.safetensors", "onnx/model.onnx", "preprocessor_config.json"),
@@ -59,7 +60,7 @@ def flat(*greys: int) -> Pixels:
     return np.stack([np.full((64, 64, 3), grey, np.uint8) for grey in greys])
 
 
-def agree(graph: bytes, network: SkinResNet, normalise: Normalise) -> None:
+def agree(graph: bytes, network: SkinNetwork, normalise: Normalise) -> None:
     """Logits, features and maps of a graph are torch's, for any number of photos."""
     engine = Engine(graph)
     for pixels in (flat(0, 128, 255), noise(1), noise(3, seed=2), noise(17, seed=5)):

@@ -33,6 +33,7 @@ def network(pooling: str = "statistics", seed: int = 0, **settings: Any) -> Skin
         layers(torch.randn(8, 3, 64, 64))
     backbone = Backbone("net", layers, (0.5, 0.4, 0.3), (0.2, 0.2, 0.3), "net", "none")
     built = build(backbone, config.load("discriminant", {"pooling": pooling}), ["a", "b"])
+    assert isinstance(built, SkinResNet)
     built.train(False)
     return built
 

@@ -28,6 +28,7 @@ def asking(head: str, pooling: str = "mean", transforms: tuple[Transform, ...] =
 
 def built(tiny: Path, recipe: Recipe) -> SkinResNet:
     network = build(load_backbone(str(tiny)), recipe, LABELS)
+    assert isinstance(network, SkinResNet)
     network.train(False)
     return network
 

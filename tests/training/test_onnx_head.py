@@ -13,8 +13,8 @@ from tinynet import Exported, noise
 from spectraderm.core.errors import ModelFolderError
 from spectraderm.inference.engine import Engine
 from spectraderm.training.dataset import Floats
-from spectraderm.training.network import SkinResNet
 from spectraderm.training.onnx_head import FeatureLayout, put_head
+from spectraderm.training.pooling import SkinNetwork
 
 
 def other_head(classes: int, width: int, seed: int = 0) -> tuple[Floats, Floats]:
@@ -22,7 +22,7 @@ def other_head(classes: int, width: int, seed: int = 0) -> tuple[Floats, Floats]
     return random.normal(size=(classes, width)).astype(np.float32), random.normal(size=classes).astype(np.float32)
 
 
-def with_head(network: SkinResNet, weight: Floats, bias: Floats) -> SkinResNet:
+def with_head(network: SkinNetwork, weight: Floats, bias: Floats) -> SkinNetwork:
     layer = torch.nn.Linear(weight.shape[1], len(weight))
     layer.weight.data, layer.bias.data = torch.from_numpy(weight), torch.from_numpy(bias)
     network = copy.deepcopy(network)

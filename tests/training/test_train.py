@@ -87,14 +87,14 @@ def test_a_frozen_backbone_stays_and_only_the_head_is_kept(runs: dict[str, Path]
     assert sorted(load_file(runs["discriminant"] / "folds/final/checkpoint.safetensors")) == ["1.bias", "1.weight"]
     network, _ = train.restore(Run(runs["notebook"]), load_backbone(str(tiny)))
     stored = load_file(tiny / "model.safetensors")
-    assert all(torch.equal(value, stored[name]) for name, value in network.resnet.state_dict().items())
+    assert all(torch.equal(value, stored[name]) for name, value in network.layers.state_dict().items())
 
 
 def unmoved(run: Path, tiny: Path) -> set[str]:
     """Which weights of the backbone are still what they were, by name, without the norms' statistics."""
     network, _ = train.restore(Run(run), load_backbone(str(tiny)))
     stored = load_file(tiny / "model.safetensors")
-    same = {name for name, value in network.resnet.state_dict().items() if torch.equal(value, stored[name])}
+    same = {name for name, value in network.layers.state_dict().items() if torch.equal(value, stored[name])}
     statistics = {name for name in stored if name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
     assert same >= statistics
     return same - statistics

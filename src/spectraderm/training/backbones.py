@@ -10,6 +10,7 @@ function, trainable.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata, resources
@@ -22,7 +23,7 @@ import torch
 from onnx import numpy_helper
 from safetensors import SafetensorError
 from torch import nn
-from transformers import ResNetConfig, ResNetModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel, ResNetConfig, ResNetModel
 
 from spectraderm.core import OFFLINE_BACKBONE
 from spectraderm.core.errors import BackboneError, needs
@@ -45,7 +46,7 @@ class Backbone:
     """
 
     name: str
-    model: ResNetModel
+    model: PreTrainedModel
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     source: str
@@ -56,7 +57,8 @@ def load_backbone(name: str) -> Backbone:
     """Load pretrained weights.
 
     Args:
-        name: `open-nsfw-thin`, a local folder in Hub layout, or the Hub id of a ResNet.
+        name: `open-nsfw-thin`, a local folder in Hub layout, or the Hub id of an image model that
+            `AutoModel` opens. No code that comes with a model is ever run, and no pickle opened.
 
     Raises:
         BackboneError: the folder is not such a model, or the Hub does not answer; says what to do.
@@ -136,27 +138,81 @@ def _from_hub_layout(name: str, folder: Path | None) -> Backbone:
     from huggingface_hub import hf_hub_download  # noqa: PLC0415
     from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
 
+    kind = "an image model"
     try:
         file = folder / "preprocessor_config.json" if folder else hf_hub_download(name, "preprocessor_config.json")
         colours = json.loads(Path(file).read_text(encoding="utf-8"))
-        config = ResNetConfig.from_pretrained(name)
-        if config.model_type != "resnet":
-            raise ValueError(f"it is a {config.model_type}")
-        loaded: Any = ResNetModel.from_pretrained(name, use_safetensors=True, output_loading_info=True)
-        model, report = loaded
-        lacking = sorted(key for key in report["missing_keys"] if not key.endswith("num_batches_tracked"))
-        if lacking:
-            raise ValueError(f"{lacking[0]} is missing")
-        set_pooling(model, getattr(config, "pool_padding", "both"))
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        kind = f"a whole {config.model_type}"
+        is_resnet = config.model_type == "resnet"
+        model = _resnet(name, config) if is_resnet else _image_model(name, config)
+        mean, std = rgb_values(colours["image_mean"]), rgb_values(colours["image_std"])
+        if not is_resnet:
+            mean, std = _colours_of_pixels(colours, mean, std)
         # the Hub's cache has a folder for each revision
         source = f"{name}@{Path(file).parent.name}"
         if folder:  # nothing is said of where it lies
             weights = b"".join(weights.read_bytes() for weights in sorted(folder.glob("*.safetensors")))
             source = f"{folder.name}@{sha256(weights)[:12]}"
-        mean, std = rgb_values(colours["image_mean"]), rgb_values(colours["image_std"])
-        return Backbone(name, model, mean, std, source, "see its model card")
+        return Backbone(name, model, mean, std, source, _license(folder) or "see its model card")
     except (OSError, HfHubHTTPError) as error:
         what = f"{name} can't be loaded" if folder else f"{name} can't be had from the Hugging Face Hub"
-        raise BackboneError(f"{what} ({str(error).strip().splitlines()[0]})", _OFFLINE) from error
-    except (KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        raise BackboneError(f"{name} is not a ResNet in Hub layout ({error!r})", _OFFLINE) from error
+        raise BackboneError(f"{what} ({_first_line(error)})", _OFFLINE) from error
+    except (KeyError, ValueError, TypeError, RuntimeError, ImportError, AttributeError, SafetensorError) as error:
+        raise BackboneError(f"{name} is not {kind} in Hub layout ({_first_line(error)})", _OFFLINE) from error
+
+
+def _resnet(name: str, config: ResNetConfig) -> ResNetModel:
+    loaded = ResNetModel.from_pretrained(name, use_safetensors=True, output_loading_info=True)
+    model: ResNetModel = _complete(loaded)
+    set_pooling(model, getattr(config, "pool_padding", "both"))
+    return model
+
+
+def _image_model(name: str, config: Any) -> Any:  # noqa: ANN401
+    """Another image model, in 32 bits, whose weights are all there but those of a pooler, which is not used."""
+    settings = {"use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
+    # torch's exporter can't write the usual attention of Swin
+    settings |= {"config": config, "output_loading_info": True, "attn_implementation": "eager"}
+    model = _complete(AutoModel.from_pretrained(name, **settings))
+    if model.main_input_name != "pixel_values":
+        raise ValueError(f"a {config.model_type} reads {model.main_input_name}, not photos alone")
+    model.eval()
+    return model
+
+
+def _complete(loaded: Any) -> Any:  # noqa: ANN401
+    """The model of what `from_pretrained` gives; without its pooler, where the weights of that are missing."""
+    model, report = loaded
+    lacking = sorted(key for key in report["missing_keys"] if not key.endswith("num_batches_tracked"))
+    if lacking and all(key.startswith("pooler.") for key in lacking):
+        model.pooler = None
+    elif lacking:
+        raise ValueError(f"{lacking[0]} is missing")
+    return model
+
+
+def _colours_of_pixels(
+    settings: dict[str, Any], mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """Mean and deviation of pixels in 0..1. Raises `ValueError` where a model reads them in yet another way."""
+    if settings.get("do_flip_channel_order") or settings.get("rescale_offset") or settings.get("include_top"):
+        raise ValueError("its preprocessor_config.json asks for more than a mean and a deviation of each colour")
+    if not settings.get("do_rescale", True) or abs(255 * settings.get("rescale_factor", 1 / 255) - 1) > 1e-3:
+        raise ValueError("its preprocessor_config.json does not scale pixels to 0..1")
+    return (mean, std) if settings.get("do_normalize", True) else ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def _license(folder: Path | None) -> str:
+    """What the model card in a folder says in its front matter, or nothing."""
+    card = folder / "README.md" if folder else None
+    if not card or not card.is_file():
+        return ""
+    front = re.match(r"---\s*\n(.*?)\n---", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+    lines = re.findall(r"^(license|license_name):[ \t]*[\"']?([\w.+-]{1,60})", front[1] if front else "", re.MULTILINE)
+    named = dict(lines)
+    return str(named.get("license_name") or named.get("license", ""))
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [repr(error)])[0]

@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from spectraderm.core.errors import ParityError, RunFolderError
+from spectraderm.core.errors import BackboneError, ParityError, RunFolderError
 from spectraderm.core.files import array_bytes, json_bytes, read_array, sha256
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import AUDIT, CALIBRATION, CARD, FINAL, MANIFEST, MODEL, MODEL_INT8, NOVELTY, SPLIT, Run
@@ -29,8 +29,9 @@ from spectraderm.inference.calibration import Calibrations
 from spectraderm.inference.engine import INPUT, OUTPUTS, Engine
 from spectraderm.training.augmentation import transformed
 from spectraderm.training.backbones import Backbone
-from spectraderm.training.network import Normalise, SkinResNet
+from spectraderm.training.network import Normalise
 from spectraderm.training.onnx_head import PREFIX, SEAM, put_head
+from spectraderm.training.pooling import SkinNetwork
 from spectraderm.training.train import restore
 
 PARITY = 1e-3
@@ -181,10 +182,13 @@ def training_hashes(run: Run) -> Hashes:
 
 
 def _in_floats(
-    run: Run, network: SkinResNet, preprocessing: Preprocessing, track: Track
+    run: Run, network: SkinNetwork, preprocessing: Preprocessing, track: Track
 ) -> tuple[bytes, str, dict[str, Any]]:
     """The network's graph, how its weights are stored, and the measured parity."""
-    whole = to_onnx(network, preprocessing)
+    try:
+        whole = to_onnx(network, preprocessing)
+    except torch.onnx.OnnxExporterError as error:
+        raise BackboneError("torch can't write this backbone as ONNX", "Train again with another --backbone") from error
     half = halved(whole)
     try:
         parity = measure_parity(run, Engine(half), preprocessing, PARITY_HALF, track)
@@ -213,7 +217,7 @@ def _of_int8(loss: Mapping[str, Any]) -> str:
 class Deployable(nn.Module):
     """The network as it is exported: pixels in; features and maps out, and where its head is not linear the answer."""
 
-    def __init__(self, network: SkinResNet, preprocessing: Preprocessing) -> None:
+    def __init__(self, network: SkinNetwork, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.network = network
         self.normalise = Normalise(preprocessing)
@@ -228,7 +232,7 @@ class Deployable(nn.Module):
         return network.classifier(features), features, network.evidence(own)
 
 
-def to_onnx(network: SkinResNet, preprocessing: Preprocessing) -> bytes:
+def to_onnx(network: SkinNetwork, preprocessing: Preprocessing) -> bytes:
     """One ONNX file with a free batch size: `pixels: uint8[n, s, s, 3]` -> `logits`, `features`, `maps`.
 
     A linear head is written by `onnx_head`, so that `adapt` can put another in its place.

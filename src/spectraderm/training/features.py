@@ -11,6 +11,7 @@ import numpy as np
 import PIL
 import torch
 from torch import Tensor, nn
+from transformers import ResNetModel
 
 from spectraderm.core.files import sha256
 from spectraderm.core.parallel import in_order
@@ -21,8 +22,9 @@ from spectraderm.training.backbones import Backbone
 from spectraderm.training.dataset import AHEAD, Floats, Inputs, Integers
 from spectraderm.training.feature_cache import Store
 from spectraderm.training.frozen_backbone import freeze
-from spectraderm.training.network import Normalise, SkinResNet, build, feature_width
+from spectraderm.training.network import Normalise, build
 from spectraderm.training.photo_augmentation import Augmentation, augmented
+from spectraderm.training.pooling import SkinNetwork
 from spectraderm.training.recipe import Recipe
 
 Variant = Transform | tuple[Augmentation, bool]
@@ -47,7 +49,7 @@ class Features:
 
     def __init__(
         self,
-        network: SkinResNet,
+        network: SkinNetwork,
         pixels: Inputs,
         photos: Sequence[str],
         preprocessing: Preprocessing,
@@ -110,7 +112,7 @@ class Features:
         pooling, libraries or processors do.
         """
         inputs = self._inputs(variant, _random_photo(self._preprocessing.size)).cpu().numpy()
-        return Store.of(self._root, (*self._made_by, sha256(inputs.tobytes())), feature_width(self._network.config))
+        return Store.of(self._root, (*self._made_by, sha256(inputs.tobytes())), self._network.width)
 
     @cached_property
     def _made_by(self) -> tuple[str, ...]:
@@ -139,16 +141,17 @@ def of_backbone(
 ) -> Features:
     """Features that a recipe reads, of a pretrained backbone; see `Features`.
 
-    Kept are always means and deviations of the last two stages: recipes that pool in another way share them, for the
-    last stage's means are among them where its maps fit into those before, twice as large, without a remainder.
+    Kept are always means and deviations: recipes that pool in another way share them. A ResNet's are of the last two
+    stages, and the last stage's means are among them where its maps fit into those before, twice as large, without a
+    remainder.
     """
-    config = backbone.model.config
-    *_, before, last = config.hidden_sizes or ()
-    fits = preprocessing.size % (64 if config.downsample_in_first_stage else 32) == 0
+    config, fits = backbone.model.config, True
+    if isinstance(backbone.model, ResNetModel):
+        fits = preprocessing.size % (64 if config.downsample_in_first_stage else 32) == 0
     network = build(backbone, recipe.model_copy(update={"pooling": "statistics"} if fits else {}), ["any"])
     network.train(False)
     nn.Module.to(network, normalise.mean.device)
-    columns = slice(before, before + last) if recipe.pooling == "mean" and fits else slice(None)
+    columns = network.last_means if recipe.pooling == "mean" and fits else slice(None)
     return Features(network, pixels, photos, preprocessing, normalise, root, track, columns)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from spectraderm.inference.engine import OnnxRuntime
 from spectraderm.training.network import SkinResNet
+from spectraderm.training.pooling import SkinNetwork
 
 _BATCH, _BATCH_BY_TORCH = 8, 32
 """Photos that go through at once; on a processor, the maps of more don't fit into its caches."""
@@ -29,40 +30,45 @@ class Frozen:
     """The layers of a network as they were when it was frozen.
 
     Attributes:
-        stages: normalised photos `float[n, 3, s, s]` -> the maps of the last two stages.
+        stages: normalised photos `float[n, 3, s, s]` -> the maps of the stages that a head sees.
         digest: SHA-256 of the layers' settings and weights, whatever head stands on them.
         batch: how many photos go through at once.
     """
 
-    stages: Callable[[Tensor], tuple[Tensor, Tensor]]
+    stages: Callable[[Tensor], tuple[Tensor, ...]]
     digest: str
     batch: int
 
-    def maps(self, network: SkinResNet, photos: Tensor) -> Tensor:
+    def maps(self, network: SkinNetwork, photos: Tensor) -> Tensor:
         """The maps that `network.feature_maps` gives of normalised photos, for a network with these layers."""
         return network.joined(*self.stages(photos))
 
-    def pooled(self, network: SkinResNet, photos: Tensor) -> Tensor:
+    def pooled(self, network: SkinNetwork, photos: Tensor) -> Tensor:
         """Their features by `network.pooled`, `float[n, width]`; the last stage's maps are not made larger for it."""
-        before, last = self.stages(photos)
+        stages = self.stages(photos)
+        before, last = stages[0], stages[-1]
         if not network.with_statistics or before.shape[2:] != (2 * last.shape[2], 2 * last.shape[3]):
-            return network.pooled(network.joined(before, last))
+            return network.pooled(network.joined(*stages))
         means, deviations = zip(*(network.pooled(maps).tensor_split(2, 1) for maps in (before, last)), strict=True)
         return torch.cat([*means, *deviations], 1)
 
 
-def freeze(network: SkinResNet) -> Frozen:
-    """Take a network's layers as they are now; by torch on a GPU, or where their activation is an unusual one."""
-    resnet = network.resnet
-    digest = hashlib.sha256(repr(resnet).encode())
-    for name, value in resnet.state_dict().items():
+def freeze(network: SkinNetwork) -> Frozen:
+    """Take a network's layers as they are now; by torch on a GPU, or where `backbone_graph` can't write them."""
+    layers, on_cpu = network.layers, next(network.layers.parameters()).device.type == "cpu"
+    digest = hashlib.sha256(repr(layers).encode())
+    if not isinstance(network, SkinResNet):  # what heads and patches there are, its print does not say
+        digest.update(layers.config.to_json_string().encode())
+    for name, value in layers.state_dict().items():
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(value.cpu().numpy()).data)
-    if next(resnet.parameters()).device.type != "cpu" or resnet.config.hidden_act != "relu":
+    if not isinstance(network, SkinResNet):  # torch rounds a photo in a batch otherwise than alone
+        return Frozen(network.stages, digest.hexdigest(), 1 if on_cpu else _BATCH_BY_TORCH)
+    if not on_cpu or layers.config.hidden_act != "relu":
         return Frozen(network.stages, digest.hexdigest(), _BATCH_BY_TORCH)
-    run: Callable[[Any], list[Any]] = OnnxRuntime(backbone_graph(resnet), torch.get_num_threads())
+    run: Callable[[Any], list[Any]] = OnnxRuntime(backbone_graph(layers), torch.get_num_threads())
 
-    def stages(photos: Tensor) -> tuple[Tensor, Tensor]:
+    def stages(photos: Tensor) -> tuple[Tensor, ...]:
         before, last = run(np.ascontiguousarray(photos.numpy()))
         return torch.from_numpy(before), torch.from_numpy(last)
 

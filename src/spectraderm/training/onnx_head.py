@@ -30,7 +30,7 @@ class FeatureLayout:
 
     Attributes:
         means: over all places, of the feature maps' channels in order.
-        deviations: standard deviations over all places, of the same; None where there are none.
+        deviations: standard deviations over all places, of the first of them; None where there are none.
     """
 
     means: tuple[int, int]
@@ -67,6 +67,8 @@ def put_head(
     kinds = {"weight": np.float32, "bias": np.float32, "floor": np.float32}
     for name, columns in _spans(layout).items():
         numbers |= {f"{name}.from": columns[:1], f"{name}.to": columns[1:]}
+    if layout.deviations:
+        numbers |= {"first": [0], "varying": [layout.deviations[1] - layout.deviations[0]]}
     needed = {name for node in nodes for name in node.input}
     model.graph.initializer.extend(
         numpy_helper.from_array(np.asarray(value, kinds.get(name, np.int64)), PREFIX + name)
@@ -146,8 +148,12 @@ def _nodes(layout: FeatureLayout) -> list[onnx.NodeProto]:
     ]
     places = [FEATURE_MAPS]
     if layout.deviations:
-        mean = node("GlobalAveragePool", [FEATURE_MAPS], f"{PREFIX}mean")
-        apart = node("Sub", [FEATURE_MAPS, mean], f"{PREFIX}apart")
+        maps = FEATURE_MAPS
+        if layout.deviations[1] - layout.deviations[0] < layout.means[1] - layout.means[0]:
+            spans = [f"{PREFIX}first", f"{PREFIX}varying", columns]
+            maps = node("Slice", [FEATURE_MAPS, *spans], f"{PREFIX}varying_maps")
+        mean = node("GlobalAveragePool", [maps], f"{PREFIX}mean")
+        apart = node("Sub", [maps, mean], f"{PREFIX}apart")
         squared = node("Mul", [apart, apart], f"{PREFIX}squared")
         variance = node("GlobalAveragePool", [squared], f"{PREFIX}variance")
         deviation = node("Sqrt", [node("Max", [variance, f"{PREFIX}floor"], f"{PREFIX}bounded")], f"{PREFIX}deviation")

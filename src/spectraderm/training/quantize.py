@@ -14,6 +14,7 @@ import onnx
 import torch
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
+from spectraderm.core.errors import BackboneError
 from spectraderm.core.files import write_array, write_bytes, write_json
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import CACHE, CONFIG, FEATURES, FINAL, MANIFEST, SPLIT, Run
@@ -27,6 +28,7 @@ from spectraderm.training import export
 from spectraderm.training.backbones import Backbone
 from spectraderm.training.checkpoint import write_logits
 from spectraderm.training.dataset import Decoded, Integers
+from spectraderm.training.network import SkinResNet
 from spectraderm.training.onnx_head import PREFIX
 from spectraderm.training.recipe import Recipe
 from spectraderm.training.train import restore
@@ -51,10 +53,14 @@ def quantize(run: Run, backbone: Backbone, out: Run, track: Track = no_track) ->
 
     Raises:
         RunFolderError: the run is not trained to its end.
+        BackboneError: the backbone is not a ResNet.
         DatasetError: a photo vanished or changed since the audit.
     """
     config, rows = run.config, manifest.read(run.path(MANIFEST))
-    pixels = Decoded(run.photos, rows, restore(run, backbone)[1], run.path(CACHE))
+    network, preprocessing = restore(run, backbone)
+    if not isinstance(network, SkinResNet):
+        raise BackboneError("only ResNets are exported in 8-bit integers", "Leave --int8 out")
+    pixels = Decoded(run.photos, rows, preprocessing, run.path(CACHE))
     each_its_own = Recipe.model_validate(config["recipe"]).train_backbone
     folds = splits.read(run.path(SPLIT), rows).folds
     for fold in sorted(folds, key=lambda fold: fold.name != FINAL):

@@ -27,8 +27,9 @@ from spectraderm.training.backbones import Backbone
 from spectraderm.training.checkpoint import load_weights, save_weights, surest_errors, write_heatmaps, write_logits
 from spectraderm.training.dataset import Decoded, Floats, Integers, epoch_order, in_batches
 from spectraderm.training.features import Features, of_backbone
-from spectraderm.training.network import Normalise, SkinResNet, build
+from spectraderm.training.network import Normalise, build
 from spectraderm.training.photo_augmentation import KINDS
+from spectraderm.training.pooling import SkinNetwork
 from spectraderm.training.recipe import Recipe
 
 _NEVER = -1e3  # logit of a class that a fold has no training photos of
@@ -175,7 +176,7 @@ class Trainer:
         write_logits(folder.logits, self._rows, sides.tolist(), self._labels, logits)
         _tidy(self._run, fold.name)
 
-    def _train_by_gradient(self, network: SkinResNet, photos: loop.Photos, seed: int, fold: Fold) -> None:
+    def _train_by_gradient(self, network: SkinNetwork, photos: loop.Photos, seed: int, fold: Fold) -> None:
         """Train the head on features of the frozen backbone, then the layers, where the recipe asks for either."""
         recipe, accelerator, head = self._recipe, self._accelerator, network.classifier
 
@@ -193,7 +194,7 @@ class Trainer:
         accelerator.wait_for_everyone()
         if recipe.train_backbone:
             nn.Module.to(network, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            parts = [network.resnet.embedder, *network.resnet.encoder.stages]
+            parts = [network.layers.embedder, *network.layers.encoder.stages]
             for part in parts[: recipe.frozen_stages]:
                 part.requires_grad_(False)
             weights = [weight for part in parts[recipe.frozen_stages :] for weight in part.parameters()]
@@ -203,7 +204,7 @@ class Trainer:
             task = loop.Task(network, groups, self._pixels, forward, photos, augment, dtype, shared=True)
             loop.fit(task, recipe, seed, fold, accelerator, self._track, log)
 
-    def _fit_lda(self, network: SkinResNet, computed: Features, train: Integers) -> lda.Statistics:
+    def _fit_lda(self, network: SkinNetwork, computed: Features, train: Integers) -> lda.Statistics:
         """Fit the last layer on `KINDS`, each of one training photo of every photo group, for each kind anew.
 
         A class without training photos, as where a source is left out, is never guessed.
@@ -227,7 +228,7 @@ class Trainer:
 class _FromPixels(nn.Module):
     """Pixels `[n, s, s, 3]` -> a network's logits `float[n, classes]`."""
 
-    def __init__(self, network: SkinResNet, normalise: Normalise) -> None:
+    def __init__(self, network: SkinNetwork, normalise: Normalise) -> None:
         super().__init__()
         self.network, self.normalise = network, normalise
 
@@ -273,7 +274,7 @@ def _claim(run: Run, config: dict[str, Any], resume: bool) -> None:
         raise RunFolderError(f"{run.folder} was trained with another {', '.join(changed)}", "Give another --out")
 
 
-def restore(run: Run, backbone: Backbone, fold: str = FINAL) -> tuple[SkinResNet, Preprocessing]:
+def restore(run: Run, backbone: Backbone, fold: str = FINAL) -> tuple[SkinNetwork, Preprocessing]:
     """The model of a fold of a trained run folder, in eval mode on the CPU, and its preprocessing."""
     config = run.config
     recipe = Recipe.model_validate(config["recipe"])
