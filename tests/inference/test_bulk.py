@@ -213,6 +213,13 @@ def test_a_manifest_names_photos(model: Path, few: Path, tmp_path: Path, monkeyp
     Path("run/audit.json").write_text(json.dumps({"root": str(few)}))
     run(model, "out2", "run/manifest.csv")
     assert [row["sha256"] for row in rows(Path("out2"))] == [row["sha256"] for row in rows(Path("out"))]
+    Path("run/manifest.csv").write_text("path\nA/3.jpg\nA/1.jpg\nB/1.jpg\n")  # of two sources, one of them gone
+    Path("run/audit.json").write_text(json.dumps({"root": "/", "roots": {"A": str(few), "B": "/gone"}}))
+    run(model, "out4", "run/manifest.csv")
+    assert [row["path"] for row in rows(Path("out4"))] == ["A/3.jpg", "A/1.jpg", "B/1.jpg"]
+    first, second, gone = rows(Path("out4"))
+    assert [first["sha256"], second["sha256"]] == [row["sha256"] for row in rows(Path("out"))][:2]
+    assert "No such file" in gone["error"]
     once = run(model, "out3", few, few / "list.csv", few / "*.jpg")
     assert once.summary["photos"] == 7
 

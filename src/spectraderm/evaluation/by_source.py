@@ -11,7 +11,7 @@ from spectraderm.evaluation.bootstrap import MIN_GROUPS, Scored, group_weights, 
 from spectraderm.inference.calibration import Judgement
 from spectraderm.inference.prediction import VERDICTS
 
-METRICS = ("accuracy", "group_accuracy", "balanced_accuracy", "stated", "ece", "coverage")
+METRICS = ("accuracy", "group_accuracy", "balanced_accuracy", "stated", "ece", "coverage", "predicted")
 """What is averaged over sources."""
 
 
