@@ -51,6 +51,7 @@ CALIBRATED: dict[str, Any] = {
     "novelty_method": "knn",
     "novelty_kept": 0.95,
     "promise_fails_at": 0.1,
+    "why": "",
 }
 """`home` of a `calibration.json`."""
 

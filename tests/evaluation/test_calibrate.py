@@ -1,5 +1,4 @@
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,23 +12,17 @@ from spectraderm.core.errors import RunFolderError
 from spectraderm.core.run import CALIBRATION, FEATURES, FINAL, NOVELTY, ORIGINAL, Run
 from spectraderm.evaluation.bootstrap import group_weights
 from spectraderm.evaluation.calibrate import (
-    NEVER_SURE,
-    NOVELTY_KEPT,
-    PROMISE_FAILS_AT,
     Outputs,
-    Settings,
     calibrate,
     crossing,
     fit,
-    fit_confidence,
-    fit_sets,
-    fit_temperature,
     held_out,
     judge,
     read_outputs,
-    set_variants,
     settings_of,
 )
+from spectraderm.evaluation.fitting import NOVELTY_KEPT, Settings, fit_sets, fit_temperature, set_variants
+from spectraderm.evaluation.risk_control import FAILS_AT
 from spectraderm.inference.calibration import SetMethod, nonconformity_scores, novelty, prediction_sets, softmax
 
 CLASSES = 4
@@ -141,41 +134,6 @@ def test_the_temperature_found_is_the_one_planted(planted: float) -> None:
 
 # -- the promise -------------------------------------------------------------------------------------------------------
 
-Accuracy = Callable[[Reals], Reals]
-PROMISES: dict[str, Accuracy] = {
-    "just not good enough anywhere": lambda sure: np.full(len(sure), 0.9499),
-    "the surer the better": lambda sure: 0.3 + 0.7 * sure,
-    "a cliff": lambda sure: np.where(sure > 0.6, 0.99, 0.5),
-    "surest are worst": lambda sure: np.where(sure > 0.9, 0.9, 0.99),
-}
-
-
-@pytest.mark.parametrize("truth", PROMISES.values(), ids=PROMISES)
-@pytest.mark.parametrize("count", [60, 400])
-def test_the_promise_is_broken_in_a_tenth_of_draws_at_most(count: int, truth: Accuracy) -> None:
-    random = np.random.default_rng(0)
-    grid = (np.arange(10_000) + 0.5) / 10_000
-    tail = truth(grid)[::-1].cumsum()[::-1] / np.arange(10_000, 0, -1)  # true accuracy from each confidence on
-    broken = 0
-    for _ in range(200):
-        sure = random.random(count)
-        right = random.random(count) < truth(sure)
-        chances = np.stack([0.5 + sure / 2, 0.5 - sure / 2], axis=1)
-        found = fit_confidence(chances, (~right).astype(np.int64), 0.95)
-        broken += found <= 1 and tail[min(int((2 * found - 1) * 10_000), 9_999)] < 0.95
-    assert broken <= binom.ppf(0.999, 200, PROMISE_FAILS_AT)
-
-
-def test_all_right_is_proof_from_as_many_photos_as_the_test_needs() -> None:
-    """0.95 ** 45 is the first power below a tenth."""
-    chances = softmax(np.random.default_rng(0).normal(0, 3, (100, CLASSES)))
-    right = chances.argmax(1)
-    assert fit_confidence(chances[:44], right[:44], 0.95) == NEVER_SURE
-    assert fit_confidence(chances[:45], right[:45], 0.95) == chances[:45].max(1).min()
-    assert fit_confidence(chances, right, 1.0) == NEVER_SURE
-    equally_sure = np.tile([0.9, 0.1], (200, 1))  # are in or out together, though those that come first are right
-    assert fit_confidence(equally_sure, np.repeat([0, 1], 100), 0.95) == NEVER_SURE
-
 
 def test_predicted_photos_keep_the_promise() -> None:
     """All of it together, on photos as they come: groups, temperature, sets, novelty; at most a tenth breaks it."""
@@ -193,7 +151,7 @@ def test_predicted_photos_keep_the_promise() -> None:
         right = (new.logits.argmax(1) == new.labels)[told]
         broken += bool(told.any()) and float(np.average(right, weights=weights)) < 0.85
     assert some > 10
-    assert broken <= binom.ppf(0.999, 40, PROMISE_FAILS_AT)
+    assert broken <= binom.ppf(0.999, 40, FAILS_AT)
 
 
 # -- novelty -----------------------------------------------------------------------------------------------------------

@@ -126,13 +126,16 @@ def calibrate(
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Hold the coverage in every class: larger sets.")
     ] = False,
-    accuracy: Annotated[
-        float, typer.Option(min=0.5, max=0.999, help="Promised among photos whose verdict is `predicted`.")
-    ] = 0.95,
+    promise: Annotated[
+        float | None,
+        typer.Option(
+            min=0.5, max=0.999, help="Share of `predicted` that shall be right; by default the most that can be proved."
+        ),
+    ] = None,
 ) -> None:
     """Find temperature, prediction sets, and the thresholds of "I don't know", on photos held out of training."""
     pipeline, terminal = _stages()
-    found = pipeline.calibrate(run, pipeline.Settings(coverage, conformal, per_class, accuracy))
+    found = pipeline.calibrate(run, pipeline.Settings(coverage, conformal, per_class, promise))
     terminal.say_calibration(found)
     say(f"Next    spectraderm evaluate {run}")
 

@@ -135,7 +135,7 @@ def say_calibration(found: dict[str, Any]) -> None:
         f"Temperature {found['temperature']:.2f}, found on {found['n_photos']} photos of {found['n_groups']} photo "
         f"groups ({found['fitted_on'].replace('_', ' ')})"
     )
-    sure = "never: too few photos to promise anything, or too often wrong"
+    sure = f"never: {found['why']}"
     if found["promised_accuracy"] is not None:
         promised = f"promised {100 * found['promised_accuracy']:g} % right"
         sure = f"from a probability of {100 * found['confidence_threshold']:.1f} %; {promised}"

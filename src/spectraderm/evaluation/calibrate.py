@@ -7,29 +7,23 @@ from its validation photos. Every photo group counts once.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm.core import binomial, files
-from spectraderm.core.errors import RunFolderError, SpectraDermError
+from spectraderm.core import files
+from spectraderm.core.errors import RunFolderError
 from spectraderm.core.run import CALIBRATION, NOVELTY, ORIGINAL, Run
-from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals, Scored, group_weights
+from spectraderm.evaluation.bootstrap import Integers, Reals, Scored, group_weights
+from spectraderm.evaluation.fitting import NOVELTY_KEPT, Settings, fit_sets, fit_temperature, weighted_quantile
+from spectraderm.evaluation.risk_control import FAILS_AT, Control, Photos, control
 from spectraderm.inference import calibration
-from spectraderm.inference.calibration import Calibration, Calibrations, Judgement, SetMethod, softmax
+from spectraderm.inference.calibration import Calibration, Calibrations, Judgement, softmax
 
-NOVELTY_KEPT = 0.95
-"""Share of the held-out photos, each photo group counted once, that the novelty threshold lets pass."""
-PROMISE_FAILS_AT = 0.1
-"""How likely the promised accuracy among `predicted` verdicts may be broken by bad luck of the calibration photos."""
-NEVER_SURE = 1.01
-"""A probability that no guess has."""
-_STEPS = np.arange(0.25, 1.0001, 0.025)
-_HOTTEST, _NARROW = 20.0, 1e-10
-_NO_LIMIT = 1e9  # JSON has no infinity
-_ROUNDING = 1e-12
+_SUREST = 0.25
+"""Where the sequence of thresholds begins at home: nearly all of these photos are surely right."""
 _ARRAYS = ("paths", "splits", "labels", "groups", "logits", "novelty")
 
 
@@ -103,26 +97,6 @@ def references(splits: npt.NDArray[np.str_], groups: Integers) -> Integers:
     return trained[np.sort(first)].astype(np.int64)
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What is wanted of a calibration; see `Calibration`. `per_class` makes sets hold their coverage in every class."""
-
-    coverage: float = 0.9
-    set_method: SetMethod = "lac"
-    per_class: bool = False
-    promised_accuracy: float = 0.95
-
-    def __post_init__(self) -> None:
-        """Raise `SpectraDermError` for what is no share of photos."""
-        if not (0 < self.coverage < 1 and 0 < self.promised_accuracy < 1):
-            raise SpectraDermError("coverage and accuracy are shares of photos", "Give numbers between 0 and 1")
-
-    @property
-    def set_name(self) -> str:
-        """The name of its prediction sets: `lac`, `raps`, `lac_per_class` or `raps_per_class`."""
-        return f"{self.set_method}{'_per_class' if self.per_class else ''}"
-
-
 def calibrate(run: Run, settings: Settings | None = None) -> dict[str, Any]:
     """Find the final model's settings and write `calibration.json` and `novelty.npy`.
 
@@ -131,8 +105,9 @@ def calibrate(run: Run, settings: Settings | None = None) -> dict[str, Any]:
     """
     settings, (final, *_), crossed = settings or Settings(), *read_outputs(run)
     source, held = held_out(crossed)
+    fitted, proof = fit_and_prove(held, settings)
     home = {
-        **fit(held, settings).to_dict(),
+        **fitted.to_dict(),
         "per_class": settings.per_class,
         "promise_asked": settings.promised_accuracy,
         "fitted_on": source,
@@ -140,7 +115,8 @@ def calibrate(run: Run, settings: Settings | None = None) -> dict[str, Any]:
         "n_groups": len(np.unique(held.groups)),
         "novelty_method": "knn",
         "novelty_kept": NOVELTY_KEPT,
-        "promise_fails_at": PROMISE_FAILS_AT,
+        "promise_fails_at": FAILS_AT,
+        "why": proof.why,
     }
     known = run.features(final.fold)[references(final.splits, final.groups)]
     result = {"home": home}
@@ -162,9 +138,8 @@ def settings_of(run: Run) -> Settings:
     try:
         Calibrations.from_dict(stored)
         home = stored["home"]
-        promised = home["promised_accuracy"] or home["promise_asked"]
         kept = {name: home[name] for name in ("coverage", "set_method", "per_class")}
-        return Settings(**kept, promised_accuracy=promised)
+        return Settings(**kept, promised_accuracy=home["promise_asked"])
     except (KeyError, TypeError, ValueError) as error:
         remedy = "Run `spectraderm calibrate RUN` first"
         raise RunFolderError(f"{run.path(CALIBRATION)} is damaged ({error!r})", remedy) from error
@@ -203,6 +178,15 @@ def judge(crossed: Sequence[Outputs], settings: Settings) -> Judgement:
 
 def fit(held: Outputs, settings: Settings) -> Calibration:
     """Find all settings on held-out photos."""
+    return fit_and_prove(held, settings)[0]
+
+
+def fit_and_prove(held: Outputs, settings: Settings) -> tuple[Calibration, Control]:
+    """The same, and how its promise was proved.
+
+    The share of right answers alone, for a collection holds photos of its own classes: photos whose set holds one class
+    and that are in scope, from the surest quarter on.
+    """
     weights = group_weights(held.groups)
     temperature = fit_temperature(held.logits, held.labels, weights)
     probabilities = softmax(held.logits, temperature)
@@ -212,89 +196,15 @@ def fit(held: Outputs, settings: Settings) -> Calibration:
     # one photo of every group, as independent as a test wants them: int64[groups]
     first = np.sort(np.unique(held.groups, return_index=True)[1])
     candidates = first[alone[first] & (held.novelty[first] <= novelty_threshold)]
-    confidence_threshold = fit_confidence(
-        probabilities[candidates], held.labels[candidates], settings.promised_accuracy
-    )
-    return Calibration(
+    confidence, right = probabilities[candidates].max(1), probabilities[candidates].argmax(1) == held.labels[candidates]
+    proof = control(Photos.alike(confidence, right), None, settings.promises, start=_SUREST)
+    fitted = Calibration(
         temperature=temperature,
         coverage=settings.coverage,
         set_method=settings.set_method,
         thresholds=tuple(thresholds.tolist()),
-        confidence_threshold=confidence_threshold,
-        promised_accuracy=None if confidence_threshold > 1 else settings.promised_accuracy,
+        confidence_threshold=proof.threshold,
+        promised_accuracy=proof.promise,
         novelty_threshold=novelty_threshold,
     )
-
-
-def fit_temperature(logits: Reals, labels: Integers, weights: Reals) -> float:
-    """The temperature with the smallest weighted log loss (Guo et al. 2017), between 1/20 and 20.
-
-    The loss is convex in one over the temperature: where its slope is zero, it is smallest.
-    """
-    centred = logits - logits.max(1, keepdims=True)
-    true = centred[np.arange(len(labels)), labels]
-
-    def slope(cold: float) -> float:
-        expected = (softmax(centred, 1 / cold) * centred).sum(1)
-        return float(np.average(expected - true, weights=weights))
-
-    low, high = -float(np.log(_HOTTEST)), float(np.log(_HOTTEST))
-    while high - low > _NARROW:
-        middle = (low + high) / 2
-        low, high = (low, middle) if slope(np.exp(middle)) > 0 else (middle, high)
-    return float(np.exp(-(low + high) / 2))
-
-
-def fit_sets(probabilities: Reals, labels: Integers, groups: Integers, settings: Settings) -> Reals:
-    """Thresholds of split conformal sets, `float64[classes]`: equal, or `per_class` each from its own photos.
-
-    Of n photo groups the ceil((n + 1) * coverage)-th largest nonconformity score (Vovk et al. 2005; per class:
-    Mondrian), copies sharing their group's weight (Lee, Barber & Willett 2023, "Distribution-free inference with
-    hierarchical data"). Where there are too few groups for that, no score is too large.
-    """
-    count, classes = len(labels), probabilities.shape[1]
-    scores = calibration.nonconformity_scores(probabilities, settings.set_method)[np.arange(count), labels]
-
-    def threshold(rows: Booleans) -> float:
-        groups_there = len(np.unique(groups[rows]))
-        share = settings.coverage * (groups_there + 1) / max(groups_there, 1)
-        if not groups_there or share > 1 + _ROUNDING:
-            return _NO_LIMIT
-        return weighted_quantile(scores[rows], group_weights(groups[rows]), min(share, 1.0))
-
-    if not settings.per_class:
-        return np.full(classes, threshold(np.ones(count, bool)))
-    return np.array([threshold(labels == i) for i in range(classes)])
-
-
-def fit_confidence(probabilities: Reals, labels: Integers, promised: float) -> float:
-    """The probability from which guesses keep a promised accuracy, 1.01 where none does; one photo of every group.
-
-    Learn then test (Angelopoulos et al. 2021), as a fixed sequence: from the surest quarter, or as many as the test
-    needs at least, downwards, as long as an exact binomial test rejects that the guesses from a threshold on are right
-    less often than promised. So the promise is broken with a probability of at most `PROMISE_FAILS_AT`.
-    """
-    confidence, wrong = probabilities.max(1), probabilities.argmax(1) != labels
-    falling, threshold = np.sort(confidence)[::-1], NEVER_SURE
-    for count in (round(share * len(confidence)) for share in _STEPS):
-        if promised**count > PROMISE_FAILS_AT:  # not even all of them right would be proof
-            continue
-        tested = confidence >= falling[count - 1]
-        if binomial.cdf(int(wrong[tested].sum()), int(tested.sum()), 1 - promised) > PROMISE_FAILS_AT:
-            break
-        threshold = float(falling[count - 1])
-    return threshold
-
-
-def weighted_quantile(values: Reals, weights: Reals, share: float) -> float:
-    """The smallest value with at least `share`, 0 to 1, of the weight at or below it."""
-    order = np.argsort(values, kind="stable")
-    reached = weights[order].cumsum()
-    return float(values[order[np.argmax(reached >= share * reached[-1] * (1 - _ROUNDING))]])
-
-
-def set_variants(settings: Settings) -> dict[str, Settings]:
-    """Every way to make prediction sets at the same coverage, by name, to be shown side by side."""
-    methods: tuple[SetMethod, ...] = ("lac", "raps")
-    variants = [replace(settings, set_method=method, per_class=once) for method in methods for once in (False, True)]
-    return {variant.set_name: variant for variant in variants}
+    return fitted, proof

@@ -14,6 +14,7 @@ from spectraderm.evaluation import calibrate, calibration_metrics, metrics
 from spectraderm.evaluation.bootstrap import MIN_GROUPS, Booleans, Integers, Scored, group_weights, rate
 from spectraderm.evaluation.by_source import by_source
 from spectraderm.evaluation.calibrate import Outputs, Settings, judge, pool
+from spectraderm.evaluation.fitting import set_variants
 from spectraderm.evaluation.protocols import protocols, read_measurements
 from spectraderm.inference.calibration import Judgement
 from spectraderm.inference.prediction import VERDICTS
@@ -146,7 +147,7 @@ def _calibration(
         "shipped": settings.set_name,
         "sets": {
             name: metrics.set_scores(test.labels, judge(crossed, variant).sets, test.groups)
-            for name, variant in calibrate.set_variants(settings).items()
+            for name, variant in set_variants(settings).items()
         },
         "sets_of_verdicts": float(judged.sets.sum(1).mean()),
     }
