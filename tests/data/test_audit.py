@@ -1,5 +1,6 @@
 import io
 import json
+import shutil
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from conftest import encode, paint, write_photos
 from PIL import Image
 
 from spectraderm.core.errors import DatasetError
+from spectraderm.core.roots import with_other
 from spectraderm.core.run import Run
 from spectraderm.data import crops, findings, manifest, measurements, shortcuts, skin_tone
 from spectraderm.data.audit import Audit, audit
@@ -339,6 +341,24 @@ def test_sources_are_counted_and_copies_across_them_are_one_photo_group(tmp_path
     facts = audit(one, Run(tmp_path / "plain")).facts
     assert "sources" not in facts
     assert "roots" not in facts
+
+
+def test_photos_of_none_of_the_classes_are_counted_apart(tmp_path: Path) -> None:
+    write_photos(tmp_path, {"set/x": 3, "set/y": 3, "set/Other": 14, "set/OTHER": 1, "nails/deep/er": 2})
+    result = audit(with_other([tmp_path / "set"], tmp_path / "nails"), Run(tmp_path / "run"))
+    classes = result.facts["classes"]
+    assert list(classes) == ["other", "x", "y"]
+    assert classes["other"] == {"display_name": "None of these", "photos": 17, "photo_groups": 17, "other": True}
+    assert not any("other" in classes[label] for label in "xy")
+    # as many as there may be are no imbalance; that diseases are all of one source is no news, that others are is
+    assert {own["id"] for own in result.facts["findings"]} == {"too_small"}
+    write_photos(tmp_path, {"far/x": 1, "far/y": 1}, 90)
+    result = audit(with_other([tmp_path / "set", tmp_path / "far"], tmp_path / "nails"), Run(tmp_path / "more"))
+    assert "class_of_one_source" not in {own["id"] for own in result.facts["findings"]}
+    shutil.rmtree(tmp_path / "set/Other")
+    shutil.rmtree(tmp_path / "set/OTHER")
+    alone = audit(with_other([tmp_path / "set"], tmp_path / "nails"), Run(tmp_path / "alone"))
+    assert finding(alone, "class_of_one_source")["examples"] == ["other"]
 
 
 def test_which_source_a_photo_is_of_is_measured_as_a_shortcut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from spectraderm.core.errors import DatasetError
-from spectraderm.core.roots import Folders, from_facts, root_of, to_facts
+from spectraderm.core.roots import Folders, from_facts, root_of, to_facts, with_other
 from spectraderm.data.layouts import list_photos, source_folders
 
 WORDS = {
@@ -192,3 +192,36 @@ def test_folders_that_cannot_be_sources_are_refused(tmp_path: Path) -> None:
         list_photos(Folders({"A": one, "B": tmp_path / "nowhere"}))
     with pytest.raises(DatasetError, match="class 'C' has no training photos"):
         list_photos(root_of([one, tmp_path / "B"]))
+
+
+def test_other_is_one_class_however_it_is_written_and_does_not_count(tmp_path: Path) -> None:
+    touch(tmp_path, "a/1.jpg", "b/1.jpg", "OTHER/1.jpg", "Other/2.jpg", "others/3.jpg")
+    labels = {path: label for path, label, _ in list_photos(tmp_path).photos}
+    assert [labels[path] for path in ("OTHER/1.jpg", "Other/2.jpg", "others/3.jpg")] == ["other", "other", "others"]
+    touch(tmp_path / "few", "a/1.jpg", "Other/2.jpg")
+    with pytest.raises(DatasetError, match="photos of 1 classes beside 'other', two are needed"):
+        list_photos(tmp_path / "few")
+
+
+def test_a_folder_of_others_may_lie_in_any_way(tmp_path: Path) -> None:
+    touch(tmp_path, "set/a/1.jpg", "set/b/1.jpg")
+    touch(
+        tmp_path, "nails/1.jpg", "nails/healthy/deep/2.PNG", "nails/test/x/3.jpg", "nails/notes.txt", "nails/.h/4.jpg"
+    )
+    (tmp_path / "nails/healthy/up").symlink_to("..")
+    root = with_other([tmp_path / "set"], tmp_path / "nails")
+    listed = list_photos(root_of(root))
+    assert listed.photos == [
+        ("nails/1.jpg", "other", ""),
+        ("nails/healthy/deep/2.PNG", "other", ""),
+        ("nails/test/x/3.jpg", "other", "test"),
+        ("set/a/1.jpg", "a", ""),
+        ("set/b/1.jpg", "b", ""),
+    ]
+    assert sorted(listed.other_files) == ["nails/healthy/up", "nails/notes.txt"]
+    assert from_facts(to_facts(root_of(root))) == root
+    assert with_other([tmp_path / "set"], None) == [tmp_path / "set"]
+    touch(tmp_path, "empty/notes.txt")
+    for folder, problem in (("set", "hold the same photos"), ("empty", "holds no photos"), ("lost", "not a folder")):
+        with pytest.raises(DatasetError, match=problem):
+            list_photos(root_of(with_other([tmp_path / "set"], tmp_path / folder)))

@@ -122,3 +122,14 @@ def test_a_broken_promise_is_found(broken: str) -> None:
         del folds["fold-3"]
     with pytest.raises(SplitError):
         check(rows, Split(BY_SOURCE, list(folds.values())))
+
+
+def test_photos_of_none_of_the_classes_are_tested_even_where_none_was_learned() -> None:
+    rows = photos({"A": {"x": 5, "y": 5}, "B": {"x": 5, "y": 5}, "nails": {"other": 4}})
+    made = make(rows, BY_SOURCE, 1, 0)
+    of_nails = made.folds[3].splits
+    assert {side for path, side in of_nails.items() if path.startswith("nails/")} == {"test"}
+    assert {side for path, side in made.folds[1].splits.items() if path.startswith("nails/")} == {"train", "val"}
+    few = photos({"A": {"x": 5, "other": 5}, "B": {"x": 5, "y": 5, "other": 5}})
+    with pytest.raises(SplitError, match="without source 'B' photos of 1 classes are left"):
+        make(few, BY_SOURCE, 1, 0)

@@ -37,6 +37,7 @@ def run(
     resume: options.Resume = False,
     log: options.Log = None,
     crops: options.Crops = None,
+    other: options.Other = None,
 ) -> None:
     """All of it: audit, split, train, calibrate, evaluate, export. What most people want."""
     pipeline, terminal = _stages()
@@ -44,7 +45,7 @@ def run(
     changes = options.recipe_changes(epochs, batch_size, lr, patience)
     settings = pipeline.Options(recipe, backbone, split, folds, seed, resume, device, log, changes, crops)
     with console.going_on("--resume goes on where training was"), terminal.progress() as track:
-        evaluation = pipeline.run(photos, out, settings, track)
+        evaluation = pipeline.run(_all_photos(photos, other), out, settings, track)
     terminal.say_audit(out)
     terminal.say_scores([out], [evaluation])
     terminal.say_robustness(out / "model")
@@ -68,6 +69,7 @@ def audit(
         typer.Option("--fix", help="Also write split.csv, as split --split deduplicated does. Photos stay untouched."),
     ] = False,
     crops: options.Crops = None,
+    other: options.Other = None,
 ) -> None:
     """Read every photo; find copies, leaks, shortcuts and flaws. Exit code 3 where --fail-on was met."""
     pipeline, terminal = _stages()
@@ -75,7 +77,7 @@ def audit(
 
     wanted = findings.parse_fail_on(fail_on) if fail_on else []
     with terminal.progress() as track:
-        facts = pipeline.audit(photos, out, track, look_for_crops=crops).facts
+        facts = pipeline.audit(_all_photos(photos, other), out, track, look_for_crops=crops).facts
     terminal.say_audit(out)
     if fix:
         pipeline.split(out, "deduplicated", 0, 0)
@@ -266,6 +268,12 @@ app.add_typer(doors.app)
 def main() -> None:
     """The console script."""
     console.run(app)
+
+
+def _all_photos(photos: list[Path], other: Path | None) -> Any:  # noqa: ANN401
+    from spectraderm.core.roots import with_other  # noqa: PLC0415 - of no use to those who predict
+
+    return with_other(photos, other)
 
 
 def _stages() -> tuple[Any, Any]:

@@ -8,6 +8,12 @@ import typer
 Photos = Annotated[
     list[Path], typer.Argument(help="Folder of <split>/<class>/* or <class>/*; of several each is a source.")
 ]
+Other = Annotated[
+    Path | None,
+    typer.Option(
+        "--other", help="Folder of photos of none of the classes, to be refused; as a class folder named `other` is."
+    ),
+]
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 Split = Annotated[
     Literal["grouped", "original", "deduplicated", "by-source"],

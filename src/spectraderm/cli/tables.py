@@ -24,7 +24,10 @@ _SHOWN = ("accuracy", "group_accuracy", "balanced_accuracy")
 def say_audit(run: Path) -> None:
     """What an audit found, worst first."""
     facts = Run(run).audit
-    say(f"\n{facts['photos']} photos of {len(facts['classes'])} classes, {facts['photo_groups']} photo groups")
+    others = [own for own in facts["classes"].values() if own.get("other")]
+    told = "".join(f", {own['photos']} of them of none of these (`other`)" for own in others)
+    classes = len(facts["classes"]) - len(others)
+    say(f"\n{facts['photos']} photos of {classes} classes{told}, {facts['photo_groups']} photo groups")
     leakage = facts["leakage"]
     if leakage["test_photos_with_copy_in_train"]:
         say(

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from spectraderm.core import OTHER
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.files import write_arrays, write_csv, write_json
 from spectraderm.core.progress import Track, no_track
@@ -165,6 +166,7 @@ def _facts(root: Root, evidence: Evidence) -> dict[str, Any]:
                 "display_name": manifest.display_name(label),
                 "photos": photos[label],
                 "photo_groups": groups[label],
+                **({"other": True} if label == OTHER else {}),
             }
             for label in evidence.labels
         },

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from spectraderm.core import OTHER
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.data import shortcuts
 from spectraderm.data.duplicates import KINDS, RANKS, within_splits
@@ -137,7 +138,9 @@ def _crossing(rows: Sequence[Row], groups: Sequence[int]) -> dict[str, None]:
 
 
 def _classes(evidence: Evidence) -> Iterable[Finding]:
-    groups = Counter(label for label, _ in {(row.label, row.photo_group) for row in evidence.rows})
+    groups = Counter(
+        label for label, _ in {(row.label, row.photo_group) for row in evidence.rows if row.label != OTHER}
+    )
     order = sorted(groups, key=lambda label: (groups[label], label))
     most, fewest = groups[order[-1]], groups[order[0]]
     rare = [label for label in order if groups[label] * IMBALANCE < most]
@@ -152,7 +155,8 @@ def _sources(evidence: Evidence) -> Iterable[Finding]:
         of_group[row.photo_group].add(row.source)
     if len({row.source for row in evidence.rows}) < 2:
         return
-    single = [label for label in evidence.labels if len(of_class[label]) == 1]
+    several = len({row.source for row in evidence.rows if row.label != OTHER}) > 1  # or that is no news of a disease
+    single = [label for label in evidence.labels if len(of_class[label]) == 1 and (several or label == OTHER)]
     names = ", ".join(f"{label} only from {min(of_class[label]) or 'photos of no source'}" for label in single)
     remedy = f"{names}: the camera gives it away. Add photos of it from another source"
     yield _finding("class_of_one_source", "medium", single, remedy)

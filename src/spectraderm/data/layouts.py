@@ -1,7 +1,7 @@
 """The folders that photos lie in: which file is a photo of which class, given split and source.
 
 A data set is `<class>/*` or `<train|val|test>/<class>/*`. Several data sets are sources: given one by one, or as the
-folders of one parent.
+folders of one parent. `other`, in any case, is a reserved name of a class folder: photos of none of the classes.
 """
 
 import os
@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from spectraderm.core import OTHER
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.roots import Folders, Root
 from spectraderm.images.decoding import HEIC_SUFFIXES, SUFFIXES
@@ -46,21 +47,26 @@ class Listing:
         return path.partition("/")[0] if self.sources else ""
 
 
+def class_of(folder: str) -> str:
+    """The class of a folder's photos: its name, but `other` for `Other` and the like."""
+    return OTHER if folder.casefold() == OTHER else folder
+
+
 def list_photos(root: Root) -> Listing:
     """List the photos of `root/<split>/<class>/*` or `root/<class>/*`, sorted by path; of several sources, all of them.
 
-    A class folder of one name in two sources is one class. Hidden files and folders are passed over; links that lead
-    out of the folder are not followed.
+    A class folder of one name in two sources is one class, and so are folders named `other` in any case. Hidden
+    files and folders are passed over; links that lead out of the folder are not followed.
 
     Raises:
-        DatasetError: no such folder, no photos, fewer than two classes, a source without photos, or a class that only
-            the test split has.
+        DatasetError: no such folder, no photos, fewer than two classes beside `other`, a source without photos, or a
+            class that only the test split has.
     """
     listing = Listing()
     if isinstance(root, Folders):
         listing.sources = list(root.of_source)
         for source, folder in root.of_source.items():
-            _list_source(folder, source, listing)
+            _list_source(folder, source, listing, all_other=source in root.others)
     else:
         listing.sources = source_folders(root)
         for source in listing.sources:
@@ -71,11 +77,13 @@ def list_photos(root: Root) -> Listing:
             _list_folder(root, "", listing)
     where = root if isinstance(root, Path) else ", ".join(map(str, root.of_source.values()))
     labels = {photo.label for photo in listing.photos}
-    if len(labels) < 2:
+    classes = labels - {OTHER}
+    if len(classes) < 2:
         remedy = "Put the photos into one folder per class, or into train/<class> and test/<class>"
         if listing.nested and not labels:
             remedy += "; if its folders are data sets of their own, give them one by one"
-        raise DatasetError(f"{where} holds photos of {len(labels)} classes, two are needed", remedy)
+        beside = f" beside {OTHER!r}" if OTHER in labels else ""
+        raise DatasetError(f"{where} holds photos of {len(classes)} classes{beside}, two are needed", remedy)
     for label in sorted(labels - {photo.label for photo in listing.photos if photo.given_split in ("train", "")}):
         raise DatasetError(
             f"{where}: class {label!r} has no training photos", "Name its folder the same in every split"
@@ -125,11 +133,16 @@ def _classes(root: Path, parent: str) -> set[str] | None:
     }
 
 
-def _list_source(folder: Path, source: str, listing: Listing) -> None:
+def _list_source(folder: Path, source: str, listing: Listing, *, all_other: bool) -> None:
     """List a folder that was given as a source; what is in it is named by the source, whatever it is called."""
     own = Listing()
     _check_folder(folder)
-    _list_folder(folder, "", own)
+    if all_other:
+        _list_other(folder, PhotoFile("", OTHER, ""), own)
+    else:
+        _list_folder(folder, "", own)
+    if not own.photos and all_other:
+        raise DatasetError(f"{folder} holds no photos", "Give a folder with photos in it, or below it")
     if not own.photos:
         raise DatasetError(
             f"{folder} holds no photos in class folders", "Give folders of <class>/* or <train|test>/<class>/*"
@@ -145,12 +158,12 @@ def _list_folder(root: Path, parent: str, listing: Listing) -> None:
     splits = {folder: SPLIT_FOLDERS.get(folder.lower(), "") for folder in folders}
     if not any(splits.values()):
         for label in folders:
-            _list_class(root, PhotoFile(f"{parent}{label}", label, ""), listing)
+            _list_class(root, PhotoFile(f"{parent}{label}", class_of(label), ""), listing)
         return
     for folder in folders:
         listing.nested += [] if splits[folder] else [f"{parent}{folder}"]
         for label in _folders(root, f"{parent}{folder}/", listing) if splits[folder] else ():
-            _list_class(root, PhotoFile(f"{parent}{folder}/{label}", label, splits[folder]), listing)
+            _list_class(root, PhotoFile(f"{parent}{folder}/{label}", class_of(label), splits[folder]), listing)
 
 
 def _folders(root: Path, parent: str, listing: Listing) -> list[str]:
@@ -172,6 +185,20 @@ def _list_class(root: Path, folder: PhotoFile, listing: Listing) -> None:
         if (root / path).is_dir():
             listing.nested.append(_printable(path))
         elif Path(name).suffix.lower() in _SUFFIXES and _printable(name) == name:
+            listing.photos.append(folder._replace(path=path))
+        else:
+            listing.other_files.append(_printable(path))
+
+
+def _list_other(root: Path, folder: PhotoFile, listing: Listing) -> None:
+    """List every photo at or below a folder, as deep as it may be; its outermost folder may be a split's."""
+    parent = f"{folder.path}/" if folder.path else ""
+    for name in _names(root, parent, listing):
+        path = f"{parent}{name}"
+        if (root / path).is_dir() and not (root / path).is_symlink():
+            split = folder.given_split if parent else SPLIT_FOLDERS.get(name.lower(), "")
+            _list_other(root, PhotoFile(path, folder.label, split), listing)
+        elif Path(name).suffix.lower() in _SUFFIXES and _printable(path) == path:
             listing.photos.append(folder._replace(path=path))
         else:
             listing.other_files.append(_printable(path))

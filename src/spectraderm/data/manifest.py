@@ -9,6 +9,7 @@ from typing import Any
 
 from PIL import Image
 
+from spectraderm.core import OTHER
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.files import read_csv, sha256, write_csv
 from spectraderm.core.roots import Root
@@ -63,7 +64,12 @@ class Row:
 
 
 def display_name(label: str) -> str:
-    """A class folder's name for people: `BA- cellulitis` -> `Cellulitis`, `FU-nail-fungus` -> `Nail fungus`."""
+    """A class folder's name for people: `BA- cellulitis` -> `Cellulitis`, `FU-nail-fungus` -> `Nail fungus`.
+
+    That of `other` is `None of these`.
+    """
+    if label == OTHER:
+        return "None of these"
     name = re.sub(r"[\s_-]+", " ", re.sub(r"^[A-Z]{2}-\s*", "", label)).strip()
     return name[:1].upper() + name[1:] if name else label
 

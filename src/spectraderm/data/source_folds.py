@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
+from spectraderm.core import OTHER
 from spectraderm.core.errors import SplitError
 from spectraderm.core.run import FINAL
 from spectraderm.data.folds import EXCLUDED, FOLD_VALIDATION, Fold, cut, of_paths, shuffled
@@ -17,8 +18,9 @@ def make(rows: Sequence[Row], seed: int) -> list[Fold]:
 
     In the fold of a source, its own photo groups are tested and all groups without a photo of it train or validate. A
     group with photos of several sources is excluded in the folds of these, so that it is tested in none and no copy of
-    a tested photo is ever trained on; so are photos of a class that no other source has, which can't be learned there.
-    Every other photo is tested exactly once.
+    a tested photo is ever trained on; so are photos of a class that no other source has, which can't be learned there;
+    but photos of `other` are tested where no other source has such, for to refuse them needs no example. Every other
+    photo is tested exactly once.
 
     Raises:
         SplitError: a photo has no source, there is only one, a class has one photo group, or without some source fewer
@@ -57,13 +59,13 @@ def _leave_out(rows: Sequence[Row], source: str, classes: Mapping[str, Sequence[
     splits = {group: "train" for groups in rest.values() for group in groups}
     splits |= cut({label: groups for label, groups in rest.items() if len(groups) > 1}, FOLD_VALIDATION)
     trained = {row.label for row in rows if splits.get(row.photo_group) == "train"}
-    if len(trained) < 2:
+    if (count := len(trained - {OTHER})) < 2:
         raise SplitError(
-            f"without source {source!r} photos of {len(trained)} classes are left to train on, two are needed", _GROUPED
+            f"without source {source!r} photos of {count} classes are left to train on, two are needed", _GROUPED
         )
 
     def split(row: Row) -> str:
-        tested = of_group[row.photo_group] == {source} and row.label in trained
+        tested = of_group[row.photo_group] == {source} and row.label in {*trained, OTHER}
         return splits.get(row.photo_group, "test" if tested else EXCLUDED)
 
     named = {row.path: split(row) for row in rows}
@@ -79,7 +81,7 @@ def _problems(fold: Fold, rows: Sequence[Row], source: str, of_group: Mapping[in
         allowed: tuple[str, ...] = (EXCLUDED,)
         if source not in of_group[row.photo_group]:
             allowed = ("train", "val")
-        elif of_group[row.photo_group] == {source} and row.label in trained:
+        elif of_group[row.photo_group] == {source} and row.label in {*trained, OTHER}:
             allowed = ("test",)
         if fold.splits[row.path] not in allowed:
             yield f"{row.path} must not be in {fold.splits[row.path]}"
