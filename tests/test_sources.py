@@ -62,7 +62,7 @@ def test_run_on_several_folders_leaves_each_source_out(tiny: Path, tmp_path: Pat
     assert (done.code, done.out) == (0, "")
     lines = [line.split() for line in done.err.splitlines()]
     assert [line[0] for line in lines if line[:1] in (["far"], ["near"])] == ["far", "near"]
-    assert "mean, each weighing the same" in done.err
+    assert "mean of sources" in done.err
     assert "The worst source is" in done.err
     assert sorted(path.stem for path in run.path(EXTERNAL).iterdir()) == ["far", "near"]
     done = call("evaluate", out)

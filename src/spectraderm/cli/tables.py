@@ -215,7 +215,7 @@ def say_by_source(result: dict[str, Any]) -> None:
 
     rows = [(name, f"{own['n_groups']} ({own['n_photos']})", *cells(own)) for name, own in parts.items()]
     if means:
-        rows.append(("mean, each weighing the same", "", *cells(means)))
+        rows.append(("mean of sources", "", *cells(means)))
     if rows:
         heads = ("source", "photos (files)", "right", "stated", "ECE", "sets hold it", "predicted", "right among these")
         _print_table((*heads, "of no class: refused"), rows, "By source; in %, 95 % intervals over photo groups")
