@@ -74,6 +74,8 @@ def test_a_folder_that_lacks_a_weight_or_has_one_of_another_size_is_refused(copi
     assert lacking in refusal(copied)
     change_json(copied / "config.json", hidden_sizes=[8, 16, 24, 48])
     refusal(copied)
+    change_json(copied / "config.json", embedding_size="eight")
+    assert "embedding_size" in refusal(copied)
 
 
 @pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors"])

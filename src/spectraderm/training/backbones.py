@@ -35,6 +35,7 @@ _MEAN = (123 / 255, 117 / 255, 104 / 255)
 """Red, green, blue of open-nsfw-thin; its ONNX graph subtracts (104, 117, 123) from blue, green, red."""
 _STD = (1 / 255, 1 / 255, 1 / 255)
 _NORM_EPSILON = 1e-5  # torch adds it to the variance
+_DAMAGED = (KeyError, ValueError, TypeError, RuntimeError, ImportError, AttributeError, SafetensorError)
 _SMALLEST_SCALE = 1e-3  # some channels are dead: their weights are zero
 
 
@@ -136,7 +137,7 @@ def _layers(config: ResNetConfig) -> Iterator[str]:
 
 def _from_hub_layout(name: str, folder: Path | None) -> Backbone:
     from huggingface_hub import hf_hub_download  # noqa: PLC0415
-    from huggingface_hub.errors import HfHubHTTPError  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError  # noqa: PLC0415
 
     kind = "an image model"
     try:
@@ -158,7 +159,7 @@ def _from_hub_layout(name: str, folder: Path | None) -> Backbone:
     except (OSError, HfHubHTTPError) as error:
         what = f"{name} can't be loaded" if folder else f"{name} can't be had from the Hugging Face Hub"
         raise BackboneError(f"{what} ({_first_line(error)})", _OFFLINE) from error
-    except (KeyError, ValueError, TypeError, RuntimeError, ImportError, AttributeError, SafetensorError) as error:
+    except (*_DAMAGED, StrictDataclassError) as error:
         raise BackboneError(f"{name} is not {kind} in Hub layout ({_first_line(error)})", _OFFLINE) from error
 
 

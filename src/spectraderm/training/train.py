@@ -278,7 +278,7 @@ def restore(run: Run, backbone: Backbone, fold: str = FINAL) -> tuple[SkinNetwor
     """The model of a fold of a trained run folder, in eval mode on the CPU, and its preprocessing."""
     config = run.config
     recipe = Recipe.model_validate(config["recipe"])
-    network = build(backbone, recipe, config["labels"])
+    network = build(backbone, recipe, config["labels"]).to("cpu")
     network.train(False)
     load_weights(run.fold(fold).checkpoint, network if recipe.train_backbone else network.classifier)
     return network, Preprocessing.from_hub(config["preprocessing"])
