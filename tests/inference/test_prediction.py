@@ -4,7 +4,7 @@ import pytest
 from handmade import calibration
 
 from spectraderm.inference.calibration import Calibration, Calibrations
-from spectraderm.inference.prediction import Prediction, Verdict, columns, percent, promise, reason
+from spectraderm.inference.prediction import Prediction, Verdict, columns, experience, percent, promise, reason
 
 LIKELIEST = [("Impetigo", 0.48), ("Ringworm", 0.21), ("Shingles", 0.09), ("Chickenpox", 0.004)]
 USUAL = Calibration.from_dict(calibration(8)["home"])
@@ -44,10 +44,29 @@ def test_both_promises_of_photos_from_elsewhere_stand_in_the_reason_and_at_every
 def test_a_model_that_was_measured_at_home_only_says_so_and_how_to_mend_it() -> None:
     alone = reason("predicted", LIKELIEST[:1], USUAL, 8, only_home=True)
     assert alone.endswith("such answers are right (measured on its own collection only).")
-    assert promise(Calibrations(USUAL)).startswith(alone)
+    assert promise(Calibrations(USUAL)).startswith(alone.partition(" (")[0])
+    assert experience({"home": {}}).startswith("Measured on its own photos only")
     assert "`spectraderm calibrate MODEL --external PHOTOS`" in promise(Calibrations(USUAL))
     never = replace(USUAL, promised_accuracy=None, confidence_threshold=1.01)
-    assert "(measured on its own collection only)" in promise(Calibrations(never))
+    assert "On its own collection no share of right answers could be proved" in promise(Calibrations(never))
+
+
+@pytest.mark.parametrize(
+    ("promised", "answered", "said"),
+    [
+        (None, 0.0, "So it never decides on one condition, and names the two or three likeliest."),
+        (0.8, 0.062, "So it mostly names the two or three likeliest conditions, and a single one for 6 of 100 photos."),
+        (0.9, 0.7, "It names a single condition for 70 of 100 photos."),
+    ],
+)
+def test_how_often_it_was_right_elsewhere_is_told_from_its_facts(
+    promised: float | None, answered: float, said: str
+) -> None:
+    means = {"n_sources": 3, "group_accuracy": {"value": 0.584}, "predicted": {"value": answered}}
+    own = {"promised_accuracy": promised, "expected": {"mean_over_sources": means}}
+    first = "On photos from 3 other places that it had never seen, its first guess was right in 58 of 100."
+    assert experience({"home": {}, "elsewhere": own}) == f"{first} {said}"
+    assert experience({"home": {}, "elsewhere": {"promised_accuracy": 0.8}}) == ""
 
 
 def test_only_what_is_certain_reads_as_certain() -> None:

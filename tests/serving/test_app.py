@@ -244,7 +244,11 @@ def test_health_readiness_and_facts(client: TestClient, model: Classifier) -> No
     facts = client.get("/model").json()
     assert (facts["model_id"], facts["labels"]) == (model.model_id, model.labels)
     assert facts["calibration"] == model.calibrations.to_dict()
-    assert "measured on its own collection only" in facts["promise"]
+    assert "right far less often" in facts["experience"]
+    assert "`spectraderm calibrate MODEL --external PHOTOS`" in facts["promise"]
+    assert facts["training_photos"] == len(model.folder.references)
+    about = client.get("/openapi.json").json()["components"]["schemas"]["About"]["properties"]
+    assert all(about[name]["description"] for name in ("experience", "promise", "calibration"))
 
 
 def test_metrics_count_what_happened(client: TestClient, photo: bytes, model: Classifier) -> None:

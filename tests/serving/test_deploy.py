@@ -193,6 +193,7 @@ def test_the_gradio_app_answers_as_the_model_does(tmp_path: Path, novelty: float
     expected = model.predict(tmp_path / "photo.jpg")
     assert expected.reason in verdict
     assert shown == ({model.display_name(label): p for label, p in expected.probabilities.items()} if guesses else {})
+    assert ("Judged as a photo of the collection" in verdict) == guesses
     (tmp_path / "photo.jpg").write_bytes(b"text")
     with pytest.raises(Exception, match="not a photo"):
         app["classify"](str(tmp_path / "photo.jpg"))

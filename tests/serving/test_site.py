@@ -143,19 +143,30 @@ def hosted(engine: str, model: Path, folder: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("engine", ["browser", "server"])
-def test_shows_a_guess_with_its_chances_set_and_heatmap_by_keyboard(
+def test_shows_the_likeliest_with_their_chances_and_heatmap_by_keyboard(
     browser: Browser, tmp_path: Path, engine: str
 ) -> None:
-    model, data = _model(tmp_path, novelty_threshold=3.0), photos()["bmp"]
+    means = {"n_sources": 3, "group_accuracy": {"value": 0.584}, "predicted": {"value": 0.06}}
+    elsewhere = {"temperature": 3.0, "expected": {"mean_over_sources": means}}
+    model, data = _model(tmp_path, novelty_threshold=3.0, elsewhere=elsewhere), photos()["bmp"]
     prediction, named = load_model(model).predict(data), load_model(model).display_name
     with hosted(engine, model, tmp_path) as url:
         page = browser.new_page(color_scheme="dark", http_credentials={"username": "anybody", "password": KEY})
         _show(page, url, data)
-        bars = page.evaluate("[...document.querySelectorAll('#answer .bars li')].map((bar) => bar.textContent)")
-        assert bars == [f"{named(label)}{percent(share)}" for label, share in prediction.probabilities.items()]
-        fitting = page.inner_text("#answer .set").split("\n")
-        assert fitting == [named(label) for label in prediction.prediction_set]
-        assert prediction.reason in page.inner_text("#answer .verdict")
+        fitting = [named(label) for label in prediction.prediction_set]
+        bars = [f"{named(label)}{percent(share)}" for label, share in prediction.probabilities.items()]
+        assert (prediction.verdict, len(fitting)) == ("unsure", 2)
+        assert _bars(page, "#answer .beside > .bars") == bars[:2]
+        assert _bars(page, "#answer details:not([open]) .bars") == bars
+        assert page.inner_text("#answer .set").endswith(f"about 90 of 100 photos from elsewhere: {', '.join(fitting)}.")
+        title = WORDS["verdicts"]["unsure"]["title"]
+        assert page.inner_text("#answer .verdict").startswith(f"{title}\n")
+        assert "Judged as a photo from elsewhere." in page.inner_text("#answer .verdict")
+        assert "%" not in page.inner_text("#answer .verdict")
+        intro = page.inner_text(".intro")
+        assert "learned three skin conditions from 1 different photos" in intro
+        assert "was right in 58 of 100. So it mostly names the two or three likeliest" in intro
+        assert "calibrate" not in page.inner_text("footer")
         assert WORDS["privacy"][engine] in page.inner_text("#intake")
         page.focus("#answer input[type=range]")
         page.keyboard.press("Home")
@@ -163,6 +174,25 @@ def test_shows_a_guess_with_its_chances_set_and_heatmap_by_keyboard(
         found = Axe().run(page).response["violations"]
         assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
         assert predict(page, b"text")["refused"].startswith("photo: not a photo in a known format")
+        page.close()
+
+
+def test_shows_one_condition_with_the_promise_and_no_other_number(browser: Browser, tmp_path: Path) -> None:
+    model, data = _model(tmp_path, novelty_threshold=3.0), photos()["bmp"]
+    prediction = load_model(model).predict(data)
+    with hosted("browser", model, tmp_path) as url:
+        page = browser.new_page()
+        _show(page, url, data)
+        text = page.inner_text("#answer .verdict")
+        assert text.startswith(f"{WORDS['verdicts']['predicted']['title']}\n{prediction.display_name}\n")
+        assert prediction.reason in text
+        assert "at least 95 of 100" in text
+        assert "Judged as a photo of the collection" in text
+        assert "%" not in page.inner_text("#answer")
+        assert "on photos from elsewhere it is right far less often" in page.inner_text(".intro")
+        assert "spectraderm calibrate MODEL --external PHOTOS" in page.inner_text("footer")
+        page.click("#answer summary")
+        assert len(_bars(page, "#answer details[open] .bars")) == 3
         page.close()
 
 
@@ -184,6 +214,13 @@ def test_shows_no_guess_where_there_is_none(browser: Browser, tmp_path: Path) ->
 def _model(folder: Path, **changes: Any) -> Path:  # noqa: ANN401
     facts = {"calibration": calibration(3, **changes)}
     return write_model(folder / "model", ("VI-shingles", "FU-ringworm", "other"), facts=facts)
+
+
+def _bars(page: Page, selector: str) -> list[str]:
+    texts: list[str] = page.evaluate(
+        "(at) => [...document.querySelectorAll(`${at} li`)].map((bar) => bar.textContent)", selector
+    )
+    return texts
 
 
 def _show(page: Page, address: str, photo: bytes) -> None:

@@ -17,8 +17,8 @@ export interface Facts {
   conditions: Record<string, Condition | null>;
   preprocessing: Preprocessing;
   words: Omit<Words, "conditions">;
-  /** What the model promises of its answers, in plain words. */
-  promise: string;
+  /** By `calibrated_on`, what a verdict rests on, in words. */
+  judged: Record<Place, string>;
   /** Names of painted photos to try. */
   paintings: string[];
 }

@@ -31,7 +31,8 @@ export function choose(calibrations: Calibrations, inTraining: boolean): [Place,
 const UNIT = 2 ** 24;
 const RAPS_PENALTY = 0.1;
 const RAPS_FREE_RANKS = 1;
-const NAMED = 3;
+/** So many classes of a prediction set are named. */
+export const NAMED = 3;
 
 /** Of a photo's logits and novelty: calibrated probabilities, which classes fit, and the verdict. */
 export function judge(settings: Calibration, logits: ArrayLike<number>, novelty: number) {

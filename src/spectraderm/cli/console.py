@@ -125,7 +125,7 @@ def write_table(
     from rich.console import Console  # noqa: PLC0415 - takes as long to import as a photo
     from rich.text import Text  # noqa: PLC0415
 
-    from spectraderm.inference.prediction import percent, promise  # noqa: PLC0415
+    from spectraderm.inference.prediction import JUDGED, experience, percent, promise  # noqa: PLC0415
 
     console = Console(file=stream, highlight=False, soft_wrap=True)
     wrap = partial(_wrap, width=max(console.width, 40))
@@ -137,13 +137,14 @@ def write_table(
         verdict = prediction.verdict.replace("_", " ")
         answer = Text(wrap(f"{verdict}: {', '.join(named)}" if named else verdict))
         answer.stylize(_STYLES[prediction.verdict], 2, 2 + len(verdict))
-        lines = [wrap(prediction.reason)]
+        rests = "" if prediction.verdict == "unusable_photo" else f" {JUDGED[prediction.calibrated_on]}"
+        lines = [wrap(f"{prediction.reason}{rests}")]
         if prediction.in_training:
             lines.append(wrap("The model learned from this photo or a copy of it."))
         console.print(Text(_printable(path), style="bold"), answer, Text("\n".join(lines)), "", sep="\n")
         note = (
             f"Model {classifier.model_id}. Not a diagnosis. It knows {len(classifier.labels)} "
-            f"conditions. {promise(classifier.calibrations)}"
+            f"conditions. {experience(classifier.folder.facts['calibration'])} {promise(classifier.calibrations)}"
         )
     if note:
         console.print(Text(wrap(note, indent=""), style="dim"))

@@ -3,7 +3,7 @@
 The fields of every door follow from those of `Prediction`: JSON, the columns of tables, the schema of REST.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
@@ -12,10 +12,17 @@ from spectraderm.inference.calibration import Calibration, Calibrations, Place
 Verdict = Literal["predicted", "unsure", "out_of_scope", "unusable_photo"]
 VERDICTS: tuple[Verdict, ...] = ("predicted", "unsure", "out_of_scope", "unusable_photo")
 
-_NAMED = 3
-"""So many classes of a prediction set are named."""
+_NAMED, _MOST = 3, 0.5
+"""So many classes of a prediction set are named; what holds for a larger share than this does so mostly."""
+JUDGED: dict[Place, str] = {
+    "home": "Judged as a photo of the collection that the model learned from.",
+    "elsewhere": "Judged as a photo from elsewhere.",
+}
+"""By `calibrated_on`, what a verdict rests on, in words."""
+ALONE = "Measured on its own photos only; on photos from elsewhere it is right far less often."
 _ALONE = " (measured on its own collection only)"
-_MEND = "`spectraderm calibrate MODEL --external PHOTOS` measures it on labelled photos from elsewhere."
+MEND = "spectraderm calibrate MODEL --external PHOTOS"
+"""The command that measures a model on labelled photos from elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,7 +124,32 @@ def promise(calibrations: Calibrations) -> str:
     text = _promise(settings)
     if settings.promised_accuracy is None:
         text = f"On {whose} no share of right answers could be proved: it names the likeliest, and decides on none"
-    return f"{text}." if calibrations.elsewhere else f"{text}{_ALONE}. {_MEND}"
+    return f"{text}." if calibrations.elsewhere else f"{text}. `{MEND}` measures it on labelled photos from elsewhere."
+
+
+def experience(calibration: Mapping[str, Any]) -> str:
+    """How often a model's first guess was right on photos of sources that it did not know, and so what it answers with.
+
+    `calibration` is that of `spectraderm.json`. The numbers are those of `expected`: of each source by settings that
+    were found on the others.
+    """
+    elsewhere = calibration.get("elsewhere")
+    means = ((elsewhere or {}).get("expected") or {}).get("mean_over_sources")
+    if not elsewhere or not means:
+        return "" if elsewhere else ALONE
+    right, answered = (means[name]["value"] for name in ("group_accuracy", "predicted"))
+    text = (
+        f"On photos from {means['n_sources']} other places that it had never seen, its first guess was right in "
+        f"{100 * right:.0f} of 100."
+    )
+    if elsewhere["promised_accuracy"] is None:
+        return f"{text} So it never decides on one condition, and names the two or three likeliest."
+    mostly = (
+        "So it mostly names the two or three likeliest conditions, and a single one"
+        if answered < _MOST
+        else ("It names a single condition")
+    )
+    return f"{text} {mostly} for {100 * answered:.0f} of 100 photos."
 
 
 def _promise(settings: Calibration) -> str:

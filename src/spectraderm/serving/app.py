@@ -25,10 +25,10 @@ from starlette.routing import Route
 
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.inference.model_folder import ModelFolder
-from spectraderm.inference.prediction import Prediction, promise
+from spectraderm.inference.prediction import Prediction, experience, promise
 from spectraderm.serving.middleware import Gate, LogEntry, Refusal, ServeOptions, kind_of, public
 from spectraderm.serving.pool import Pool
-from spectraderm.serving.schemas import BINARY, NOTICE, Answer, Failed, Inputs, Parameters, Score, documented
+from spectraderm.serving.schemas import BINARY, NOTICE, About, Answer, Failed, Inputs, Parameters, Score, documented
 from spectraderm.serving.spaces.site import page_files
 
 MAX_PHOTOS = 16
@@ -74,7 +74,8 @@ def create_app(pool: Pool, model: ModelFolder, options: ServeOptions) -> FastAPI
 def _add_server_routes(app: FastAPI, pool: Pool, model: ModelFolder, registry: CollectorRegistry) -> None:
     facts: dict[str, Any] = {name: model.facts.get(name) for name in ("parity", "robustness", "recipe")}
     facts |= {"model_id": model.model_id, "labels": model.labels, "display_names": model.display_names}
-    facts |= {"calibration": model.facts["calibration"], "promise": promise(model.calibrations), "notice": NOTICE}
+    facts |= {"training_photos": len(model.references), "calibration": model.facts["calibration"], "notice": NOTICE}
+    facts |= {"experience": experience(model.facts["calibration"]), "promise": promise(model.calibrations)}
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -88,10 +89,10 @@ def _add_server_routes(app: FastAPI, pool: Pool, model: ModelFolder, registry: C
             raise Refusal("NotReady", "the server is about to stop, or restarts its workers", "Ask again in a second")
         return {"status": "ready"}
 
-    @app.get("/model")
-    async def facts_of_model() -> dict[str, Any]:
-        """The model's classes, calibration and recipe, as `spectraderm.json` holds them, and what it promises."""
-        return facts
+    @app.get("/model", response_model=About)
+    async def facts_of_model() -> JSONResponse:
+        """What the model knows, how often it was right on photos from elsewhere, and what it promises."""
+        return JSONResponse(facts)
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:

@@ -21,6 +21,25 @@ class Answer(Prediction):  # noqa: D101 - documented as `Prediction`, below
 Answer.__doc__ = Prediction.__doc__
 
 
+class About(BaseModel):
+    """A model: what it knows, how often it was right, and what it promises."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    model_id: str = Field(description="What its predictions call it.")
+    labels: list[str] = Field(description="The conditions that it knows, as their folders were named.")
+    display_names: dict[str, str] = Field(description="The same for people.")
+    training_photos: int = Field(description="How many different photos it learned from; copies are not counted.")
+    experience: str = Field(description="How often its first guess was right on photos from places it had never seen.")
+    promise: str = Field(description="How often its verdict `predicted` is right, and how often others get one.")
+    calibration: dict[str, Any] = Field(
+        description="What its verdicts rest on: `home`, set on photos of the collection that it learned from, and, "
+        "where it was measured there, `elsewhere`, set on photos of other sources. `expected` in it says by source, "
+        "left out in turn, what to expect of the next one."
+    )
+    notice: str = Field(description="What it is not.")
+
+
 class Problem(BaseModel):
     """Why there is no prediction."""
 

@@ -13,7 +13,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.inference.model_folder import open_model
-from spectraderm.inference.prediction import promise
+from spectraderm.inference.prediction import experience, promise
 from spectraderm.serving.app import create_app
 from spectraderm.serving.middleware import ServeOptions
 from spectraderm.serving.pool import Pool
@@ -43,7 +43,8 @@ def serve(options: ServeOptions) -> None:
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a body waits 40 ms for its head to be confirmed
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    server = Server(app, pool, options.grace, f"Serving {model.model_id} on {address}", promise(model.calibrations))
+    promised = f"{experience(model.facts['calibration'])} {promise(model.calibrations)}".strip()
+    server = Server(app, pool, options.grace, f"Serving {model.model_id} on {address}", promised)
 
     async def run() -> None:
         await pool.start()  # connections wait meanwhile

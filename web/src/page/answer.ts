@@ -1,7 +1,7 @@
-/** A prediction, or a refusal, as people read it: the verdict, the photo, what fits, each probability, the condition. */
+/** A prediction, or a refusal, as people read it: the verdict, the photo, the likeliest, the rest folded, the condition. */
 
 import { type Condition, type Facts, type Prediction, SpectraDermError } from "../model.ts";
-import { general, percent } from "../verdict.ts";
+import { general, NAMED, percent } from "../verdict.ts";
 import { type Child, element, picture } from "./elements.ts";
 
 /** What a screen reader says at once. */
@@ -18,7 +18,8 @@ export function answer(prediction: Prediction, photo: Blob, facts: Facts): Node[
   const parts: Node[] = [heading(prediction, facts)];
   if (condition?.urgent) parts.push(care(condition.urgent));
   parts.push(picture(photo, judged ? prediction : { ...prediction, heatmap: [] }, facts));
-  if (judged) parts.push(predictionSet(prediction, facts), bars(prediction, facts));
+  if (verdict === "unsure") parts.push(likeliest(prediction, facts));
+  if (judged) parts.push(all(prediction, facts));
   if (condition) {
     const title = facts.words.page.about.replace("{condition}", condition.name);
     parts.push(element("div", {}, element("h3", {}, title), ...about(condition)));
@@ -50,36 +51,46 @@ export function conditions({ labels, conditions, display_names }: Facts): Node[]
   });
 }
 
-function heading({ verdict, display_name, probability, reason, in_training }: Prediction, { words }: Facts): HTMLElement {
+/** The verdict and why, in words. Of percentages it has none: those of a promise and of a guess would compete. */
+function heading(prediction: Prediction, { words, judged }: Facts): HTMLElement {
+  const { verdict, display_name, reason, in_training, calibrated_on } = prediction;
   const { title, means } = words.verdicts[verdict];
   const heading = element("h2", {}, title);
-  if (verdict === "predicted") {
-    const share = element("span", { class: "share" }, percent(probability ?? 0));
-    heading.replaceChildren(element("span", { class: "before" }, title), ` ${display_name} `, share);
-  }
-  const known = in_training ? [care(words.in_training)] : [];
-  return part("verdict", heading, reason, hint(means), ...known);
+  if (verdict === "predicted") heading.replaceChildren(element("span", { class: "before" }, title), ` ${display_name}`);
+  const why = verdict === "unsure" ? means : reason; // its reason has the numbers that stand beside the bars
+  const rests = verdict === "unusable_photo" ? words.verdicts[verdict].means : judged[calibrated_on];
+  return part("verdict", heading, why, hint(rests), ...(in_training ? [care(words.in_training)] : []));
 }
 
-function predictionSet({ prediction_set, coverage }: Prediction, { words, display_names }: Facts): HTMLElement {
-  const items = prediction_set.map((label) => element("li", {}, display_names[label]));
-  const means = words.set.replace("{coverage}", general(100 * coverage));
-  return part("beside", element("h3", {}, words.page.set), element("ul", { class: "set" }, ...items), hint(means));
+/** The two or three likeliest, and the list that holds the right one as often as its coverage says. */
+function likeliest(prediction: Prediction, { words, display_names }: Facts): HTMLElement {
+  const { prediction_set, coverage, calibrated_on } = prediction;
+  const names = prediction_set.map((label) => display_names[label]).join(", ");
+  const means = words.set[calibrated_on].replace("{coverage}", general(100 * coverage)).replace("{list}", names);
+  const title = element("h3", {}, words.page.likeliest);
+  const shown = bars(prediction, prediction_set.slice(0, NAMED), display_names);
+  return part("beside", title, shown, hint(words.chances[calibrated_on]), element("p", { class: "set" }, means));
 }
 
-function bars({ probabilities, prediction_set }: Prediction, { words, display_names }: Facts): HTMLElement {
-  const ranked = Object.entries(probabilities).sort(([, a], [, b]) => b - a);
+/** Every condition, to unfold. */
+function all(prediction: Prediction, { words, labels, display_names }: Facts): HTMLElement {
+  const title = words.page.probabilities.replace("{count}", String(labels.length));
+  const list = bars(prediction, Object.keys(prediction.probabilities), display_names);
+  const summary = element("summary", {}, title);
+  return part("beside", element("details", {}, summary, list, hint(words.chances[prediction.calibrated_on])));
+}
+
+function bars({ probabilities, prediction_set }: Prediction, shown: string[], names: Record<string, string>): HTMLElement {
+  const ranked = shown.map((label): [string, number] => [label, probabilities[label]]).sort(([, a], [, b]) => b - a);
   const items = ranked.map(([label, share]) => {
     const fill = element("span", { class: "fill" });
     fill.style.width = `${100 * share}%`;
     const track = element("span", { class: "track", "aria-hidden": "true" }, fill);
     const number = element("span", { class: "number" }, percent(share));
     const fits = prediction_set.includes(label) ? "fits" : "";
-    return element("li", { class: fits }, element("span", {}, display_names[label]), track, number);
+    return element("li", { class: fits }, element("span", {}, names[label]), track, number);
   });
-  const { page } = words;
-  const list = element("ul", { class: "bars" }, ...items);
-  return part("beside", element("h3", {}, page.probabilities), list, hint(page.probabilities_mean));
+  return element("ul", { class: "bars" }, ...items);
 }
 
 function about({ name, lines, links }: Condition): [HTMLElement, HTMLElement] {

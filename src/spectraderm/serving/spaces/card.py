@@ -8,11 +8,12 @@ from string import Template
 from typing import Any
 
 from spectraderm.inference.model_folder import ModelFolder
+from spectraderm.inference.prediction import experience
 from spectraderm.serving.content import WORDS
 
 PORT = 7860
 """Where Spaces listen."""
-SHORT = "Names a skin condition, or says that it can't tell"
+SHORT = "Names the likeliest skin conditions, and how sure it is"
 """At most 60 characters, or the Hub refuses it."""
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 """Which Python a Space gets: the one whose packages were pinned."""
@@ -67,6 +68,7 @@ def readme(model: ModelFolder, title: str, target: str, gradio: str) -> bytes:
         conditions=", ".join(model.display_names.values()),
         model_id=model.model_id,
         measured=measured[1] if measured else "Its model card says nothing of that: expect nothing of it.",
+        experience=experience(model.facts["calibration"]),
         privacy=WORDS["privacy"][{"static": "browser", "docker": "server"}.get(target, target)],
         now=WORDS["doctor"]["now"],
         soon=WORDS["doctor"]["soon"],

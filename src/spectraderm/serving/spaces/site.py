@@ -13,8 +13,8 @@ from typing import Any, Literal
 from spectraderm.core.files import sha256
 from spectraderm.images.decoding import MAX_BYTES
 from spectraderm.inference.model_folder import CARD, ModelFolder
-from spectraderm.inference.prediction import promise
-from spectraderm.serving.content import WORDS
+from spectraderm.inference.prediction import JUDGED, MEND, experience
+from spectraderm.serving.content import WORDS, in_words
 from spectraderm.serving.spaces.runtime import runtime
 
 _PACKAGE = Path(str(resources.files("spectraderm.serving")))
@@ -47,17 +47,19 @@ def page_files(
         },
         "preprocessing": {name: getattr(model.preprocessing, name) for name in ("size", "resize", "crop_fraction")},
         "words": {key: text for key, text in WORDS.items() if key != "conditions"},
-        "promise": promise(model.calibrations),
+        "judged": JUDGED,
         "paintings": [name for name in files if name.startswith("examples/")],
         **more,
     }
     files["model/model.json"] = json.dumps(facts, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     words = WORDS["page"] | {f"doctor_{name}": text for name, text in WORDS["doctor"].items()}
     words |= {"notice": WORDS["notice"], "privacy": WORDS["privacy"][engine], "model_id": model.model_id}
+    words["experience"] = experience(model.facts["calibration"])
+    words |= {"mend": "", "command": ""} if model.calibrations.elsewhere else {"command": MEND}
+    counts = {"count": in_words(len(model.labels)), "photos": str(len(model.references)), "megabytes": f"{megabytes:g}"}
     index = files["index.html"].decode()
-    for name, text in words.items():  # filled in here, so that the words are there before any script runs
-        whole = text.replace("{count}", str(len(model.labels))).replace("{megabytes}", f"{megabytes:g}")
-        index = index.replace(f"{{{name}}}", html.escape(whole))
+    for name, text in (words | counts).items():  # filled in here, so that they are there before any script runs
+        index = index.replace(f"{{{name}}}", html.escape(text))
     return files | {"index.html": index.encode()}
 
 

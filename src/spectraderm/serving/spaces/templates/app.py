@@ -6,10 +6,11 @@ import gradio as gr
 
 import spectraderm
 from spectraderm.core.errors import SpectraDermError
-from spectraderm.inference.prediction import promise
+from spectraderm.inference.prediction import JUDGED, experience, promise
 from spectraderm.serving.content import WORDS
 
 MODEL = spectraderm.load_model(Path(__file__).resolve().with_name("model"))
+FACTS = MODEL.folder.facts["calibration"]
 
 
 def classify(photo: str | None) -> tuple[str, dict[str, float]]:
@@ -20,7 +21,8 @@ def classify(photo: str | None) -> tuple[str, dict[str, float]]:
         prediction = MODEL.predict(photo)
     except SpectraDermError as error:
         raise gr.Error(str(error)) from error
-    title, name, reason = WORDS["verdicts"][prediction.verdict]["title"], prediction.display_name, prediction.reason
+    title, name = WORDS["verdicts"][prediction.verdict]["title"], prediction.display_name
+    reason = f"{prediction.reason} {JUDGED[prediction.calibrated_on]}"
     shares = {MODEL.display_name(label): share for label, share in prediction.probabilities.items()}
     match prediction.verdict:
         case "predicted":
@@ -28,15 +30,15 @@ def classify(photo: str | None) -> tuple[str, dict[str, float]]:
         case "unsure":
             return f"{title}. {reason}", shares
         case _:  # a guess would mean nothing
-            return f"{title}. {reason}", {}
+            return f"{title}. {prediction.reason}", {}
 
 
 app = gr.Interface(
     classify,
     gr.Image(type="filepath", image_mode=None, label="Photo"),  # the file as it came: each door answers the same
-    [gr.Textbox(label="Verdict"), gr.Label(label="How probable each condition is")],
+    [gr.Textbox(label="Verdict"), gr.Label(num_top_classes=3, label="How probable the likeliest are")],
     title="$title",
-    description=f"{WORDS['notice']} {WORDS['privacy']['gradio']} {promise(MODEL.calibrations)}",
+    description=" ".join([WORDS["notice"], WORDS["privacy"]["gradio"], experience(FACTS), promise(MODEL.calibrations)]),
     flagging_mode="never",
     analytics_enabled=False,
     delete_cache=(60, 600),
