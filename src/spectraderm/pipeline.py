@@ -24,9 +24,9 @@ from spectraderm.data.split import Protocol
 from spectraderm.evaluation import calibrate as calibration
 from spectraderm.evaluation import evaluate as evaluation
 from spectraderm.evaluation import ledger
-from spectraderm.evaluation.calibrate import Settings
 from spectraderm.evaluation.compare import compare_photos, compare_runs
 from spectraderm.evaluation.figures import write_curves
+from spectraderm.evaluation.fitting import Settings
 from spectraderm.evaluation.report import write_report
 from spectraderm.evaluation.robustness import measure_robustness, to_markdown
 from spectraderm.images.preprocessing import Preprocessing

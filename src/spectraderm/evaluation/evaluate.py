@@ -13,8 +13,8 @@ from spectraderm.data.manifest import COLUMNS, JOINING
 from spectraderm.evaluation import calibrate, calibration_metrics, metrics
 from spectraderm.evaluation.bootstrap import MIN_GROUPS, Booleans, Integers, Scored, group_weights, rate
 from spectraderm.evaluation.by_source import by_source
-from spectraderm.evaluation.calibrate import Outputs, Settings, judge, pool
-from spectraderm.evaluation.fitting import set_variants
+from spectraderm.evaluation.calibrate import Outputs, judge, pool
+from spectraderm.evaluation.fitting import Settings, set_variants
 from spectraderm.evaluation.protocols import protocols, read_measurements
 from spectraderm.inference.calibration import Judgement
 from spectraderm.inference.prediction import VERDICTS

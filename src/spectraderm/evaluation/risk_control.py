@@ -131,9 +131,7 @@ def _test(
     right, weight = passes & own.right, own.weights[passes].sum()
     p_right, p_others = binomial.cdf(int(passes.sum() - right.sum()), int(passes.sum()), 1 - promise), None
     if p_right > fails_at or own.weights[right].sum() < promise * weight * (1 - _ROUNDING):
-        shares = (
-            f"{right.sum()} are right, {_of_100(own.weights[right].sum() / weight)} with each source weighing the same"
-        )
+        shares = f"{right.sum()} are right{_alike(own, own.weights[right].sum() / weight)}"
         return _none(f"of the surest {passes.sum()} photos {shares}: {_of_100(promise)} can't be proved from that")
     if others is not None:
         answered = others.confidence >= threshold
@@ -141,15 +139,20 @@ def _test(
         share = float(others.weights[answered].sum() / others.weights.sum())
         if p_others > fails_at or share > most_others * (1 + _ROUNDING):
             shares = (
-                f"{answered.sum()} of {len(others)} photos of other conditions would get one, {_of_100(share)} with"
+                f"{answered.sum()} of {len(others)} photos of other conditions would get one{_alike(others, share)}"
             )
-            why = f"{shares} each source weighing the same: at most {_of_100(most_others)} can't be proved from that"
+            why = f"{shares}: at most {_of_100(most_others)} can't be proved from that"
             return _none(f"if the surest {passes.sum()} photos got an answer, {why}")
     return Control(promise, threshold, p_right, p_others, float(weight / own.weights.sum()), "")
 
 
 def _none(why: str) -> Control:
     return Control(None, NEVER_SURE, None, None, 0.0, why)
+
+
+def _alike(photos: Photos, share: float) -> str:
+    """A share by weight, where the sources' photos weigh differently."""
+    return f", {_of_100(share)} with each source weighing the same" if np.ptp(photos.weights) else ""
 
 
 def _of_100(share: float) -> str:
