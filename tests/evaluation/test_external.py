@@ -13,7 +13,7 @@ from PIL import Image
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.files import array_bytes, read_json
 from spectraderm.core.run import EXTERNAL, MODEL
-from spectraderm.evaluation import external
+from spectraderm.evaluation import source_photos
 from spectraderm.evaluation.external import evaluate_external, score
 from spectraderm.images.perceptual_hash import turned_hashes
 from spectraderm.inference import classifier, model_folder
@@ -87,13 +87,13 @@ def test_turned_copies_of_what_was_learned_from_are_told(photos: Photos, tmp_pat
 def test_each_photo_is_opened_and_hashed_once(photos: Photos, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[str] = []
     for name in ("open_photo", "turned_hashes"):
-        work = getattr(external, name)
+        work = getattr(source_photos, name)
 
         def counted(*given: Any, name: str = name, work: Callable[..., Any] = work) -> Any:  # noqa: ANN401
             calls.append(name)
             return work(*given)
 
-        for module in (external, classifier):
+        for module in (source_photos, classifier):
             monkeypatch.setattr(module, name, counted)
     folder = photos(**{B: 20, D: 20})
     model = model_of(tmp_path, Image.open(folder / D / "7.png"))

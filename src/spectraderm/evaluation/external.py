@@ -2,40 +2,30 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from spectraderm.core import files
-from spectraderm.core.errors import DatasetError, SpectraDermError
-from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track, no_track
-from spectraderm.core.roots import Folders, Given, root_of
 from spectraderm.core.run import EVALUATION, EXTERNAL, MANIFEST, MODEL, Run
 from spectraderm.data import manifest
-from spectraderm.data.duplicates import near_pairs, photo_groups
-from spectraderm.data.layouts import source_folders
 from spectraderm.evaluation import metrics
 from spectraderm.evaluation.bootstrap import Booleans, Integers, Scored, rate
 from spectraderm.evaluation.by_source import of_source, over_sources
 from spectraderm.evaluation.calibrate import pool, read_outputs
 from spectraderm.evaluation.compare import detection
 from spectraderm.evaluation.evaluate import refusals
-from spectraderm.images.decoding import open_photo
-from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, from_hex, nearest, turned_hashes
-from spectraderm.inference.calibration import Judgement
-from spectraderm.inference.classifier import Classifier, Prediction, load_model
+from spectraderm.evaluation.source_photos import NO_CLASS, Given, Predicted, named_sources, predict_sources
+from spectraderm.images.perceptual_hash import MAX_DISTANCE, from_hex, nearest
+from spectraderm.inference.calibration import Choice, Judgement
+from spectraderm.inference.classifier import load_model
 from spectraderm.inference.model_folder import find_model
-from spectraderm.inference.photo_paths import walk
 from spectraderm.inference.prediction import VERDICTS
 
 MOST_OF_THE_RUN = 0.5
 """Where this share of the photos are the run's own, they are not kept as photos from elsewhere."""
-MAP_COLUMNS = ("folder", "label")
-NO_CLASS = -1
 _UNUSABLE = VERDICTS.index("unusable_photo")
 
 
@@ -45,6 +35,7 @@ def evaluate_external(
     label_map: Path | None = None,
     out: Path | None = None,
     track: Track = no_track,
+    calibration: Choice = "auto",
 ) -> dict[str, Any]:
     """Predict every photo of a folder or of several sources, on all cores, and score the predictions.
 
@@ -59,6 +50,7 @@ def evaluate_external(
             class.
         out: a JSON file to write the result into, too.
         track: how progress is shown.
+        calibration: what the photos are judged by, as `load_model` takes it.
 
     Returns:
         What `score` gives, with `source`. Of several sources that of all photos, `by_source`, by name what
@@ -71,105 +63,46 @@ def evaluate_external(
     folder = find_model(model)
     run = Run(folder.parent) if folder.name == MODEL and (folder.parent / EVALUATION).is_file() else None
     with run.stage("evaluate") if run else nullcontext():
-        result = _evaluate(model, run, photos, label_map, track)
+        result = _evaluate(model, run, photos, label_map, track, calibration)
         if out:
             files.write_json(out, result)
     return result
 
 
-@dataclass(frozen=True)
-class _Predicted:
-    """n photos that could be read: their sources, true classes, predictions, hashes and photo groups."""
-
-    sources: npt.NDArray[np.str_]
-    labels: Integers
-    predictions: list[Prediction]
-    hashes: list[Hashes]
-    groups: Integers
-    classes: list[str]
-
-    @property
-    def judged(self) -> Judgement:
-        """The predictions as arrays; those of unusable photos have probabilities of 0."""
-        return Judgement(
-            np.array([[one.probabilities.get(label, 0.0) for label in self.classes] for one in self.predictions]),
-            np.array([[label in one.prediction_set for label in self.classes] for one in self.predictions]),
-            np.array([VERDICTS.index(one.verdict) for one in self.predictions]),
-        )
-
-    @property
-    def in_training(self) -> Booleans:
-        """Whether the model was trained on each, or on a copy."""
-        return np.array([one.in_training for one in self.predictions])
-
-    def of(self, source: str) -> "_Predicted":
-        """The photos of one source."""
-        rows = np.flatnonzero(self.sources == source)
-        predictions, hashes = [self.predictions[row] for row in rows], [self.hashes[row] for row in rows]
-        return _Predicted(self.sources[rows], self.labels[rows], predictions, hashes, self.groups[rows], self.classes)
-
-    def scores(self) -> dict[str, Any]:
-        """What `score` gives of them."""
-        return score(self.labels, self.groups, self.judged, self.in_training, self.classes)
-
-
 def _evaluate(
-    model: str | Path | None, run: Run | None, photos: Given, label_map: Path | None, track: Track
+    model: str | Path | None,
+    run: Run | None,
+    photos: Given,
+    label_map: Path | None,
+    track: Track,
+    calibration: Choice,
 ) -> dict[str, Any]:
-    classifier, folders = load_model(model), _folders(photos)
-    predicted, unreadable = _predict_all(classifier, folders, label_map, track)
+    classifier, sources = load_model(model, calibration=calibration), named_sources(photos)
+    predicted, unreadable = predict_sources(classifier, sources, label_map, track)
     about = {"model_id": classifier.model_id, "labels": classifier.labels}
     results = {}
-    for source in folders:
+    for source in sources:
         part = predicted.of(source)
-        results[source] = {"name": source, "source": source, **about, "unreadable": unreadable[source], **part.scores()}
+        results[source] = {
+            "name": source,
+            "source": source,
+            **about,
+            "unreadable": unreadable[source],
+            **scores_of(part),
+        }
         if run:
             results[source] |= _beside_the_run(run, part)
             if results[source]["of_the_run"] < MOST_OF_THE_RUN * len(part.labels):
                 files.write_json(run.path(EXTERNAL) / f"{source}.json", results[source])
-    if len(folders) == 1:
+    if len(sources) == 1:
         return next(iter(results.values()))
     parts = {source: _summary(predicted.of(source), result) for source, result in results.items()}
-    name = photos.resolve().name if isinstance(photos, Path) else ", ".join(folders)
+    name = photos.resolve().name if isinstance(photos, Path) else ", ".join(sources)
     every = {"name": name, **about, "unreadable": [reason for own in unreadable.values() for reason in own]}
-    return {**every, **predicted.scores(), "by_source": parts, **over_sources(parts)}
+    return {**every, **scores_of(predicted), "by_source": parts, **over_sources(parts)}
 
 
-def _folders(photos: Given) -> dict[str, Path]:
-    """The folder of every source, by name."""
-    root = root_of(photos)
-    if isinstance(root, Folders):
-        return dict(root.of_source)
-    sources = source_folders(root) if root.is_dir() else []
-    return {source: root / source for source in sources} or {root.resolve().name: root}
-
-
-def _predict_all(
-    classifier: Classifier, folders: Mapping[str, Path], label_map: Path | None, track: Track
-) -> tuple[_Predicted, dict[str, list[str]]]:
-    """Every photo of the folders, and by source why which could not be read."""
-    paths = [(source, path) for source, folder in folders.items() for path in walk(str(folder))]
-    of_folder: dict[Path, int] = {}
-    for source, folder in folders.items():
-        of_folder |= _labels(folder, [path for own, path in paths if own == source], classifier, label_map)
-    many, threads = classifier.for_many()
-    results = in_order(lambda photo: _predict(many, photo[1]), paths, threads)
-    unreadable: dict[str, list[str]] = {source: [] for source in folders}
-    read = []
-    for (source, path), photo in track(results, f"Predicting {', '.join(folders)}", len(paths)):
-        if isinstance(photo, SpectraDermError):
-            unreadable[source].append(str(photo))
-        else:
-            read.append((source, of_folder[Path(path).parent], *photo))
-    for source in sorted({*folders} - {source for source, *_ in read}):
-        raise DatasetError(f"{folders[source]}: no photo can be read", f"First: {unreadable[source][0]}")
-    sources, labels, predictions, hashes = zip(*read, strict=True)
-    groups = photo_groups(len(read), near_pairs(np.stack(hashes)))
-    arrays = np.array(sources), np.array(labels), list(predictions), list(hashes), groups
-    return _Predicted(*arrays, classifier.labels), unreadable
-
-
-def _beside_the_run(run: Run, photos: _Predicted) -> dict[str, Any]:
+def _beside_the_run(run: Run, photos: Predicted) -> dict[str, Any]:
     """How many of the photos are a run's own, or copies of these, trained on or tested; and how others' novelty is."""
     known = from_hex(row.phash for row in manifest.read(run.path(MANIFEST)))
     own = sum(nearest(turns, known) <= MAX_DISTANCE for turns in photos.hashes)
@@ -181,7 +114,7 @@ def _beside_the_run(run: Run, photos: _Predicted) -> dict[str, Any]:
     return {"of_the_run": own, "novelty_detection": detection(test.novelty, novelty, test.groups, photos.groups[new])}
 
 
-def _summary(photos: _Predicted, result: Mapping[str, Any]) -> dict[str, Any]:
+def _summary(photos: Predicted, result: Mapping[str, Any]) -> dict[str, Any]:
     """A source among others: its scores as `of_source` gives them, verdicts of unusable photos among them."""
     summary: dict[str, Any] = {"in_training": result["in_training"]}
     summary |= {name: result[name] for name in ("n_photos", "n_groups", "out_of_distribution") if name in result}
@@ -191,6 +124,11 @@ def _summary(photos: _Predicted, result: Mapping[str, Any]) -> dict[str, Any]:
         every = Scored(photos.labels, judged.probabilities, photos.groups)
         summary |= {**of_source(every, judged, rows), "predicted": result["refusals"]["predicted"]}
     return summary
+
+
+def scores_of(photos: Predicted) -> dict[str, Any]:
+    """What `score` gives of predicted photos."""
+    return score(photos.labels, photos.groups, photos.judged, photos.in_training, photos.classes)
 
 
 def score(
@@ -229,36 +167,3 @@ def score(
             "flagged": rate(verdicts[unknown] != VERDICTS.index("predicted"), groups[unknown], by_group=True),
         }
     return result
-
-
-def _predict(classifier: Classifier, path: str) -> tuple[Prediction, Hashes] | SpectraDermError:
-    """One photo through all stages, decoded and hashed once."""
-    try:
-        image = open_photo(path)
-        hashes = turned_hashes(image)
-        return classifier.predict_opened(image, hashes), hashes
-    except SpectraDermError as error:
-        return error
-
-
-def _labels(photos: Path, paths: Sequence[str], classifier: Classifier, label_map: Path | None) -> Mapping[Path, int]:
-    """The class number, or -1, of every folder that holds photos."""
-    folders, classes = sorted({Path(path).parent for path in paths}), ", ".join(classifier.labels)
-    numbers = {label: i for i, label in enumerate(classifier.labels)}
-    if label_map:
-        lines = files.read_csv(label_map, MAP_COLUMNS, "Give a CSV file with these two columns")
-        wanted = {line["folder"]: line["label"] for line in lines}
-        if unknown := [label for label in wanted.values() if label and label not in numbers]:
-            raise DatasetError(f"{label_map}: {unknown[0]!r} is no class of the model", f"Its classes: {classes}")
-        if lacking := [folder.name for folder in folders if folder.name not in wanted]:
-            raise DatasetError(f"{label_map} has no line for folder {lacking[0]!r}", "Add it; no label means no class")
-        return {folder: numbers.get(wanted[folder.name], NO_CLASS) for folder in folders}
-    numbers = {classifier.display_name(label): i for label, i in numbers.items()} | numbers
-    of_folder = {folder: numbers.get(folder.name, NO_CLASS) for folder in folders}
-    unknown = [folder.name for folder, number in of_folder.items() if number == NO_CLASS]
-    if unknown and len(unknown) < len(folders):
-        raise DatasetError(
-            f"{photos}: the model has no class {unknown[0]!r}, but has others of these folders",
-            f"Give a --label-map with the columns {','.join(MAP_COLUMNS)}; its classes: {classes}",
-        )
-    return of_folder

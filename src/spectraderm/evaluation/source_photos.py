@@ -1,0 +1,185 @@
+"""Photos of other sources: which folders they are in, what they show, and what a model says of each.
+
+A source is given as a folder, whose name is its own, or as `NAME=FOLDER`; folders of one NAME are one source.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from spectraderm.core import files
+from spectraderm.core.errors import DatasetError, SpectraDermError
+from spectraderm.core.parallel import in_order
+from spectraderm.core.progress import Track
+from spectraderm.data.duplicates import near_pairs, photo_groups
+from spectraderm.data.layouts import source_folders
+from spectraderm.evaluation.bootstrap import Booleans, Integers
+from spectraderm.images.decoding import open_photo
+from spectraderm.images.perceptual_hash import Hashes, turned_hashes
+from spectraderm.inference.calibration import Judgement
+from spectraderm.inference.classifier import Classifier, Prediction
+from spectraderm.inference.photo_paths import walk
+from spectraderm.inference.prediction import VERDICTS
+
+MAP_COLUMNS = ("folder", "label")
+NO_CLASS = -1
+OTHER = "other"
+"""A class folder of this name, in any case, holds photos of none of the classes."""
+
+Given = Path | Sequence[Path | str]
+"""Folders of photos, or `NAME=FOLDER`, as they are given: one, or several."""
+Sources = Mapping[str, Sequence[Path]]
+"""The folders of every source, by its name."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """n photos that could be read: their sources, true classes, predictions, hashes and photo groups."""
+
+    sources: npt.NDArray[np.str_]
+    labels: Integers
+    predictions: list[Prediction]
+    hashes: list[Hashes]
+    groups: Integers
+    classes: list[str]
+
+    @property
+    def judged(self) -> Judgement:
+        """The predictions as arrays; those of unusable photos have probabilities of 0."""
+        return Judgement(
+            np.array([[one.probabilities.get(label, 0.0) for label in self.classes] for one in self.predictions]),
+            np.array([[label in one.prediction_set for label in self.classes] for one in self.predictions]),
+            np.array([VERDICTS.index(one.verdict) for one in self.predictions]),
+        )
+
+    @property
+    def usable(self) -> Booleans:
+        """Whether a model was asked: not of photos that the quality gate refused."""
+        return np.array([one.verdict != "unusable_photo" for one in self.predictions])
+
+    @property
+    def in_training(self) -> Booleans:
+        """Whether the model was trained on each, or on a copy."""
+        return np.array([one.in_training for one in self.predictions])
+
+    def of(self, source: str) -> "Predicted":
+        """The photos of one source."""
+        rows = np.flatnonzero(self.sources == source)
+        predictions, hashes = [self.predictions[row] for row in rows], [self.hashes[row] for row in rows]
+        return Predicted(self.sources[rows], self.labels[rows], predictions, hashes, self.groups[rows], self.classes)
+
+
+def named_sources(given: Given) -> dict[str, list[Path]]:
+    """The folders of every source, by name, in the order given.
+
+    A folder, where it is the only one, may hold sources as `layouts.source_folders` tells them.
+
+    Raises:
+        DatasetError: two folders hold the same photos, or two without a NAME have the same one.
+    """
+    parts = [given] if isinstance(given, Path) else list(given)
+    named = [_named(part) for part in parts]
+    if len(named) == 1 and named[0][0] == "" and named[0][1].is_dir() and (found := source_folders(named[0][1])):
+        return {source: [named[0][1] / source] for source in found}
+    sources: dict[str, list[Path]] = {}
+    for name, path in named:
+        for other in (one for own in sources.values() for one in own):
+            one, two = other.resolve(), path.resolve()
+            if one.is_relative_to(two) or two.is_relative_to(one):
+                raise DatasetError(f"{other} and {path} hold the same photos", "Give each folder once")
+        own = name or path.resolve().name
+        if not name and own in sources:
+            problem = f"{sources[own][0]} and {path} are both named {own!r}, as sources can't be"
+            raise DatasetError(problem, "Give NAME=FOLDER, with the same NAME where they are one source")
+        sources.setdefault(own, []).append(path)
+    return sources
+
+
+def _named(given: Path | str) -> tuple[str, Path]:
+    name, is_named, folder = str(given).partition("=")
+    if is_named and name and folder and os.sep not in name and not Path(given).exists():
+        return name, Path(folder)
+    return "", Path(given)
+
+
+def predict_sources(
+    classifier: Classifier, sources: Sources, label_map: Path | None, track: Track, others: Sequence[Path] = ()
+) -> tuple[Predicted, dict[str, list[str]]]:
+    """Every photo of the sources, on all cores, and by source why which could not be read.
+
+    Args:
+        classifier: the model.
+        sources: where the photos are.
+        label_map: CSV of `folder,label`; an empty label is none of the classes. Without one, the folders of a given
+            folder of which none bears a class's name hold photos of no class.
+        track: how progress is shown.
+        others: those of the sources' folders that hold photos of no class, whatever they are named.
+
+    Raises:
+        DatasetError: no photo of a source can be read, folders of which only some bear a class's name, or an unusable
+            map.
+    """
+    paths: list[tuple[str, str]] = []
+    of_folder: dict[Path, int] = {}
+    for source, folders in sources.items():
+        for folder in folders:
+            own = list(walk(str(folder)))
+            paths += [(source, path) for path in own]
+            if folder in others:
+                of_folder |= dict.fromkeys((Path(path).parent for path in own), NO_CLASS)
+            else:
+                of_folder |= _labels(folder, own, classifier, label_map)
+    many, threads = classifier.for_many()
+    results = in_order(lambda photo: _predict(many, photo[1]), paths, threads)
+    unreadable: dict[str, list[str]] = {source: [] for source in sources}
+    read = []
+    for (source, path), photo in track(results, f"Predicting {', '.join(sources)}", len(paths)):
+        if isinstance(photo, SpectraDermError):
+            unreadable[source].append(str(photo))
+        else:
+            read.append((source, of_folder[Path(path).parent], *photo))
+    for source in sorted({*sources} - {source for source, *_ in read}):
+        raise DatasetError(
+            f"{', '.join(map(str, sources[source]))}: no photo can be read", f"First: {unreadable[source][0]}"
+        )
+    names, labels, predictions, hashes = zip(*read, strict=True)
+    groups = photo_groups(len(read), near_pairs(np.stack(hashes)))
+    arrays = np.array(names), np.array(labels), list(predictions), list(hashes), groups
+    return Predicted(*arrays, classifier.labels), unreadable
+
+
+def _predict(classifier: Classifier, path: str) -> tuple[Prediction, Hashes] | SpectraDermError:
+    """One photo through all stages, decoded and hashed once."""
+    try:
+        image = open_photo(path)
+        hashes = turned_hashes(image)
+        return classifier.predict_opened(image, hashes), hashes
+    except SpectraDermError as error:
+        return error
+
+
+def _labels(photos: Path, paths: Sequence[str], classifier: Classifier, label_map: Path | None) -> Mapping[Path, int]:
+    """The class number, or -1, of every folder that holds photos."""
+    folders, classes = sorted({Path(path).parent for path in paths}), ", ".join(classifier.labels)
+    numbers = {label: i for i, label in enumerate(classifier.labels)}
+    if label_map:
+        lines = files.read_csv(label_map, MAP_COLUMNS, "Give a CSV file with these two columns")
+        wanted = {line["folder"]: line["label"] for line in lines}
+        if unknown := [label for label in wanted.values() if label and label not in numbers]:
+            raise DatasetError(f"{label_map}: {unknown[0]!r} is no class of the model", f"Its classes: {classes}")
+        if lacking := [folder.name for folder in folders if folder.name not in wanted]:
+            raise DatasetError(f"{label_map} has no line for folder {lacking[0]!r}", "Add it; no label means no class")
+        return {folder: numbers.get(wanted[folder.name], NO_CLASS) for folder in folders}
+    numbers = {classifier.display_name(label): i for label, i in numbers.items()} | numbers
+    of_folder = {folder: numbers.get(folder.name, NO_CLASS) for folder in folders}
+    unknown = [one.name for one, number in of_folder.items() if number == NO_CLASS and one.name.lower() != OTHER]
+    if unknown and any(number != NO_CLASS for number in of_folder.values()):
+        raise DatasetError(
+            f"{photos}: the model has no class {unknown[0]!r}, but has others of these folders",
+            f"Give a --label-map with the columns {','.join(MAP_COLUMNS)}; its classes: {classes}",
+        )
+    return of_folder
