@@ -9,6 +9,7 @@ import numpy as np
 
 from spectraderm.core import files
 from spectraderm.core.progress import Track, no_track
+from spectraderm.core.roots import Folders
 from spectraderm.core.run import EVALUATION, EXTERNAL, MANIFEST, MODEL, Run
 from spectraderm.data import manifest
 from spectraderm.evaluation import metrics
@@ -78,7 +79,8 @@ def _evaluate(
     calibration: Choice,
 ) -> dict[str, Any]:
     classifier, sources = load_model(model, calibration=calibration), named_sources(photos)
-    predicted, unreadable = predict_sources(classifier, sources, label_map, track)
+    others = [photos.of_source[source] for source in photos.others] if isinstance(photos, Folders) else []
+    predicted, unreadable = predict_sources(classifier, sources, label_map, track, others)
     about = {"model_id": classifier.model_id, "labels": classifier.labels}
     results = {}
     for source in sources:

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm.core import files
+from spectraderm.core import OTHER, files
 from spectraderm.core.errors import DatasetError, SpectraDermError
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track
+from spectraderm.core.roots import Folders
 from spectraderm.data.duplicates import near_pairs, photo_groups
-from spectraderm.data.layouts import source_folders
+from spectraderm.data.layouts import class_of, source_folders
 from spectraderm.evaluation.bootstrap import Booleans, Integers
 from spectraderm.images.decoding import open_photo
 from spectraderm.images.perceptual_hash import Hashes, turned_hashes
@@ -27,11 +28,8 @@ from spectraderm.inference.prediction import VERDICTS
 
 MAP_COLUMNS = ("folder", "label")
 NO_CLASS = -1
-OTHER = "other"
-"""A class folder of this name, in any case, holds photos of none of the classes."""
-
-Given = Path | Sequence[Path | str]
-"""Folders of photos, or `NAME=FOLDER`, as they are given: one, or several."""
+Given = Path | Sequence[Path | str] | Folders
+"""Folders of photos, or `NAME=FOLDER`, as they are given: one, or several; or what `roots.with_other` makes of them."""
 Sources = Mapping[str, Sequence[Path]]
 """The folders of every source, by its name."""
 
@@ -81,6 +79,8 @@ def named_sources(given: Given) -> dict[str, list[Path]]:
     Raises:
         DatasetError: two folders hold the same photos, or two without a NAME have the same one.
     """
+    if isinstance(given, Folders):
+        return {source: [folder] for source, folder in given.of_source.items()}
     parts = [given] if isinstance(given, Path) else list(given)
     named = [_named(part) for part in parts]
     if len(named) == 1 and named[0][0] == "" and named[0][1].is_dir() and (found := source_folders(named[0][1])):
@@ -129,10 +129,9 @@ def predict_sources(
         for folder in folders:
             own = list(walk(str(folder)))
             paths += [(source, path) for path in own]
-            if folder in others:
-                of_folder |= dict.fromkeys((Path(path).parent for path in own), NO_CLASS)
-            else:
-                of_folder |= _labels(folder, own, classifier, label_map)
+            within = sorted({Path(path).parent for path in own})
+            known = {} if folder in others else _labels(folder, within, classifier, label_map)
+            of_folder |= dict.fromkeys(within, NO_CLASS) | known
     many, threads = classifier.for_many()
     results = in_order(lambda photo: _predict(many, photo[1]), paths, threads)
     unreadable: dict[str, list[str]] = {source: [] for source in sources}
@@ -162,24 +161,27 @@ def _predict(classifier: Classifier, path: str) -> tuple[Prediction, Hashes] | S
         return error
 
 
-def _labels(photos: Path, paths: Sequence[str], classifier: Classifier, label_map: Path | None) -> Mapping[Path, int]:
+def _labels(
+    photos: Path, folders: Sequence[Path], classifier: Classifier, label_map: Path | None
+) -> Mapping[Path, int]:
     """The class number, or -1, of every folder that holds photos."""
-    folders, classes = sorted({Path(path).parent for path in paths}), ", ".join(classifier.labels)
-    numbers = {label: i for i, label in enumerate(classifier.labels)}
+    classes = ", ".join(classifier.labels)
+    numbers = {label: i for i, label in enumerate(classifier.labels) if label != OTHER}
     if label_map:
         lines = files.read_csv(label_map, MAP_COLUMNS, "Give a CSV file with these two columns")
-        wanted = {line["folder"]: line["label"] for line in lines}
-        if unknown := [label for label in wanted.values() if label and label not in numbers]:
+        wanted = {line["folder"]: class_of(line["label"]) for line in lines}
+        if unknown := [label for label in wanted.values() if label not in ("", OTHER, *numbers)]:
             raise DatasetError(f"{label_map}: {unknown[0]!r} is no class of the model", f"Its classes: {classes}")
         if lacking := [folder.name for folder in folders if folder.name not in wanted]:
             raise DatasetError(f"{label_map} has no line for folder {lacking[0]!r}", "Add it; no label means no class")
         return {folder: numbers.get(wanted[folder.name], NO_CLASS) for folder in folders}
     numbers = {classifier.display_name(label): i for label, i in numbers.items()} | numbers
-    of_folder = {folder: numbers.get(folder.name, NO_CLASS) for folder in folders}
-    unknown = [one.name for one, number in of_folder.items() if number == NO_CLASS and one.name.lower() != OTHER]
-    if unknown and any(number != NO_CLASS for number in of_folder.values()):
+    others = [folder for folder in folders if OTHER in map(class_of, folder.relative_to(photos).parts)]
+    of_folder = {folder: numbers.get(folder.name, NO_CLASS) for folder in folders if folder not in others}
+    unknown = [folder.name for folder, number in of_folder.items() if number == NO_CLASS]
+    if unknown and len(unknown) < len(of_folder):
         raise DatasetError(
             f"{photos}: the model has no class {unknown[0]!r}, but has others of these folders",
             f"Give a --label-map with the columns {','.join(MAP_COLUMNS)}; its classes: {classes}",
         )
-    return of_folder
+    return of_folder | dict.fromkeys(others, NO_CLASS)
