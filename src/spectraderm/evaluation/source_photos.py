@@ -72,7 +72,7 @@ class Predicted:
 
 
 def named_sources(given: Given) -> dict[str, list[Path]]:
-    """The folders of every source, by name, in the order given.
+    """The folders of every source, by name, sorted.
 
     A folder, where it is the only one, may hold sources as `layouts.source_folders` tells them.
 
@@ -96,7 +96,7 @@ def named_sources(given: Given) -> dict[str, list[Path]]:
             problem = f"{sources[own][0]} and {path} are both named {own!r}, as sources can't be"
             raise DatasetError(problem, "Give NAME=FOLDER, with the same NAME where they are one source")
         sources.setdefault(own, []).append(path)
-    return sources
+    return dict(sorted(sources.items()))
 
 
 def _named(given: Path | str) -> tuple[str, Path]:
@@ -161,9 +161,7 @@ def _predict(classifier: Classifier, path: str) -> tuple[Prediction, Hashes] | S
         return error
 
 
-def _labels(
-    photos: Path, folders: Sequence[Path], classifier: Classifier, label_map: Path | None
-) -> Mapping[Path, int]:
+def _labels(photos: Path, folders: Sequence[Path], classifier: Classifier, label_map: Path | None) -> dict[Path, int]:
     """The class number, or -1, of every folder that holds photos."""
     classes = ", ".join(classifier.labels)
     numbers = {label: i for i, label in enumerate(classifier.labels) if label != OTHER}
