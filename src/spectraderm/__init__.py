@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from spectraderm.adaptation import adapt
     from spectraderm.core.errors import SpectraDermError
     from spectraderm.inference.classifier import Classifier, load_model
     from spectraderm.inference.prediction import Prediction
@@ -19,11 +20,12 @@ if TYPE_CHECKING:
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 """Or ONNX Runtime reports to its makers from its import on, and leaves a number of this user in ~/.cache."""
 
-__all__ = ["Classifier", "Prediction", "SpectraDermError", "load_model"]
+__all__ = ["Classifier", "Prediction", "SpectraDermError", "adapt", "load_model"]
 
 _HOMES = {
     "Classifier": "spectraderm.inference.classifier",
     "Prediction": "spectraderm.inference.prediction",
+    "adapt": "spectraderm.adaptation",
     "load_model": "spectraderm.inference.classifier",
     "SpectraDermError": "spectraderm.core.errors",
 }

@@ -126,6 +126,7 @@ class MissingExtra(SpectraDermError):
 
 
 EXTRA_MODULES = {
+    "adapt": "onnx",
     "heic": "pillow_heif",
     "hub": "huggingface_hub",
     "openvino": "openvino",

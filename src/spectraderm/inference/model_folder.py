@@ -7,6 +7,7 @@ a door tells of its model comes from here, without loading the network.
 import io
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -72,6 +73,16 @@ class ModelFolder:
     def network(self) -> bytes:
         """The network, ONNX."""
         return self.files[ONNX]
+
+    def class_of(self, name: str) -> str | None:
+        """The class that a folder of this name holds photos of; None where the model has none of it.
+
+        Names are those of classes or those for people; case, spaces, hyphens and underscores make no difference.
+        """
+        if name in self.labels:
+            return name
+        names = {_plain(self.display_names.get(label, label)): label for label in reversed(self.labels)}
+        return (names | {_plain(label): label for label in reversed(self.labels)}).get(_plain(name))
 
     @property
     def card(self) -> str:
@@ -245,6 +256,11 @@ def _parse(path: Path, hub: str, files: dict[str, bytes], facts: dict[str, Any])
         training_hashes=hashes.astype(np.uint8),
         preprocessing=preprocessing,
     )
+
+
+def _plain(name: str) -> str:
+    """A class's name as names are compared."""
+    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().casefold()
 
 
 @contextmanager

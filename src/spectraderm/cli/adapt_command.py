@@ -1,0 +1,81 @@
+"""`adapt`: the command, and what it says of before and after."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from spectraderm.cli.console import say
+from spectraderm.cli.options import Seed
+
+app = typer.Typer()
+
+
+@app.command()
+def adapt(
+    model: Annotated[str, typer.Argument(help="Model folder, Hub id, or `default` for the one that comes along.")],
+    photos: Annotated[Path, typer.Argument(metavar="MY_PHOTOS", help="Folder of <class>/*: your own photos.")],
+    out: Annotated[Path, typer.Option(help="The new model folder.")],
+    label_map: Annotated[
+        Path | None, typer.Option("--label-map", help="CSV folder,label: which class each folder is; empty: other.")
+    ] = None,
+    add_classes: Annotated[
+        bool, typer.Option("--add-classes", help="Folders that are no class of the model become new ones.")
+    ] = False,
+    other: Annotated[
+        Path | None,
+        typer.Option(help="Photos of none of the classes, to be refused; as a folder `other` in MY_PHOTOS."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write it even where it is no better.")] = False,
+    seed: Seed = 0,
+) -> None:
+    """Make a model better on photos like yours, from a few of them, in a minute. Exit code 3: it was no better."""
+    from spectraderm.adaptation import NotBetter  # noqa: PLC0415
+    from spectraderm.adaptation import adapt as run  # noqa: PLC0415
+    from spectraderm.core.progress import progress  # noqa: PLC0415
+
+    try:
+        with progress() as track:
+            result = run(
+                model, photos, out, label_map, add_classes=add_classes, other=other, force=force, seed=seed, track=track
+            )
+    except NotBetter as error:
+        _say_measured(error.result)
+        say(f"error: {error}")
+        raise typer.Exit(3) from None
+    _say_measured(result)
+    calibration = result["calibration"]
+    promise = "never: too few photos, or too often wrong, to promise it"
+    if calibration["confidence_threshold"] <= 1:
+        promise = (
+            f"from a probability of {100 * calibration['confidence_threshold']:.1f} %; promised "
+            f"{100 * calibration['promised_accuracy']:g} % right, on photos like yours"
+        )
+    say(f"`predicted` {promise}")
+    say(f"Model   {out} ({result['adapted_model_id']})\nNext    spectraderm predict PHOTO --model {out}")
+
+
+def _say_measured(result: dict[str, Any]) -> None:
+    """Before and after, of photos that were held out of the fit."""
+    for kind, lines in (("left out", result["left_out"]), ("learned from already", result["in_training"])):
+        if lines:
+            say(f"{len(lines)} photos {kind}; first: {lines[0]}")
+    say(
+        f"{result['n_photos']} photos, {result['n_groups']} photo groups, each held out of the fit that it is counted for"
+    )
+    width = max(len(own["label"]) for own in result["per_class"])
+    for own in result["per_class"]:
+        before, after = ("–" if own[side] is None else f"{100 * own[side]:.0f} %" for side in ("before", "after"))
+        few = ", too few to say much" if own["label"] in result["few"] else ""
+        say(f"  {own['label']:{width}}  {before:>5} -> {after:>5}  of {own['groups']}{few}")
+    before, after, difference = (result[name] for name in ("before", "after", "difference"))
+    if difference["value"] is not None:
+        low, high = (f"{100 * difference[side]:+.1f}" for side in ("low", "high"))
+        chance = "; it may be chance" if difference["low"] <= 0 < difference["value"] else ""
+        say(
+            f"Right {100 * before['value']:.1f} % -> {100 * after['value']:.1f} % ({100 * difference['value']:+.1f} "
+            f"points, 95 % interval {low} to {high}{chance}), other left out"
+        )
+    verdicts = {name: "–" if share is None else f"{100 * share:.0f} %" for name, share in result["verdicts"].items()}
+    said = f"Held-out verdicts: predicted {verdicts['predicted']}, right in {verdicts['predicted_right']} of these"
+    say(f"{said}; of `other` {verdicts['others_predicted']}" if verdicts["others_predicted"] != "–" else said)

@@ -1,0 +1,112 @@
+"""Class folders of one's own photos, to adapt a model with: read, looked at, and copies among them grouped.
+
+A small audit that needs no extra: some hundred photos are compared each with each.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from spectraderm.core import OTHER
+from spectraderm.core.errors import DatasetError, SpectraDermError
+from spectraderm.core.parallel import cores, in_order
+from spectraderm.core.progress import Track, no_track
+from spectraderm.images.decoding import HEIC_SUFFIXES, SUFFIXES, open_photo
+from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, distances, turned_hashes
+from spectraderm.images.preprocessing import Pixels, Preprocessing
+from spectraderm.images.quality import flaws, measure
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class OwnPhotos:
+    """n photos that can be used, in the order of their paths.
+
+    Attributes:
+        paths: where they are.
+        folders: the class folder of each, `other` for those given as that.
+        pixels: the model's input, `uint8[n, s, s, 3]`.
+        hashes: perceptual hashes in all turns, `uint8[n, 8, 8]`.
+        left_out: of the others, which they are and why they can't be used.
+    """
+
+    paths: list[str]
+    folders: list[str]
+    pixels: Pixels
+    hashes: Hashes
+    left_out: list[str]
+
+
+def read(root: Path, preprocessing: Preprocessing, other: Path | None = None, track: Track = no_track) -> OwnPhotos:
+    """Read the photos of `root/<class>/`, and those below `other` as photos of none of the classes.
+
+    Raises:
+        DatasetError: no such folder, no class folders in it, or no photo that can be used in one of them.
+    """
+    listed = list(_listed(root))
+    listed += [(path, OTHER) for path in _photos(other)] if other else []
+    if not listed:
+        raise DatasetError(f"{root} has no class folders with photos", "Put the photos into one folder per class")
+    photos = in_order(lambda one: _read(one[0], preprocessing), listed, cores())
+    usable: list[tuple[str, str, Pixels, Hashes]] = []
+    left_out = []
+    for (path, folder), photo in track(photos, "Reading your photos", len(listed)):
+        if isinstance(photo, str):
+            left_out.append(photo)
+        else:
+            usable.append((path, folder, *photo))
+    kept = {folder for _, folder, *_ in usable}
+    if lacking := [folder for _, folder in listed if folder not in kept]:
+        raise DatasetError(f"no photo of {lacking[0]!r} can be used", f"First: {left_out[0]}")
+    paths, folders, pixels, hashes = zip(*usable, strict=True)
+    return OwnPhotos(list(paths), list(folders), np.stack(pixels), np.stack(hashes), left_out)
+
+
+def copies(hashes: Hashes) -> Integers:
+    """The same number for photos that are copies of each other, `int64[n]`, of hashes `uint8[n, 8, 8]`."""
+    words = np.ascontiguousarray(hashes).view(np.uint64)[..., 0]
+    groups = np.arange(len(words))
+    for turns in words:
+        near = (distances(turns[:, None], words[:, 0]) <= MAX_DISTANCE).any(0)
+        groups[np.isin(groups, groups[near])] = groups[near].min(initial=len(groups))
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+
+
+def conflict(labels: Sequence[str], groups: Integers) -> tuple[int, int] | None:
+    """Two photos that are copies of each other and have different labels, by number; None where there are none."""
+    first: dict[int, int] = {}
+    for number, group in enumerate(groups.tolist()):
+        if labels[first.setdefault(group, number)] != labels[number]:
+            return first[group], number
+    return None
+
+
+def _listed(root: Path) -> Iterator[tuple[str, str]]:
+    if not root.is_dir():
+        raise DatasetError(f"{root} is not a folder", "Give the folder that holds your class folders")
+    for folder in sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
+        yield from ((path, folder.name) for path in _photos(folder))
+
+
+def _photos(folder: Path) -> list[str]:
+    """The photo files below a folder; no link is followed."""
+    if not folder.is_dir():
+        raise DatasetError(f"{folder} is not a folder", "Give a folder of photos")
+    files = (Path(above) / name for above, _, names in os.walk(folder) for name in names if not name.startswith("."))
+    suffixes = SUFFIXES | HEIC_SUFFIXES
+    return sorted(str(file) for file in files if file.suffix.lower() in suffixes and not file.is_symlink())
+
+
+def _read(path: str, preprocessing: Preprocessing) -> tuple[Pixels, Hashes] | str:
+    """A photo's input and hashes; why it can't be used, where it can't."""
+    try:
+        image = open_photo(path, preprocessing.shortest_side)
+    except SpectraDermError as error:
+        return str(error)
+    against = [flaw.reason for flaw in flaws(measure(image), *image.size) if flaw.unusable]
+    return f"{path}: {against[0]}" if against else (preprocessing(image), turned_hashes(image))

@@ -1,0 +1,150 @@
+"""Whether a model that was adapted to somebody's photos is better on them than before, and what it may promise there.
+
+All of it from logits of photos that were held out of the fit; every photo group counts once.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from spectraderm.core import binomial
+from spectraderm.core.resampling import interval
+from spectraderm.evaluation.bootstrap import (
+    MIN_GROUPS,
+    Booleans,
+    Integers,
+    Reals,
+    group_weights,
+    mean,
+    resample,
+    weights,
+)
+from spectraderm.evaluation.calibrate import NEVER_SURE, Outputs, Settings, fit, fit_confidence
+from spectraderm.inference.calibration import Calibration
+
+PROMISES = (0.95, 0.9, 0.85, 0.8)
+"""Accuracies among `predicted` verdicts, the first of which that can be proved is promised."""
+CHANCE = 0.05
+"""A class is worse by more than chance where the sign test's p-value is below it."""
+NO_GUESS = -1
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """n photos of one's own. `labels`, `groups` and `folds` are `int64[n]`, `before` and `after` logits.
+
+    `before` is `float64[n, old classes]`, `after` `float64[n, classes]`, novelties `float64[n]`; `other` is the number
+    of the class `other`, or None.
+    """
+
+    labels: Integers
+    groups: Integers
+    folds: Integers
+    before: Reals
+    after: Reals
+    novelties: Reals
+    other: int | None = None
+
+    def outputs(self, rows: Booleans) -> Outputs:
+        """Some of them, as calibration takes them."""
+        names = np.full(int(rows.sum()), "test")
+        arrays = (self.labels[rows], self.groups[rows], self.after[rows], self.novelties[rows])
+        return Outputs("own", 0, names, names, *arrays)
+
+
+def score(held: HeldOut, labels: Sequence[str]) -> dict[str, Any]:
+    """Accuracy before and after, paired, in all and per class. A new class's photos can't have been right before.
+
+    `before`, `after` and `difference` are `{value, low, high}`, of all photos but those of `other`; `known` the same of
+    photos of the classes that the model had. `worse` names classes that lose more than chance explains.
+    """
+    right = {"before": held.before.argmax(1) == held.labels, "after": held.after.argmax(1) == held.labels}
+    named = held.labels != (NO_GUESS if held.other is None else held.other)
+    known = named & (held.labels < held.before.shape[1])
+    per_class = [_of_class(held, right, number, label) for number, label in enumerate(labels)]
+    return {
+        "n_photos": len(held.labels),
+        "n_groups": len(np.unique(held.groups)),
+        "too_few": len(np.unique(held.groups[named])) < MIN_GROUPS,
+        **_paired(held.groups[named], {name: hits[named] for name, hits in right.items()}),
+        "known": _paired(held.groups[known], {name: hits[known] for name, hits in right.items()}),
+        "per_class": [own for own in per_class if own["photos"]],
+        "worse": [own["label"] for own in per_class if own["worse"]],
+    }
+
+
+def calibrate_own(held: HeldOut, settings: Settings) -> Calibration:
+    """The settings of the adapted model, as every model's are found, but with the highest of `PROMISES` that holds.
+
+    A photo of `other` that would be answered counts as wrong.
+    """
+    return _calibrate(held, np.ones(len(held.labels), bool), settings)
+
+
+def judge_own(held: HeldOut, settings: Settings) -> dict[str, Any]:
+    """What share of one's own photos is `predicted`, and how often that is right, by settings from the other folds."""
+    verdicts, guesses = np.empty(len(held.labels), np.int64), held.after.argmax(1)
+    for number in range(int(held.folds.max()) + 1):
+        rows = held.folds == number
+        verdicts[rows] = _calibrate(held, ~rows, settings).judge(held.after[rows], held.novelties[rows]).verdicts
+    answered = (verdicts == 0) & (guesses != (NO_GUESS if held.other is None else held.other))
+    once = group_weights(held.groups)
+    named = held.labels != (NO_GUESS if held.other is None else held.other)
+
+    def share(hits: Booleans, rows: Booleans) -> float | None:
+        return float(np.average(hits[rows], weights=once[rows])) if rows.any() else None
+
+    return {
+        "predicted": share(answered, named),
+        "predicted_right": share(guesses == held.labels, answered),
+        "others_predicted": share(answered, ~named),
+    }
+
+
+def _calibrate(held: HeldOut, rows: Booleans, settings: Settings) -> Calibration:
+    outputs = held.outputs(rows)
+    fitted = replace(fit(outputs, settings), confidence_threshold=0.0)
+    judged = fitted.judge(outputs.logits, outputs.novelty)
+    # one photo of every group that would be answered if it were sure enough
+    first = np.sort(np.unique(outputs.groups, return_index=True)[1])
+    answered = (judged.verdicts[first] == 0) & (judged.probabilities[first].argmax(1) != held.other)
+    chosen = first[answered]
+    for promised in PROMISES:
+        threshold = fit_confidence(judged.probabilities[chosen], outputs.labels[chosen], promised)
+        if threshold < NEVER_SURE:
+            return replace(fitted, confidence_threshold=threshold, promised_accuracy=promised)
+    return replace(fitted, confidence_threshold=NEVER_SURE, promised_accuracy=settings.promised_accuracy)
+
+
+def _paired(groups: Integers, right: dict[str, Booleans]) -> dict[str, Any]:
+    """Accuracies and their difference, every resample of photo groups drawn for both."""
+    values = resample(
+        lambda drawn: {name: mean(hits, drawn) for name, hits in right.items()}, weights(groups, by_group=True)
+    )
+    return {
+        **{name: interval(share) for name, share in values.items()},
+        "difference": interval(values["after"] - values["before"]),
+    }
+
+
+def _of_class(held: HeldOut, right: dict[str, Booleans], number: int, label: str) -> dict[str, Any]:
+    own = held.labels == number
+    there = len(np.unique(held.groups[own]))
+    lead = np.bincount(
+        np.unique(held.groups, return_inverse=True)[1], own * (right["after"].astype(int) - right["before"])
+    )
+    gained, lost = int((lead > 0).sum()), int((lead < 0).sum())
+    new, once = number >= held.before.shape[1], group_weights(held.groups)
+    shares = {name: float(np.average(hits[own], weights=once[own])) if there else None for name, hits in right.items()}
+    return {
+        "label": label,
+        "photos": int(own.sum()),
+        "groups": there,
+        "before": None if new else shares["before"],
+        "after": shares["after"],
+        "gained": gained,
+        "lost": lost,
+        "worse": lost > gained and binomial.sign_test(gained, lost) < CHANCE,
+    }
