@@ -81,17 +81,19 @@ def adapt(
     if target.exists() and not model_folder.is_model_folder(target):
         raise SpectraDermError(f"{target} is there, and no model folder", "Give another --out")
     folder, training = open_model(model), _training()
-    statistics, shrinkage = training.read_statistics(folder)
+    form = training.closed_form(folder)
     taken = own_photos.read(Path(photos), folder.preprocessing, Path(other) if other else None, track)
     named = _labels(taken, folder, Path(label_map) if label_map else None, add_classes=add_classes)
     photos_of = _Labelled.of(taken, named, folder)
     engine = Engine(folder.network, f"{folder.path.name}/{model_folder.ONNX}")
     features, before = training.own_features(engine, photos_of.pixels, track)
     own = training.Own(features, photos_of.targets, photos_of.groups)
-    crossed = training.cross_validate(folder, statistics, shrinkage, own, seed, track)
+    crossed = training.cross_validate(form, folder.references, own, seed, track)
     number = next((place for place, label in enumerate(photos_of.labels) if label.casefold() == OTHER), None)
-    held = HeldOut(own.targets, own.groups, crossed.folds, before, crossed.logits, crossed.novelties, number)
-    settings = Settings(folder.calibration.coverage, folder.calibration.set_method)
+    held = HeldOut(
+        own.targets, own.groups, crossed.folds, before.astype(float), crossed.logits, crossed.novelties, number
+    )
+    settings = Settings(folder.calibrations.home.coverage, folder.calibrations.home.set_method)
     measured = {
         "model_id": folder.model_id,
         "seed": seed,
@@ -105,9 +107,9 @@ def adapt(
     if not force:
         _check_better(measured)
     calibration = _calibration(held, settings)
-    files = training.new_files(folder, statistics, shrinkage, own, photos_of.hashes, photos_of.labels)
-    head = training.refit(statistics, own).solve(shrinkage)
-    parity = training.measure_parity(files[model_folder.ONNX], photos_of.pixels, own, head)
+    fitted = form.refit(own)
+    files = training.new_files(folder, fitted, own, photos_of.hashes, photos_of.labels)
+    parity = training.measure_parity(files[model_folder.ONNX], photos_of.pixels, own, fitted.solve())
     return _write(target, folder, photos_of.labels, files, {**measured, "parity": parity, "calibration": calibration})
 
 
@@ -181,6 +183,7 @@ def _calibration(held: HeldOut, settings: Settings) -> dict[str, Any]:
     return {
         **before_after.calibrate_own(held, settings).to_dict(),
         "per_class": False,
+        "promise_asked": settings.promised_accuracy,
         "fitted_on": "own_photos",
         "n_photos": len(held.labels),
         "n_groups": len(np.unique(held.groups)),
@@ -204,7 +207,7 @@ def _write(
         "labels": labels,
         "display_names": names,
         "parity": measured["parity"],
-        "calibration": measured["calibration"],
+        "calibration": {"home": measured["calibration"]},  # elsewhere was measured with the old head
         "adapted_from": {
             name: len(value) if name in _LISTS else value for name, value in measured.items() if name not in _APART
         },

@@ -60,9 +60,8 @@ def _say_measured(result: dict[str, Any]) -> None:
     for kind, lines in (("left out", result["left_out"]), ("learned from already", result["in_training"])):
         if lines:
             say(f"{len(lines)} photos {kind}; first: {lines[0]}")
-    say(
-        f"{result['n_photos']} photos, {result['n_groups']} photo groups, each held out of the fit that it is counted for"
-    )
+    counts = f"{result['n_photos']} photos, {result['n_groups']} photo groups"
+    say(f"{counts}, each held out of the fit that it is counted for")
     width = max(len(own["label"]) for own in result["per_class"])
     for own in result["per_class"]:
         before, after = ("–" if own[side] is None else f"{100 * own[side]:.0f} %" for side in ("before", "after"))

@@ -105,7 +105,7 @@ def judge_own(held: HeldOut, settings: Settings) -> dict[str, Any]:
 
 def _calibrate(held: HeldOut, rows: Booleans, settings: Settings) -> Calibration:
     outputs = held.outputs(rows)
-    fitted = replace(fit(outputs, settings), confidence_threshold=0.0)
+    fitted = replace(fit(outputs, settings), confidence_threshold=0.0, promised_accuracy=0.0)
     judged = fitted.judge(outputs.logits, outputs.novelty)
     # one photo of every group that would be answered if it were sure enough
     first = np.sort(np.unique(outputs.groups, return_index=True)[1])
@@ -115,7 +115,7 @@ def _calibrate(held: HeldOut, rows: Booleans, settings: Settings) -> Calibration
         threshold = fit_confidence(judged.probabilities[chosen], outputs.labels[chosen], promised)
         if threshold < NEVER_SURE:
             return replace(fitted, confidence_threshold=threshold, promised_accuracy=promised)
-    return replace(fitted, confidence_threshold=NEVER_SURE, promised_accuracy=settings.promised_accuracy)
+    return replace(fitted, confidence_threshold=NEVER_SURE, promised_accuracy=None)
 
 
 def _paired(groups: Integers, right: dict[str, Booleans]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ the network in place of the old one.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,11 +60,33 @@ class Own:
         return first
 
 
-def read_statistics(folder: ModelFolder) -> tuple[Statistics, float]:
-    """The statistics of a model's head, and its shrinkage.
+@dataclass(frozen=True)
+class ClosedForm:
+    """A head in closed form: the statistics it is fitted on, and the settings of `Statistics.solve`."""
+
+    statistics: Statistics
+    shrinkage: float
+    normalisation: float
+
+    def solve(self) -> tuple[Reals, Reals]:
+        """Weights `float64[classes, width]` and bias `float64[classes]`."""
+        return self.statistics.solve(self.shrinkage, self.normalisation)
+
+    def refit(self, own: Own) -> "ClosedForm":
+        """With one's own photos added: each photo group counts as `OWN_WEIGHT` of the training photos'."""
+        kinds = own.features.shape[1]
+        _, group, size = np.unique(own.groups, return_inverse=True, return_counts=True)
+        weights = OWN_WEIGHT * len(KINDS) / kinds / size[group]
+        targets, groups, weights = (np.repeat(part, kinds) for part in (own.targets, own.groups, weights))
+        features = own.features.reshape(-1, own.features.shape[2])
+        return replace(self, statistics=self.statistics.add(features, targets, groups, weights))
+
+
+def closed_form(folder: ModelFolder) -> ClosedForm:
+    """The closed form of a model's head.
 
     Raises:
-        ModelFolderError: the folder has none, or they are damaged or of another network.
+        ModelFolderError: the folder has no statistics, or they are damaged or of another network.
     """
     if model_folder.STATISTICS not in folder.files:
         raise ModelFolderError(
@@ -74,13 +96,16 @@ def read_statistics(folder: ModelFolder) -> tuple[Statistics, float]:
         )
     try:
         statistics = Statistics.from_bytes(folder.files[model_folder.STATISTICS], len(folder.labels))
-        shrinkage = float(folder.facts["recipe"]["shrinkage"])
-        if len(statistics.mean) != folder.references.shape[1] or not 0 < shrinkage < 1:
+        recipe = folder.facts["recipe"]
+        form = ClosedForm(statistics, float(recipe["shrinkage"]), float(recipe.get("normalisation", 0.0)))
+        if not (0 < form.shrinkage < 1 and 0 <= form.normalisation <= 1):
+            raise ValueError("a setting out of range")
+        if len(statistics.mean) != folder.references.shape[1]:
             raise ValueError("of another network")
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
         problem = f"{folder.path.name}/{model_folder.STATISTICS} does not hold what the head was fitted on ({error})"
         raise ModelFolderError(problem, "Export or download the model folder again") from error
-    return statistics, shrinkage
+    return form
 
 
 def own_features(engine: Engine, pixels: Pixels, track: Track = no_track) -> tuple[Floats, Floats]:
@@ -88,15 +113,6 @@ def own_features(engine: Engine, pixels: Pixels, track: Track = no_track) -> tup
     shown = track(pixels, "Computing features of your photos", len(pixels))
     answers = [engine(np.stack([augmented(photo, *kind) for kind in OWN_KINDS])) for photo in shown]
     return np.stack([answer.features for answer in answers]), np.stack([answer.logits[0] for answer in answers])
-
-
-def refit(statistics: Statistics, own: Own) -> Statistics:
-    """The statistics with one's own photos added: each photo group counts as `OWN_WEIGHT` of the training photos'."""
-    kinds = own.features.shape[1]
-    _, group, size = np.unique(own.groups, return_inverse=True, return_counts=True)
-    weights = OWN_WEIGHT * len(KINDS) / kinds / size[group]
-    targets, groups, weights = (np.repeat(part, kinds) for part in (own.targets, own.groups, weights))
-    return statistics.add(own.features.reshape(-1, own.features.shape[2]), targets, groups, weights)
 
 
 @dataclass(frozen=True)
@@ -115,19 +131,22 @@ class CrossValidated:
 
 
 def cross_validate(
-    folder: ModelFolder, statistics: Statistics, shrinkage: float, own: Own, seed: int = 0, track: Track = no_track
+    form: ClosedForm, references: Floats, own: Own, seed: int = 0, track: Track = no_track
 ) -> CrossValidated:
-    """Fit without each fold of one's own photos, and ask about these; copies never cross."""
+    """Fit without each fold of one's own photos, and ask about these; copies never cross.
+
+    `references` are features of the training photos, `float32[m, width]`.
+    """
     folds = folds_of(own.targets, own.groups, seed)
     numbers = range(int(folds.max()) + 1)
-    logits = np.zeros((len(own), max(len(folder.labels), int(own.targets.max()) + 1)))
+    logits = np.zeros((len(own), max(len(form.statistics.centres), int(own.targets.max()) + 1)))
     novelties = np.zeros(len(own))
     for number in track(numbers, "Cross-validating", len(numbers)):
         held, others = np.flatnonzero(folds == number), own.take(folds != number)
-        weights, bias = refit(statistics, others).solve(shrinkage)
+        weights, bias = form.refit(others).solve()
         features = own.features[held, 0]
         logits[held] = features.astype(np.float64) @ weights.T + bias
-        novelties[held] = novelty(features, np.concatenate([folder.references, others.references]))
+        novelties[held] = novelty(features, np.concatenate([references, others.references]))
     return CrossValidated(folds, logits, novelties)
 
 
@@ -141,21 +160,17 @@ def folds_of(targets: Integers, groups: Integers, seed: int, most: int = 5) -> I
     return fold[np.searchsorted(unique, groups)]
 
 
-def new_files(
-    folder: ModelFolder, statistics: Statistics, shrinkage: float, own: Own, hashes: Hashes, labels: list[str]
-) -> dict[str, bytes]:
+def new_files(folder: ModelFolder, fitted: ClosedForm, own: Own, hashes: Hashes, labels: list[str]) -> dict[str, bytes]:
     """The files of the adapted model that differ from the old folder's, but for its card.
 
     Args:
         folder: the old one.
-        statistics: the old ones.
-        shrinkage: of the covariance.
-        own: one's own photos.
+        fitted: the closed form with one's own photos added.
+        own: these photos.
         hashes: their perceptual hashes as they are, `uint8[n, 8]`.
         labels: the classes of the new model.
     """
-    fitted = refit(statistics, own)
-    weights, bias = (part.astype(np.float32) for part in fitted.solve(shrinkage))
+    weights, bias = (part.astype(np.float32) for part in fitted.solve())
     config = json.loads(folder.files[model_folder.MODEL_CONFIG])
     config["id2label"] = dict(enumerate(labels))
     config["label2id"] = {label: number for number, label in enumerate(labels)}
@@ -166,7 +181,7 @@ def new_files(
         model_folder.MODEL_CONFIG: json_bytes(config),
         model_folder.NOVELTY: array_bytes(references),
         model_folder.HASHES: array_bytes(known),
-        model_folder.STATISTICS: fitted.to_bytes(),
+        model_folder.STATISTICS: fitted.statistics.to_bytes(),
     }
     if model_folder.WEIGHTS in folder.files:
         files[model_folder.WEIGHTS] = _with_classifier(folder.files[model_folder.WEIGHTS], weights, bias)

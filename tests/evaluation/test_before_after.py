@@ -1,0 +1,68 @@
+"""Before and after on photos of one's own, by planted answers."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from spectraderm.evaluation import before_after
+from spectraderm.evaluation.before_after import HeldOut
+from spectraderm.evaluation.calibrate import NEVER_SURE, Settings
+
+LABELS = ["a", "b", "other"]
+Integers = npt.NDArray[np.int64]
+
+
+def held(labels: Integers, before: Integers, after: Integers, other: int | None = 2, sure: float = 4.0) -> HeldOut:
+    """Photos with guesses by two models, the first of which knows no `other`."""
+    numbers = np.arange(len(labels))
+    return HeldOut(
+        labels, numbers, numbers % 5, np.eye(2)[before], sure * np.eye(3)[after], np.zeros(len(labels)), other
+    )
+
+
+def test_accuracies_are_paired_and_other_is_left_out_of_them() -> None:
+    labels = np.array([0] * 10 + [1] * 10 + [2] * 10)
+    before = np.array([0] * 5 + [1] * 5 + [1] * 10 + [0] * 10)
+    after = np.array([0] * 9 + [1] + [1] * 8 + [0] * 2 + [2] * 10)
+    scores = before_after.score(held(labels, before, after), LABELS)
+    assert scores["before"]["value"] == 0.75
+    assert scores["after"]["value"] == pytest.approx(0.85)
+    difference = scores["difference"]
+    assert difference["value"] == pytest.approx(0.1)
+    assert difference["low"] < difference["value"] < difference["high"]
+    a, b, other = scores["per_class"]
+    assert (a["gained"], a["lost"], b["gained"], b["lost"]) == (4, 0, 0, 2)
+    assert (other["before"], other["after"]) == (None, 1.0)
+    assert scores["worse"] == []
+
+
+def test_a_class_that_loses_more_than_chance_is_named() -> None:
+    labels = np.repeat([0, 1], 20)
+    after = np.where(np.arange(40) < 33, labels, 0)
+    scores = before_after.score(held(labels, labels, after), LABELS)
+    assert scores["worse"] == ["b"]
+
+
+def test_copies_count_once() -> None:
+    labels, guesses = np.array([0, 0, 0, 1]), np.array([1, 1, 1, 1])
+    photos = held(labels, guesses, guesses)
+    grouped = HeldOut(labels, np.array([0, 0, 0, 1]), photos.folds, photos.before, photos.after, photos.novelties)
+    assert before_after.score(grouped, LABELS)["after"]["value"] == 0.5
+
+
+def test_the_highest_promise_that_can_be_proved_is_made() -> None:
+    labels = np.repeat([0, 1], 50)
+    for wrong, promised in ((0, 0.95), (4, 0.9), (11, 0.8), (40, None)):
+        after = np.where(np.arange(100) % 50 < (wrong + 1) // 2, 1 - labels, labels)
+        found = before_after.calibrate_own(held(labels, labels, after), Settings(coverage=0.6))
+        assert (found.promised_accuracy, found.confidence_threshold >= NEVER_SURE) == (promised, promised is None)
+
+
+def test_others_that_would_be_answered_count_as_wrong() -> None:
+    labels = np.array([0] * 40 + [1] * 40 + [2] * 40)
+    refused = np.where(labels == 2, 2, labels)
+    taken = np.where(labels == 2, 0, labels)
+    settings = Settings(coverage=0.6)
+    said, loose = (before_after.judge_own(held(labels, labels % 2, after), settings) for after in (refused, taken))
+    assert (said["predicted"], said["predicted_right"], said["others_predicted"]) == (1.0, 1.0, 0.0)
+    assert loose["predicted"] == loose["others_predicted"] == 0.0
