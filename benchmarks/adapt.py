@@ -20,7 +20,7 @@ from spectraderm.core.progress import progress
 from spectraderm.data import own_photos
 from spectraderm.evaluation import before_after
 from spectraderm.evaluation.before_after import HeldOut
-from spectraderm.evaluation.calibrate import Settings
+from spectraderm.evaluation.fitting import Settings
 from spectraderm.inference.calibration import novelty
 from spectraderm.inference.engine import Engine
 from spectraderm.inference.model_folder import ModelFolder, open_model
@@ -82,7 +82,7 @@ def one_draw(
         own.targets, own.groups, crossed.folds, photos.before[learned], crossed.logits, crossed.novelties, other
     )
     settings = Settings(folder.calibrations.home.coverage, folder.calibrations.home.set_method)
-    calibration, said = before_after.calibrate_own(held, settings), before_after.score(held, classes)
+    (calibration, _), said = before_after.calibrate_own(held, settings), before_after.score(held, classes)
     weights, bias = form.refit(own).solve()
     seconds = time.perf_counter() - start
     features = photos.own.features[~learned, 0]

@@ -22,7 +22,8 @@ from spectraderm.data.own_photos import Integers, OwnPhotos
 from spectraderm.evaluation import before_after
 from spectraderm.evaluation.adapted_card import card
 from spectraderm.evaluation.before_after import HeldOut
-from spectraderm.evaluation.calibrate import NOVELTY_KEPT, PROMISE_FAILS_AT, Settings
+from spectraderm.evaluation.fitting import NOVELTY_KEPT, Settings
+from spectraderm.evaluation.risk_control import FAILS_AT
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, nearest
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.inference import model_folder
@@ -180,8 +181,9 @@ def _check_better(measured: dict[str, Any]) -> None:
 
 
 def _calibration(held: HeldOut, settings: Settings) -> dict[str, Any]:
+    fitted, proof = before_after.calibrate_own(held, settings)
     return {
-        **before_after.calibrate_own(held, settings).to_dict(),
+        **fitted.to_dict(),
         "per_class": False,
         "promise_asked": settings.promised_accuracy,
         "fitted_on": "own_photos",
@@ -189,7 +191,8 @@ def _calibration(held: HeldOut, settings: Settings) -> dict[str, Any]:
         "n_groups": len(np.unique(held.groups)),
         "novelty_method": "knn",
         "novelty_kept": NOVELTY_KEPT,
-        "promise_fails_at": PROMISE_FAILS_AT,
+        "promise_fails_at": FAILS_AT,
+        "why": proof.why,
     }
 
 

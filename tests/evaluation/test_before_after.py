@@ -6,7 +6,8 @@ import pytest
 
 from spectraderm.evaluation import before_after
 from spectraderm.evaluation.before_after import HeldOut
-from spectraderm.evaluation.calibrate import NEVER_SURE, Settings
+from spectraderm.evaluation.fitting import Settings
+from spectraderm.evaluation.risk_control import NEVER_SURE
 
 LABELS = ["a", "b", "other"]
 Integers = npt.NDArray[np.int64]
@@ -54,7 +55,7 @@ def test_the_highest_promise_that_can_be_proved_is_made() -> None:
     labels = np.repeat([0, 1], 50)
     for wrong, promised in ((0, 0.95), (4, 0.9), (11, 0.8), (40, None)):
         after = np.where(np.arange(100) % 50 < (wrong + 1) // 2, 1 - labels, labels)
-        found = before_after.calibrate_own(held(labels, labels, after), Settings(coverage=0.6))
+        found, _ = before_after.calibrate_own(held(labels, labels, after), Settings(coverage=0.6))
         assert (found.promised_accuracy, found.confidence_threshold >= NEVER_SURE) == (promised, promised is None)
 
 

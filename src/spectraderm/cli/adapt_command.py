@@ -45,7 +45,7 @@ def adapt(
         raise typer.Exit(3) from None
     _say_measured(result)
     calibration = result["calibration"]
-    promise = "never: too few photos, or too often wrong, to promise it"
+    promise = f"never: {calibration['why']}"
     if calibration["confidence_threshold"] <= 1:
         promise = (
             f"from a probability of {100 * calibration['confidence_threshold']:.1f} %; promised "

@@ -21,14 +21,16 @@ from spectraderm.evaluation.bootstrap import (
     resample,
     weights,
 )
-from spectraderm.evaluation.calibrate import NEVER_SURE, Outputs, Settings, fit, fit_confidence
+from spectraderm.evaluation.calibrate import Outputs, fit
+from spectraderm.evaluation.fitting import Settings
+from spectraderm.evaluation.risk_control import NO_ANSWER, Control, Photos, control
 from spectraderm.inference.calibration import Calibration
+from spectraderm.inference.prediction import VERDICTS
 
-PROMISES = (0.95, 0.9, 0.85, 0.8)
-"""Accuracies among `predicted` verdicts, the first of which that can be proved is promised."""
 CHANCE = 0.05
 """A class is worse by more than chance where the sign test's p-value is below it."""
 NO_GUESS = -1
+PREDICTED = VERDICTS.index("predicted")
 
 
 @dataclass(frozen=True)
@@ -75,10 +77,10 @@ def score(held: HeldOut, labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def calibrate_own(held: HeldOut, settings: Settings) -> Calibration:
-    """The settings of the adapted model, as every model's are found, but with the highest of `PROMISES` that holds.
+def calibrate_own(held: HeldOut, settings: Settings) -> tuple[Calibration, Control]:
+    """The settings of the adapted model, as every model's are found, by the highest promise that can be proved.
 
-    A photo of `other` that would be answered counts as wrong.
+    A photo of `other` that would be answered counts as wrong. Also how the promise was proved.
     """
     return _calibrate(held, np.ones(len(held.labels), bool), settings)
 
@@ -88,8 +90,8 @@ def judge_own(held: HeldOut, settings: Settings) -> dict[str, Any]:
     verdicts, guesses = np.empty(len(held.labels), np.int64), held.after.argmax(1)
     for number in range(int(held.folds.max()) + 1):
         rows = held.folds == number
-        verdicts[rows] = _calibrate(held, ~rows, settings).judge(held.after[rows], held.novelties[rows]).verdicts
-    answered = (verdicts == 0) & (guesses != (NO_GUESS if held.other is None else held.other))
+        verdicts[rows] = _calibrate(held, ~rows, settings)[0].judge(held.after[rows], held.novelties[rows]).verdicts
+    answered = (verdicts == PREDICTED) & (guesses != (NO_GUESS if held.other is None else held.other))
     once = group_weights(held.groups)
     named = held.labels != (NO_GUESS if held.other is None else held.other)
 
@@ -103,19 +105,19 @@ def judge_own(held: HeldOut, settings: Settings) -> dict[str, Any]:
     }
 
 
-def _calibrate(held: HeldOut, rows: Booleans, settings: Settings) -> Calibration:
+def _calibrate(held: HeldOut, rows: Booleans, settings: Settings) -> tuple[Calibration, Control]:
     outputs = held.outputs(rows)
     fitted = replace(fit(outputs, settings), confidence_threshold=0.0, promised_accuracy=0.0)
     judged = fitted.judge(outputs.logits, outputs.novelty)
-    # one photo of every group that would be answered if it were sure enough
+    # one photo of every group, and how sure its answer is, if it would get one
     first = np.sort(np.unique(outputs.groups, return_index=True)[1])
-    answered = (judged.verdicts[first] == 0) & (judged.probabilities[first].argmax(1) != held.other)
-    chosen = first[answered]
-    for promised in PROMISES:
-        threshold = fit_confidence(judged.probabilities[chosen], outputs.labels[chosen], promised)
-        if threshold < NEVER_SURE:
-            return replace(fitted, confidence_threshold=threshold, promised_accuracy=promised)
-    return replace(fitted, confidence_threshold=NEVER_SURE, promised_accuracy=None)
+    probabilities, labels = judged.probabilities[first], outputs.labels[first]
+    guesses = probabilities.argmax(1)
+    answered = (judged.verdicts[first] == PREDICTED) & (guesses != held.other)
+    right = (guesses == labels) & (labels != held.other)
+    photos = Photos.alike(np.where(answered, probabilities.max(1), NO_ANSWER), right)
+    proof = control(photos, None, settings.promises)
+    return replace(fitted, confidence_threshold=proof.threshold, promised_accuracy=proof.promise), proof
 
 
 def _paired(groups: Integers, right: dict[str, Booleans]) -> dict[str, Any]:
