@@ -239,3 +239,39 @@ def test_calibrating_writes_settings_and_the_photos_that_novelty_is_measured_aga
     np.save(run.folder / FEATURES, features[:4])
     with pytest.raises(RunFolderError, match="features of 4 photos and logits of 63"):
         read_outputs(run)
+
+
+# -- photos of none of the classes -------------------------------------------------------------------------------------
+
+
+def with_others(random: Random, others: int, shift: float) -> Outputs:
+    """300 photos of three classes that are nearly always right, and of `other`, the last one: their logits lie `shift`
+    towards it, so that below 0 most are taken for one of the three.
+    """
+    labels = np.concatenate([random.integers(0, 3, 300), np.full(others, 3)])
+    logits = random.normal(0, 1, (len(labels), CLASSES)) + 6 * np.eye(CLASSES)[labels] * (labels < 3)[:, None]
+    logits[:, 3] += np.where(labels == 3, shift, -6)
+    logits[:, :3] += 4 * np.eye(CLASSES)[random.integers(0, 3, len(labels)), :3] * (labels == 3)[:, None]
+    count = len(labels)
+    names = np.full(count, "test")
+    return Outputs("final", 0, names, names, labels, np.arange(count), logits, random.random(count), 3)
+
+
+@pytest.mark.parametrize(("others", "shift", "kept"), [(200, 9.0, True), (200, -9.0, False), (20, -9.0, True)])
+def test_photos_of_none_of_the_classes_are_the_second_risk_alone(others: int, shift: float, kept: bool) -> None:
+    held = with_others(np.random.default_rng(3), others, shift)
+    fitted, alone = fit(held, Settings()), fit(held.own, Settings())
+    same = ("temperature", "thresholds", "novelty_threshold")
+    assert [getattr(fitted, name) for name in same] == [getattr(alone, name) for name in same]
+    judged = fitted.judge(held.logits, held.novelty, held.other)
+    answered = (judged.verdicts == 0)[held.is_other]
+    assert set(judged.verdicts[judged.probabilities.argmax(1) == 3].tolist()) <= {2}
+    if others < 45:  # not even none of them answered would be proof: left out, and said to be unknown
+        assert (fitted, fitted.answered_others) == (alone, None)
+    elif kept:
+        assert (fitted.answered_others, fitted.promised_accuracy) == (0.05, 0.95)
+        assert binom.cdf(answered.sum(), others, 0.05) <= FAILS_AT
+    else:
+        assert alone.promised_accuracy == 0.95
+        assert fitted.promised_accuracy is None or fitted.confidence_threshold > alone.confidence_threshold
+        assert answered.mean() <= 0.05

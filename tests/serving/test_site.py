@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -279,16 +280,20 @@ def test_verdicts_sets_and_reasons_are_python_s(tmp_path: Path, method: Any) -> 
     random = np.random.default_rng(8)
     settings = [
         Calibration(0.5, 0.9, method, tuple(random.uniform(0.3, 1.2, 6)), sure, 0.955, 0.4, others, places)
-        for sure, others, places in ((0.6, None, 0), (0.6, None, 1), (0.6, 0.05, 3), (0.9, None, 0), (2.0, None, 0))
+        for sure, others, places in (
+            *((0.6, None, 0), (0.6, None, 1), (0.6, 0.05, 3), (0.6, 0.05, 0), (0.9, None, 0), (2.0, None, 0)),
+        )
     ]
+    settings += [replace(one, promised_accuracy=0.8) for one in settings[:4]]  # of a model with the class `other`
     logits, novelties = random.normal(0, 1.5, (40, 6)), random.uniform(0, 0.5, 40)
     script = """
         import { judge, percent, ranking, reason } from "src/verdict.ts";
         console.log(JSON.stringify(input.settings.flatMap((own) => input.logits.map((logits, number) => {
-          const { probabilities, fits, verdict } = judge(own, logits, input.novelties[number]);
+          const other = own.promised_accuracy === 0.8 ? 2 : -1;
+          const { probabilities, fits, verdict } = judge(own, logits, input.novelties[number], other);
           const order = ranking(probabilities);
           const named = order.filter((one) => fits[one]).map((one) => [`class ${one}`, probabilities[one]]);
-          const why = reason(verdict, named, own, 6, number % 2 === 0);
+          const why = reason(verdict, named, own, 6, number % 2 === 0, order[0] === other);
           return { probabilities, fits, verdict, why, percent: probabilities.map(percent) };
         }))));
     """
@@ -299,7 +304,8 @@ def test_verdicts_sets_and_reasons_are_python_s(tmp_path: Path, method: Any) -> 
     }
     found = iter(run_typescript(tmp_path, script, content))
     for own in settings:
-        judged = own.judge(logits, novelties)
+        other = 2 if own.promised_accuracy == 0.8 else None
+        judged = own.judge(logits, novelties, other)
         rows = zip(judged.probabilities, judged.sets, judged.verdicts, strict=True)
         for row, (chances, fits, number) in enumerate(rows):
             order = np.argsort(-chances, kind="stable")
@@ -307,7 +313,9 @@ def test_verdicts_sets_and_reasons_are_python_s(tmp_path: Path, method: Any) -> 
             ours = next(found)
             assert ours["probabilities"] == pytest.approx(chances)
             assert (ours["fits"], ours["verdict"]) == (fits.tolist(), verdict)
-            assert ours["why"] == reason(verdict, named, own, 6, only_home=row % 2 == 0)
+            none_of_them = order[0] == other
+            assert ours["why"] == reason(verdict, named, own, 6, only_home=row % 2 == 0, none_of_them=none_of_them)
+            assert verdict == "out_of_scope" or not none_of_them
             assert ours["percent"] == [percent(float(share)) for share in chances]
 
 

@@ -6,7 +6,7 @@ import { download, type ModelFacts, type Prediction, unusableModel } from "./mod
 import { preprocess } from "./preprocessing.ts";
 import { measure, whyUnusable } from "./quality.ts";
 import type { Pixels } from "./resize.ts";
-import { choose, judge, novelty, ranking, reason } from "./verdict.ts";
+import { choose, judge, novelty, OTHER, ranking, reason } from "./verdict.ts";
 
 export type Classifier = (photo: Pixels) => Promise<Prediction>;
 /** Takes the model's input; gives logits, features and, for each class, maps: how much each place counts. */
@@ -17,6 +17,7 @@ const THREADS = 4;
 /** Load the model of the site at `site`. Throws `ModelFolderError` where it is incomplete or altered. */
 export async function loadClassifier(facts: ModelFacts, site: URL): Promise<Classifier> {
   const { calibration, display_names, labels, model_id, preprocessing } = facts;
+  const known = labels.filter((label) => label !== OTHER);
   const read = (name: string) => readFile(new URL(`model/${name}`, site), facts.sha256[name]);
   const [network, references, hashes] = await Promise.all([
     loadNetwork(read("model.onnx"), new URL("runtime/", site), preprocessing.size),
@@ -44,7 +45,7 @@ export async function loadClassifier(facts: ModelFacts, site: URL): Promise<Clas
     const distance = novelty(floats(features), references);
     const in_training = nearestHash(turnedHashes(photo), hashes) <= MAX_DISTANCE;
     const [calibrated_on, settings] = choose(calibration, in_training);
-    const { probabilities, fits, verdict } = judge(settings, floats(logits), distance);
+    const { probabilities, fits, verdict } = judge(settings, floats(logits), distance, labels.indexOf(OTHER));
     const order = ranking(probabilities);
     const [label, probability] = [labels[order[0]], probabilities[order[0]]];
     const prediction_set = order.filter((number) => fits[number]).map((number) => labels[number]);
@@ -52,7 +53,7 @@ export async function loadClassifier(facts: ModelFacts, site: URL): Promise<Clas
     return {
       ...unusable,
       verdict,
-      reason: reason(verdict, named, settings, labels.length, !calibration.elsewhere),
+      reason: reason(verdict, named, settings, known.length, !calibration.elsewhere, label === OTHER),
       label,
       display_name: display_names[label],
       probability,

@@ -1,5 +1,8 @@
 /** Logits and features -> probabilities, prediction sets, novelty, verdicts and reasons, as Python's `inference`. */
 
+/** The class of photos that show none of the others: never shown as a condition. */
+export const OTHER = "other";
+
 export type Verdict = "predicted" | "unsure" | "out_of_scope" | "unusable_photo";
 
 /** The settings of a model that turn its logits into a verdict; Python's `Calibration` says what each is. */
@@ -34,14 +37,19 @@ const RAPS_FREE_RANKS = 1;
 /** So many classes of a prediction set are named. */
 export const NAMED = 3;
 
-/** Of a photo's logits and novelty: calibrated probabilities, which classes fit, and the verdict. */
-export function judge(settings: Calibration, logits: ArrayLike<number>, novelty: number) {
+/**
+ * Of a photo's logits and novelty: calibrated probabilities, which classes fit, and the verdict.
+ *
+ * @param other The number of the class `other`; -1 where there is none.
+ */
+export function judge(settings: Calibration, logits: ArrayLike<number>, novelty: number, other = -1) {
   const probabilities = softmax(logits, settings.temperature);
   const [best, second] = ranking(probabilities);
   const scores = nonconformityScores(probabilities, settings.set_method);
   const fits = scores.map((score, number) => score <= settings.thresholds[number] || number === best);
   const unsure = probabilities[best] < settings.confidence_threshold || fits.filter(Boolean).length > 1;
-  const verdict: Verdict = novelty > settings.novelty_threshold ? "out_of_scope" : unsure ? "unsure" : "predicted";
+  const outside = novelty > settings.novelty_threshold || best === other;
+  const verdict: Verdict = outside ? "out_of_scope" : unsure ? "unsure" : "predicted";
   if (verdict === "unsure" && second !== undefined) fits[second] = true; // never a set of one
   return { probabilities, fits, verdict };
 }
@@ -99,8 +107,9 @@ function unit(values: Float32Array, start: number, count: number): Float64Array 
  *
  * @param likeliest The prediction set, most probable first: names for people, and probabilities.
  * @param settings What the verdict rests on.
- * @param classes How many conditions the model knows.
+ * @param classes How many conditions the model knows, `other` not among them.
  * @param onlyHome The model was never measured on photos from elsewhere.
+ * @param noneOfThem The likeliest class is `other`.
  */
 export function reason(
   verdict: Verdict,
@@ -108,7 +117,10 @@ export function reason(
   settings: Calibration,
   classes: number,
   onlyHome: boolean,
+  noneOfThem = false,
 ) {
+  if (verdict === "out_of_scope" && noneOfThem)
+    return `It looks most like the photos of none of the ${classes} conditions that the model was given as examples.`;
   if (verdict === "out_of_scope") {
     const none = `none of the ${classes} conditions it knows`;
     return `Unlike the photos the model learned from: another kind of photo, ${none}, or no skin at all.`;
@@ -121,7 +133,11 @@ export function reason(
 
 function promise({ promised_accuracy, answered_others, places }: Calibration): string {
   const right = `at least ${general(100 * (promised_accuracy ?? 0))} of 100 such answers`;
-  if (!places) return `Of photos like those the model learned from, ${right} are right`;
+  if (!places) {
+    const answered = answered_others === null ? "" : general(100 * answered_others);
+    const most = answered && `, and at most ${answered} of 100 of its photos of none of them get one`;
+    return `Of photos like those the model learned from, ${right} are right${most}`;
+  }
   const where = places === 1 ? "a place" : `${places} places`;
   const others =
     answered_others === null

@@ -156,6 +156,9 @@ def evaluate(
         typer.Option("--label-map", help="CSV folder,label: which class each folder of PHOTOS is; empty: none."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="With MODEL PHOTOS: also write the result as JSON.")] = None,
+    other: Annotated[
+        Path | None, typer.Option("--other", help="With MODEL PHOTOS: folder of photos of none of its classes.")
+    ] = None,
 ) -> None:
     """Score run folders side by side and write their reports; or a model on photos that it was not made from."""
     pipeline, terminal = _stages()
@@ -167,11 +170,11 @@ def evaluate(
         from spectraderm.evaluation.external import evaluate_external  # noqa: PLC0415
 
         with terminal.progress() as track:
-            result = evaluate_external(targets[0], targets[1:], label_map, out, track)
+            result = evaluate_external(targets[0], _all_photos(targets[1:], other), label_map, out, track)
         terminal.say_external(result)
         return
-    if label_map or out:
-        raise SpectraDermError("--label-map and --out go with MODEL PHOTOS", "Leave them out for run folders")
+    if label_map or out or other:
+        raise SpectraDermError("--label-map, --out and --other go with MODEL PHOTOS", "Leave them out for run folders")
     others = [", ".join(sorted(str(other) for other in targets if other != run)) for run in targets]
     evaluations = [pipeline.evaluate(run, beside=beside) for run, beside in zip(targets, others, strict=True)]
     terminal.say_scores(targets, evaluations)

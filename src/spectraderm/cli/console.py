@@ -143,7 +143,7 @@ def write_table(
             lines.append(wrap("The model learned from this photo or a copy of it."))
         console.print(Text(_printable(path), style="bold"), answer, Text("\n".join(lines)), "", sep="\n")
         note = (
-            f"Model {classifier.model_id}. Not a diagnosis. It knows {len(classifier.labels)} "
+            f"Model {classifier.model_id}. Not a diagnosis. It knows {len(classifier.folder.conditions)} "
             f"conditions. {experience(classifier.folder.facts['calibration'])} {promise(classifier.calibrations)}"
         )
     if note:

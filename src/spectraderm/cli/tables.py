@@ -129,6 +129,15 @@ def _say_trust(evaluation: dict[str, Any]) -> None:
         right = f", right {100 * own['accuracy']['value']:.1f}" if own["accuracy"] else ""
         told.append(f"{name.replace('_', ' ')} {100 * own['value']:.1f}{right}")
     say(f"Verdicts: {'; '.join(told)}")
+    _say_outside(evaluation)
+
+
+def _say_outside(result: dict[str, Any]) -> None:
+    """What became of photos of none of the classes, where there are some."""
+    if own := result.get("out_of_distribution"):
+        told = f"refused {_score(own['refused'])}, refused or unsure {_score(own['flagged'])}"
+        count = f"{own['refused']['n_photos']} photos"
+        say(f"Of none of its classes: {told}, called predicted {_score(own['predicted'])} ({count})")
 
 
 def say_calibration(found: dict[str, Any]) -> None:
@@ -192,9 +201,7 @@ def say_external(result: dict[str, Any]) -> None:
             right = f", right {_score(own['accuracy'])}" if own["accuracy"] else ""
             say(f"  {name.replace('_', ' ')} {_score(own)}{right}")
     say_by_source(result)
-    if "out_of_distribution" in result:
-        own = result["out_of_distribution"]
-        say(f"Of none of its classes: refused {_score(own['refused'])}, refused or unsure {_score(own['flagged'])}")
+    _say_outside(result)
     if "of_the_run" in result and "novelty_detection" not in result:
         say(f"Not kept as photos from elsewhere: {result['of_the_run']} of them are photos of the run itself")
     if "novelty_detection" in result:

@@ -26,24 +26,31 @@ Statistic = Callable[[Reals], dict[str, Reals]]
 class Scored:
     """n photos in c classes: true class numbers, probabilities (calibrated or not), and which are copies of one photo.
 
-    `labels` is `int64[n]`, `probabilities` `float64[n, c]`, `groups` `int64[n]`: equal for copies of one photo.
+    `labels` is `int64[n]`, `probabilities` `float64[n, c]`, `groups` `int64[n]`: equal for copies of one photo. `other`
+    is the number of the class of photos of none of the others: a guess, but no class that is scored; no photo is of it.
     """
 
     labels: Integers
     probabilities: Reals
     groups: Integers
+    other: int | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: Integers | Booleans) -> "Scored":
         """The same for some rows only."""
-        return Scored(self.labels[rows], self.probabilities[rows], self.groups[rows])
+        return Scored(self.labels[rows], self.probabilities[rows], self.groups[rows], self.other)
 
     @property
     def classes(self) -> int:
         """The number of classes, c."""
         return int(self.probabilities.shape[1])
+
+    @property
+    def known(self) -> list[int]:
+        """The numbers of the classes that are scored, all but `other`."""
+        return [number for number in range(self.classes) if number != self.other]
 
     @property
     def n_groups(self) -> int:

@@ -3,22 +3,22 @@
 Nothing is ever set on the photos it is then scored on. With k folds of `grouped`, or one a source of `by-source`, each
 fold's test photos are judged by settings found on the test photos of the other folds, and the exported model gets those
 found on all of them. With one fold they come from its calibration photos, or, where the folders as they came have none,
-from its validation photos. Every photo group counts once.
+from its validation photos. Every photo group counts once. Photos of `other` set nothing but the second risk.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm.core import files
+from spectraderm.core import files, other_of
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.run import CALIBRATION, NOVELTY, ORIGINAL, Run
-from spectraderm.evaluation.bootstrap import Integers, Reals, Scored, group_weights
+from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals, Scored, group_weights
 from spectraderm.evaluation.fitting import NOVELTY_KEPT, Settings, fit_sets, fit_temperature, weighted_quantile
-from spectraderm.evaluation.risk_control import FAILS_AT, Control, Photos, control
+from spectraderm.evaluation.risk_control import ANSWERED_OTHERS, FAILS_AT, NO_ANSWER, Control, Photos, control, needed
 from spectraderm.inference import calibration
 from spectraderm.inference.calibration import Calibration, Calibrations, Judgement, softmax
 
@@ -38,6 +38,7 @@ class Outputs:
         labels, groups: class numbers and photo groups, `int64[n]`.
         logits: `float64[n, classes]`.
         novelty: `float64[n]`, against the training photos of this fold; NaN for those themselves.
+        other: the number of the class of photos of none of the others, if there is one.
     """
 
     fold: str
@@ -48,23 +49,39 @@ class Outputs:
     groups: Integers
     logits: Reals
     novelty: Reals
+    other: int | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def is_other(self) -> Booleans:
+        """Which photos are of none of the classes, `bool[n]`."""
+        return np.full(len(self), False) if self.other is None else self.labels == self.other
+
+    @property
+    def own(self) -> "Outputs":
+        """The photos of the classes."""
+        return self.take(~self.is_other)
+
+    def take(self, rows: Booleans) -> "Outputs":
+        """The same for some rows only, `bool[n]`."""
+        return replace(self, **{name: getattr(self, name)[rows] for name in _ARRAYS})
 
     def of(self, split: str) -> "Outputs":
         """The photos of one split."""
         return pool([self], split)
 
     def scored(self) -> Scored:
-        """Labels, probabilities before calibration, and groups."""
-        return Scored(self.labels, softmax(self.logits), self.groups)
+        """Labels, probabilities before calibration, and groups of the photos of the classes."""
+        own = self.own
+        return Scored(own.labels, softmax(own.logits), own.groups, self.other)
 
 
 def pool(folds: Sequence[Outputs], split: str = "test") -> Outputs:
     """The photos of a split of several folds as one, under the first one's name."""
     arrays = (np.concatenate([getattr(fold, name)[fold.splits == split] for fold in folds]) for name in _ARRAYS)
-    return Outputs(folds[0].fold, folds[0].seed, *arrays)
+    return replace(Outputs(folds[0].fold, folds[0].seed, *arrays), other=folds[0].other)
 
 
 def read_outputs(run: Run) -> tuple[list[Outputs], list[Outputs]]:
@@ -86,7 +103,7 @@ def read_outputs(run: Run) -> tuple[list[Outputs], list[Outputs]]:
         novelties = np.full(len(logits), np.nan)
         novelties[new] = calibration.novelty(features[new], features[references(logits.splits, logits.groups)])
         arrays = (logits.paths, logits.splits, logits.targets, logits.groups, logits.values, novelties)
-        folds.append(Outputs(name, entry["seed"], *arrays))
+        folds.append(Outputs(name, entry["seed"], *arrays, other_of(logits.classes)))
     return folds, crossing(config["protocol"], folds)
 
 
@@ -126,10 +143,11 @@ def calibrate(run: Run, settings: Settings | None = None) -> dict[str, Any]:
 
 
 def tested(run: Run) -> tuple[list[Outputs], Judgement, Scored]:
-    """The folds whose test photos are the score; these photos, pooled in order, judged, and scored."""
+    """The folds whose test photos are the score; these, pooled in order and judged; those of the classes, scored."""
     _, crossed = read_outputs(run)
     judged, test = judge(crossed, settings_of(run)), pool(crossed)
-    return crossed, judged, Scored(test.labels, judged.probabilities, test.groups)
+    every = Scored(test.labels, judged.probabilities, test.groups, test.other)
+    return crossed, judged, every.take(~test.is_other)
 
 
 def settings_of(run: Run) -> Settings:
@@ -172,7 +190,8 @@ def judge(crossed: Sequence[Outputs], settings: Settings) -> Judgement:
         calibrations = [fit(held_out(crossed)[1], settings)]
     else:
         calibrations = [fit(pool([other for other in crossed if other is not fold]), settings) for fold in crossed]
-    parts = [fitted.judge(test.logits, test.novelty) for fitted, test in zip(calibrations, tests, strict=True)]
+    pairs = zip(calibrations, tests, strict=True)
+    parts = [fitted.judge(test.logits, test.novelty, test.other) for fitted, test in pairs]
     return Judgement(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Judgement)))
 
 
@@ -184,27 +203,36 @@ def fit(held: Outputs, settings: Settings) -> Calibration:
 def fit_and_prove(held: Outputs, settings: Settings) -> tuple[Calibration, Control]:
     """The same, and how its promise was proved.
 
-    The share of right answers alone, for a collection holds photos of its own classes: photos whose set holds one class
-    and that are in scope, from the surest quarter on.
+    At home own photos are those whose set holds one class, not `other`, and that are in scope, from the surest quarter
+    on. The second risk is that of the photos of `other`, where these are enough to prove it at all.
     """
-    weights = group_weights(held.groups)
-    temperature = fit_temperature(held.logits, held.labels, weights)
-    probabilities = softmax(held.logits, temperature)
-    thresholds = fit_sets(probabilities, held.labels, held.groups, settings)
-    novelty_threshold = weighted_quantile(held.novelty, weights, NOVELTY_KEPT)
-    alone = calibration.prediction_sets(probabilities, thresholds, settings.set_method).sum(1) == 1
-    # one photo of every group, as independent as a test wants them: int64[groups]
-    first = np.sort(np.unique(held.groups, return_index=True)[1])
-    candidates = first[alone[first] & (held.novelty[first] <= novelty_threshold)]
-    confidence, right = probabilities[candidates].max(1), probabilities[candidates].argmax(1) == held.labels[candidates]
-    proof = control(Photos.alike(confidence, right), None, settings.promises, start=_SUREST)
+    own, weights = held.own, group_weights(held.own.groups)
+    temperature = fit_temperature(own.logits, own.labels, weights)
+    thresholds = fit_sets(softmax(own.logits, temperature), own.labels, own.groups, settings)
     fitted = Calibration(
         temperature=temperature,
         coverage=settings.coverage,
         set_method=settings.set_method,
         thresholds=tuple(thresholds.tolist()),
-        confidence_threshold=proof.threshold,
-        promised_accuracy=proof.promise,
-        novelty_threshold=novelty_threshold,
+        confidence_threshold=0.0,
+        promised_accuracy=None,
+        novelty_threshold=weighted_quantile(own.novelty, weights, NOVELTY_KEPT),
     )
-    return fitted, proof
+    confidence, right = _answers(own, fitted)
+    could, others = confidence > NO_ANSWER, None
+    confidence_of_others, _ = _answers(held.take(held.is_other), fitted)
+    if len(confidence_of_others) >= needed(1 - ANSWERED_OTHERS):
+        others = Photos.alike(confidence_of_others)
+    proof = control(Photos.alike(confidence[could], right[could]), others, settings.promises, start=_SUREST)
+    fitted = replace(fitted, confidence_threshold=proof.threshold, promised_accuracy=proof.promise)
+    return replace(fitted, answered_others=ANSWERED_OTHERS if others and proof.promise else None), proof
+
+
+def _answers(photos: Outputs, fitted: Calibration) -> tuple[Reals, Booleans]:
+    """Of one photo of every group, as independent as a test wants them, the confidence of its guess and whether it is
+    right; `NO_ANSWER` where it gets no answer, however sure: `float64[groups]`, `bool[groups]`.
+    """
+    first = np.sort(np.unique(photos.groups, return_index=True)[1])
+    judged = fitted.judge(photos.logits[first], photos.novelty[first], photos.other)
+    confidence = np.where(judged.verdicts == 0, judged.probabilities.max(1, initial=0), NO_ANSWER)
+    return confidence, judged.probabilities.argmax(1) == photos.labels[first]

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from spectraderm.core import other_of
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.resampling import interval
 from spectraderm.evaluation.bootstrap import (
@@ -45,6 +46,7 @@ class Source:
         logits: `float64[n, classes]`; anything where not `usable`.
         novelty: `float64[n]`; NaN where not `usable`.
         usable: `bool[n]`, whether the quality gate lets it pass.
+        other: the number of the model's class `other`, if it has one.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Source:
     logits: Reals
     novelty: Reals
     usable: Booleans
+    other: int | None = None
 
     def take(self, rows: Booleans) -> "Source":
         """The photos of some rows."""
@@ -63,6 +66,7 @@ class Source:
             self.logits[rows],
             self.novelty[rows],
             self.usable[rows],
+            self.other,
         )
 
     @property
@@ -89,7 +93,7 @@ def sources_of(photos: Predicted, temperature: float) -> list[Source]:
         part = photos.of(name)
         logits = temperature * np.log(np.maximum(part.judged.probabilities, _LEAST))
         novelty = np.array([one.novelty for one in part.predictions], np.float64)
-        source = Source(name, part.labels, part.groups, logits, novelty, part.usable)
+        source = Source(name, part.labels, part.groups, logits, novelty, part.usable, other_of(part.classes))
         sources.append(source.take(~part.in_training))
     return [source for source in sources if len(source)]
 
@@ -200,14 +204,15 @@ def _scores(source: Source, settings: Calibration) -> tuple[dict[str, Any], tupl
     own, others = source.own, source.others
     answers: tuple[Booleans, Integers] = (np.empty(0, bool), np.empty(0, np.int64))
     if len(own):
-        judged = settings.judge(own.logits, own.novelty)
-        scored = Scored(own.labels, judged.probabilities, own.groups)
+        judged = settings.judge(own.logits, own.novelty, own.other)
+        scored = Scored(own.labels, judged.probabilities, own.groups, own.other)
         sizes = resample(lambda drawn: {"size": mean(judged.sets.sum(1), drawn)}, weights(own.groups, by_group=True))
         result = of_source(scored, judged, np.ones(len(own), bool)) | {"mean_set_size": interval(sizes["size"])}
         told = judged.verdicts == _PREDICTED
         answers = (scored.right[told], own.groups[told])
     if len(others):
-        told = (settings.judge(others.logits, others.novelty).verdicts == _PREDICTED) & others.usable
+        told = settings.judge(others.logits, others.novelty, others.other).verdicts == _PREDICTED
+        told &= others.usable
         result["others"] = rate(told, others.groups, by_group=True)
     return result, answers
 
@@ -248,7 +253,7 @@ def _photos(sources: Sequence[Source], draft: Calibration) -> Photos:
     numbers = np.repeat(np.arange(len(sources)), [len(source) for source in sources])[first]
     confidence, right = [], []
     for source in sources:
-        judged = draft.judge(source.logits, source.novelty)
+        judged = draft.judge(source.logits, source.novelty, source.other)
         answered = source.usable & (judged.verdicts == _PREDICTED)
         confidence.append(np.where(answered, judged.probabilities.max(1), NO_ANSWER))
         right.append(judged.probabilities.argmax(1) == source.labels)

@@ -25,11 +25,11 @@ def statistic(scored: Scored) -> Statistic:
     likelihood = np.take_along_axis(scored.probabilities, scored.labels[:, None], axis=1)[:, 0]
     losses = np.stack([brier, -np.log(np.clip(likelihood, np.finfo(np.float64).eps, 1))], axis=1)
     top = _gaps(scored.confidence[:, None], scored.right[:, None])
-    every = _gaps(scored.probabilities, truth)
+    every = _gaps(scored.probabilities[:, scored.known], truth[:, scored.known])
 
     def quantities(drawn: Reals) -> dict[str, Reals]:
         top_gaps, class_gaps = ((drawn @ gaps).T / drawn.sum(1) for gaps in (top, every))  # [bins, r], [c * bins, r]
-        gaps = {"ece": top_gaps, "classwise_ece": class_gaps / scored.classes}
+        gaps = {"ece": top_gaps, "classwise_ece": class_gaps / len(scored.known)}
         return {
             **dict(zip(("brier", "log_loss"), mean(losses, drawn), strict=True)),
             **{name: np.abs(each).sum(0) for name, each in gaps.items()},

@@ -1,12 +1,13 @@
 """A run's stored outputs -> `evaluation.json`: what it scored, in which protocol, and how far that can be believed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from spectraderm.core import files
+from spectraderm.core import OTHER, files
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.run import EVALUATION, MANIFEST, Run
 from spectraderm.data.manifest import COLUMNS, JOINING
@@ -38,6 +39,10 @@ def evaluate(run: Run) -> dict[str, Any]:
     sources, there are the keys of `by_source`. With several random draws of the
     original folders, `over_folds` has the mean and range over the draws.
 
+    All scores are of photos of the classes, and `labels` names these; to take one for `other` is wrong, and a refusal.
+    Where there is that class, `guesses` names the columns of the confusion matrix, and `out_of_distribution` says what
+    became of its photos, which is said of every source, too.
+
     Raises:
         RunFolderError: the run is not trained to the end, or not calibrated.
     """
@@ -51,8 +56,13 @@ def evaluate(run: Run) -> dict[str, Any]:
     judged = judge(crossed, settings)
     refused = np.array([bool(row.get("unusable")) for row in tested])  # by the quality gate, before any model is asked
     judged = replace(judged, verdicts=np.where(refused, VERDICTS.index("unusable_photo"), judged.verdicts))
-    scored = Scored(test.labels, judged.probabilities, test.groups)
-    sources = by_source([row.get("source", "") for row in tested], scored, judged)
+    every, verdicts = Scored(test.labels, judged.probabilities, test.groups, test.other), judged.verdicts
+    own, of_source = ~test.is_other, np.array([row.get("source", "") for row in tested])
+    scored, judged = every.take(own), judged.take(own)
+    tested = [row for row, mine in zip(tested, own.tolist(), strict=True) if mine]
+    outside = Outside(verdicts[~own], test.groups[~own], of_source[~own])
+    sources = outside.add_to(by_source(of_source[own].tolist(), scored, judged))
+    labels = [label for label in config["labels"] if label != OTHER]
     rows = protocols(run, config["protocol"], folds, crossed, read_measurements(run, len(manifest)), sources)
     draws = folds if config["protocol"] == "original" else crossed
     result = {
@@ -65,11 +75,13 @@ def evaluate(run: Run) -> dict[str, Any]:
         "splits": _splits(crossed) | {"test": metrics.scores(scored)},
         "protocols": rows,
         "per_class": metrics.per_class(scored, config["labels"]),
-        "labels": config["labels"],
+        "labels": labels,
+        **({"guesses": [*labels, OTHER]} if OTHER in config["labels"] else {}),
         "confusion_matrix": metrics.confusion(scored),
         "baselines": next(row["baselines"] for row in rows if row["name"] == config["protocol"]),
         "calibration": _calibration(crossed, test, scored, judged, settings),
         "refusals": refusals(scored, judged.verdicts),
+        **outside.scores(),
         "subgroups": subgroups(tested, scored, judged),
         **sources,
     }
@@ -80,10 +92,10 @@ def evaluate(run: Run) -> dict[str, Any]:
 
 
 def over_folds(folds: Sequence[Outputs]) -> dict[str, Any]:
-    """Mean, lowest and highest accuracy over folds or draws, with each one's."""
+    """Mean, lowest and highest accuracy over folds or draws, with each one's, of photos of the classes."""
     result: dict[str, Any] = {}
     for split in ("train", "val", "test"):
-        parts = [fold.of(split) for fold in folds if split in fold.splits]
+        parts = [part for part in (fold.of(split).own for fold in folds) if len(part)]
         values = [float((part.logits.argmax(1) == part.labels).mean()) for part in parts]
         if values:
             ends = {"mean": float(np.mean(values)), "low": min(values), "high": max(values), "n": len(values)}
@@ -104,6 +116,39 @@ def refusals(scored: Scored, verdicts: Integers) -> dict[str, Any]:
         accuracy = rate(part.right, part.groups, by_group=True) if guessed else None
         result[name] = {**rate(rows, scored.groups, by_group=True), "accuracy": accuracy}
     return result
+
+
+@dataclass(frozen=True)
+class Outside:
+    """n photos of none of the classes: their verdicts, photo groups `int64[n]` each, and sources."""
+
+    verdicts: Integers
+    groups: Integers
+    sources: npt.NDArray[np.str_]
+
+    def scores(self) -> dict[str, Any]:
+        """`out_of_distribution`, each photo group counted once; nothing where there are no photos.
+
+        `refused` is the share called out of scope or unusable, `flagged` that of all verdicts but `predicted`.
+        """
+        if not len(self.verdicts):
+            return {}
+        shares = {
+            "refused": self.verdicts >= VERDICTS.index("out_of_scope"),
+            "flagged": self.verdicts != VERDICTS.index("predicted"),
+            "predicted": self.verdicts == VERDICTS.index("predicted"),
+        }
+        return {"out_of_distribution": {name: rate(hits, self.groups, by_group=True) for name, hits in shares.items()}}
+
+    def add_to(self, sources: dict[str, Any]) -> dict[str, Any]:
+        """The keys of `by_source`, with `out_of_distribution` of the photos of each source."""
+        parts = dict(sources.get("by_source", {}))
+        for source in sorted({*self.sources.tolist()} - {""}):
+            rows = self.sources == source
+            counts = {"n_photos": int(rows.sum()), "n_groups": len(np.unique(self.groups[rows]))}
+            own = Outside(self.verdicts[rows], self.groups[rows], self.sources[rows])
+            parts[source] = parts.get(source, counts) | own.scores()
+        return {**sources, "by_source": dict(sorted(parts.items()))} if parts else {}
 
 
 def subgroups(rows: ManifestRows, scored: Scored, judged: Judgement) -> list[dict[str, Any]]:
@@ -136,7 +181,7 @@ def _splits(crossed: Sequence[Outputs]) -> dict[str, Any]:
 def _calibration(
     crossed: Sequence[Outputs], test: Outputs, scored: Scored, judged: Judgement, settings: Settings
 ) -> dict[str, Any]:
-    before = metrics.scores(test.scored())
+    before, own = metrics.scores(test.scored()), ~test.is_other
     return {
         "fitted_on": calibrate.held_out(crossed)[0],
         "ece_before": before["ece"],
@@ -146,7 +191,7 @@ def _calibration(
         "coverage": settings.coverage,
         "shipped": settings.set_name,
         "sets": {
-            name: metrics.set_scores(test.labels, judge(crossed, variant).sets, test.groups)
+            name: metrics.set_scores(scored.labels, judge(crossed, variant).sets[own], scored.groups, test.other)
             for name, variant in set_variants(settings).items()
         },
         "sets_of_verdicts": float(judged.sets.sum(1).mean()),

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from spectraderm.core import files
+from spectraderm.core import OTHER, files, other_of
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.roots import Folders
 from spectraderm.core.run import EVALUATION, EXTERNAL, MANIFEST, MODEL, Run
 from spectraderm.data import manifest
 from spectraderm.evaluation import metrics
-from spectraderm.evaluation.bootstrap import Booleans, Integers, Scored, rate
+from spectraderm.evaluation.bootstrap import Booleans, Integers, Scored
 from spectraderm.evaluation.by_source import of_source, over_sources
 from spectraderm.evaluation.calibrate import pool, read_outputs
 from spectraderm.evaluation.compare import detection
-from spectraderm.evaluation.evaluate import refusals
+from spectraderm.evaluation.evaluate import Outside, refusals
 from spectraderm.evaluation.source_photos import NO_CLASS, Given, Predicted, named_sources, predict_sources
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, from_hex, nearest
 from spectraderm.inference.calibration import Choice, Judgement
@@ -44,8 +44,8 @@ def evaluate_external(
         model: as `spectraderm.load_model` takes it. Of `RUN/model` the result goes into `RUN/external/`, too, so
             that RUN's next report shows it, and novelty is measured against RUN's own photos; but not where most of
             the photos are RUN's own (`of_the_run`): these are not from elsewhere.
-        photos: the photos; the name of the folder that each lies in is its class. Several folders, or one whose folders
-            `layouts.source_folders` takes for sources, are a source each.
+        photos: the photos; the name of the folder that each lies in is its class, and all below a folder `other` are of
+            none. Several folders, or one whose folders `layouts.source_folders` takes for sources, are a source each.
         label_map: CSV of `folder,label`, where folders are not named as the model's classes; an empty label is none
             of them. Without one, the folders of a source of which none bears a class's name hold photos of no known
             class.
@@ -81,7 +81,9 @@ def _evaluate(
     classifier, sources = load_model(model, calibration=calibration), named_sources(photos)
     others = [photos.of_source[source] for source in photos.others] if isinstance(photos, Folders) else []
     predicted, unreadable = predict_sources(classifier, sources, label_map, track, others)
-    about = {"model_id": classifier.model_id, "labels": classifier.labels}
+    labels = [label for label in classifier.labels if label != OTHER]
+    guesses = {"guesses": [*labels, OTHER]} if OTHER in classifier.labels else {}
+    about = {"model_id": classifier.model_id, "labels": labels, **guesses}
     results = {}
     for source in sources:
         part = predicted.of(source)
@@ -123,7 +125,7 @@ def _summary(photos: Predicted, result: Mapping[str, Any]) -> dict[str, Any]:
     if "scores" in result:
         judged = photos.judged
         rows = ~photos.in_training & (photos.labels != NO_CLASS) & (judged.verdicts != _UNUSABLE)
-        every = Scored(photos.labels, judged.probabilities, photos.groups)
+        every = Scored(photos.labels, judged.probabilities, photos.groups, other_of(photos.classes))
         summary |= {**of_source(every, judged, rows), "predicted": result["refusals"]["predicted"]}
     return summary
 
@@ -141,7 +143,7 @@ def score(
     Photos that the model was trained on, or on copies of, are counted (`in_training`) and left out of all else. Photos
     that the quality gate refused got no guess: they are in the refusals, not in the scores. Of photos of no known class
     there is `out_of_distribution`: `refused` is the share called out of scope or unusable, `flagged` that of all
-    verdicts but `predicted`.
+    verdicts but `predicted`, and `predicted` that one's.
 
     `labels` are the true class numbers `int64[n]`, -1 where the photo shows none of the model's `classes`; `groups`
     `int64[n]` its photo group; `in_training` `bool[n]` whether the model was trained on it or a copy.
@@ -155,17 +157,13 @@ def score(
         "verdicts": {name: int((verdicts == number).sum()) for number, name in enumerate(VERDICTS)},
     }
     if guessed.any():
-        every = Scored(labels, judged.probabilities, groups)
+        other = other_of(classes)
+        every = Scored(labels, judged.probabilities, groups, other)
         scored = every.take(guessed)
         result["scores"] = metrics.scores(scored)
         result["per_class"] = metrics.per_class(scored, list(classes))
         result["confusion_matrix"] = metrics.confusion(scored)
-        result["sets"] = metrics.set_scores(scored.labels, judged.sets[guessed], scored.groups)
+        result["sets"] = metrics.set_scores(scored.labels, judged.sets[guessed], scored.groups, other)
         result["refusals"] = refusals(every.take(known), verdicts[known])
     unknown = new & ~of_class
-    if unknown.any():
-        result["out_of_distribution"] = {
-            "refused": rate(verdicts[unknown] >= VERDICTS.index("out_of_scope"), groups[unknown], by_group=True),
-            "flagged": rate(verdicts[unknown] != VERDICTS.index("predicted"), groups[unknown], by_group=True),
-        }
-    return result
+    return result | Outside(verdicts[unknown], groups[unknown], np.full(int(unknown.sum()), "")).scores()

@@ -90,7 +90,10 @@ def risk_coverage(curve: Sequence[Mapping[str, float]], share: float | None, ris
 
 
 def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> bytes:
-    """Two heat maps side by side: counts, and each row as shares of its true class."""
+    """Two heat maps side by side: counts, and each row as shares of its true class.
+
+    `names` are those of the guesses; the first of them are the true classes.
+    """
     counts = np.array(matrix)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure = Figure(figsize=(6 + 0.9 * len(names), 2.4 + 0.42 * len(names)), layout="constrained")
@@ -98,7 +101,7 @@ def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> bytes:
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.set(xlabel="guess", title=title)
         axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-        axes.set_yticks(range(len(names)), names)
+        axes.set_yticks(range(len(counts)), names[: len(counts)])
         axes.spines[:].set_visible(False)
         for row, column in zip(*counts.nonzero(), strict=True):
             text = f"{values[row, column]:.2f}".removeprefix("0") if values is shares else str(values[row, column])

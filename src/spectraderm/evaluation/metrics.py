@@ -59,12 +59,13 @@ def statistic(scored: Scored) -> Statistic:
 def per_class(scored: Scored, labels: list[str]) -> list[dict[str, Any]]:
     """Each class against the rest, by file: sensitivity, specificity, predictive values, F1 and AUROC with intervals.
 
-    `n_photos` and `n_groups` are those of the class; a metric is None with its bounds where it is not defined.
+    `labels` are those of all columns; there is no row of `other`. `n_photos` and `n_groups` are those of the class; a
+    metric is None with its bounds where it is not defined.
     """
     tables, aurocs = _confusion_tables(scored), _class_aurocs(scored)
     values = resample(lambda drawn: _rates(tables(drawn)) | {"auroc": aurocs(drawn)}, weights(scored.groups))
     result = []
-    for i, label in enumerate(labels):
+    for i, label in [(number, labels[number]) for number in scored.known]:
         true, guessed = scored.labels == i, scored.guesses == i
         of = {"sensitivity": true, "specificity": ~true, "ppv": guessed, "npv": ~guessed}
         shares = {name: share(values[name][i], scored.take(rows).n_groups) for name, rows in of.items()}
@@ -75,16 +76,18 @@ def per_class(scored: Scored, labels: list[str]) -> list[dict[str, Any]]:
 
 
 def confusion(scored: Scored) -> list[list[int]]:
-    """Counts: a row per true class, a column per guess."""
-    matrix: list[list[int]] = confusion_matrix(scored.labels, scored.guesses, labels=range(scored.classes)).tolist()
+    """Counts: a row per true class, a column per guess, that of `other` last."""
+    columns = scored.known + ([] if scored.other is None else [scored.other])
+    counts = confusion_matrix(scored.labels, scored.guesses, labels=columns)
+    matrix: list[list[int]] = counts[: len(scored.known)].tolist()
     return matrix
 
 
-def set_scores(labels: Integers, sets: Booleans, groups: Integers) -> dict[str, Any]:
+def set_scores(labels: Integers, sets: Booleans, groups: Integers, other: int | None = None) -> dict[str, Any]:
     """`coverage`, `mean_size`, and the shares of `singletons` and `empty` prediction sets, each `{value, low, high}`.
 
     `sets` is `bool[n, c]`: the classes that a photo may be. `per_class` has the coverage among the photos of each
-    class, and `by_group` all of this with every photo group counted once.
+    class but `other`, and `by_group` all of this with every photo group counted once.
     """
     count, size = len(np.unique(groups)), sets.sum(1)
     covered = sets[np.arange(len(labels)), labels]
@@ -99,7 +102,8 @@ def set_scores(labels: Integers, sets: Booleans, groups: Integers) -> dict[str, 
     def intervals(by_group: bool) -> dict[str, Any]:
         values = resample(quantities, weights(groups, by_group=by_group))
         shares = {name: share(values[name], count) for name in ("coverage", "singletons", "empty")}
-        classes = [share(row, len(np.unique(groups[labels == i]))) for i, row in enumerate(values["per_class"])]
+        scored = [(i, row) for i, row in enumerate(values["per_class"]) if i != other]
+        classes = [share(row, len(np.unique(groups[labels == i]))) for i, row in scored]
         return {**shares, "mean_size": interval(values["mean_size"]), "per_class": classes}
 
     return {"n_photos": len(labels), "n_groups": count, **intervals(False), "by_group": intervals(True)}
@@ -110,14 +114,17 @@ def set_scores(labels: Integers, sets: Booleans, groups: Integers) -> dict[str, 
 
 def guess_statistic(scored: Scored) -> Statistic:
     """Accuracy; balanced accuracy, the mean sensitivity over the classes that are there (Brodersen et al. 2010); and
-    macro F1, the mean over the classes that are there or were guessed.
+    macro F1, the mean over the classes that are there or were guessed, but for `other`.
     """
     tables = _confusion_tables(scored)
 
     def quantities(drawn: Reals) -> dict[str, Reals]:
         table = tables(drawn)
         accuracy, rates = np.trace(table) / table.sum((0, 1)), _rates(table)
-        means = {"balanced_accuracy": _class_mean(rates["sensitivity"]), "macro_f1": _class_mean(rates["f1"])}
+        means = {
+            "balanced_accuracy": _class_mean(rates["sensitivity"]),
+            "macro_f1": _class_mean(rates["f1"][scored.known]),
+        }
         return {"accuracy": accuracy, **means}
 
     return quantities

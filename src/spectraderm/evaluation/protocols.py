@@ -104,8 +104,10 @@ def baselines(folds: Sequence[Outputs], measurements: Measurements, seed: int) -
     tests, result = pool(folds), {}
     for name in BASELINES:
         guesses = np.concatenate([_guesses(name, fold, measurements, seed) for fold in folds])
-        statistic = metrics.guess_statistic(Scored(tests.labels, np.eye(tests.logits.shape[1])[guesses], tests.groups))
-        by_file, by_group = (resample(statistic, weights(tests.groups, by_group=once)) for once in (False, True))
+        every = Scored(tests.labels, np.eye(tests.logits.shape[1])[guesses], tests.groups, tests.other)
+        scored = every.take(~tests.is_other)
+        statistic = metrics.guess_statistic(scored)
+        by_file, by_group = (resample(statistic, weights(scored.groups, by_group=once)) for once in (False, True))
         accuracies = {"accuracy": by_file["accuracy"], "group_accuracy": by_group["accuracy"]}
         accuracies["balanced_accuracy"] = by_file["balanced_accuracy"]
         result[name] = {metric: interval(values) for metric, values in accuracies.items()}
@@ -129,7 +131,7 @@ def _guesses(name: str, fold: Outputs, measurements: Measurements, seed: int) ->
 
 def _original_rows(fold: Outputs, measurements: Measurements, seed: int) -> list[dict[str, Any]]:
     """The folders as they came, and of these, where some test photos are copies and some not, the others alone."""
-    test = fold.of("test")
+    test = fold.of("test").own
     clean = ~np.isin(test.groups, fold.groups[np.isin(fold.splits, ("train", "val"))])
     leaked = int((~clean).sum())
     words = "No copies were found: believe it for photos of the same collection."

@@ -32,10 +32,10 @@ def write_report(run: Run, evaluation: dict[str, Any], scorings: Sequence[Entry]
         RunFolderError: a file of the run lacks or is damaged.
     """
     facts = summarise(run, evaluation, scorings)
-    labels, matrix = evaluation["labels"], evaluation["confusion_matrix"]
-    heat_maps = figures.confusion(matrix, [facts["display"][label] for label in labels])
+    guesses, matrix = facts["guesses"], evaluation["confusion_matrix"]
+    heat_maps = figures.confusion(matrix, [facts["display"][label] for label in guesses])
     files.write_bytes(run.path(CONFUSION_PNG), heat_maps)
-    _write_confusion(run, labels, matrix)
+    _write_confusion(run, guesses, matrix)
     figures.write_curves(run)
     write_card(run, facts)
     crossed, judged, scored = tested(run)
@@ -79,9 +79,9 @@ def _png(data: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(data).decode()}"
 
 
-def _write_confusion(run: Run, labels: list[str], matrix: list[list[int]]) -> None:
+def _write_confusion(run: Run, guesses: list[str], matrix: list[list[int]]) -> None:
     """Per true class: how many photos, then counts per guess, then the same as shares of the row."""
-    columns = ["true", "photos", *(f"guess:{label}" for label in labels), *(f"share:{label}" for label in labels)]
+    columns = ["true", "photos", *(f"guess:{label}" for label in guesses), *(f"share:{label}" for label in guesses)]
     shares = [[round(count / max(sum(counts), 1), 4) for count in counts] for counts in matrix]
-    lines = [(label, sum(row), *row, *share) for label, row, share in zip(labels, matrix, shares, strict=True)]
+    lines = [(label, sum(row), *row, *share) for label, row, share in zip(guesses, matrix, shares, strict=False)]
     files.write_csv(run.path(CONFUSION_CSV), columns, (dict(zip(columns, line, strict=True)) for line in lines))

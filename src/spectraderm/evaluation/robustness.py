@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from spectraderm.core import other_of
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.resampling import Interval, interval, least_share
 from spectraderm.core.run import FINAL, MANIFEST, Run
@@ -23,6 +24,7 @@ def measure_robustness(
     """Compare a model's guesses on photos held out from it with those on the same photos after each of `CHANGES`.
 
     They are the final fold's test photos, and where it keeps none, as with k folds of `grouped`, those for validation.
+    Photos of `other` are left out.
 
     Returns:
         `photos`, `photo_groups`, and for each change what `compare` gives. Empty where no photo was held out.
@@ -32,6 +34,7 @@ def measure_robustness(
     """
     logits, root = run.logits(FINAL), run.photos
     held = logits.splits == ("test" if "test" in logits.splits else "val")
+    held &= logits.targets != (-1 if (other := other_of(logits.classes)) is None else other)
     if not held.any():
         return {}
     rows = {row.path: row for row in manifest.read(run.path(MANIFEST))}

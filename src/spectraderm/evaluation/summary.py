@@ -36,6 +36,8 @@ def summarise(run: Run, evaluation: Facts, scorings: Sequence[ledger.Entry] = ()
     return {
         "config": config,
         "display": display,
+        "names": [display[label] for label in evaluation["labels"]],
+        "guesses": evaluation.get("guesses", evaluation["labels"]),
         "audit": audit,
         "environment": files.read_json(run.path(ENVIRONMENT), "Run `spectraderm train RUN` first"),
         "calibration": calibration,
@@ -46,7 +48,7 @@ def summarise(run: Run, evaluation: Facts, scorings: Sequence[ledger.Entry] = ()
         "verdicts": _verdicts(evaluation, calibration),
         "sets": _sets(evaluation, display),
         "classes": _classes(evaluation, display),
-        "out_of_distribution": [one for one in external if "out_of_distribution" in one],
+        "out_of_distribution": _outside(evaluation) + [one for one in external if "out_of_distribution" in one],
         "elsewhere": _elsewhere(external, evaluation),
         "mean_elsewhere": next((row for row in rows if row["name"] == MEAN_ROW), None),
         "ledger": ledger.summary(run, scorings),
@@ -72,6 +74,8 @@ def _verdicts(evaluation: Facts, calibration: Facts) -> list[Facts]:
         "out_of_scope": f"novelty above {calibration['novelty_threshold']:.3f}: unlike every training photo",
         "unusable_photo": "too small, dark, blurred or empty; no model was asked",
     }
+    if "guesses" in evaluation:
+        meanings["out_of_scope"] += "; or most like the photos of none of its classes"
     return [
         {"name": name, "meaning": meanings[name], "share": share, "accuracy": share["accuracy"]}
         for name, share in evaluation["refusals"].items()
@@ -100,6 +104,19 @@ def _classes(evaluation: Facts, display: Mapping[str, str]) -> list[Facts]:
         {**row, "name": display[row["label"]], "coverage": coverage, "too_few": row["n_groups"] < MIN_GROUPS}
         for row, coverage in zip(evaluation["per_class"], covered, strict=True)
     ]
+
+
+def _outside(evaluation: Facts) -> list[Facts]:
+    """The run's own held-out photos of none of its classes, in all and by source."""
+    if "out_of_distribution" not in evaluation:
+        return []
+    every = {"name": "its own held-out photos", "out_of_distribution": evaluation["out_of_distribution"]}
+    parts = [
+        {"name": f"{every['name']}, source {source}", "out_of_distribution": own["out_of_distribution"]}
+        for source, own in evaluation.get("by_source", {}).items()
+        if "out_of_distribution" in own
+    ]
+    return [every, *(parts if len(parts) > 1 else [])]
 
 
 def _elsewhere(external: list[Facts], evaluation: Facts) -> list[Facts]:

@@ -108,6 +108,10 @@ class Judgement:
     sets: Booleans
     verdicts: npt.NDArray[np.int64]
 
+    def take(self, rows: Booleans) -> "Judgement":
+        """The same for some rows only, `bool[n]`."""
+        return Judgement(self.probabilities[rows], self.sets[rows], self.verdicts[rows])
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -137,15 +141,19 @@ class Calibration:
     answered_others: float | None = None
     places: int = 0
 
-    def judge(self, logits: Floats | Reals, novelties: Reals) -> Judgement:
+    def judge(self, logits: Floats | Reals, novelties: Reals, other: int | None = None) -> Judgement:
         """Judge photos by their logits `float[n, c]` and novelties `float64[n]`.
 
-        The set of an `unsure` photo holds at least the two likeliest classes: more than its coverage asks for.
+        A photo is `out_of_scope` where its likeliest class is that of photos of none of the others, whose number is
+        `other`. The set of an `unsure` photo holds at least the two likeliest classes: more than its coverage asks for.
         """
         probabilities = softmax(logits, self.temperature)
         sets = prediction_sets(probabilities, np.array(self.thresholds), self.set_method)
         unsure = (probabilities.max(axis=1) < self.confidence_threshold) | (sets.sum(axis=1) > 1)
-        verdicts = np.where(novelties > self.novelty_threshold, 2, unsure.astype(np.int64))  # numbers in `VERDICTS`
+        outside = novelties > self.novelty_threshold
+        if other is not None:
+            outside |= probabilities.argmax(axis=1) == other
+        verdicts = np.where(outside, 2, unsure.astype(np.int64))  # numbers in `VERDICTS`
         likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, :2]  # int[n, 2]
         sets |= (verdicts == 1)[:, None] & (np.arange(sets.shape[1]) == likeliest[:, :, None]).any(axis=1)
         return Judgement(probabilities, sets, verdicts)

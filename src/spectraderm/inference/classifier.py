@@ -10,6 +10,7 @@ from typing import overload
 import numpy as np
 from PIL import Image
 
+from spectraderm.core import OTHER, other_of
 from spectraderm.core.errors import ModelFolderError, SpectraDermError
 from spectraderm.images.decoding import PhotoLike, open_photo
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, nearest, turned_hashes
@@ -149,7 +150,7 @@ class Classifier:
         place, settings = self.calibrations.choose(self.calibration, in_training=known)
         with np.errstate(all="ignore"):  # what damaged weights give
             novelty = self._references.novelty(answer.features)
-            judged = settings.judge(answer.logits, novelty)
+            judged = settings.judge(answer.logits, novelty, other_of(self.labels))
         numbers = (answer.logits, answer.features, answer.maps, novelty, judged.probabilities)
         if not all(np.isfinite(part).all() for part in numbers):
             raise ModelFolderError(f"{self.model_id} answers with what is no number", "Export or download it again")
@@ -163,11 +164,18 @@ class Classifier:
         label, probability = next(iter(shares.items()))
         fitting = [self.labels[number] for number in order if judged.sets[0, number]]
         named = [(self.display_name(label), shares[label]) for label in fitting]
-        only_home = self.calibrations.elsewhere is None
+        why = reason(
+            verdict,
+            named,
+            settings,
+            len(self.folder.conditions),
+            only_home=self.calibrations.elsewhere is None,
+            none_of_them=label == OTHER,
+        )
         evidence = np.maximum(answer.maps[0, order[0]], 0)
         return Prediction(
             verdict=verdict,
-            reason=reason(verdict, named, settings, len(shares), only_home=only_home),
+            reason=why,
             label=label,
             display_name=self.display_name(label),
             probability=probability,

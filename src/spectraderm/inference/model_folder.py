@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from spectraderm.core import OTHER
 from spectraderm.core.errors import ModelFolderError, RecipeError, needs
 from spectraderm.core.files import json_bytes, read_regular, sha256, write_folder
 from spectraderm.images.perceptual_hash import Hashes
@@ -68,6 +69,11 @@ class ModelFolder:
     references: npt.NDArray[np.float32]
     training_hashes: Hashes
     preprocessing: Preprocessing
+
+    @property
+    def conditions(self) -> list[str]:
+        """The classes that it can name: all but `other`."""
+        return [label for label in self.labels if label != OTHER]
 
     @property
     def network(self) -> bytes:

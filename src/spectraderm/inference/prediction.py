@@ -31,7 +31,8 @@ class Prediction:
 
     Attributes:
         verdict: `predicted`, `unsure`, `out_of_scope` or `unusable_photo`; `reason` says why, in plain words.
-        label: the most probable class, as its folder was named; `display_name` is the same for people. Where the photo
+        label: the most probable class, as its folder was named; `display_name` is the same for people. `other` is that
+            of photos of none of the others; its verdict is always `out_of_scope`. Where the photo
             is unusable no model was asked: None here, as in `probability` and `novelty`, and the rest is empty.
         probability: the calibrated one of `label`, 0 to 1.
         prediction_set: the classes that fit. Of photos like those of `calibrated_on`, a share of `coverage` has its
@@ -93,6 +94,7 @@ def reason(
     classes: int,
     *,
     only_home: bool = False,
+    none_of_them: bool = False,
 ) -> str:
     """One sentence.
 
@@ -100,9 +102,14 @@ def reason(
         verdict: any but `unusable_photo`, whose reason the quality gate gives.
         likeliest: the prediction set, most probable first: names for people, and probabilities.
         settings: what the verdict rests on.
-        classes: how many conditions the model knows.
+        classes: how many conditions the model knows, `other` not among them.
         only_home: the model was never measured on photos from elsewhere.
+        none_of_them: the likeliest class is `other`.
     """
+    if verdict == "out_of_scope" and none_of_them:
+        return (
+            f"It looks most like the photos of none of the {classes} conditions that the model was given as examples."
+        )
     if verdict == "out_of_scope":
         return (
             "Unlike the photos the model learned from: another kind of photo, none of the "
@@ -155,7 +162,11 @@ def experience(calibration: Mapping[str, Any]) -> str:
 def _promise(settings: Calibration) -> str:
     right = f"at least {100 * (settings.promised_accuracy or 0):g} of 100 such answers"
     if not settings.places:
-        return f"Of photos like those the model learned from, {right} are right"
+        answered = settings.answered_others
+        most = (
+            "" if answered is None else f", and at most {100 * answered:g} of 100 of its photos of none of them get one"
+        )
+        return f"Of photos like those the model learned from, {right} are right{most}"
     where = "a place" if settings.places == 1 else f"{settings.places} places"
     others = "how often photos of other conditions get one was not measured"
     if settings.answered_others is not None:

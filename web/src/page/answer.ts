@@ -1,7 +1,7 @@
 /** A prediction, or a refusal, as people read it: the verdict, the photo, the likeliest, the rest folded, the condition. */
 
 import { type Condition, type Facts, type Prediction, SpectraDermError } from "../model.ts";
-import { general, NAMED, percent } from "../verdict.ts";
+import { general, NAMED, OTHER, percent } from "../verdict.ts";
 import { type Child, element, picture } from "./elements.ts";
 
 /** What a screen reader says at once. */
@@ -40,9 +40,14 @@ export function sentences(error: unknown): string {
   return `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 }
 
+/** The classes that are conditions. */
+function known(labels: string[]): string[] {
+  return labels.filter((label) => label !== OTHER);
+}
+
 /** Each condition that the model knows, to unfold. */
 export function conditions({ labels, conditions, display_names }: Facts): Node[] {
-  return labels.map((label) => {
+  return known(labels).map((label) => {
     const condition = conditions[label];
     if (!condition) return element("p", {}, display_names[label]);
     const [lines, links] = about(condition);
@@ -74,7 +79,7 @@ function likeliest(prediction: Prediction, { words, display_names }: Facts): HTM
 
 /** Every condition, to unfold. */
 function all(prediction: Prediction, { words, labels, display_names }: Facts): HTMLElement {
-  const title = words.page.probabilities.replace("{count}", String(labels.length));
+  const title = words.page.probabilities.replace("{count}", String(known(labels).length));
   const list = bars(prediction, Object.keys(prediction.probabilities), display_names);
   const summary = element("summary", {}, title);
   return part("beside", element("details", {}, summary, list, hint(words.chances[prediction.calibrated_on])));

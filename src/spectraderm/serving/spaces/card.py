@@ -65,7 +65,7 @@ def readme(model: ModelFolder, title: str, target: str, gradio: str) -> bytes:
         front="\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()),
         title=title,
         notice=WORDS["notice"],
-        conditions=", ".join(model.display_names.values()),
+        conditions=", ".join(model.display_names[label] for label in model.conditions),
         model_id=model.model_id,
         measured=measured[1] if measured else "Its model card says nothing of that: expect nothing of it.",
         experience=experience(model.facts["calibration"]),

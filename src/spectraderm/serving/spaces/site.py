@@ -43,7 +43,7 @@ def page_files(
         "labels": model.labels,
         "display_names": model.display_names,
         "conditions": {
-            label: next((one for one in known if one["match"] in label.lower()), None) for label in model.labels
+            label: next((one for one in known if one["match"] in label.lower()), None) for label in model.conditions
         },
         "preprocessing": {name: getattr(model.preprocessing, name) for name in ("size", "resize", "crop_fraction")},
         "words": {key: text for key, text in WORDS.items() if key != "conditions"},
@@ -56,7 +56,11 @@ def page_files(
     words |= {"notice": WORDS["notice"], "privacy": WORDS["privacy"][engine], "model_id": model.model_id}
     words["experience"] = experience(model.facts["calibration"])
     words |= {"mend": "", "command": ""} if model.calibrations.elsewhere else {"command": MEND}
-    counts = {"count": in_words(len(model.labels)), "photos": str(len(model.references)), "megabytes": f"{megabytes:g}"}
+    counts = {
+        "count": in_words(len(model.conditions)),
+        "photos": str(len(model.references)),
+        "megabytes": f"{megabytes:g}",
+    }
     index = files["index.html"].decode()
     for name, text in (words | counts).items():  # filled in here, so that they are there before any script runs
         index = index.replace(f"{{{name}}}", html.escape(text))
