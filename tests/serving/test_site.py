@@ -205,16 +205,35 @@ def test_shows_no_guess_where_there_is_none(browser: Browser, tmp_path: Path) ->
             text, title = page.inner_text("#answer"), WORDS["verdicts"][verdict]["title"]
             assert text.startswith(title)
             assert WORDS["notice"] in text
-            assert not re.search(r"\d %|Ringworm|Shingles|Other", text)
+            assert not re.search(r"\d %|Ringworm|Shingles|Another", text)
             assert page.query_selector("#answer .bars, #answer .heat, #answer .set") is None
             assert page.inner_text("#status").startswith(title)
             assert page.evaluate("document.documentElement.scrollWidth") == 360
         page.close()
 
 
-def _model(folder: Path, **changes: Any) -> Path:  # noqa: ANN401
+def test_shows_no_condition_where_it_looks_most_like_none_of_them(browser: Browser, tmp_path: Path) -> None:
+    model, data = _model(tmp_path, "other", novelty_threshold=3.0), photos()["bmp"]
+    prediction = load_model(model).predict(data)
+    assert (prediction.label, prediction.verdict) == ("other", "out_of_scope")
+    with hosted("browser", model, tmp_path) as url:
+        page = browser.new_page()
+        _show(page, url, data)
+        text = page.inner_text("#answer")
+        assert text.startswith(WORDS["verdicts"]["out_of_scope"]["title"])
+        assert "It looks most like the photos of none of the 2 conditions" in prediction.reason in text
+        assert page.query_selector("#answer .bars, #answer .heat, #answer .set") is None
+        assert predict(page, data)["verdict"] == "out_of_scope"
+        assert "learned two skin conditions" in page.inner_text(".intro")
+        assert page.evaluate("document.querySelectorAll('#conditions > *').length") == 2
+        assert "other" not in page.inner_text("#conditions").lower()
+        page.close()
+
+
+def _model(folder: Path, third: str = "another", **changes: Any) -> Path:  # noqa: ANN401
+    """A model that takes the photos of these tests for its third class."""
     facts = {"calibration": calibration(3, **changes)}
-    return write_model(folder / "model", ("VI-shingles", "FU-ringworm", "other"), facts=facts)
+    return write_model(folder / "model", ("VI-shingles", "FU-ringworm", third), facts=facts)
 
 
 def _bars(page: Page, selector: str) -> list[str]:

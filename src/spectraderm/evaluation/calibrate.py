@@ -80,8 +80,9 @@ class Outputs:
 
 def pool(folds: Sequence[Outputs], split: str = "test") -> Outputs:
     """The photos of a split of several folds as one, under the first one's name."""
-    arrays = (np.concatenate([getattr(fold, name)[fold.splits == split] for fold in folds]) for name in _ARRAYS)
-    return replace(Outputs(folds[0].fold, folds[0].seed, *arrays), other=folds[0].other)
+    arrays = [np.concatenate([getattr(fold, name)[fold.splits == split] for fold in folds]) for name in _ARRAYS]
+    values: dict[str, Any] = dict(zip(_ARRAYS, arrays, strict=True))
+    return replace(folds[0], **values)
 
 
 def read_outputs(run: Run) -> tuple[list[Outputs], list[Outputs]]:
