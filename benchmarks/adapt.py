@@ -9,7 +9,7 @@ Prints Markdown tables: means over the draws, in per cent.
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +74,10 @@ def one_draw(
         learned |= drawn(photos, photos.names == name, count, seed)
     if others:
         learned |= drawn(photos, labels == len(classes) - 1, others, seed)
-    start = time.perf_counter()
+    other = len(classes) - 1 if others else None
+    start, form = time.perf_counter(), replace(form, other=other)
     own = Own(photos.own.features[learned], labels[learned], photos.own.groups[learned])
     crossed = cross_validate(form, folder.references, own, seed)
-    other = len(classes) - 1 if others else None
     held = HeldOut(
         own.targets, own.groups, crossed.folds, photos.before[learned], crossed.logits, crossed.novelties, other
     )

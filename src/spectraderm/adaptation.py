@@ -4,7 +4,7 @@ Needs neither torch nor the photos that it was trained on. What `pipeline` is fo
 """
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module, metadata
 from pathlib import Path
 from types import ModuleType
@@ -82,15 +82,16 @@ def adapt(
     if target.exists() and not model_folder.is_model_folder(target):
         raise SpectraDermError(f"{target} is there, and no model folder", "Give another --out")
     folder, training = open_model(model), _training()
-    form = training.closed_form(folder)
+    training.closed_form(folder)  # what can fail early, fails early
     taken = own_photos.read(Path(photos), folder.preprocessing, Path(other) if other else None, track)
     named = _labels(taken, folder, Path(label_map) if label_map else None, add_classes=add_classes)
     photos_of = _Labelled.of(taken, named, folder)
     engine = Engine(folder.network, f"{folder.path.name}/{model_folder.ONNX}")
     features, before = training.own_features(engine, photos_of.pixels, track)
     own = training.Own(features, photos_of.targets, photos_of.groups)
-    crossed = training.cross_validate(form, folder.references, own, seed, track)
     number = next((place for place, label in enumerate(photos_of.labels) if label.casefold() == OTHER), None)
+    form = replace(training.closed_form(folder), other=number)
+    crossed = training.cross_validate(form, folder.references, own, seed, track)
     held = HeldOut(
         own.targets, own.groups, crossed.folds, before.astype(float), crossed.logits, crossed.novelties, number
     )

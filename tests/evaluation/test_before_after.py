@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 import pytest
+from scipy.stats import beta
 
 from spectraderm.evaluation import before_after
 from spectraderm.evaluation.before_after import HeldOut
@@ -59,11 +60,21 @@ def test_the_highest_promise_that_can_be_proved_is_made() -> None:
         assert (found.promised_accuracy, found.confidence_threshold >= NEVER_SURE) == (promised, promised is None)
 
 
-def test_others_that_would_be_answered_count_as_wrong() -> None:
+def test_at_most_a_twentieth_of_the_others_is_answered_and_few_prove_little() -> None:
     labels = np.array([0] * 40 + [1] * 40 + [2] * 40)
-    refused = np.where(labels == 2, 2, labels)
-    taken = np.where(labels == 2, 0, labels)
+    refused, taken = labels.copy(), np.where(labels == 2, 0, labels)
     settings = Settings(coverage=0.6)
     said, loose = (before_after.judge_own(held(labels, labels % 2, after), settings) for after in (refused, taken))
     assert (said["predicted"], said["predicted_right"], said["others_predicted"]) == (1.0, 1.0, 0.0)
     assert loose["predicted"] == loose["others_predicted"] == 0.0
+    for count, most in ((40, binom_bound(2, 40)), (10, binom_bound(0, 10))):
+        rows = np.flatnonzero((labels != 2) | (np.arange(120) < 80 + count))
+        photos = held(labels[rows], labels[rows] % 2, refused[rows])
+        found, _ = before_after.calibrate_own(photos, settings)
+        assert found.answered_others == pytest.approx(most + 5e-4, abs=6e-4)
+
+
+def binom_bound(count: int, trials: int) -> float:
+    """The share of which so few are as unlikely as one in ten (Clopper & Pearson 1934)."""
+    bound: float = beta.ppf(0.9, count + 1, trials - count)
+    return bound

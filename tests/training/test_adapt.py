@@ -1,5 +1,7 @@
 """Folds of one's own photos, and a head that is fitted without each."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -52,3 +54,11 @@ def test_a_photo_group_counts_as_some_of_the_training_photos_whatever_its_size(f
     own = own_photos()
     added = form.refit(own).statistics.counts - np.append(form.statistics.counts, 0)
     np.testing.assert_allclose(added, OWN_WEIGHT * len(KINDS) * np.array([4, 0, 4, 4]))
+
+
+def test_other_has_to_win_by_a_margin_and_nothing_else_changes(form: ClosedForm) -> None:
+    fitted = form.refit(own_photos())
+    (weights, bias), (same, margin) = fitted.solve(), replace(fitted, other=3).solve()
+    np.testing.assert_array_equal(weights, same)
+    np.testing.assert_array_equal(bias[:3], margin[:3])
+    assert 0 < bias[3] - margin[3] < np.ptp(fitted.statistics.centres @ weights.T)

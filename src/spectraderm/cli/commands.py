@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from spectraderm.cli import adapt_command, console, options
+from spectraderm.cli import console, options
 from spectraderm.cli import inference_commands as doors
 from spectraderm.cli.console import say, stdout
 from spectraderm.core import DEFAULT_BACKBONE, DEFAULT_RECIPE
@@ -265,7 +265,6 @@ def demo(
     say(result.story)
 
 
-app.add_typer(adapt_command.app)
 app.add_typer(doors.app)
 
 

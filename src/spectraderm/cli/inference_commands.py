@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from spectraderm.cli.console import going_on, say, stdout, write_predictions
-from spectraderm.cli.options import Calibration, Runtime
+from spectraderm.cli.options import Calibration, Runtime, Seed
 from spectraderm.core.errors import SpectraDermError, needs
 
 if TYPE_CHECKING:
@@ -113,6 +113,42 @@ def _predict_into(
         say(f"        {done.dropped} earlier answers were dropped: their photos changed or are gone")
     if summary["unreadable"]:
         raise typer.Exit(1)
+
+
+@app.command()
+def adapt(
+    model: Model,
+    photos: Annotated[Path, typer.Argument(metavar="MY_PHOTOS", help="Folder of <class>/*: your own photos.")],
+    out: Annotated[Path, typer.Option(help="The new model folder.")],
+    label_map: Annotated[
+        Path | None, typer.Option("--label-map", help="CSV folder,label: which class each folder is; empty: other.")
+    ] = None,
+    add_classes: Annotated[
+        bool, typer.Option("--add-classes", help="Folders that are no class of the model become new ones.")
+    ] = False,
+    other: Annotated[
+        Path | None,
+        typer.Option(help="Photos of none of the classes, to be refused; as a folder `other` in MY_PHOTOS."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write it even where it is no better.")] = False,
+    seed: Seed = 0,
+) -> None:
+    """Make a model better on photos like yours, from a few of them, in a minute. Exit code 3: it was no better."""
+    from spectraderm.adaptation import NotBetter  # noqa: PLC0415
+    from spectraderm.adaptation import adapt as run  # noqa: PLC0415
+    from spectraderm.cli.adapt_report import say_adapted, say_measured  # noqa: PLC0415
+    from spectraderm.core.progress import progress  # noqa: PLC0415
+
+    try:
+        with progress() as track:
+            result = run(
+                model, photos, out, label_map, add_classes=add_classes, other=other, force=force, seed=seed, track=track
+            )
+    except NotBetter as error:
+        say_measured(error.result)
+        say(f"error: {error}")
+        raise typer.Exit(3) from None
+    say_adapted(result, out)
 
 
 @app.command()

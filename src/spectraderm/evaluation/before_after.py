@@ -3,6 +3,7 @@
 All of it from logits of photos that were held out of the fit; every photo group counts once.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,13 +24,14 @@ from spectraderm.evaluation.bootstrap import (
 )
 from spectraderm.evaluation.calibrate import Outputs, fit
 from spectraderm.evaluation.fitting import Settings
-from spectraderm.evaluation.risk_control import NO_ANSWER, Control, Photos, control
+from spectraderm.evaluation.risk_control import ANSWERED_OTHERS, FAILS_AT, NO_ANSWER, Control, Photos, control
 from spectraderm.inference.calibration import Calibration
 from spectraderm.inference.prediction import VERDICTS
 
 CHANCE = 0.05
 """A class is worse by more than chance where the sign test's p-value is below it."""
 NO_GUESS = -1
+_NARROW = 1e-6
 PREDICTED = VERDICTS.index("predicted")
 
 
@@ -80,7 +82,8 @@ def score(held: HeldOut, labels: Sequence[str]) -> dict[str, Any]:
 def calibrate_own(held: HeldOut, settings: Settings) -> tuple[Calibration, Control]:
     """The settings of the adapted model, as every model's are found, by the highest promise that can be proved.
 
-    A photo of `other` that would be answered counts as wrong. Also how the promise was proved.
+    The promise is of photos of the classes; beside it stands how many others are answered at most, see
+    `_above_others`. Also how the promise was proved.
     """
     return _calibrate(held, np.ones(len(held.labels), bool), settings)
 
@@ -112,12 +115,31 @@ def _calibrate(held: HeldOut, rows: Booleans, settings: Settings) -> tuple[Calib
     # one photo of every group, and how sure its answer is, if it would get one
     first = np.sort(np.unique(outputs.groups, return_index=True)[1])
     probabilities, labels = judged.probabilities[first], outputs.labels[first]
-    guesses = probabilities.argmax(1)
+    guesses, foreign = probabilities.argmax(1), labels == held.other
     answered = (judged.verdicts[first] == PREDICTED) & (guesses != held.other)
-    right = (guesses == labels) & (labels != held.other)
-    photos = Photos.alike(np.where(answered, probabilities.max(1), NO_ANSWER), right)
+    confidence = np.where(answered, probabilities.max(1), NO_ANSWER)
+    floor, most = _above_others(confidence[foreign])
+    confidence = np.where(confidence > floor, confidence, NO_ANSWER)
+    photos = Photos.alike(confidence[~foreign], (guesses == labels)[~foreign])
     proof = control(photos, None, settings.promises)
-    return replace(fitted, confidence_threshold=proof.threshold, promised_accuracy=proof.promise), proof
+    fitted = replace(fitted, confidence_threshold=proof.threshold, promised_accuracy=proof.promise)
+    return replace(fitted, answered_others=most), proof
+
+
+def _above_others(confidence: Reals) -> tuple[float, float | None]:
+    """A confidence that at most `ANSWERED_OTHERS` of the photos of `other` exceed, and the bound that this proves.
+
+    Few photos prove little: where k of n exceed an order statistic, at most the share p of all such photos does, with
+    p so large that k or fewer of n have a probability of `FAILS_AT` (Wilks 1941, tolerance limits). None of no photos.
+    """
+    if not len(confidence):
+        return NO_ANSWER, None
+    passing = int(ANSWERED_OTHERS * len(confidence))
+    low, high = 0.0, 1.0
+    while high - low > _NARROW:
+        middle = (low + high) / 2
+        low, high = (middle, high) if binomial.cdf(passing, len(confidence), middle) > FAILS_AT else (low, middle)
+    return float(np.sort(confidence)[::-1][passing]), math.ceil(1000 * high) / 1000
 
 
 def _paired(groups: Integers, right: dict[str, Booleans]) -> dict[str, Any]:

@@ -28,6 +28,12 @@ OWN_KINDS: tuple[Kind, ...] = (("whole", False), ("mirrored", False), ("turned",
 """The augmentations of one's own photos; the twelve of training take thrice as long and are no better."""
 OWN_WEIGHT = 2.0
 """As how many photo groups of the training photos one of one's own counts. Chosen, as `OWN_KINDS`, on two sources."""
+OTHER_MARGIN = 0.5
+"""By how much `other` has to win, in standard deviations of the logits of the classes' centres.
+
+Without it `other` takes in a tenth of the photos that show a class; with more it refuses fewer others. Chosen on two
+sources, as `OWN_WEIGHT` was.
+"""
 PARITY = 1e-3
 """The largest difference of a logit between the closed form and the new network that is let pass."""
 
@@ -62,15 +68,25 @@ class Own:
 
 @dataclass(frozen=True)
 class ClosedForm:
-    """A head in closed form: the statistics it is fitted on, and the settings of `Statistics.solve`."""
+    """A head in closed form: the statistics it is fitted on, and the settings of `Statistics.solve`.
+
+    `other` is the number of the class `other`, which has to win by a margin; None where there is none.
+    """
 
     statistics: Statistics
     shrinkage: float
     normalisation: float
+    other: int | None = None
 
     def solve(self) -> tuple[Reals, Reals]:
         """Weights `float64[classes, width]` and bias `float64[classes]`."""
-        return self.statistics.solve(self.shrinkage, self.normalisation)
+        known = self.statistics
+        weights, bias = known.solve(self.shrinkage, self.normalisation)
+        if self.other is not None and self.other < len(bias):
+            named = np.arange(len(bias)) != self.other
+            centres = known.centres[named] * known.deviation + known.mean
+            bias[self.other] -= OTHER_MARGIN * float((centres @ weights[named].T + bias[named]).std())
+        return weights, bias
 
     def refit(self, own: Own) -> "ClosedForm":
         """With one's own photos added: each photo group counts as `OWN_WEIGHT` of the training photos'."""

@@ -1,49 +1,14 @@
-"""`adapt`: the command, and what it says of before and after."""
+"""What `adapt` says of before and after."""
 
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from spectraderm.cli.console import say
-from spectraderm.cli.options import Seed
-
-app = typer.Typer()
 
 
-@app.command()
-def adapt(
-    model: Annotated[str, typer.Argument(help="Model folder, Hub id, or `default` for the one that comes along.")],
-    photos: Annotated[Path, typer.Argument(metavar="MY_PHOTOS", help="Folder of <class>/*: your own photos.")],
-    out: Annotated[Path, typer.Option(help="The new model folder.")],
-    label_map: Annotated[
-        Path | None, typer.Option("--label-map", help="CSV folder,label: which class each folder is; empty: other.")
-    ] = None,
-    add_classes: Annotated[
-        bool, typer.Option("--add-classes", help="Folders that are no class of the model become new ones.")
-    ] = False,
-    other: Annotated[
-        Path | None,
-        typer.Option(help="Photos of none of the classes, to be refused; as a folder `other` in MY_PHOTOS."),
-    ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Write it even where it is no better.")] = False,
-    seed: Seed = 0,
-) -> None:
-    """Make a model better on photos like yours, from a few of them, in a minute. Exit code 3: it was no better."""
-    from spectraderm.adaptation import NotBetter  # noqa: PLC0415
-    from spectraderm.adaptation import adapt as run  # noqa: PLC0415
-    from spectraderm.core.progress import progress  # noqa: PLC0415
-
-    try:
-        with progress() as track:
-            result = run(
-                model, photos, out, label_map, add_classes=add_classes, other=other, force=force, seed=seed, track=track
-            )
-    except NotBetter as error:
-        _say_measured(error.result)
-        say(f"error: {error}")
-        raise typer.Exit(3) from None
-    _say_measured(result)
+def say_adapted(result: dict[str, Any], out: Path) -> None:
+    """What was measured, what is promised, and what was written."""
+    say_measured(result)
     calibration = result["calibration"]
     promise = f"never: {calibration['why']}"
     if calibration["confidence_threshold"] <= 1:
@@ -55,7 +20,7 @@ def adapt(
     say(f"Model   {out} ({result['adapted_model_id']})\nNext    spectraderm predict PHOTO --model {out}")
 
 
-def _say_measured(result: dict[str, Any]) -> None:
+def say_measured(result: dict[str, Any]) -> None:
     """Before and after, of photos that were held out of the fit."""
     for kind, lines in (("left out", result["left_out"]), ("learned from already", result["in_training"])):
         if lines:
