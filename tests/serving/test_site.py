@@ -148,7 +148,7 @@ def test_shows_the_likeliest_with_their_chances_and_heatmap_by_keyboard(
     browser: Browser, tmp_path: Path, engine: str
 ) -> None:
     means = {"n_sources": 3, "group_accuracy": {"value": 0.584}, "predicted": {"value": 0.06}}
-    elsewhere = {"temperature": 3.0, "expected": {"mean_over_sources": means}}
+    elsewhere = {"temperature": 3.0, "expected": {"pooled": means}}
     model, data = _model(tmp_path, novelty_threshold=3.0, elsewhere=elsewhere), photos()["bmp"]
     prediction, named = load_model(model).predict(data), load_model(model).display_name
     with hosted(engine, model, tmp_path) as url:

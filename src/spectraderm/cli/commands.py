@@ -159,6 +159,10 @@ def evaluate(
     other: Annotated[
         Path | None, typer.Option("--other", help="With MODEL PHOTOS: folder of photos of none of its classes.")
     ] = None,
+    chosen_on: Annotated[
+        bool,
+        typer.Option("--chosen-on", help="With MODEL PHOTOS: a recipe was chosen by its score on them; told with it."),
+    ] = False,
 ) -> None:
     """Score run folders side by side and write their reports; or a model on photos that it was not made from."""
     pipeline, terminal = _stages()
@@ -170,11 +174,13 @@ def evaluate(
         from spectraderm.evaluation.external import evaluate_external  # noqa: PLC0415
 
         with terminal.progress() as track:
-            result = evaluate_external(targets[0], _all_photos(targets[1:], other), label_map, out, track)
+            photos = _all_photos(targets[1:], other)
+            result = evaluate_external(targets[0], photos, label_map, out, track, chosen_on=chosen_on)
         terminal.say_external(result)
         return
-    if label_map or out or other:
-        raise SpectraDermError("--label-map, --out and --other go with MODEL PHOTOS", "Leave them out for run folders")
+    if label_map or out or other or chosen_on:
+        given = "--label-map, --out, --other and --chosen-on"
+        raise SpectraDermError(f"{given} go with MODEL PHOTOS", "Leave them out for run folders")
     others = [", ".join(sorted(str(other) for other in targets if other != run)) for run in targets]
     evaluations = [pipeline.evaluate(run, beside=beside) for run, beside in zip(targets, others, strict=True)]
     terminal.say_scores(targets, evaluations)

@@ -1,7 +1,7 @@
 """What a person sees of a run on the terminal: progress, findings, scores. All of it on stderr; data is stdout's."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,11 +9,13 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from spectraderm.cli.score_tables import print_table, say_by_source, say_side_by_side, score
 from spectraderm.core.files import read_json
 from spectraderm.core.progress import console, progress, say  # noqa: F401 - `progress` is for commands
 from spectraderm.core.run import Run
 from spectraderm.images.perturbations import CHANGES
 from spectraderm.inference import model_folder
+from spectraderm.inference.prediction import JUDGED
 
 if TYPE_CHECKING:
     from spectraderm.data.split import Split
@@ -51,7 +53,7 @@ def say_audit(run: Path) -> None:
     findings = [own for own in facts["findings"] if not own["id"].startswith("shortcut_")]  # in the other table
     rows = [(own["id"].replace("_", " "), own["severity"], str(own["count"]), own["remedy"]) for own in findings]
     if rows:
-        _print_table(("finding", "severity", "count", "what to do"), rows)
+        print_table(("finding", "severity", "count", "what to do"), rows)
 
 
 def _say_shortcuts(shortcuts: Sequence[dict[str, Any]], display: dict[str, str]) -> None:
@@ -59,17 +61,9 @@ def _say_shortcuts(shortcuts: Sequence[dict[str, Any]], display: dict[str, str])
     rows = []
     for own in sorted(shortcuts, key=lambda own: -own["low"]):
         classes = ", ".join(display[label] for label in own["gives_away"])
-        rows.append((own["name"].replace("_", " "), _score({**own, "value": own["balanced_accuracy"]}), classes))
+        rows.append((own["name"].replace("_", " "), score({**own, "value": own["balanced_accuracy"]}), classes))
     title = f"Told without the disease; chance {100 * shortcuts[0]['chance']:.1f} %"
-    _print_table(("shortcut", "balanced accuracy", "gives away"), rows, title)
-
-
-def _print_table(heads: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """Print a table whose cells are plain text; the heads are markup."""
-    table = Table(*heads, box=None, pad_edge=False, title=title, title_justify="left")
-    for cells in rows:
-        table.add_row(*(Text(cell) for cell in cells))
-    console.print(table, soft_wrap=False)
+    print_table(("shortcut", "balanced accuracy", "gives away"), rows, title)
 
 
 def say_split(made: "Split") -> None:
@@ -97,6 +91,7 @@ def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> N
             say(f"{'>' if row['believe'] else ' '} {row['name'].removeprefix('external:')} ({counts}): {row['words']}")
         _say_trust(evaluation)
         say_by_source(evaluation)
+        say_side_by_side(run, evaluation)
         for what, over in evaluation.get("over_folds", {}).items():
             kind = {"original": "draws", "by-source": "sources"}.get(evaluation["protocol"], "folds")
             say(
@@ -107,7 +102,7 @@ def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> N
 
 def _add_protocol(table: Table, row: dict[str, Any]) -> None:
     style = "bold" if row["believe"] else "dim" if row["leaked"] else ""
-    cells = [_score(row[metric]) for metric in _SHOWN]
+    cells = [score(row[metric]) for metric in _SHOWN]
     name = f"{'> ' if row['believe'] else '  '}{row['name'].removeprefix('external:')}"
     table.add_row(Text(name, no_wrap=True), *cells, style=style)
     for baseline, scores in row.get("baselines", {}).items():
@@ -120,8 +115,8 @@ def _say_trust(evaluation: dict[str, Any]) -> None:
     calibration, test = evaluation["calibration"], evaluation["splits"]["test"]
     shipped = calibration["sets"][calibration["shipped"]]["by_group"]
     say(
-        f"Calibration: ECE {_score(test['ece'])} (before: {_score(calibration['ece_before'])}); sets at "
-        f"{100 * calibration['coverage']:.0f} % hold the truth {_score(shipped['coverage'])}, "
+        f"Calibration: ECE {score(test['ece'])} (before: {score(calibration['ece_before'])}); sets at "
+        f"{100 * calibration['coverage']:.0f} % hold the truth {score(shipped['coverage'])}, "
         f"{shipped['mean_size']['value']:.2f} classes on average"
     )
     told = []
@@ -135,9 +130,9 @@ def _say_trust(evaluation: dict[str, Any]) -> None:
 def _say_outside(result: dict[str, Any]) -> None:
     """What became of photos of none of the classes, where there are some."""
     if own := result.get("out_of_distribution"):
-        told = f"refused {_score(own['refused'])}, refused or unsure {_score(own['flagged'])}"
+        told = f"refused {score(own['refused'])}, refused or unsure {score(own['flagged'])}"
         count = f"{own['refused']['n_photos']} photos"
-        say(f"Of none of its classes: {told}, called predicted {_score(own['predicted'])} ({count})")
+        say(f"Of none of its classes: {told}, called predicted {score(own['predicted'])} ({count})")
 
 
 def say_calibration(found: dict[str, Any]) -> None:
@@ -193,42 +188,24 @@ def say_external(result: dict[str, Any]) -> None:
         say(f"CONTAMINATED  the model was trained on {trained}; they are left out below")
     else:
         say("It was trained on none of them, nor on copies of them")
+    if result.get("chosen_on"):
+        say("CHOSEN ON  a recipe was chosen by its score on them: it flatters")
+    if place := result.get("calibrated_on"):
+        say(JUDGED[place])
     if result["unreadable"]:
         say(f"{len(result['unreadable'])} could not be read; first: {result['unreadable'][0]}")
     if "scores" in result:
-        say("; ".join(f"{name.replace('_', ' ')} {_score(result['scores'][name])}" for name in (*_SHOWN, "ece")))
+        say("; ".join(f"{name.replace('_', ' ')} {score(result['scores'][name])}" for name in (*_SHOWN, "ece")))
         for name, own in result["refusals"].items():
-            right = f", right {_score(own['accuracy'])}" if own["accuracy"] else ""
-            say(f"  {name.replace('_', ' ')} {_score(own)}{right}")
+            right = f", right {score(own['accuracy'])}" if own["accuracy"] else ""
+            say(f"  {name.replace('_', ' ')} {score(own)}{right}")
     say_by_source(result)
     _say_outside(result)
     if "of_the_run" in result and "novelty_detection" not in result:
         say(f"Not kept as photos from elsewhere: {result['of_the_run']} of them are photos of the run itself")
     if "novelty_detection" in result:
-        auroc = _score(result["novelty_detection"]["auroc"])
+        auroc = score(result["novelty_detection"]["auroc"])
         say(f"Novelty tells them from the run's own photos with an AUROC of {auroc}")
-
-
-def say_by_source(result: dict[str, Any]) -> None:
-    """A table of sources, their mean, and the worst by name; nothing where no source is known."""
-    parts, means = result.get("by_source", {}), result.get("mean_over_sources", {})
-    shown = ("group_accuracy", "stated", "ece", "coverage", "predicted")
-
-    def cells(own: dict[str, Any]) -> list[str]:
-        told = [_score(own[name]) if own.get(name) else "" for name in shown]
-        right = (own.get("predicted") or {}).get("accuracy")
-        outside = own.get("out_of_distribution")
-        return [*told, _score(right) if right else "", _score(outside["refused"]) if outside else ""]
-
-    rows = [(name, f"{own['n_groups']} ({own['n_photos']})", *cells(own)) for name, own in parts.items()]
-    if means:
-        rows.append(("mean of sources", "", *cells(means)))
-    if rows:
-        heads = ("source", "photos (files)", "right", "stated", "ECE", "sets hold it", "predicted", "right among these")
-        _print_table((*heads, "of no class: refused"), rows, "By source; in %, 95 % intervals over photo groups")
-    if means:
-        worst = result["worst_source"]
-        say(f"The worst source is {worst}: {_score(parts[worst]['group_accuracy'])} right")
 
 
 def say_comparison(run_a: Path, run_b: Path, found: dict[str, Any]) -> None:
@@ -243,7 +220,7 @@ def say_comparison(run_a: Path, run_b: Path, found: dict[str, Any]) -> None:
         a, b, difference, low, high = (scale * own[key] for key in ("a", "b", "difference", "low", "high"))
         shown = f"{difference:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
         rows.append((metric.replace("_", " "), f"{a:.{digits}f}", f"{b:.{digits}f}", shown, names[own["better"]]))
-    _print_table(("", escape(run_a.name), escape(run_b.name), "difference (95 %)", "better"), rows)
+    print_table(("", escape(run_a.name), escape(run_b.name), "difference (95 %)", "better"), rows)
     right = found["right"]
     say(
         f"{found['n_photos']} photos, {found['n_groups']} photo groups. Only {run_a.name} is right on "
@@ -266,18 +243,10 @@ def say_draws(found: dict[str, Any]) -> None:
     heads = ("accuracy in %", "notebook's one draw", "mean", "lowest", "highest", "draws as high")
     seeds = found["test"]["seeds"]
     title = f"The notebook's recipe, seeds {seeds[0]} to {seeds[-1]}; backbone {escape(found['backbone'])}"
-    _print_table(heads, rows, title)
+    print_table(heads, rows, title)
     leakage = found["leakage"]
     if leakage["test_photos_with_copy_in_train"]:
         say(
             f"Believe none of the test numbers: {leakage['test_photos_with_copy_in_train']} of "
             f"{leakage['test_photos']} test photos are copies of training photos"
         )
-
-
-def _score(metric: dict[str, Any]) -> str:
-    if metric["value"] is None:
-        return "–"
-    if metric["low"] is None or metric["low"] == metric["high"]:
-        return f"{100 * metric['value']:.1f}"
-    return f"{100 * metric['value']:.1f} ({100 * metric['low']:.1f}–{100 * metric['high']:.1f})"

@@ -33,7 +33,7 @@ def of_source(scored: Scored, judged: Judgement, rows: Any) -> dict[str, Any]:  
     photo group once, as `mean_set_size` does.
     """
     part, sets, verdicts = scored.take(rows), judged.sets[rows], judged.verdicts[rows]
-    scores, once = metrics.scores(part), weights(part.groups, by_group=True)
+    scores = metrics.scores(part)
     predicted = verdicts == VERDICTS.index("predicted")
     right = rate(part.right[predicted], part.groups[predicted], by_group=True) if predicted.any() else None
     return {
@@ -41,12 +41,18 @@ def of_source(scored: Scored, judged: Judgement, rows: Any) -> dict[str, Any]:  
         "n_groups": part.n_groups,
         "too_few": part.n_groups < MIN_GROUPS,
         **{name: scores[name] for name in ("accuracy", "group_accuracy", "balanced_accuracy")},
-        "stated": interval(resample(lambda drawn: {"stated": mean(part.confidence, drawn)}, once)["stated"]),
+        "stated": stated(part),
         "ece": scores["by_group"]["ece"],
         "coverage": rate(sets[np.arange(len(part)), part.labels], part.groups, by_group=True),
         "mean_set_size": float(np.average(sets.sum(1), weights=group_weights(part.groups))),
         "predicted": {**rate(predicted, part.groups, by_group=True), "accuracy": right},
     }
+
+
+def stated(scored: Scored) -> Interval:
+    """The mean probability of the guess, each photo group counted once."""
+    drawn = weights(scored.groups, by_group=True)
+    return interval(resample(lambda rows: {"stated": mean(scored.confidence, rows)}, drawn)["stated"])
 
 
 def over_sources(parts: Mapping[str, Mapping[str, Any]], names: Iterable[str] = METRICS) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from spectraderm.core.run import EVALUATION, MANIFEST, Run
 from spectraderm.data.manifest import COLUMNS, JOINING
 from spectraderm.evaluation import calibrate, calibration_metrics, metrics
 from spectraderm.evaluation.bootstrap import MIN_GROUPS, Booleans, Integers, Scored, group_weights, rate
-from spectraderm.evaluation.by_source import by_source
+from spectraderm.evaluation.by_source import by_source, stated
 from spectraderm.evaluation.calibrate import Outputs, judge, pool
 from spectraderm.evaluation.fitting import Settings, set_variants
 from spectraderm.evaluation.protocols import protocols, read_measurements
@@ -72,7 +72,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         "seed": folds[0].seed,
         "recipe": config["recipe"]["name"],
         "backbone": config["backbone"],
-        "splits": _splits(crossed) | {"test": metrics.scores(scored)},
+        "splits": _splits(crossed) | {"test": metrics.scores(scored) | {"stated": stated(scored)}},
         "protocols": rows,
         "per_class": metrics.per_class(scored, config["labels"]),
         "labels": labels,

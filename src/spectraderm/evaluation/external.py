@@ -14,7 +14,7 @@ from spectraderm.core.run import EVALUATION, EXTERNAL, MANIFEST, MODEL, Run
 from spectraderm.data import manifest
 from spectraderm.evaluation import metrics
 from spectraderm.evaluation.bootstrap import Booleans, Integers, Scored
-from spectraderm.evaluation.by_source import of_source, over_sources
+from spectraderm.evaluation.by_source import of_source, over_sources, stated
 from spectraderm.evaluation.calibrate import pool, read_outputs
 from spectraderm.evaluation.compare import detection
 from spectraderm.evaluation.evaluate import Outside, refusals
@@ -37,6 +37,8 @@ def evaluate_external(
     out: Path | None = None,
     track: Track = no_track,
     calibration: Choice = "auto",
+    *,
+    chosen_on: bool = False,
 ) -> dict[str, Any]:
     """Predict every photo of a folder or of several sources, on all cores, and score the predictions.
 
@@ -52,9 +54,12 @@ def evaluate_external(
         out: a JSON file to write the result into, too.
         track: how progress is shown.
         calibration: what the photos are judged by, as `load_model` takes it.
+        chosen_on: a recipe was chosen by its score on these photos, which therefore flatters; stored, and told wherever
+            the score is.
 
     Returns:
-        What `score` gives, with `source`. Of several sources that of all photos, `by_source`, by name what
+        What `score` gives, with `source`, `chosen_on`, and by which calibration photos were judged that are not in
+        training (`calibrated_on`). Of several sources that of all photos, `by_source`, by name what
         `by_source.of_source` gives, and where they hold such photos `out_of_distribution` of `score`; and what
         `over_sources` gives. Each source's own result stands in `RUN/external/`.
 
@@ -64,7 +69,7 @@ def evaluate_external(
     folder = find_model(model)
     run = Run(folder.parent) if folder.name == MODEL and (folder.parent / EVALUATION).is_file() else None
     with run.stage("evaluate") if run else nullcontext():
-        result = _evaluate(model, run, photos, label_map, track, calibration)
+        result = _evaluate(model, run, photos, label_map, track, calibration, chosen_on=chosen_on)
         if out:
             files.write_json(out, result)
     return result
@@ -77,13 +82,16 @@ def _evaluate(
     label_map: Path | None,
     track: Track,
     calibration: Choice,
+    *,
+    chosen_on: bool,
 ) -> dict[str, Any]:
     classifier, sources = load_model(model, calibration=calibration), named_sources(photos)
     others = [photos.of_source[source] for source in photos.others] if isinstance(photos, Folders) else []
     predicted, unreadable = predict_sources(classifier, sources, label_map, track, others)
     labels = [label for label in classifier.labels if label != OTHER]
     guesses = {"guesses": [*labels, OTHER]} if OTHER in classifier.labels else {}
-    about = {"model_id": classifier.model_id, "labels": labels, **guesses}
+    about = {"model_id": classifier.model_id, "labels": labels, **guesses, "chosen_on": chosen_on}
+    about["calibrated_on"] = classifier.calibrations.choose(calibration, in_training=False)[0]
     results = {}
     for source in sources:
         part = predicted.of(source)
@@ -160,7 +168,7 @@ def score(
         other = other_of(classes)
         every = Scored(labels, judged.probabilities, groups, other)
         scored = every.take(guessed)
-        result["scores"] = metrics.scores(scored)
+        result["scores"] = metrics.scores(scored) | {"stated": stated(scored)}
         result["per_class"] = metrics.per_class(scored, list(classes))
         result["confusion_matrix"] = metrics.confusion(scored)
         result["sets"] = metrics.set_scores(scored.labels, judged.sets[guessed], scored.groups, other)

@@ -75,6 +75,7 @@ def protocols(
     clean = [row for row in rows if not row["leaked"]]
     whole = [row for row in clean if row["name"] != "without-copies"] or clean
     external = [row for row in whole if row["name"].startswith(EXTERNAL_ROW)]
+    external = [row for row in external if not row["chosen_on"]] or external
     for row in [max(external, key=lambda row: row["n_groups"])] if external else whole[-1:]:
         row["believe"] = True
     return rows
@@ -160,16 +161,24 @@ def _external_rows(run: Run) -> list[dict[str, Any]]:
     rows = []
     for result in external_results(run):
         if result.get("scores"):
-            name, words = result["name"], "Believe it for photos from elsewhere."
+            name, chosen, words = result["name"], bool(result.get("chosen_on")), "Believe it for photos from elsewhere."
+            if chosen:
+                words = "A recipe was chosen by its score on these photos, which therefore flatters."
             if result["in_training"]:
                 words += f" {result['in_training']} more are left out: it learned from them, or from copies of them."
-            rows.append(_row(f"{EXTERNAL_ROW}{name}", f"other photos: {name}", result["scores"], words))
-    summary = over_sources({row["name"].removeprefix(EXTERNAL_ROW): row for row in rows}, SHOWN[2:])
+            title = f"other photos: {name}{', chosen on' if chosen else ''}"
+            rows.append(_row(f"{EXTERNAL_ROW}{name}", title, result["scores"], words, chosen_on=chosen))
+    clean = [row for row in rows if not row["chosen_on"]]
+    averaged = clean if len(clean) > 1 else rows
+    summary = over_sources({row["name"].removeprefix(EXTERNAL_ROW): row for row in averaged}, SHOWN[2:])
     if summary:
-        counts = {name: sum(row[name] for row in rows) for name in SHOWN[:2]}
-        words = "Believe it for photos from elsewhere; each source weighs the same." + _worst(summary, rows)
-        title = f"mean of {len(rows)} sources elsewhere"
-        rows.append(_row(MEAN_ROW, title, counts | summary["mean_over_sources"], words))
+        counts = {name: sum(row[name] for row in averaged) for name in SHOWN[:2]}
+        words = "Believe it for photos from elsewhere; each source weighs the same." + _worst(summary, averaged)
+        title = f"mean of {len(averaged)} sources elsewhere"
+        chosen = len(clean) < len(averaged)
+        if chosen:
+            title += ", chosen on"
+        rows.append(_row(MEAN_ROW, title, counts | summary["mean_over_sources"], words, chosen_on=chosen))
     return rows
 
 

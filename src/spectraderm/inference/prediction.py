@@ -137,11 +137,11 @@ def promise(calibrations: Calibrations) -> str:
 def experience(calibration: Mapping[str, Any]) -> str:
     """How often a model's first guess was right on photos of sources that it did not know, and so what it answers with.
 
-    `calibration` is that of `spectraderm.json`. The numbers are those of `expected`: of each source by settings that
-    were found on the others.
+    `calibration` is that of `spectraderm.json`. The numbers are those of `expected`, pooled: of each source by settings
+    that were found on the others.
     """
     elsewhere = calibration.get("elsewhere")
-    means = ((elsewhere or {}).get("expected") or {}).get("mean_over_sources")
+    means = ((elsewhere or {}).get("expected") or {}).get("pooled")
     if not elsewhere or not means:
         return "" if elsewhere else ALONE
     right, answered = (means[name]["value"] for name in ("group_accuracy", "predicted"))
