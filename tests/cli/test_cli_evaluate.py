@@ -131,7 +131,7 @@ def test_a_map_and_a_file_for_the_result(painted: Path, tmp_path: Path) -> None:
 
 def test_a_model_needs_photos_and_runs_take_no_map(tmp_path: Path, trained: Path) -> None:
     model = write_model(tmp_path / "model")
-    runs = ((trained, "--label-map", "x.csv"), (trained, "--out", "x.json"))
+    runs = ((trained, "--label-map", "x.csv"), (trained, "--out", "x.json"), (trained, "--chosen-on"))
     for arguments in ((model,), *runs):
         done = call("evaluate", *arguments)
         assert (done.code, done.out) == (2, "")
@@ -153,7 +153,15 @@ def test_what_a_runs_model_made_of_another_folder_is_a_row_of_its_next_evaluatio
     told = "strange (3 files, 3 photo groups)"
     assert told not in before.err
     assert f"> {told}: {row['words']}" in after.err
+    assert "elsewhere: strange" in after.err
+    assert f"`spectraderm calibrate {evaluated} --external PHOTOS...`" in after.err
     assert "strange" in (evaluated / REPORT).read_text()
+    chosen = call("evaluate", evaluated / "model", painted, "--label-map", names, "--chosen-on")
+    assert "CHOSEN ON" in chosen.err
+    assert "CHOSEN ON" not in done.err
+    assert "Judged as a photo of the collection" in chosen.err
+    call("evaluate", evaluated)
+    assert read(evaluated / EVALUATION)["protocols"][-1]["title"] == "other photos: strange, chosen on"
 
 
 def test_a_run_is_no_better_than_itself_and_both_ledgers_know(evaluated: Path, tmp_path: Path) -> None:

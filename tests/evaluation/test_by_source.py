@@ -119,7 +119,7 @@ def left_out_run(folder: Path) -> Path:
 @pytest.mark.usefixtures("quick_report")
 def test_a_run_by_source_says_how_each_source_fared_in_file_report_and_card(tmp_path: Path) -> None:
     run = Run(left_out_run(tmp_path / "run"))
-    assert calibrate(run)["fitted_on"] == "out_of_fold"
+    assert calibrate(run)["home"]["fitted_on"] == "out_of_fold"
     got = evaluate(run)
     assert (got["protocol"], got["folds"], got["folds_asked"], got["splits"]["test"]["n_photos"]) == (
         "by-source",

@@ -89,7 +89,7 @@ def test_the_card_states_scores_baselines_and_verdicts(tmp_path: Path) -> None:
     assert not re.search(r"\{\{|\{%|None|undefined|\bnan\b", text)
     assert "elieve that" not in text
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    assert len(tables) == 6
+    assert len(tables) == 8
     for table in tables:
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}) == 1, table
 

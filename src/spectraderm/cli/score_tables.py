@@ -17,12 +17,11 @@ def say_side_by_side(run: Path, evaluation: dict[str, Any]) -> None:
     """At home beside each source elsewhere; or that the latter was never measured, and the command that does."""
     rows = side_by_side(Run(run), evaluation)
     if len(rows) > 1:
-        shown = ("group_accuracy", "stated", "coverage", "predicted")
+        shown = ("group_accuracy", "stated", "coverage", "predicted", "accuracy")
         cells = [[score(row[name]) if row[name] else "" for name in shown] for row in rows]
-        right = [score(own) if (own := (row["predicted"] or {}).get("accuracy")) else "" for row in rows]
         names = [f"{row['name']}{f' ({notes})' if (notes := ', '.join(row['notes'])) else ''}" for row in rows]
         heads = ("", "right", "stated", "sets hold it", "predicted", "right among these")
-        body = [(name, *own, last) for name, own, last in zip(names, cells, right, strict=True)]
+        body = [(name, *own) for name, own in zip(names, cells, strict=True)]
         print_table(heads, body, "At home and elsewhere; in %, each photo group once")
     if not Run(run).calibration.get("elsewhere"):
         how = f"`spectraderm calibrate {run} --external PHOTOS...` measures that, on labelled photos of other sources"

@@ -91,13 +91,13 @@ def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> N
             say(f"{'>' if row['believe'] else ' '} {row['name'].removeprefix('external:')} ({counts}): {row['words']}")
         _say_trust(evaluation)
         say_by_source(evaluation)
-        say_side_by_side(run, evaluation)
         for what, over in evaluation.get("over_folds", {}).items():
             kind = {"original": "draws", "by-source": "sources"}.get(evaluation["protocol"], "folds")
             say(
                 f"{what.replace('_', ' ')} over {over['n']} {kind}: mean {100 * over['mean']:.2f} %, "
                 f"range {100 * over['low']:.2f} to {100 * over['high']:.2f} %"
             )
+        say_side_by_side(run, evaluation)
 
 
 def _add_protocol(table: Table, row: dict[str, Any]) -> None:

@@ -24,8 +24,8 @@ def side_by_side(run: Run, evaluation: Mapping[str, Any]) -> list[Row]:
     """A row for home, where it was measured, one for each source elsewhere, and the mean of those.
 
     Each has `name`, `notes` (`CHOSEN_ON`, `CALIBRATED_ON`, `WORST`, or that copies flatter it), `n_photos`, `n_groups`,
-    and with intervals `group_accuracy`, `stated`, `coverage` and `predicted`, None where unknown. In the mean each
-    source weighs the same. Sources that were chosen on are in it only where there are not two others.
+    and with intervals `group_accuracy`, `stated`, `coverage`, `predicted` and its `accuracy`, None where unknown. In the
+    mean each source weighs the same. Sources that were chosen on are in it only where there are not two others.
     """
     rows = _sources(run, evaluation)
     for row in rows:
@@ -86,7 +86,7 @@ def _sources(run: Run, evaluation: Mapping[str, Any]) -> list[Row]:
             parts[name] = ({**result["scores"], **known}, [])
     scored = {name: own for name, own in parts.items() if _value(own[0].get("group_accuracy")) is not None}
     return [
-        _row(name, own, [*([CHOSEN_ON] if name in chosen else []), *notes])
+        _row(f"elsewhere: {name}", own, [*([CHOSEN_ON] if name in chosen else []), *notes])
         for name, (own, notes) in sorted(scored.items())
     ]
 
@@ -101,7 +101,8 @@ def _value(metric: Mapping[str, Any] | None) -> float | None:
 
 
 def _row(name: str, own: Mapping[str, Any], notes: Sequence[str]) -> Row:
-    return {"name": name, "notes": list(notes), **{key: own.get(key) for key in _SHOWN}}
+    shown = {key: own.get(key) for key in _SHOWN}
+    return {"name": name, "notes": list(notes), **shown, "accuracy": (shown["predicted"] or {}).get("accuracy")}
 
 
 def _mean(rows: Sequence[Row]) -> Row:
