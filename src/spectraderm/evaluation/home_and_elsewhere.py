@@ -24,8 +24,8 @@ def side_by_side(run: Run, evaluation: Mapping[str, Any]) -> list[Row]:
     """A row for home, where it was measured, one for each source elsewhere, and the mean of those.
 
     Each has `name`, `notes` (`CHOSEN_ON`, `CALIBRATED_ON`, `WORST`, or that copies flatter it), `n_photos`, `n_groups`,
-    and with intervals `group_accuracy`, `stated`, `coverage`, `predicted` and its `accuracy`, None where unknown. In the
-    mean each source weighs the same. Sources that were chosen on are in it only where there are not two others.
+    and with intervals `group_accuracy`, `stated`, `coverage`, `predicted` and its `accuracy`, None where unknown. In
+    the mean each source weighs the same. Sources that were chosen on are in it only where there are not two others.
     """
     rows = _sources(run, evaluation)
     for row in rows:
