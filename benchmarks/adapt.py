@@ -45,7 +45,7 @@ def read(folder: ModelFolder, target: Path, near: Path | None) -> Photos:
     """Features and logits of all photos of a source."""
     with progress() as track:
         parts = [own_photos.read(root, folder.preprocessing, None, track) for root in (target, near) if root]
-        start, engine = time.perf_counter(), Engine(folder.network)
+        start, engine = time.perf_counter(), Engine(folder.network, folder.preprocessing)
         features, before = own_features(engine, np.concatenate([part.pixels for part in parts]), track)
     groups = own_photos.copies(np.concatenate([part.hashes for part in parts]))
     names = [folder.class_of(name) or name for name in parts[0].folders]

@@ -33,12 +33,13 @@ from measured import MEGABYTES, SECONDS, Attack, answers, forked
 
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.images.decoding import decode
+from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference.engine import Engine
 
 AT_ONCE, LIMIT = 250, 120
 """Inputs per child, and the seconds it gets."""
 TYPED = ("ok", "UnreadablePhoto", "ModelFolderError")
-PIXELS = np.full((1, 56, 56, 3), 90, np.uint8)
+PIXELS, TINY = np.full((1, 56, 56, 3), 90, np.uint8), Preprocessing(size=56)
 
 
 class Tally(NamedTuple):
@@ -177,7 +178,7 @@ def main() -> int:
     for kind in [kind for kind in (*kinds, "ONNX") if given.only in kind]:
         network = kind == "ONNX"
         inputs = hostile_models.flipped_graphs(given.models, given.seed) if network else photos(kind, count, given.seed)
-        found = fuzz(inputs, (lambda onnx: Engine(onnx, threads=1)(PIXELS)) if network else decode, given.keep)
+        found = fuzz(inputs, (lambda onnx: Engine(onnx, TINY, threads=1)(PIXELS)) if network else decode, given.keep)
         counts = f"{len(inputs)} | {found.taken} | {found.refused}"
         print(f"| {kind} | {counts} | {found.seconds:.2f} | {found.megabytes:.0f} | {found.wrong}")
         good &= not found.wrong

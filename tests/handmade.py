@@ -27,7 +27,7 @@ from spectraderm.core.run import (
 from spectraderm.data import manifest
 from spectraderm.data.manifest import Row, display_name
 from spectraderm.images.preprocessing import Preprocessing
-from spectraderm.inference import model_folder
+from spectraderm.inference import engine, model_folder
 from spectraderm.inference.calibration import Calibration
 from spectraderm.training import recipe as recipes
 
@@ -162,14 +162,20 @@ def leaking_run(run: Path, root: Path | None = None) -> Path:
     return write_run(run, {"final": rows}, "original", audit=audit)
 
 
+PREPROCESSING = Preprocessing(size=56)
+"""What `graph` expects."""
+
+
 def graph(classes: int = 3, size: int = 56, change: Callable[[ModelProto], None] | None = None) -> bytes:
     """ONNX as `export` writes it, of one linear layer on averaged colours; `size` is a multiple of 7."""
     random = np.random.default_rng(classes)
-    weights = {"scale": np.float32(1 / 64), "weight": random.random((classes, 3, 1, 1), np.float32)}
+    weights = {"scale": np.float32(255 / 64), "weight": random.random((classes, 3, 1, 1), np.float32)}
+    colours = {f"photo_{name}": getattr(Preprocessing(), name) for name in ("mean", "std")}
+    weights |= {name: np.asarray(values, np.float32)[:, None, None] for name, values in colours.items()}
     nodes = [
-        helper.make_node("Cast", ["pixels"], ["float"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["float", "scale"], ["scaled"]),
-        helper.make_node("Transpose", ["scaled"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Mul", [engine.INPUT, "photo_std"], ["centred"]),
+        helper.make_node("Add", ["centred", "photo_mean"], ["shares"]),
+        helper.make_node("Mul", ["shares", "scale"], ["planes"]),
         helper.make_node("AveragePool", ["planes"], ["spread"], kernel_shape=[size // 7] * 2, strides=[size // 7] * 2),
         helper.make_node("Conv", ["spread", "weight"], ["maps"]),
         helper.make_node("GlobalAveragePool", ["maps"], ["pooled"]),
@@ -178,7 +184,7 @@ def graph(classes: int = 3, size: int = 56, change: Callable[[ModelProto], None]
         helper.make_node("Flatten", ["colour"], ["features"]),
     ]
     shapes: dict[str, list[str | int]] = {"logits": ["n", classes], "features": ["n", 3], "maps": ["n", classes, 7, 7]}
-    inputs = [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", size, size, 3])]
+    inputs = [helper.make_tensor_value_info(engine.INPUT, TensorProto.FLOAT, ["n", 3, size, size])]
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     stored = [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()]
     made = helper.make_graph(nodes, "painted", inputs, outputs, stored)

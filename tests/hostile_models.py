@@ -15,7 +15,7 @@ from unittest import mock
 
 import numpy as np
 from conftest import paint
-from handmade import calibration, graph, model_files, write_model
+from handmade import PREPROCESSING, calibration, graph, model_files, write_model
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import spectraderm
@@ -198,7 +198,7 @@ def _other_shape(output: str, *shape: int) -> Callable[[ModelProto], None]:
 
 def _any_size(model: ModelProto) -> None:
     """A side that the graph does not say."""
-    model.graph.input[0].type.tensor_type.shape.dim[1].Clear()
+    model.graph.input[0].type.tensor_type.shape.dim[2].Clear()
 
 
 _SHAPES = "shapes|can't be loaded|fails"
@@ -341,7 +341,7 @@ class Damaged:
         refused, pixels = 0, np.full((1, 56, 56, 3), 90, np.uint8)
         for network in flipped_graphs(self.count, seed=1):
             try:
-                Engine(network, threads=1)(pixels)
+                Engine(network, PREPROCESSING, threads=1)(pixels)
             except ModelFolderError:
                 refused += 1
         if not 0 < refused < self.count:

@@ -14,12 +14,14 @@ from transformers import ResNetConfig, ResNetModel
 from spectraderm import pipeline
 from spectraderm.core.run import Run
 from spectraderm.data.audit import audit
-from spectraderm.images.preprocessing import Pixels
+from spectraderm.images.preprocessing import Pixels, Preprocessing
+from spectraderm.inference.engine import Engine
 from spectraderm.training import export, train
 from spectraderm.training import recipe as config
 from spectraderm.training.backbones import load_backbone
 from spectraderm.training.dataset import Floats, in_batches
 from spectraderm.training.network import Normalise
+from spectraderm.training.onnx_graph import to_onnx
 from spectraderm.training.pooling import SkinNetwork
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -79,7 +81,16 @@ class Exported:
     folder: Path
     graph: bytes
     network: SkinNetwork
-    normalise: Normalise
+    preprocessing: Preprocessing
+
+    @property
+    def normalise(self) -> Normalise:
+        """What brings pixels to torch's network."""
+        return Normalise(self.preprocessing)
+
+    def engine(self, graph: bytes = b"") -> Engine:
+        """Its graph, or another one that reads the same photos, loaded."""
+        return Engine(graph or self.graph, self.preprocessing)
 
     def logits(self, pixels: Pixels) -> Floats:
         """What torch says of some pixels."""
@@ -92,11 +103,11 @@ def export_one(trained: Path, run: Path, backbone: Path) -> Exported:
     pipeline.calibrate(run)
     pipeline.evaluate(run)
     network, preprocessing = train.restore(Run(run), load_backbone(str(backbone)))
-    graph = export.to_onnx(network, preprocessing)
+    graph = to_onnx(network, preprocessing.size)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "to_onnx", lambda *_: graph)  # which takes seconds
         pipeline.export(run)
-    return Exported(run, run / "model", graph, network, Normalise(preprocessing))
+    return Exported(run, run / "model", graph, network, preprocessing)
 
 
 def noise(count: int, size: int = 64, seed: int = 0) -> Pixels:

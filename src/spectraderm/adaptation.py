@@ -86,7 +86,7 @@ def adapt(
     taken = own_photos.read(Path(photos), folder.preprocessing, Path(other) if other else None, track)
     named = _labels(taken, folder, Path(label_map) if label_map else None, add_classes=add_classes)
     photos_of = _Labelled.of(taken, named, folder)
-    engine = Engine(folder.network, f"{folder.path.name}/{model_folder.ONNX}")
+    engine = Engine(folder.network, folder.preprocessing, f"{folder.path.name}/{model_folder.ONNX}")
     features, before = training.own_features(engine, photos_of.pixels, track)
     own = training.Own(features, photos_of.targets, photos_of.groups)
     number = next((place for place, label in enumerate(photos_of.labels) if label.casefold() == OTHER), None)
@@ -111,7 +111,9 @@ def adapt(
     calibration = _calibration(held, settings)
     fitted = form.refit(own)
     files = training.new_files(folder, fitted, own, photos_of.hashes, photos_of.labels)
-    parity = training.measure_parity(files[model_folder.ONNX], photos_of.pixels, own, fitted.solve())
+    parity = training.measure_parity(
+        Engine(files[model_folder.ONNX], folder.preprocessing), photos_of.pixels, own, fitted.solve()
+    )
     return _write(target, folder, photos_of.labels, files, {**measured, "parity": parity, "calibration": calibration})
 
 

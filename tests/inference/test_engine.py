@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from handmade import graph
+from handmade import PREPROCESSING, graph
 from hostile_models import GRAPHS, put_constant_outside, put_outside
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from spectraderm.core.errors import MissingExtra, ModelFolderError, SpectraDermError
-from spectraderm.inference.engine import Engine, OnnxRuntime, Pixels
+from spectraderm.images.preprocessing import Pixels
+from spectraderm.inference.engine import Engine, OnnxRuntime
 
 HAS_OPENVINO = pytest.mark.skipif(not importlib.util.find_spec("openvino"), reason="the extra is not installed")
 
@@ -35,17 +36,28 @@ def rename_input(model: ModelProto) -> None:
     model.graph.node[0].input[0] = model.graph.input[0].name = "image"
 
 
-def read_floats(model: ModelProto) -> None:
-    model.graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT
+def read_bytes(model: ModelProto) -> None:
+    """As the models of earlier versions do, which normalise by themselves."""
+    port = model.graph.input[0]
+    port.CopyFrom(helper.make_tensor_value_info(port.name, TensorProto.UINT8, ["n", 56, 56, 3]))
+    cast = helper.make_node("Cast", [port.name], ["floats"], to=TensorProto.FLOAT)
+    planes = helper.make_node("Transpose", ["floats"], ["photos"], perm=[0, 3, 1, 2])
+    model.graph.node[0].input[0] = "photos"
+    model.graph.node.insert(0, planes)
+    model.graph.node.insert(0, cast)
+
+
+def read_oblongs(model: ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[2].dim_value = 63
 
 
 def test_answers_have_their_shapes_for_any_number_of_photos_and_threads() -> None:
-    engine, photos = Engine(graph(classes=3, size=56)), some(3)
+    engine, photos = Engine(graph(classes=3, size=56), PREPROCESSING), some(3)
     assert (engine.size, engine.classes) == (56, 3)
     together = engine(photos)
     assert (together.logits.shape, together.features.shape, together.maps.shape) == ((3, 3), (3, 3), (3, 3, 7, 7))
     np.testing.assert_allclose(together.logits, together.maps.mean((2, 3)), rtol=1e-4)
-    alone = np.concatenate([Engine(graph(), threads=4)(photo[None]).logits for photo in photos])
+    alone = np.concatenate([Engine(graph(), PREPROCESSING, threads=4)(photo[None]).logits for photo in photos])
     np.testing.assert_allclose(together.logits, alone, atol=1e-5)
     assert len(np.unique(alone.round(4), axis=0)) == 3
 
@@ -53,15 +65,15 @@ def test_answers_have_their_shapes_for_any_number_of_photos_and_threads() -> Non
 @pytest.mark.parametrize("data", [b"random bytes", graph()[:-40], b"\x08\x09" * 1000])
 def test_what_is_no_onnx_is_refused(data: bytes) -> None:
     with pytest.raises(ModelFolderError, match="my model") as caught:
-        Engine(data, "my model")
+        Engine(data, PREPROCESSING, "my model")
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("change", [rename_output, swap_outputs, rename_input, read_floats])
+@pytest.mark.parametrize("change", [rename_output, swap_outputs, rename_input, read_bytes, read_oblongs])
 def test_an_onnx_of_another_kind_is_refused(change: object) -> None:
     data = graph(change=change)  # type: ignore[arg-type]
-    with pytest.raises(ModelFolderError):
-        Engine(data)
+    with pytest.raises(ModelFolderError, match=r"does not turn pixel_values into|can't be loaded"):
+        Engine(data, PREPROCESSING)
 
 
 @pytest.mark.parametrize("put", [put_outside, put_constant_outside])
@@ -72,7 +84,9 @@ def test_files_beside_the_model_are_never_read(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "secret").write_bytes(bytes(1000))
     with pytest.raises(ModelFolderError, match="another file"):
-        Engine(graph(change=lambda model: put(model, str(tmp_path / "secret") if absolute else "secret")))
+        Engine(
+            graph(change=lambda model: put(model, str(tmp_path / "secret") if absolute else "secret")), PREPROCESSING
+        )
 
 
 @pytest.mark.parametrize(
@@ -81,7 +95,7 @@ def test_files_beside_the_model_are_never_read(
 def test_an_operator_written_the_long_way_is_found(hidden: bytes) -> None:
     """Protobuf allows numbers of more bytes than needed."""
     with pytest.raises(ModelFolderError, match="loops"):
-        Engine(b"\x08\x09" + hidden)
+        Engine(b"\x08\x09" + hidden, PREPROCESSING)
 
 
 def deeper(model: ModelProto) -> None:
@@ -100,7 +114,7 @@ def deeper(model: ModelProto) -> None:
 @pytest.mark.parametrize("change", [None, deeper])
 def test_openvino_answers_as_onnx_runtime_does(change: Callable[[ModelProto], None] | None) -> None:
     onnx = graph(change=change)
-    one, other = Engine(onnx, runtime="onnxruntime"), Engine(onnx, runtime="openvino")
+    one, other = Engine(onnx, PREPROCESSING, runtime="onnxruntime"), Engine(onnx, PREPROCESSING, runtime="openvino")
     assert (one.size, one.classes) == (other.size, other.classes) == (56, 3)
     for count in (1, 3):
         for name in ("logits", "features", "maps"):
@@ -124,10 +138,10 @@ _MANY = """
 import sys
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
-from handmade import graph
+from handmade import PREPROCESSING, graph
 from spectraderm.inference.engine import Engine
 
-engine = Engine(graph(), threads=1, runtime="openvino", streams=2)
+engine = Engine(graph(), PREPROCESSING, threads=1, runtime="openvino", streams=2)
 photos = np.random.default_rng(7).integers(0, 256, (24, 56, 56, 3), dtype=np.uint8)
 with ThreadPoolExecutor(6) as pool:
     logits = list(pool.map(lambda photo: engine(photo[None]).logits[0], photos))
@@ -145,6 +159,7 @@ def test_openvino_answers_many_threads_from_the_start_as_it_answers_one(tmp_path
 _ASK_ALL = """
 import resource
 import numpy as np
+from handmade import PREPROCESSING
 from hostile_models import GRAPHS
 from spectraderm.inference.engine import Engine
 from spectraderm.core.errors import ModelFolderError
@@ -152,7 +167,7 @@ from spectraderm.core.errors import ModelFolderError
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 for name, (made, _) in GRAPHS.items():
     try:
-        Engine(made, threads=1, runtime="openvino")(np.full((1, 56, 56, 3), 90, np.uint8))
+        Engine(made, PREPROCESSING, threads=1, runtime="openvino")(np.full((1, 56, 56, 3), 90, np.uint8))
         print(f"{name}: answers")
     except ModelFolderError as error:
         print(f"{name}: refused, {error}")
@@ -177,7 +192,8 @@ def test_nothing_is_reported_to_a_runtimes_makers(runtime: str, tmp_path: Path) 
     model.write_bytes(graph())
     home.mkdir()
     code = (
-        "from spectraderm.inference.engine import Engine; Engine(open(sys.argv[1], 'rb').read(), runtime=sys.argv[2])"
+        "from spectraderm.inference.engine import Engine; from spectraderm.images.preprocessing import Preprocessing; "
+        "Engine(open(sys.argv[1], 'rb').read(), Preprocessing(56), runtime=sys.argv[2])"
     )
     assert (
         alone(f"{code}; print([name for name in sys.modules if 'telemetry' in name])", home, model, runtime) == "[]\n"
@@ -185,23 +201,23 @@ def test_nothing_is_reported_to_a_runtimes_makers(runtime: str, tmp_path: Path) 
     assert not list(home.iterdir())
 
 
-@HAS_OPENVINO
+@pytest.mark.parametrize("runtime", ["onnxruntime", pytest.param("openvino", marks=HAS_OPENVINO)])
 @pytest.mark.parametrize("pixels", [some().astype(np.float32), some(size=28), some()[0], some(0)])
-def test_openvino_refuses_other_pixels(pixels: Pixels) -> None:
-    with pytest.raises(ModelFolderError, match="fails on a photo"):
-        Engine(graph(), runtime="openvino")(pixels)
+def test_other_pixels_are_refused(pixels: Pixels, runtime: str) -> None:
+    with pytest.raises(ModelFolderError, match=r"fails on a photo|other shapes"):
+        Engine(graph(), PREPROCESSING, runtime=runtime)(pixels)
 
 
 def test_openvino_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingExtra, match=r"spectraderm\[openvino\]"):
-        Engine(graph(), runtime="openvino")
-    assert Engine(graph())(some()).logits.shape == (1, 3)
+        Engine(graph(), PREPROCESSING, runtime="openvino")
+    assert Engine(graph(), PREPROCESSING)(some()).logits.shape == (1, 3)
 
 
 def test_a_runtime_that_there_is_not_is_refused() -> None:
     with pytest.raises(SpectraDermError, match=r"tensorrt.*onnxruntime"):
-        Engine(graph(), runtime="tensorrt")
+        Engine(graph(), PREPROCESSING, runtime="tensorrt")
 
 
 class Card:
@@ -234,6 +250,6 @@ def test_a_card_is_used_and_one_that_fails_leaves_it_to_the_processor(
     monkeypatch.setattr(onnxruntime, "InferenceSession", card)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: having)
     assert OnnxRuntime(graph(), 1, cuda=True).device == ("cpu" if fault else "cuda")
-    assert Engine(graph())(some()).logits.shape == (1, 3)
+    assert Engine(graph(), PREPROCESSING)(some()).logits.shape == (1, 3)
     assert "Tensorrt" not in str(card.asked)
     assert "'use_tf32': '0'" in str(card.asked[0])

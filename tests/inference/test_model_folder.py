@@ -15,7 +15,7 @@ import huggingface_hub
 import numpy as np
 import pytest
 from conftest import paint
-from handmade import LABELS, calibration, graph, model_files, write_model
+from handmade import LABELS, PREPROCESSING, calibration, graph, model_files, write_model
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 from measured import MEGABYTES, SECONDS, Answer, answers_of
 
@@ -254,7 +254,7 @@ def test_damaged_networks_write_nothing(capfd: pytest.CaptureFixture[str]) -> No
     """The runtime's own second try would, to the process's stdout, where the answers go."""
     for network in hostile_models.flipped_graphs(40, seed=1):
         with contextlib.suppress(ModelFolderError):
-            Engine(network, threads=1)
+            Engine(network, PREPROCESSING, threads=1)
     assert capfd.readouterr() == ("", "")
 
 

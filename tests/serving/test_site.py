@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -254,10 +254,10 @@ def test_resizing_measures_and_hashes_are_python_s_to_the_bit(tmp_path: Path) ->
     images = [painted(number, size) for number, size in enumerate(sizes)]
     for number, image in enumerate(images):
         (tmp_path / f"{number}.rgb").write_bytes(image.tobytes())
-    settings = [Preprocessing(), Preprocessing(size=64, resize="crop", crop_fraction=0.9)]
-    content = [{"size": one.size, "resize": one.resize, "crop_fraction": one.crop_fraction} for one in settings]
+    settings = [Preprocessing(), Preprocessing(64, "crop", 0.9, (0.4, 0.5, 0.6), (0.1, 0.2, 1 / 255))]
+    content = [asdict(one) for one in settings]
     script = """
-        import { preprocess } from "src/preprocessing.ts";
+        import { normalised, preprocess } from "src/preprocessing.ts";
         import { measure, whyUnusable } from "src/quality.ts";
         import { turnedHashes } from "src/hashing.ts";
         const hex = (bytes) => Buffer.from(bytes).toString("hex");
@@ -265,13 +265,17 @@ def test_resizing_measures_and_hashes_are_python_s_to_the_bit(tmp_path: Path) ->
           const image = { width, height, channels: 3, data: new Uint8Array(readFileSync(`${number}.rgb`)) };
           const quality = measure(image);
           const inputs = input.settings.map((settings) => hex(preprocess(image, settings)));
-          return { quality, why: whyUnusable(quality, width, height), hashes: hex(turnedHashes(image)), inputs };
+          const planes = (own) => hex(normalised(preprocess(image, own), own).buffer);
+          const floats = input.settings.map(planes);
+          const why = whyUnusable(quality, width, height);
+          return { floats, quality, why, hashes: hex(turnedHashes(image)), inputs };
         })));
     """
     for image, found in zip(
         images, run_typescript(tmp_path, script, {"sizes": sizes, "settings": content}), strict=True
     ):
         assert found["inputs"] == [one(image).tobytes().hex() for one in settings]
+        assert found["floats"] == [one.normalised(one(image)[None]).tobytes().hex() for one in settings]
         assert found["hashes"] == hashing.turned_hashes(image).tobytes().hex()
         quality = measure(image)
         assert found["quality"] == {name: vars(quality)[name] for name in found["quality"]}

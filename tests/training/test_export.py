@@ -32,6 +32,7 @@ from spectraderm.training import recipe as config
 from spectraderm.training.augmentation import Transform
 from spectraderm.training.backbones import load_backbone
 from spectraderm.training.network import Normalise, SkinResNet, build
+from spectraderm.training.onnx_graph import halved, to_onnx
 from spectraderm.training.pooling import SkinNetwork
 
 FILES = {
@@ -60,9 +61,8 @@ def flat(*greys: int) -> Pixels:
     return np.stack([np.full((64, 64, 3), grey, np.uint8) for grey in greys])
 
 
-def agree(graph: bytes, network: SkinNetwork, normalise: Normalise) -> None:
+def agree(engine: Engine, network: SkinNetwork, normalise: Normalise) -> None:
     """Logits, features and maps of a graph are torch's, for any number of photos."""
-    engine = Engine(graph)
     for pixels in (flat(0, 128, 255), noise(1), noise(3, seed=2), noise(17, seed=5)):
         photos = normalise(torch.from_numpy(pixels))
         with torch.inference_mode():
@@ -76,33 +76,38 @@ def agree(graph: bytes, network: SkinNetwork, normalise: Normalise) -> None:
 
 @ALL
 def test_all_that_the_graph_gives_is_what_torch_gives(recipe: str, exports: dict[str, Exported]) -> None:
-    agree(exports[recipe].graph, exports[recipe].network, exports[recipe].normalise)
+    agree(exports[recipe].engine(), exports[recipe].network, exports[recipe].normalise)
 
 
 def test_a_graph_averages_over_transforms_and_its_maps_are_those_of_the_whole_photo(tiny: Path) -> None:
     changes = {"head": "mlp", "pooling": "statistics", "test_transforms": get_args(Transform)}
     network = build(load_backbone(str(tiny)), config.load("notebook", changes), ["a", "b", "c"])
     network.train(False)
-    agree(export.to_onnx(network, Preprocessing(64)), network, Normalise(Preprocessing(64)))
+    preprocessing = Preprocessing(64)
+    agree(Engine(to_onnx(network, 64), preprocessing), network, Normalise(preprocessing))
 
 
-def test_the_graph_takes_bytes_and_nothing_else(exports: dict[str, Exported]) -> None:
-    graph = onnx.load_from_string(exports["notebook"].graph).graph
-    (pixels,) = graph.input
-    assert pixels.type.tensor_type.elem_type == onnx.TensorProto.UINT8
-    assert [dimension.dim_value for dimension in pixels.type.tensor_type.shape.dim] == [0, 64, 64, 3]
-    with pytest.raises(Exception, match="INVALID_ARGUMENT"):
-        Engine(exports["notebook"].graph)(noise(1).astype(np.float32))
+@ALL
+def test_the_graph_has_the_input_and_outputs_that_the_hubs_tools_expect(
+    recipe: str, exports: dict[str, Exported]
+) -> None:
+    graph = onnx.load_from_string(exports[recipe].graph).graph
+    (photos,) = graph.input
+    assert photos.name == "pixel_values"
+    assert photos.type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+    assert [side.dim_value for side in photos.type.tensor_type.shape.dim] == [0, 3, 64, 64]
+    assert photos.type.tensor_type.shape.dim[0].dim_param
+    assert [output.name for output in graph.output] == ["logits", "features", "maps"]
 
 
 def test_halved_weights_guess_alike(exports: dict[str, Exported]) -> None:
-    whole, half = exports["finetune"].graph, export.halved(exports["finetune"].graph)
+    whole, half = exports["finetune"].graph, halved(exports["finetune"].graph)
     stored = {
         tensor.data_type for tensor in onnx.load_from_string(half).graph.initializer if np.prod(tensor.dims) > 1024
     }
     assert stored == {onnx.TensorProto.FLOAT16}
-    assert export.halved(half) == half
-    theirs, ours = (Engine(graph)(noise(24)).logits for graph in (whole, half))
+    assert halved(half) == half
+    theirs, ours = (exports["finetune"].engine(graph)(noise(24)).logits for graph in (whole, half))
     assert 0 < np.abs(ours - theirs).max() < export.PARITY_HALF
 
 
@@ -246,7 +251,7 @@ def test_plain_transformers_refuses_what_it_would_misread(exports: dict[str, Exp
 
 def test_a_changed_first_guess_is_no_parity_however_near(exports: dict[str, Exported], tmp_path: Path) -> None:
     exported = exports["finetune"]
-    run, engine = Path(shutil.copytree(exported.run, tmp_path / "run")), Engine(exported.graph)
+    run, engine = Path(shutil.copytree(exported.run, tmp_path / "run")), exported.engine()
     preprocessing = train.restore(Run(run), load_backbone(Run(run).config["backbone_name"]))[1]
     assert export.measure_parity(Run(run), engine, preprocessing, 1e9)["changed_top1"] == 0
     path = run / "folds/final/logits.csv"
@@ -278,7 +283,7 @@ def test_an_export_tells_it_in_the_model_folder_and_in_its_card(exports: dict[st
     exported = exports["notebook"]
     folder = model_folder.read_model_folder(exported.folder)
     preprocessing = folder.preprocessing
-    found = measure_robustness(Run(exported.run), Engine(exported.graph), preprocessing)
+    found = measure_robustness(Run(exported.run), exported.engine(), preprocessing)
     assert folder.facts["robustness"] == found
     assert found["photos"] == 9
     card = folder.files["README.md"]

@@ -20,12 +20,12 @@ from spectraderm.core.files import read_json, write_json
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Engine
-from spectraderm.training import export
 from spectraderm.training import recipe as config
 from spectraderm.training.backbones import load_backbone
 from spectraderm.training.frozen_backbone import freeze
 from spectraderm.training.image_network import SkinImageNetwork
 from spectraderm.training.network import Normalise, build, load_matching
+from spectraderm.training.onnx_graph import to_onnx
 
 BLOCKS: dict[str, Any] = {
     "hidden_size": 16,
@@ -134,7 +134,7 @@ def test_maps_lie_as_the_photo_does_and_evidence_adds_up_to_the_logits(name: str
 @pytest.mark.parametrize("name", GRAPHS)
 def test_a_graph_gives_what_torch_gives(name: str, folders: dict[str, Path]) -> None:
     net = network(folders[name], head="mlp" if name == "vit" else "discriminant")
-    engine = Engine(export.to_onnx(net, Preprocessing(64)))
+    engine = Engine(to_onnx(net, 64), Preprocessing(64))
     for count in (1, 3):
         answer = engine(noise(count))
         with torch.inference_mode():

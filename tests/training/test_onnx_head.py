@@ -11,7 +11,6 @@ import torch
 from tinynet import Exported, noise
 
 from spectraderm.core.errors import ModelFolderError
-from spectraderm.inference.engine import Engine
 from spectraderm.training.dataset import Floats
 from spectraderm.training.onnx_head import FeatureLayout, put_head
 from spectraderm.training.pooling import SkinNetwork
@@ -34,9 +33,9 @@ def with_head(network: SkinNetwork, weight: Floats, bias: Floats) -> SkinNetwork
 @pytest.mark.parametrize("classes", [2, 11])
 def test_another_head_answers_as_torch_does(recipe: str, classes: int, exports: dict[str, Exported]) -> None:
     exported, pixels = exports[recipe], noise(5, seed=4)
-    width = Engine(exported.graph)(pixels).features.shape[1]
+    width = exported.engine()(pixels).features.shape[1]
     weight, bias = other_head(classes, width)
-    answer = Engine(put_head(put_head(exported.graph, *other_head(3, width, 1)), weight, bias))(pixels)
+    answer = exported.engine(put_head(put_head(exported.graph, *other_head(3, width, 1)), weight, bias))(pixels)
     network = with_head(exported.network, weight, bias)
     with torch.inference_mode():
         photos = exported.normalise(torch.from_numpy(pixels))
@@ -58,12 +57,12 @@ def test_a_head_that_is_put_back_leaves_the_same_bytes(exports: dict[str, Export
 
 
 def test_features_without_a_place_count_for_logits_and_not_for_maps(exports: dict[str, Exported]) -> None:
-    graph, pixels = exports["finetune"].graph, noise(3)
-    before = Engine(graph)(pixels)
+    exported, pixels = exports["finetune"], noise(3)
+    before = exported.engine()(pixels)
     width = before.features.shape[1]
     weight, bias = other_head(4, width)
     half = FeatureLayout((0, width // 2))  # the deviations have none
-    whole = Engine(put_head(graph, weight, bias, half))(pixels)
+    whole = exported.engine(put_head(exported.graph, weight, bias, half))(pixels)
     means = before.features[:, : width // 2] @ weight[:, : width // 2].T
     np.testing.assert_allclose(whole.maps.mean((2, 3)), means, atol=1e-3)
     np.testing.assert_allclose(whole.logits, before.features @ weight.T + bias, atol=1e-3)

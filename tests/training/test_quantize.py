@@ -15,7 +15,6 @@ from spectraderm import pipeline
 from spectraderm.core.files import read_csv
 from spectraderm.core.run import LOGIT_COLUMNS
 from spectraderm.inference import model_folder
-from spectraderm.inference.engine import Engine
 
 Written = tuple[Path, dict[str, Any]]
 
@@ -37,7 +36,7 @@ def test_its_weights_fit_into_seven_bits_and_its_answers_are_near_those_in_float
     assert {own.dtype for own in weights} == {np.dtype(np.int8)}
     assert max(int(np.abs(own.astype(int)).max()) for own in weights) == 64
     pixels = noise(6, seed=3)
-    ours, floats = Engine(graph)(pixels), Engine(exports["discriminant"].graph)(pixels)
+    ours, floats = exports["discriminant"].engine(graph)(pixels), exports["discriminant"].engine()(pixels)
     lengths = np.linalg.norm(ours.features, axis=1) * np.linalg.norm(floats.features, axis=1)
     assert ((ours.features * floats.features).sum(1) / lengths).min() > 0.9
     assert 0 < np.abs(ours.logits - floats.logits).max() < 0.25 * np.ptp(floats.logits)

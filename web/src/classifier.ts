@@ -3,7 +3,7 @@
 import type * as ort from "onnxruntime-web/wasm";
 import { MAX_DISTANCE, nearestHash, turnedHashes } from "./hashing.ts";
 import { download, type ModelFacts, type Prediction, unusableModel } from "./model.ts";
-import { preprocess } from "./preprocessing.ts";
+import { normalised, type Preprocessing, preprocess } from "./preprocessing.ts";
 import { measure, whyUnusable } from "./quality.ts";
 import type { Pixels } from "./resize.ts";
 import { choose, judge, novelty, OTHER, ranking, reason } from "./verdict.ts";
@@ -20,7 +20,7 @@ export async function loadClassifier(facts: ModelFacts, site: URL): Promise<Clas
   const known = labels.filter((label) => label !== OTHER);
   const read = (name: string) => readFile(new URL(`model/${name}`, site), facts.sha256[name]);
   const [network, references, hashes] = await Promise.all([
-    loadNetwork(read("model.onnx"), new URL("runtime/", site), preprocessing.size),
+    loadNetwork(read("model.onnx"), new URL("runtime/", site), preprocessing),
     read("references.bin").then(halves), // features of training photos, one after the other
     read("training_photos.bin"), // hashes, 8 bytes each
   ]);
@@ -68,7 +68,7 @@ export async function loadClassifier(facts: ModelFacts, site: URL): Promise<Clas
   };
 }
 
-async function loadNetwork(model: Promise<Uint8Array>, runtime: URL, size: number): Promise<Network> {
+async function loadNetwork(model: Promise<Uint8Array>, runtime: URL, settings: Preprocessing): Promise<Network> {
   const { env, InferenceSession, Tensor } = (await import(new URL("ort.wasm.min.mjs", runtime).href)) as typeof ort;
   env.wasm.wasmPaths = runtime.href;
   env.wasm.numThreads = self.crossOriginIsolated ? Math.min(THREADS, navigator.hardwareConcurrency) : 1;
@@ -77,8 +77,11 @@ async function loadNetwork(model: Promise<Uint8Array>, runtime: URL, size: numbe
   const session = await InferenceSession.create(bytes, { executionProviders: ["wasm"] }).catch((error) => {
     throw unusableModel(`model.onnx can't be loaded (${error instanceof Error ? error.message : error})`);
   });
-  const network: Network = async (pixels) =>
-    (await session.run({ pixels: new Tensor("uint8", pixels, [1, size, size, 3]) })) as Awaited<ReturnType<Network>>;
+  const { size } = settings;
+  const network: Network = async (pixels) => {
+    const pixel_values = new Tensor("float32", normalised(pixels, settings), [1, 3, size, size]);
+    return (await session.run({ pixel_values })) as Awaited<ReturnType<Network>>;
+  };
   await network(new Uint8Array(3 * size ** 2)); // a browser makes the code quick only while it runs
   return network;
 }

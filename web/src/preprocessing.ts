@@ -14,6 +14,9 @@ export interface Preprocessing {
   size: number;
   resize: "squash" | "crop";
   crop_fraction: number;
+  /** Of red, green and blue, where 1 is the brightest. */
+  mean: number[];
+  std: number[];
 }
 
 /** The model's input: `size` x `size` pixels, red, green, blue. */
@@ -29,6 +32,20 @@ export function preprocess(image: Pixels, settings: Preprocessing): Uint8Array {
   for (let row = 0; row < size; row++) {
     const from = ((top + row) * width + left) * channels;
     result.set(data.subarray(from, from + size * channels), row * size * channels);
+  }
+  return result;
+}
+
+/** Pixels -> the network's input, 3 planes, as Python's `Preprocessing.normalised`: each step rounded to 32 bits. */
+export function normalised(pixels: Uint8Array, settings: Preprocessing): Float32Array {
+  const plane = pixels.length / 3;
+  const result = new Float32Array(pixels.length);
+  const [means, stds] = [settings.mean, settings.std].map((values) =>
+    values.map((value) => Math.fround(Math.fround(value) * 255)),
+  );
+  for (let channel = 0; channel < 3; channel++) {
+    const values = Float32Array.from({ length: 256 }, (_, value) => Math.fround(value - means[channel]) / stds[channel]);
+    for (let place = 0; place < plane; place++) result[channel * plane + place] = values[pixels[3 * place + channel]];
   }
   return result;
 }

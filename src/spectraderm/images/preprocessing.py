@@ -14,6 +14,7 @@ SHORTEST_SIDE = 672
 """A JPEG is decoded at the smallest of 1, 1/2, 1/4 and 1/8 of its size that leaves its shorter side so many pixels:
 three times the usual input, beyond which detail does not reach the model."""
 
+Floats = npt.NDArray[np.float32]
 Pixels = npt.NDArray[np.uint8]
 Resize = Literal["squash", "crop"]
 
@@ -50,6 +51,19 @@ class Preprocessing:
         left, top = (width - self.size) // 2, (height - self.size) // 2
         resized = image.resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(resized.crop((left, top, left + self.size, top + self.size)))
+
+    def normalised(self, pixels: Pixels) -> Floats:
+        """Pixels `uint8[n, size, size, 3]` -> input `float32[n, 3, size, size]`, as training's `Normalise`.
+
+        Every step is rounded to 32 bits as IEEE 754 says, so that all processors and browsers get the same bits.
+        """
+        mean, std = (
+            np.asarray(values, np.float32)[:, None, None] * np.float32(255) for values in (self.mean, self.std)
+        )
+        photos = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), np.float32)
+        photos -= mean
+        photos /= std
+        return photos
 
     def to_hub(self) -> dict[str, Any]:
         """The same settings as Hugging Face's `preprocessor_config.json`."""

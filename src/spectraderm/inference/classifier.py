@@ -119,7 +119,8 @@ class Classifier:
         return self.preprocessing(self._open(photo))
 
     def _engine(self, threads: int, streams: int = 1) -> Engine:
-        return Engine(self.folder.network, f"{self.folder.path.name}/{ONNX}", threads, self._runtime, streams)
+        name = f"{self.folder.path.name}/{ONNX}"
+        return Engine(self.folder.network, self.preprocessing, name, threads, self._runtime, streams)
 
     def _open(self, photo: PhotoLike) -> Image.Image:
         return open_photo(photo, self.preprocessing.shortest_side)

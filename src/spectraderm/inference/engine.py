@@ -16,8 +16,10 @@ import numpy.typing as npt
 import onnxruntime
 
 from spectraderm.core.errors import ModelFolderError, SpectraDermError, needs
+from spectraderm.images.preprocessing import Floats, Pixels, Preprocessing
 
-INPUT = "pixels"
+INPUT = "pixel_values"
+"""`float32[n, 3, size, size]`, normalised, as the Hugging Face Hub's own tools call and make it."""
 OUTPUTS = ("logits", "features", "maps")
 ONNXRUNTIME, OPENVINO = "onnxruntime", "openvino"
 RUNTIMES = (ONNXRUNTIME, OPENVINO)
@@ -35,8 +37,6 @@ _REPORTS = "openvino.tools.ovc"
 """Imported with OpenVINO, it reports that to its makers over the network. Its import may fail, and is made to."""
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 
-Floats = npt.NDArray[np.float32]
-Pixels = npt.NDArray[np.uint8]
 Port = tuple[str, str, Sequence[int | str | None]]
 """Name, type and shape of a model's input or output, as its runtime has it; a side of any length is no int."""
 
@@ -81,15 +81,15 @@ class OnnxRuntime:
             with suppress(Exception):  # no card, or an old driver, each with errors of its own: the processor does it
                 self._open(onnx, threads, [(_CUDA, _CUDA_SETTINGS), _CPU])
                 (name, _, shape), *_ = self.inputs
-                blank = np.zeros([side if isinstance(side, int) else 1 for side in shape], np.uint8)
+                blank = np.zeros([side if isinstance(side, int) else 1 for side in shape], np.float32)
                 self._session.run(None, {name: blank})  # some cards fail no sooner
                 self.device = "cuda" if _CUDA in self._session.get_providers() else "cpu"
         if self.device == "cpu":
             self._open(onnx, threads, [_CPU])
 
-    def __call__(self, pixels: npt.NDArray[np.generic]) -> list[Floats]:
+    def __call__(self, photos: npt.NDArray[np.generic]) -> list[Floats]:
         """The outputs, in their order, of the only input."""
-        outputs: list[Floats] = self._session.run([name for name, *_ in self.outputs], {self.inputs[0][0]: pixels})
+        outputs: list[Floats] = self._session.run([name for name, *_ in self.outputs], {self.inputs[0][0]: photos})
         return outputs
 
     def _open(self, onnx: bytes, threads: int, providers: list[object]) -> None:
@@ -147,13 +147,13 @@ class OpenVino:
         for _ in range(streams):
             self._idle.put(compiled.create_infer_request())
 
-    def __call__(self, pixels: Pixels) -> list[Floats]:
+    def __call__(self, photos: npt.NDArray[np.generic]) -> list[Floats]:
         """The outputs, in their order, of the only input."""
-        if pixels.dtype.name != self.inputs[0][1]:
-            raise ValueError(f"{pixels.dtype} in place of {self.inputs[0][1]}")  # OpenVINO would round, silently
+        if photos.dtype.name != self.inputs[0][1]:
+            raise ValueError(f"{photos.dtype} in place of {self.inputs[0][1]}")  # OpenVINO would round, silently
         request, outputs = self._idle.get(), list[list[Floats]]()
         try:
-            for photo in pixels:
+            for photo in photos:
                 answer = request.infer([np.ascontiguousarray(photo[None])], share_inputs=True)
                 outputs.append([answer[number] for number in range(len(self.outputs))])
         finally:
@@ -166,6 +166,7 @@ class Engine:
 
     Args:
         onnx: the model's bytes, with its weights inside.
+        preprocessing: how pixels are normalised for it.
         name: what errors call it.
         threads: how many threads one photo may use; 0 is one per core.
         runtime: one of `RUNTIMES`.
@@ -182,7 +183,13 @@ class Engine:
     """
 
     def __init__(
-        self, onnx: bytes, name: str = "model.onnx", threads: int = 0, runtime: str = ONNXRUNTIME, streams: int = 1
+        self,
+        onnx: bytes,
+        preprocessing: Preprocessing,
+        name: str = "model.onnx",
+        threads: int = 0,
+        runtime: str = ONNXRUNTIME,
+        streams: int = 1,
     ) -> None:
         if runtime not in RUNTIMES:
             raise SpectraDermError(f"there is no runtime {runtime!r}", f"Give one of {', '.join(RUNTIMES)}")
@@ -190,7 +197,7 @@ class Engine:
             raise ModelFolderError(f"{name} has weights in another file, which is never opened", "Export it again")
         if onnx[4:8] == _ORT or _ENDLESS.search(onnx):
             raise ModelFolderError(f"{name} is not ONNX without loops", "Use a model that `export` wrote")
-        self._name = name
+        self._name, self._preprocessing = name, preprocessing
         self._runtime: OnnxRuntime | OpenVino
         try:
             if runtime == OPENVINO:
@@ -204,8 +211,11 @@ class Engine:
         inputs, outputs = self._runtime.inputs, self._runtime.outputs
         kinds = [[(port, kind, len(shape)) for port, kind, shape in ports] for ports in (inputs, outputs)]
         floats = [(output, "float32", rank) for output, rank in zip(OUTPUTS, (2, 2, 4), strict=True)]
-        sizes = [inputs[0][2][1], outputs[0][2][1]] if kinds == [[(INPUT, "uint8", 4)], floats] else []
-        self.size, self.classes = (side if isinstance(side, int) else 0 for side in sizes or (0, 0))
+        matches = kinds == [[(INPUT, "float32", 4)], floats] and inputs[0][2][1] == 3
+        sizes = {*inputs[0][2][2:]} if matches else set()
+        self.size, self.classes = (
+            side if isinstance(side, int) else 0 for side in ((*sizes, outputs[0][2][1]) if len(sizes) == 1 else (0, 0))
+        )
         if not self.size or not self.classes:
             reads = f"{name} does not turn {INPUT} into {', '.join(OUTPUTS)}"
             raise ModelFolderError(reads, "Use a model that `export` wrote")
@@ -217,7 +227,9 @@ class Engine:
             ModelFolderError: the model fails, or gives other shapes than it says.
         """
         try:
-            answer = Answer(*self._runtime(pixels))
+            if pixels.dtype != np.uint8:
+                raise ValueError(f"{pixels.dtype} in place of uint8")
+            answer = Answer(*self._runtime(self._preprocessing.normalised(pixels)))
         except Exception as error:  # runtimes raise their own kinds
             raise ModelFolderError(f"{self._name} fails on a photo ({first_line(error)})", "Export it again") from error
         sides = answer.maps.shape[2:]

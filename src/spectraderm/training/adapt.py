@@ -204,13 +204,12 @@ def new_files(folder: ModelFolder, fitted: ClosedForm, own: Own, hashes: Hashes,
     return files
 
 
-def measure_parity(network: bytes, pixels: Pixels, own: Own, head: tuple[Reals, Reals]) -> dict[str, Any]:
+def measure_parity(engine: Engine, pixels: Pixels, own: Own, head: tuple[Reals, Reals]) -> dict[str, Any]:
     """Compare what the new network says of one's own photos with the closed form.
 
     Raises:
         ParityError: a logit differs by `PARITY` or more.
     """
-    engine = Engine(network)
     logits = np.concatenate([engine(photo[None]).logits for photo in pixels])
     expected = own.features[:, 0].astype(np.float64) @ head[0].T + head[1]
     largest = float(np.abs(logits - expected).max())

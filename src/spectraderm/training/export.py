@@ -1,7 +1,5 @@
 """Trained run folder -> model folder: Hugging Face layout, ONNX, and the proof that it gives training's logits."""
 
-import logging
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata, resources
@@ -9,13 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
-import torch
-from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
-from torch import Tensor, nn
 
-from spectraderm.core.errors import BackboneError, ParityError, RunFolderError
+from spectraderm.core.errors import ParityError, RunFolderError
 from spectraderm.core.files import array_bytes, json_bytes, read_array, sha256
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import AUDIT, CALIBRATION, CARD, FINAL, MANIFEST, MODEL, MODEL_INT8, NOVELTY, SPLIT, Run
@@ -26,11 +20,9 @@ from spectraderm.images.perceptual_hash import Hashes, from_hex
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.inference import model_folder
 from spectraderm.inference.calibration import Calibrations
-from spectraderm.inference.engine import INPUT, OUTPUTS, Engine
-from spectraderm.training.augmentation import transformed
+from spectraderm.inference.engine import Engine
 from spectraderm.training.backbones import Backbone
-from spectraderm.training.network import Normalise
-from spectraderm.training.onnx_head import PREFIX, SEAM, put_head
+from spectraderm.training.onnx_graph import halved, to_onnx
 from spectraderm.training.pooling import SkinNetwork
 from spectraderm.training.train import restore
 
@@ -107,7 +99,7 @@ def export(
     else:
         graph, precision, parity = _in_floats(run, network, preprocessing, track)
         measured = {"parity": parity}
-    found, section = robustness(Engine(graph), preprocessing)
+    found, section = robustness(Engine(graph, preprocessing), preprocessing)
     parts = [section, *([_of_int8(integers.loss)] if integers else []), *([f"{notes.strip()}\n"] if notes else [])]
     files = {
         model_folder.CARD: b"\n".join([run.path(CARD).read_bytes(), *(part.encode() for part in parts)]),
@@ -185,16 +177,13 @@ def _in_floats(
     run: Run, network: SkinNetwork, preprocessing: Preprocessing, track: Track
 ) -> tuple[bytes, str, dict[str, Any]]:
     """The network's graph, how its weights are stored, and the measured parity."""
-    try:
-        whole = to_onnx(network, preprocessing)
-    except torch.onnx.OnnxExporterError as error:
-        raise BackboneError("torch can't write this backbone as ONNX", "Train again with another --backbone") from error
+    whole = to_onnx(network, preprocessing.size)
     half = halved(whole)
     try:
-        parity = measure_parity(run, Engine(half), preprocessing, PARITY_HALF, track)
+        parity = measure_parity(run, Engine(half, preprocessing), preprocessing, PARITY_HALF, track)
         return half, "float16", parity
     except ParityError:  # a guess depends on the last digits
-        parity = measure_parity(run, Engine(whole), preprocessing, PARITY, track)
+        parity = measure_parity(run, Engine(whole, preprocessing), preprocessing, PARITY, track)
         return whole, "float32", parity
 
 
@@ -212,71 +201,3 @@ def _of_int8(loss: Mapping[str, Any]) -> str:
         f"{100 * loss['changed_top1']:.1f} % of the files. All other numbers above but those on the camera are of the "
         "model in floats.\n"
     )
-
-
-class Deployable(nn.Module):
-    """The network as it is exported: pixels in; features and maps out, and where its head is not linear the answer."""
-
-    def __init__(self, network: SkinNetwork, preprocessing: Preprocessing) -> None:
-        super().__init__()
-        self.network = network
-        self.normalise = Normalise(preprocessing)
-
-    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        """Pixels `uint8[n, s, s, 3]` -> see `onnx_head`; or else see `spectraderm.inference.engine.Answer`."""
-        photos, network = self.normalise(pixels), self.network
-        maps = network.feature_maps(transformed(photos, network.test_transforms))
-        features, own = network.averaged(maps, photos.shape[0]), maps[: photos.shape[0]]
-        if network.linear_head is not None:
-            return features, own
-        return network.classifier(features), features, network.evidence(own)
-
-
-def to_onnx(network: SkinNetwork, preprocessing: Preprocessing) -> bytes:
-    """One ONNX file with a free batch size: `pixels: uint8[n, s, s, 3]` -> `logits`, `features`, `maps`.
-
-    A linear head is written by `onnx_head`, so that `adapt` can put another in its place.
-    """
-    linear = network.linear_head
-    example = torch.zeros(2, preprocessing.size, preprocessing.size, 3, dtype=torch.uint8)
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it regrets, four times, that torchvision is absent
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch about its own code
-        program = torch.onnx.export(
-            Deployable(network, preprocessing).eval(),
-            (example,),
-            input_names=[INPUT],
-            output_names=list(OUTPUTS if linear is None else SEAM),
-            dynamic_shapes=({0: torch.export.Dim("n", min=1, max=4096)},),
-            dynamo=True,
-            verbose=False,
-        )
-    assert program is not None
-    model = program.model_proto
-    del model.metadata_props[:], model.graph.metadata_props[:]
-    for node in model.graph.node:  # the exporter notes stack traces, paths of this machine among them
-        del node.metadata_props[:]
-        node.doc_string = ""
-    onnx.checker.check_model(model)
-    data: bytes = model.SerializeToString()
-    if linear is None:
-        return data
-    weight, bias = (part.detach().numpy() for part in (linear.weight, linear.bias))
-    return put_head(data, weight, bias, network.feature_layout)
-
-
-def halved(graph: bytes) -> bytes:
-    """The same graph with large weights stored as 16-bit floats, cast back when the model is loaded; not a head's."""
-    model = onnx.load_from_string(graph)
-    casts = []
-    for tensor in model.graph.initializer:
-        values = numpy_helper.to_array(tensor)
-        if tensor.data_type == TensorProto.FLOAT and values.size > 1024 and not tensor.name.startswith(PREFIX):
-            stored = f"{tensor.name}.half"
-            casts.append(helper.make_node("Cast", [stored], [tensor.name], to=TensorProto.FLOAT))
-            tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), stored))
-    nodes = list(model.graph.node)
-    del model.graph.node[:]
-    model.graph.node.extend([*casts, *nodes])
-    data: bytes = model.SerializeToString()
-    return data

@@ -6,7 +6,9 @@ maps that belong to it, is thrown away and written anew.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -82,8 +84,17 @@ def put_head(
     model.graph.output.extend(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()
     )
-    helper.set_model_props(model, {_LAYOUT: json.dumps(asdict(layout))})
+    _note(model, {_LAYOUT: json.dumps(asdict(layout))})
     onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def described(graph: bytes, about: Mapping[str, str]) -> bytes:
+    """The same graph, which says who wrote it and what else `about` says; what it said before stays."""
+    model = onnx.load_from_string(graph)
+    model.producer_name, model.producer_version = "spectraderm", metadata.version("spectraderm")
+    _note(model, about)
     data: bytes = model.SerializeToString()
     return data
 
@@ -96,6 +107,11 @@ def feature_layout(model: onnx.ModelProto) -> FeatureLayout:
         return FeatureLayout(**spans)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise _foreign() from error
+
+
+def _note(model: onnx.ModelProto, about: Mapping[str, str]) -> None:
+    """Add to what a graph says of itself."""
+    helper.set_model_props(model, {entry.key: entry.value for entry in model.metadata_props} | dict(about))
 
 
 def _cut(model: onnx.ModelProto) -> dict[str, list[Any]]:

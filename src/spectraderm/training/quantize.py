@@ -21,14 +21,14 @@ from spectraderm.core.run import CACHE, CONFIG, FEATURES, FINAL, MANIFEST, SPLIT
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.data.manifest import Row
-from spectraderm.images.preprocessing import Pixels
+from spectraderm.images.preprocessing import Floats
 from spectraderm.inference import model_folder
 from spectraderm.inference.engine import INPUT, Engine
-from spectraderm.training import export
 from spectraderm.training.backbones import Backbone
 from spectraderm.training.checkpoint import write_logits
 from spectraderm.training.dataset import Decoded, Integers
 from spectraderm.training.network import SkinResNet
+from spectraderm.training.onnx_graph import to_onnx
 from spectraderm.training.onnx_head import PREFIX
 from spectraderm.training.recipe import Recipe
 from spectraderm.training.train import restore
@@ -67,8 +67,9 @@ def quantize(run: Run, backbone: Backbone, out: Run, track: Track = no_track) ->
         network, preprocessing = restore(run, backbone, fold.name)
         sides, final = [fold.splits[row.path] for row in rows], fold.name == FINAL
         if final or each_its_own:
-            graph = to_int8(export.to_onnx(network, preprocessing), pixels[_chosen(rows, sides)])
-            engine, starts = Engine(graph), range(0, len(pixels), _BATCH)
+            photos = preprocessing.normalised(pixels[_chosen(rows, sides)])
+            graph = to_int8(to_onnx(network, preprocessing.size), photos)
+            engine, starts = Engine(graph, preprocessing), range(0, len(pixels), _BATCH)
             shown = track(starts, "Answering in 8-bit integers", len(starts))
             features = np.concatenate([engine(pixels[start : start + _BATCH]).features for start in shown])
             write_array(out.path(FEATURES) if final else out.fold(fold.name).features, features.astype(np.float16))
@@ -80,14 +81,14 @@ def quantize(run: Run, backbone: Backbone, out: Run, track: Track = no_track) ->
     write_json(out.path(CONFIG), config)
 
 
-def to_int8(graph: bytes, pixels: Pixels) -> bytes:
+def to_int8(graph: bytes, photos: Floats) -> bytes:
     """An exported network in 8-bit integers, down to the maps of its last stages.
 
     Weights take 7 bits, for processors without VNNI add two products of 8 bits in 16 bits, which more would overflow.
 
     Args:
-        graph: of `export.to_onnx`, in floats of 32 bits.
-        pixels: photos `uint8[n, s, s, 3]` like those it will see, on which the ranges of activations are found.
+        graph: of `to_onnx`, in floats of 32 bits.
+        photos: normalised, `float32[n, 3, s, s]`, like those it will see, on which the ranges of activations are found.
     """
     model = onnx.load_from_string(graph)
     onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})  # no batch norm is left to fold
@@ -96,7 +97,7 @@ def to_int8(graph: bytes, pixels: Pixels) -> bytes:
         quantize_static(
             model,
             path,
-            _Photos(pixels),
+            _Photos(photos),
             quant_format=QuantFormat.QDQ,
             per_channel=True,
             reduce_range=True,
@@ -111,10 +112,10 @@ def to_int8(graph: bytes, pixels: Pixels) -> bytes:
 class _Photos(CalibrationDataReader):  # type: ignore[misc]
     """One photo after the other."""
 
-    def __init__(self, pixels: Pixels) -> None:
-        self._photos = iter(pixels)
+    def __init__(self, photos: Floats) -> None:
+        self._photos = iter(photos)
 
-    def get_next(self) -> dict[str, Pixels] | None:
+    def get_next(self) -> dict[str, Floats] | None:
         """The next photo, or None."""
         photo = next(self._photos, None)
         return None if photo is None else {INPUT: photo[None]}

@@ -6,6 +6,7 @@ needs no other host than the one that gave it away, and after the first visit no
 
 import html
 import json
+from dataclasses import asdict
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -45,7 +46,7 @@ def page_files(
         "conditions": {
             label: next((one for one in known if one["match"] in label.lower()), None) for label in model.conditions
         },
-        "preprocessing": {name: getattr(model.preprocessing, name) for name in ("size", "resize", "crop_fraction")},
+        "preprocessing": asdict(model.preprocessing),
         "words": {key: text for key, text in WORDS.items() if key != "conditions"},
         "judged": JUDGED,
         "paintings": [name for name in files if name.startswith("examples/")],
