@@ -156,3 +156,23 @@ def test_folders_of_others_are_evaluated_beside_classes(made: Made, tmp_path: Pa
     (new / "new/Other").rename(new / "new/healthy")
     with pytest.raises(DatasetError, match="has no class 'deep', but has others"):
         evaluate_external(made.run.path(MODEL), new / "new")
+
+
+@pytest.mark.usefixtures("quick_report")
+def test_others_of_a_source_of_their_own_are_tested_by_source(tiny: Path, tmp_path: Path) -> None:
+    counts = {"x/a": 8, "x/b": 8, "y/a": 8, "y/b": 8, "nails/deep": 6}
+    root, recipe = tinted(tmp_path, counts, 5000), RECIPES["discriminant"]
+    options = Options("discriminant", str(tiny), "by-source", device="cpu", changes=recipe, crops=False)
+    photos = with_other([root / "x", root / "y"], root / "nails")
+    found = pipeline.run(photos, root / "run", options)
+    run = Run(root / "run")
+    assert [entry["fold"] for entry in run.config["folds"]] == ["final", "fold-1", "fold-2", "fold-3"]
+    # the fold of `nails` has learned no photo of none of the classes: it refuses by novelty, or not at all
+    assert CLASSES.index(OTHER) not in run.logits("fold-1").values.argmax(1)
+    assert found["by_source"].keys() == {"nails", "x", "y"}
+    assert found["by_source"]["nails"].keys() == {"n_photos", "n_groups", "out_of_distribution"}
+    assert found["mean_over_sources"]["n_sources"] == 2
+    assert found["out_of_distribution"]["refused"]["n_photos"] == 6
+    assert found["splits"]["test"]["n_photos"] == 32
+    resumed = Options(**{**vars(options), "resume": True})
+    assert pipeline.run(photos, root / "run", resumed) == found
