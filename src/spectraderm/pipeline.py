@@ -24,6 +24,7 @@ from spectraderm.data.split import Protocol
 from spectraderm.evaluation import calibrate as calibration
 from spectraderm.evaluation import evaluate as evaluation
 from spectraderm.evaluation import ledger
+from spectraderm.evaluation.calibrate_external import section
 from spectraderm.evaluation.compare import compare_photos, compare_runs
 from spectraderm.evaluation.figures import write_curves
 from spectraderm.evaluation.fitting import Settings
@@ -191,7 +192,7 @@ def export(
 
     def robustness(engine: Engine, preprocessing: Preprocessing) -> tuple[dict[str, Any], str]:
         found = measure_robustness(made, engine, preprocessing, track)
-        return found, to_markdown(found)
+        return found, "\n".join([to_markdown(found), *([] if int8 else [section(made.calibration)])])
 
     with made.stage("export"), tempfile.TemporaryDirectory() as folder:
         integers = None

@@ -20,7 +20,7 @@ COMMANDS = (
 )
 FIELDS = {
     *("path", "verdict", "reason", "label", "display_name", "probability", "probabilities", "prediction_set"),
-    *("coverage", "novelty", "in_training", "heatmap", "model_id"),
+    *("coverage", "calibrated_on", "novelty", "in_training", "heatmap", "model_id"),
 }
 
 

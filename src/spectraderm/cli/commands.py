@@ -2,7 +2,7 @@
 
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
@@ -120,26 +120,41 @@ def train(
 
 @app.command()
 def calibrate(
-    run: options.Run,
-    coverage: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of prediction sets.")] = 0.9,
-    conformal: Annotated[
-        Literal["lac", "raps"], typer.Option(help="How sets are made: lac (smallest) or raps.")
-    ] = "lac",
-    per_class: Annotated[
-        bool, typer.Option("--per-class", help="Hold the coverage in every class: larger sets.")
-    ] = False,
-    promise: Annotated[
-        float | None,
-        typer.Option(
-            min=0.5, max=0.999, help="Share of `predicted` that shall be right; by default the most that can be proved."
-        ),
+    target: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="Run folder; with --external also a model.")],
+    photos: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="PHOTOS...", help="With --external: each folder or NAME=FOLDER is a source."),
     ] = None,
+    external: options.External = False,
+    other: Annotated[
+        list[str] | None,
+        typer.Option("--other", help="With --external: photos of none of the classes, as PHOTOS; may be repeated."),
+    ] = None,
+    label_map: options.LabelMap = None,
+    out: Annotated[Path | None, typer.Option(help="With --external: another model folder to write.")] = None,
+    coverage: options.Coverage = None,
+    conformal: options.Conformal = None,
+    per_class: options.PerClass = False,
+    promise: options.Promise = None,
 ) -> None:
-    """Find temperature, prediction sets, and the thresholds of "I don't know", on photos held out of training."""
+    """Find temperature, prediction sets, and the thresholds of "I don't know": on photos held out of training, or, with
+    --external, for photos from elsewhere, on labelled photos of other sources.
+    """
     pipeline, terminal = _stages()
-    found = pipeline.calibrate(run, pipeline.Settings(coverage, conformal, per_class, promise))
-    terminal.say_calibration(found)
-    say(f"Next    spectraderm evaluate {run}")
+    from spectraderm.cli import calibrate_report as report  # noqa: PLC0415
+    from spectraderm.evaluation.calibrate_external import calibrate_external  # noqa: PLC0415
+
+    report.check(photos, external, (other, out, label_map), (coverage, conformal, per_class))
+    if external:
+        with terminal.progress() as track:
+            report.say_elsewhere(calibrate_external(target, photos or (), other or (), out, promise, label_map, track))
+        return
+    settings = pipeline.Settings(coverage or 0.9, conformal or "lac", per_class, promise)
+    before = report.has_elsewhere(target)
+    result = pipeline.calibrate(target, settings)
+    terminal.say_calibration(result)
+    report.say_dropped(before and "elsewhere" not in result)
+    say(f"Next    spectraderm evaluate {target}")
 
 
 @app.command()
@@ -148,21 +163,14 @@ def evaluate(
         list[Path],
         typer.Argument(
             metavar="RUN...|MODEL PHOTOS...",
-            help="Run folders; or a model folder (or `default`) and photos, each folder a source.",
+            help="Run folders; or a model folder (or `default`) and photos, each folder or NAME=FOLDER a source.",
         ),
     ],
-    label_map: Annotated[
-        Path | None,
-        typer.Option("--label-map", help="CSV folder,label: which class each folder of PHOTOS is; empty: none."),
-    ] = None,
+    label_map: options.LabelMap = None,
     out: Annotated[Path | None, typer.Option(help="With MODEL PHOTOS: also write the result as JSON.")] = None,
-    other: Annotated[
-        Path | None, typer.Option("--other", help="With MODEL PHOTOS: folder of photos of none of its classes.")
-    ] = None,
-    chosen_on: Annotated[
-        bool,
-        typer.Option("--chosen-on", help="With MODEL PHOTOS: a recipe was chosen by its score on them; told with it."),
-    ] = False,
+    other: options.Other = None,
+    chosen_on: options.ChosenOn = False,
+    calibration: options.Calibration = "auto",
 ) -> None:
     """Score run folders side by side and write their reports; or a model on photos that it was not made from."""
     pipeline, terminal = _stages()
@@ -175,11 +183,11 @@ def evaluate(
 
         with terminal.progress() as track:
             photos = _all_photos(targets[1:], other)
-            result = evaluate_external(targets[0], photos, label_map, out, track, chosen_on=chosen_on)
+            result = evaluate_external(targets[0], photos, label_map, out, track, calibration, chosen_on=chosen_on)
         terminal.say_external(result)
         return
-    if label_map or out or other or chosen_on:
-        given = "--label-map, --out, --other and --chosen-on"
+    if label_map or out or other or chosen_on or calibration != "auto":
+        given = "--label-map, --out, --other, --chosen-on and --calibration"
         raise SpectraDermError(f"{given} go with MODEL PHOTOS", "Leave them out for run folders")
     others = [", ".join(sorted(str(other) for other in targets if other != run)) for run in targets]
     evaluations = [pipeline.evaluate(run, beside=beside) for run, beside in zip(targets, others, strict=True)]

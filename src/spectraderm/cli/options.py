@@ -36,6 +36,27 @@ Crops = Annotated[
     typer.Option("--crops/--no-crops", help="Look for crops and zooms of photos: slow. By default up to 5,000 photos."),
 ]
 Device = Annotated[Literal["auto", "cpu"], typer.Option(help="Where training runs.")]
+External = Annotated[
+    bool, typer.Option("--external", help="Find the settings for photos from elsewhere, on PHOTOS of other sources.")
+]
+ChosenOn = Annotated[
+    bool, typer.Option("--chosen-on", help="With MODEL PHOTOS: a recipe was chosen by its score on them; told with it.")
+]
+Coverage = Annotated[float | None, typer.Option(min=0.5, max=0.999, help="Of prediction sets; by default 0.9.")]
+Conformal = Annotated[
+    Literal["lac", "raps"] | None, typer.Option(help="How sets are made: lac (smallest; the default) or raps.")
+]
+PerClass = Annotated[bool, typer.Option("--per-class", help="Hold the coverage in every class: larger sets.")]
+Promise = Annotated[
+    float | None,
+    typer.Option(
+        min=0.5, max=0.999, help="Share of `predicted` that shall be right; by default the most that can be proved."
+    ),
+]
+LabelMap = Annotated[
+    Path | None,
+    typer.Option("--label-map", help="CSV folder,label: which class each folder of PHOTOS is; empty: none."),
+]
 Calibration = Annotated[
     Literal["auto", "home", "elsewhere"],
     typer.Option(

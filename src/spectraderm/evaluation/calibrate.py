@@ -6,7 +6,7 @@ found on all of them. With one fold they come from its calibration photos, or, w
 from its validation photos. Every photo group counts once. Photos of `other` set nothing but the second risk.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -15,13 +15,16 @@ import numpy.typing as npt
 
 from spectraderm.core import files, other_of
 from spectraderm.core.errors import RunFolderError
-from spectraderm.core.run import CALIBRATION, NOVELTY, ORIGINAL, Run
+from spectraderm.core.run import CALIBRATION, FINAL, NOVELTY, ORIGINAL, Run
 from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals, Scored, group_weights
+from spectraderm.evaluation.calibrate_elsewhere import Source, calibrate_elsewhere
 from spectraderm.evaluation.fitting import NOVELTY_KEPT, Settings, fit_sets, fit_temperature, weighted_quantile
 from spectraderm.evaluation.risk_control import ANSWERED_OTHERS, FAILS_AT, NO_ANSWER, Control, Photos, control, needed
+from spectraderm.evaluation.source_photos import NO_CLASS
 from spectraderm.inference import calibration
 from spectraderm.inference.calibration import Calibration, Calibrations, Judgement, softmax
 
+ELSEWHERE = "elsewhere"
 _SUREST = 0.25
 """Where the sequence of thresholds begins at home: nearly all of these photos are surely right."""
 _ARRAYS = ("paths", "splits", "labels", "groups", "logits", "novelty")
@@ -116,7 +119,10 @@ def references(splits: npt.NDArray[np.str_], groups: Integers) -> Integers:
 
 
 def calibrate(run: Run, settings: Settings | None = None) -> dict[str, Any]:
-    """Find the final model's settings and write `calibration.json` and `novelty.npy`.
+    """Find the final model's settings at home and write `calibration.json` and `novelty.npy`.
+
+    Settings elsewhere stay where they are of the same logits, and go where the run was trained again. Of `by-source`
+    they are found on its sources, each by the logits of the fold that was trained without it.
 
     Raises:
         RunFolderError: the run is not trained to the end.
@@ -138,9 +144,31 @@ def calibrate(run: Run, settings: Settings | None = None) -> dict[str, Any]:
     }
     known = run.features(final.fold)[references(final.splits, final.groups)]
     result = {"home": home}
+    before = run.calibration.get(ELSEWHERE) if run.path(CALIBRATION).is_file() else None
+    if before and before["fitted_on"] == "sources" and of_these_logits(run, before):
+        result[ELSEWHERE] = before
+    elif run.config["protocol"] == "by-source" and len(crossed) > 1:
+        found = calibrate_elsewhere(left_out(run, crossed), fitted, settings.promised_accuracy)
+        result[ELSEWHERE] = {**found, "fitted_on": "left_out_sources"}
     files.write_array(run.path(NOVELTY), known)
     files.write_json(run.path(CALIBRATION), result)
     return result
+
+
+def left_out(run: Run, crossed: Sequence[Outputs]) -> list[Source]:
+    """The test photos of folds of `by-source`, by source."""
+    rows = {row["path"]: row for row in run.manifest}
+    test = pool(crossed)
+    names = np.array([rows[path]["source"] for path in test.paths.tolist()])
+    usable = np.array([not rows[path].get("unusable") for path in test.paths.tolist()])
+    labels = np.where(test.is_other, NO_CLASS, test.labels)
+    every = Source("", labels, test.groups, test.logits, test.novelty, usable, test.other)
+    return [replace(every.take(names == name), name=name) for name in sorted({*names.tolist()} - {""})]
+
+
+def of_these_logits(run: Run, facts: Mapping[str, Any]) -> bool:
+    """Whether something was made from the logits of the run's final model: their SHA-256 is its `logits_sha256`."""
+    return facts.get("logits_sha256") == files.sha256(run.fold(FINAL).logits.read_bytes())
 
 
 def tested(run: Run) -> tuple[list[Outputs], Judgement, Scored]:

@@ -30,7 +30,6 @@ from spectraderm.evaluation.risk_control import ANSWERED_OTHERS, FAILS_AT, NO_AN
 from spectraderm.evaluation.source_photos import NO_CLASS, Predicted
 from spectraderm.inference.calibration import Calibration, softmax
 
-ELSEWHERE = "elsewhere"
 _PREDICTED = 0
 _LEAST = 1e-300
 
@@ -111,7 +110,7 @@ def fit(sources: Sequence[Source], home: Calibration, promises: Sequence[float])
     own = [source.own for source in sources if len(source.own)]
     if not own:
         raise DatasetError(
-            "none of the photos shows a class of the model", "Name folders by its classes, or --label-map"
+            "none of the photos shows a class of the model", "Name folders by its classes, or give --label-map"
         )
     labels, groups, logits = (
         np.concatenate([getattr(one, name) for one in own]) for name in ("labels", "groups", "logits")

@@ -120,6 +120,7 @@ def export(
         "model_id": f"spectraderm-{config['recipe']['name']}-{sha256(graph)[:8]}",
         **{name: config[name] for name in ("labels", "display_names", "recipe", "backbone", "protocol")},
         "datasets": run.audit.get("datasets", []),
+        "logits_sha256": sha256(run.fold(FINAL).logits.read_bytes()),
         "audit_sha256": sha256(run.path(AUDIT).read_bytes()),
         "precision": precision,
         **measured,

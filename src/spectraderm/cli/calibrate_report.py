@@ -1,0 +1,90 @@
+"""`calibrate --external`, and what a person sees of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spectraderm.cli.console import say
+from spectraderm.core.errors import SpectraDermError
+from spectraderm.core.run import CALIBRATION, Run
+
+
+def check(
+    photos: Sequence[str] | None, external: bool, with_external: tuple[object, ...], without: tuple[object, ...]
+) -> None:
+    """Raise `SpectraDermError` where options are given together that make no sense so."""
+    if external and not photos:
+        raise SpectraDermError("--external needs photos", "Give RUN|MODEL --external PHOTOS...")
+    if external and any(without):
+        raise SpectraDermError("prediction sets elsewhere are made as those at home", "Leave their options out")
+    if not external and (photos or any(with_external)):
+        raise SpectraDermError("PHOTOS, --other, --out and --label-map go with --external", "Add --external")
+
+
+def say_dropped(dropped: bool) -> None:
+    """Whether settings elsewhere were dropped."""
+    if dropped:
+        say("DROPPED the settings elsewhere, for the run was trained again: calibrate it with --external once more")
+
+
+def has_elsewhere(target: Path) -> bool:
+    """Whether a run folder has settings elsewhere."""
+    run = Run(target)
+    return run.path(CALIBRATION).is_file() and "elsewhere" in run.calibration
+
+
+def say_elsewhere(found: dict[str, Any]) -> None:
+    """The settings elsewhere, what is promised or why not, and what to expect of the next source."""
+    elsewhere = found["elsewhere"]
+    _say_found(found, elsewhere)
+    say(f"Model   {found['model']}\nNext    spectraderm predict PHOTO --model {found['model']}")
+
+
+def _say_found(found: dict[str, Any], elsewhere: dict[str, Any]) -> None:
+    if found["in_training"]:
+        say(f"{found['in_training']} photos, or copies of them, are in training: left out")
+    if found["unreadable"]:
+        say(f"{len(found['unreadable'])} could not be read; first: {found['unreadable'][0]}")
+    sources = elsewhere["sources"]
+    say(
+        f"Temperature {elsewhere['temperature']:.2f}, found on {elsewhere['n_photos']} photos of "
+        f"{elsewhere['n_groups']} photo groups from {len(sources)} source{'s' if len(sources) != 1 else ''}"
+    )
+    if elsewhere["promised_accuracy"] is None:
+        say(f"`predicted` never: {elsewhere['why']}")
+    else:
+        say(
+            f"`predicted` from a probability of {100 * elsewhere['confidence_threshold']:.1f} %: "
+            f"{100 * elsewhere['promised_accuracy']:g} % right is promised; {100 * elsewhere['answered']:.0f} % get it"
+        )
+    if elsewhere["answered_others"] is None:
+        say("How often photos of other conditions get an answer was not measured: give such with --other")
+    expected = elsewhere["expected"]
+    if expected is None:
+        say("What to expect of the next source can't be said from one: give photos of two at least")
+        return
+    say("Expected of the next source, each left out in turn (in %, 95 % intervals):")
+    for name, own in [*expected["by_source"].items(), ("all, each alike", expected["pooled"])]:
+        say(f"  {name}: {'; '.join(_parts(own))}")
+
+
+def _parts(own: dict[str, Any]) -> list[str]:
+    parts = []
+    if own.get("group_accuracy"):
+        size = own["mean_set_size"]["value"]
+        parts = [
+            f"right {_share(own['group_accuracy'])}",
+            f"says {_share(own['stated'])} on average",
+            f"sets of {size:.1f} classes hold it in {_share(own['coverage'])}",
+            f"predicted {_share(own['predicted'])}",
+        ]
+        if own["predicted"]["accuracy"]:
+            parts.append(f"right among these {_share(own['predicted']['accuracy'])}")
+    if own.get("others"):
+        parts.append(f"of other conditions predicted {_share(own['others'])}")
+    return parts
+
+
+def _share(metric: dict[str, Any]) -> str:
+    value, low, high = (100 * metric[name] for name in ("value", "low", "high"))
+    return f"{value:.1f} ({low:.1f}–{high:.1f})"
