@@ -159,7 +159,7 @@ def test_what_a_runs_model_made_of_another_folder_is_a_row_of_its_next_evaluatio
     chosen = call("evaluate", evaluated / "model", painted, "--label-map", names, "--chosen-on")
     assert "CHOSEN ON" in chosen.err
     assert "CHOSEN ON" not in done.err
-    assert "Judged as a photo of the collection" in chosen.err
+    assert "Each was judged as a photo of the collection" in chosen.err
     call("evaluate", evaluated)
     assert read(evaluated / EVALUATION)["protocols"][-1]["title"] == "other photos: strange, chosen on"
 

@@ -50,7 +50,7 @@ def test_sources_that_calibrated_are_named_and_shown_by_the_settings_found_witho
     assert rows["at home"]["group_accuracy"] == home["protocols"][0]["group_accuracy"]
     assert rows["at home"]["predicted"] == home["refusals"]["predicted"]
     assert rows["elsewhere, mean"]["group_accuracy"]["value"] == pytest.approx((0.7 + 0.9) / 2)  # not what chose
-    assert notes["elsewhere, mean"] == ["of 2 sources"]
+    assert notes["elsewhere, mean"] == ["of 2 sources, not chosen on"]
     assert rows["elsewhere, mean"]["coverage"] is None  # c's is not known
 
 
@@ -69,6 +69,8 @@ def test_where_all_sources_were_chosen_on_their_mean_says_so(tmp_path: Path) -> 
 
 def test_what_is_promised_stands_with_what_was_measured_and_why_not(tmp_path: Path) -> None:
     run = calibrated_elsewhere(clean_run(tmp_path))
+    report(run)
+    assert "Elsewhere, mean of 2 sources: **60.0 %" in (run / CARD).read_text(encoding="utf-8")
     home, elsewhere = promises(Run(run), evaluated(run))
     assert (home["promised_accuracy"], home["answered_others"], home["others"]) == (0.95, None, None)
     assert (elsewhere["promised_accuracy"], elsewhere["answered_others"]) == (0.8, 0.05)
@@ -86,6 +88,8 @@ def test_a_run_that_was_never_elsewhere_says_so_and_names_the_command(tmp_path: 
     told = (report(run).text, (run / CARD).read_text(encoding="utf-8"))
     assert all("Measured on its own photos only" in text for text in told)
     assert all("spectraderm calibrate RUN --external PHOTOS..." in text for text in told)
+    external(run, "a", scores=scores(0.5))
+    assert "was set on its own photos only, and does not hold elsewhere" in report(run).text
 
 
 def test_home_is_without_the_copies_where_they_are_known(tmp_path: Path) -> None:

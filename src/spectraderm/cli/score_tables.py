@@ -9,8 +9,7 @@ from rich.text import Text
 
 from spectraderm.core.progress import console, say
 from spectraderm.core.run import Run
-from spectraderm.evaluation.home_and_elsewhere import side_by_side
-from spectraderm.inference.prediction import ALONE
+from spectraderm.evaluation.home_and_elsewhere import side_by_side, warning
 
 
 def say_side_by_side(run: Path, evaluation: dict[str, Any]) -> None:
@@ -20,12 +19,12 @@ def say_side_by_side(run: Path, evaluation: dict[str, Any]) -> None:
         shown = ("group_accuracy", "stated", "coverage", "predicted", "accuracy")
         cells = [[score(row[name]) if row[name] else "" for name in shown] for row in rows]
         names = [f"{row['name']}{f' ({notes})' if (notes := ', '.join(row['notes'])) else ''}" for row in rows]
-        heads = ("", "right", "stated", "sets hold it", "predicted", "right among these")
+        heads = ("", "right", "stated", "sets hold it", "predicted", "of these right")
         body = [(name, *own) for name, own in zip(names, cells, strict=True)]
         print_table(heads, body, "At home and elsewhere; in %, each photo group once")
-    if not Run(run).calibration.get("elsewhere"):
-        how = f"`spectraderm calibrate {run} --external PHOTOS...` measures that, on labelled photos of other sources"
-        say(f"{ALONE}\n  {how}")
+    if text := warning(Run(run), evaluation):
+        how = "mends that, by labelled photos of other sources"
+        say(f"{text}\n  `spectraderm calibrate {run} --external PHOTOS...` {how}")
 
 
 def say_by_source(result: dict[str, Any]) -> None:

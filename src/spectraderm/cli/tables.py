@@ -191,7 +191,7 @@ def say_external(result: dict[str, Any]) -> None:
     if result.get("chosen_on"):
         say("CHOSEN ON  a recipe was chosen by its score on them: it flatters")
     if place := result.get("calibrated_on"):
-        say(JUDGED[place])
+        say(f"Each was {JUDGED[place][0].lower()}{JUDGED[place][1:]}")
     if result["unreadable"]:
         say(f"{len(result['unreadable'])} could not be read; first: {result['unreadable'][0]}")
     if "scores" in result:

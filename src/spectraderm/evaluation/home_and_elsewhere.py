@@ -11,9 +11,11 @@ from typing import Any
 from spectraderm.core.run import Run
 from spectraderm.evaluation.by_source import mean_of
 from spectraderm.evaluation.protocols import EXTERNAL_ROW, external_results
+from spectraderm.inference.prediction import ALONE
 
 HOME, MEAN = "at home", "elsewhere, mean"
 CHOSEN_ON, CALIBRATED_ON, WORST = "chosen on", "calibrated on", "worst"
+UNCALIBRATED = "What it states and promises was set on its own photos only, and does not hold elsewhere."
 _AVERAGED = ("group_accuracy", "stated", "coverage", "predicted")
 _SHOWN = ("n_photos", "n_groups", *_AVERAGED)
 
@@ -34,7 +36,15 @@ def side_by_side(run: Run, evaluation: Mapping[str, Any]) -> list[Row]:
     clean = [row for row in rows if CHOSEN_ON not in row["notes"]]
     averaged = clean if len(clean) > 1 else rows
     home = [] if evaluation["protocol"] == "by-source" else [_home(evaluation)]
-    return [*home, *rows, *([_mean(averaged)] if len(averaged) > 1 else [])]
+    mean = [_mean(averaged, len(rows) - len(averaged))] if len(averaged) > 1 else []
+    return [*home, *rows, *mean]
+
+
+def warning(run: Run, evaluation: Mapping[str, Any]) -> str:
+    """What to say of a model whose settings were never found on photos of other sources; else nothing."""
+    if evaluation["protocol"] == "by-source" or run.calibration.get("elsewhere"):
+        return ""
+    return UNCALIBRATED if _sources(run, evaluation) else ALONE
 
 
 def promises(run: Run, evaluation: Mapping[str, Any]) -> list[Row]:
@@ -105,10 +115,11 @@ def _row(name: str, own: Mapping[str, Any], notes: Sequence[str]) -> Row:
     return {"name": name, "notes": list(notes), **shown, "accuracy": (shown["predicted"] or {}).get("accuracy")}
 
 
-def _mean(rows: Sequence[Row]) -> Row:
-    """The mean of sources; what one of them lacks has none."""
+def _mean(rows: Sequence[Row], left_out: int) -> Row:
+    """The mean of sources, less so many that were chosen on; what one of them lacks has none."""
     counts = {key: sum(row[key] for row in rows) for key in ("n_photos", "n_groups")}
     means = {key: mean_of([row[key] for row in rows]) if all(row[key] for row in rows) else None for key in _AVERAGED}
     chosen = sum(CHOSEN_ON in row["notes"] for row in rows)
-    notes = [f"of {len(rows)} sources", *([f"{chosen} of them {CHOSEN_ON}"] if chosen else [])]
+    of = f"of {len(rows)} sources{f', not {CHOSEN_ON}' if left_out else ''}"
+    notes = [of, *([f"{chosen} of them {CHOSEN_ON}"] if chosen else [])]
     return _row(MEAN, counts | means, notes)

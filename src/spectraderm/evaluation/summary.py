@@ -7,9 +7,8 @@ from spectraderm.core import files
 from spectraderm.core.run import ENVIRONMENT, Run
 from spectraderm.evaluation import formatting, ledger
 from spectraderm.evaluation.bootstrap import MIN_GROUPS
-from spectraderm.evaluation.home_and_elsewhere import promises, side_by_side
+from spectraderm.evaluation.home_and_elsewhere import promises, side_by_side, warning
 from spectraderm.evaluation.protocols import EXTERNAL_ROW, MEAN_ROW, external_results
-from spectraderm.inference.prediction import ALONE
 
 Facts = dict[str, Any]
 
@@ -55,7 +54,7 @@ def summarise(run: Run, evaluation: Facts, scorings: Sequence[ledger.Entry] = ()
         "mean_elsewhere": next((row for row in rows if row["name"] == MEAN_ROW), None),
         "side_by_side": side_by_side(run, evaluation),
         "promises": promises(run, evaluation),
-        "mend": "" if run.calibration.get("elsewhere") else ALONE,
+        "warning": warning(run, evaluation),
         "ledger": ledger.summary(run, scorings),
         "fitted_on": _FITTED_ON[evaluation["calibration"]["fitted_on"]],
         # what makes such a run, without the paths of a machine
