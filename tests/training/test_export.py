@@ -144,6 +144,7 @@ def test_the_model_folder_is_whole(recipe: str, exports: dict[str, Exported]) ->
     folder = model_folder.read_model_folder(exported.folder)
     on_disk = {str(file.relative_to(exported.folder)) for file in exported.folder.rglob("*") if file.is_file()}
     kept = {"head_statistics.npz"} if recipe == "discriminant" else set()
+    kept |= {"modeling_spectraderm.py"}
     assert set(folder.files) == FILES | {"spectraderm.json"} | kept == on_disk
     facts, said = folder.facts, Run(exported.run).config
     assert facts["labels"] == ["A- a", "b", "c"]

@@ -10,19 +10,20 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tinynet import export_one, noise, prepare, train_one
+from tinynet import export_one, hub_logits, noise, prepare, train_one
 from torch import Tensor, nn
 
 import spectraderm
 from spectraderm import pipeline
 from spectraderm.core.errors import BackboneError, RecipeError
-from spectraderm.core.files import read_json, write_json
+from spectraderm.core.files import read_json, write_folder, write_json
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Engine
 from spectraderm.training import recipe as config
 from spectraderm.training.backbones import load_backbone
 from spectraderm.training.frozen_backbone import freeze
+from spectraderm.training.hub_layout import hub_files
 from spectraderm.training.image_network import SkinImageNetwork
 from spectraderm.training.network import Normalise, build, load_matching
 from spectraderm.training.onnx_graph import to_onnx
@@ -131,6 +132,18 @@ def test_maps_lie_as_the_photo_does_and_evidence_adds_up_to_the_logits(name: str
     assert np.argmax(quarters) == 2
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_transformers_gives_the_same_logits(
+    name: str, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes = {"head": "mlp", "pooling": "mean"} if name in ("vit", "convnext") else {}
+    net, shown = network(folders[name], **changes), photos(2)
+    write_folder(tmp_path / "model", hub_files(net, Preprocessing(64)))
+    with torch.inference_mode():
+        ours = net.classifier(net.features(shown))
+    torch.testing.assert_close(hub_logits(tmp_path / "model", shown, monkeypatch), ours, atol=1e-4, rtol=0)
+
+
 @pytest.mark.parametrize("name", GRAPHS)
 def test_a_graph_gives_what_torch_gives(name: str, folders: dict[str, Path]) -> None:
     net = network(folders[name], head="mlp" if name == "vit" else "discriminant")
@@ -160,7 +173,7 @@ def test_photos_become_a_model_folder_that_answers(
     assert {np.shape(answer.heatmap) for answer in answers} == {tuple(maps.shape[2:])}
     assert sum(answer.label == path.parent.name for path, answer in zip(paths, answers, strict=True)) > 5
     about = read_json(exported.folder / "config.json", "")
-    assert about["architectures"] == [f"{MODELS[name][0]}Model"]
+    assert about["architectures"] == ["SpectraDermForImageClassification"]
     assert about["id2label"] == {"0": "A- a", "1": "b", "2": "c"}
     again, first = (load_backbone(str(folder)) for folder in (exported.folder, folders[name]))
     assert again.model.state_dict().keys() == first.model.state_dict().keys()

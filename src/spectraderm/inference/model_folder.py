@@ -28,6 +28,8 @@ from spectraderm.inference.calibration import Calibrations
 
 FACTS, MODEL_CONFIG, PREPROCESSOR = "spectraderm.json", "config.json", "preprocessor_config.json"
 WEIGHTS, ONNX, CARD = "model.safetensors", "onnx/model.onnx", "README.md"
+MODELING = "modeling_spectraderm.py"
+"""Code that transformers runs where it is told to trust a folder. It is listed, compared, and never imported here."""
 NOVELTY, HASHES, STATISTICS = "novelty.npy", "training_photos.npy", "head_statistics.npz"
 DEFAULT = "default"
 """Name of the model that comes with the package, unless a folder of that name is here."""

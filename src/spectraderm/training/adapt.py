@@ -21,7 +21,7 @@ from spectraderm.inference.calibration import novelty
 from spectraderm.inference.engine import Engine
 from spectraderm.inference.model_folder import ModelFolder
 from spectraderm.training.lda import Floats, Integers, Reals, Statistics
-from spectraderm.training.onnx_head import put_head
+from spectraderm.training.onnx_head import described, put_head
 from spectraderm.training.photo_augmentation import KINDS, Kind, augmented
 
 OWN_KINDS: tuple[Kind, ...] = (("whole", False), ("mirrored", False), ("turned", False), ("zoomed", False))
@@ -193,7 +193,9 @@ def new_files(folder: ModelFolder, fitted: ClosedForm, own: Own, hashes: Hashes,
     known = np.unique(np.concatenate([folder.training_hashes, hashes]), axis=0)
     references = np.concatenate([folder.references, own.references]).astype(np.float16)
     files = {
-        model_folder.ONNX: put_head(folder.network, weights, bias),
+        model_folder.ONNX: described(
+            put_head(folder.network, weights, bias), {"labels": json.dumps(labels, ensure_ascii=False)}
+        ),
         model_folder.MODEL_CONFIG: json_bytes(config),
         model_folder.NOVELTY: array_bytes(references),
         model_folder.HASHES: array_bytes(known),

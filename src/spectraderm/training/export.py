@@ -1,5 +1,6 @@
 """Trained run folder -> model folder: Hugging Face layout, ONNX, and the proof that it gives training's logits."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata, resources
@@ -7,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save
 
 from spectraderm.core.errors import ParityError, RunFolderError
-from spectraderm.core.files import array_bytes, json_bytes, read_array, sha256
+from spectraderm.core.files import array_bytes, read_array, sha256
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import AUDIT, CALIBRATION, CARD, FINAL, MANIFEST, MODEL, MODEL_INT8, NOVELTY, SPLIT, Run
 from spectraderm.data import manifest
@@ -22,7 +22,9 @@ from spectraderm.inference import model_folder
 from spectraderm.inference.calibration import Calibrations
 from spectraderm.inference.engine import Engine
 from spectraderm.training.backbones import Backbone
+from spectraderm.training.hub_layout import hub_files
 from spectraderm.training.onnx_graph import halved, to_onnx
+from spectraderm.training.onnx_head import described
 from spectraderm.training.pooling import SkinNetwork
 from spectraderm.training.train import restore
 
@@ -99,6 +101,7 @@ def export(
     else:
         graph, precision, parity = _in_floats(run, network, preprocessing, track)
         measured = {"parity": parity}
+    graph = described(graph, _about(config))
     found, section = robustness(Engine(graph, preprocessing), preprocessing)
     parts = [section, *([_of_int8(integers.loss)] if integers else []), *([f"{notes.strip()}\n"] if notes else [])]
     files = {
@@ -106,15 +109,11 @@ def export(
         model_folder.ONNX: graph,
         model_folder.NOVELTY: array_bytes(references),
         model_folder.HASHES: array_bytes(known),
-        model_folder.MODEL_CONFIG: json_bytes(network.config.to_diff_dict()),
-        model_folder.PREPROCESSOR: json_bytes(preprocessing.to_hub()),
+        **hub_files(network, preprocessing, weights=not onnx_only and not integers),
         "NOTICE": (resources.files("spectraderm") / "model_notice.txt").read_bytes(),
     }
     if run.fold(FINAL).statistics.is_file() and not integers:  # features in integers are others
         files[model_folder.STATISTICS] = run.fold(FINAL).statistics.read_bytes()
-    if not onnx_only and not integers:
-        state = {name: value.contiguous() for name, value in network.state_dict().items()}
-        files[model_folder.WEIGHTS] = save(state, metadata={"format": "pt"})
     facts = {
         "spectraderm": metadata.version("spectraderm"),
         "model_id": f"spectraderm-{config['recipe']['name']}-{sha256(graph)[:8]}",
@@ -186,6 +185,16 @@ def _in_floats(
     except ParityError:  # a guess depends on the last digits
         parity = measure_parity(run, Engine(whole, preprocessing), preprocessing, PARITY, track)
         return whole, "float32", parity
+
+
+def _about(config: Mapping[str, Any]) -> dict[str, str]:
+    """What the graph says of itself beside who wrote it; nothing of this machine."""
+    return {
+        "labels": json.dumps(config["labels"], ensure_ascii=False),
+        "license": f"Apache-2.0; backbone: {config['backbone_license']}",
+        "backbone": str(config["backbone"]),
+        "recipe": str(config["recipe"]["name"]),
+    }
 
 
 def _of_int8(loss: Mapping[str, Any]) -> str:

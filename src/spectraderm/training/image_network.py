@@ -45,6 +45,8 @@ class SkinImageNetwork(SkinNetwork):
         self._parameters_of_call = inspect.signature(backbone.model.forward).parameters
         hidden = self._tried(backbone.name, size)
         self._before = 0 if hidden.ndim == 4 else _tokens_before_patches(config, hidden.shape[1])
+        self.config.tokens_before_patches = self._before  # `modeling_spectraderm` needs to be told
+        self.config.interpolate_positions = self._interpolates(size)
         if hidden.ndim == 3 and not _is_grid(config, hidden.shape[1] - self._before, size):
             problem = f"{backbone.name} gives {hidden.shape[1]} tokens, which are no grid of patches"
             raise BackboneError(problem, _TOKENS)
@@ -81,10 +83,12 @@ class SkinImageNetwork(SkinNetwork):
         return stages[0]
 
     def _last_hidden(self, inputs: Tensor) -> Tensor:
-        other_size = inputs.shape[-1] != _trained_size(self.config)
-        interpolate = {_INTERPOLATE: True} if other_size and _INTERPOLATE in self._parameters_of_call else {}
+        interpolate = {_INTERPOLATE: True} if self._interpolates(inputs.shape[-1]) else {}
         hidden: Tensor = self.layers(pixel_values=inputs, **interpolate).last_hidden_state
         return hidden
+
+    def _interpolates(self, size: int) -> bool:
+        return size != _trained_size(self.config) and _INTERPOLATE in self._parameters_of_call
 
     def _tried(self, name: str, size: int) -> Tensor:
         """What the layers give for noise: maps `float[1, channels, h, h]` or tokens `float[1, tokens, channels]`."""
