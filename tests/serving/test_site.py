@@ -167,6 +167,7 @@ def test_shows_the_likeliest_with_their_chances_and_heatmap_by_keyboard(
         intro = page.inner_text(".intro")
         assert "learned three skin conditions from 1 different photos" in intro
         assert "was right in 58 of 100. So it mostly names the two or three likeliest" in intro
+        assert "spectraderm adapt MODEL MY_PHOTOS --out MODEL2" in page.inner_text("footer")
         assert "calibrate" not in page.inner_text("footer")
         assert WORDS["privacy"][engine] in page.inner_text("#intake")
         page.focus("#answer input[type=range]")

@@ -23,6 +23,8 @@ ALONE = "Measured on its own photos only; on photos from elsewhere it is right f
 _ALONE = " (measured on its own collection only)"
 MEND = "spectraderm calibrate MODEL --external PHOTOS"
 """The command that measures a model on labelled photos from elsewhere."""
+ADAPT = "spectraderm adapt MODEL MY_PHOTOS --out MODEL2"
+"""The command that makes a model better on photos like one's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,14 +126,16 @@ def reason(
 def promise(calibrations: Calibrations) -> str:
     """What a model promises of its answers to photos that it did not learn from, for a door to say once.
 
-    Where that was never measured on photos from elsewhere, it names the command that does.
+    It names the command that measures it on photos from elsewhere; or, where it was, that which makes it better there.
     """
     settings = calibrations.elsewhere or calibrations.home
     whose = "photos from elsewhere" if calibrations.elsewhere else "its own collection"
     text = _promise(settings)
     if settings.promised_accuracy is None:
-        text = f"On {whose} no share of right answers could be proved: it names the likeliest, and decides on none"
-    return f"{text}." if calibrations.elsewhere else f"{text}. `{MEND}` measures it on labelled photos from elsewhere."
+        text = f"On {whose} no share of right answers could be proved"
+    if calibrations.elsewhere:
+        return f"{text}. `{ADAPT}` makes it better on photos like yours, from a few of them."
+    return f"{text}. `{MEND}` measures it on labelled photos from elsewhere."
 
 
 def experience(calibration: Mapping[str, Any]) -> str:
@@ -142,7 +146,7 @@ def experience(calibration: Mapping[str, Any]) -> str:
     """
     elsewhere = calibration.get("elsewhere")
     means = ((elsewhere or {}).get("expected") or {}).get("pooled")
-    if not elsewhere or not means:
+    if not elsewhere or not means or "n_sources" not in means:
         return "" if elsewhere else ALONE
     right, answered = (means[name]["value"] for name in ("group_accuracy", "predicted"))
     text = (

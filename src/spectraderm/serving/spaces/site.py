@@ -14,7 +14,7 @@ from typing import Any, Literal
 from spectraderm.core.files import sha256
 from spectraderm.images.decoding import MAX_BYTES
 from spectraderm.inference.model_folder import CARD, ModelFolder
-from spectraderm.inference.prediction import JUDGED, MEND, experience
+from spectraderm.inference.prediction import ADAPT, JUDGED, MEND, experience
 from spectraderm.serving.content import WORDS, in_words
 from spectraderm.serving.spaces.runtime import runtime
 
@@ -56,7 +56,8 @@ def page_files(
     words = WORDS["page"] | {f"doctor_{name}": text for name, text in WORDS["doctor"].items()}
     words |= {"notice": WORDS["notice"], "privacy": WORDS["privacy"][engine], "model_id": model.model_id}
     words["experience"] = experience(model.facts["calibration"])
-    words |= {"mend": "", "command": ""} if model.calibrations.elsewhere else {"command": MEND}
+    measured = model.calibrations.elsewhere is not None
+    words |= {"mend": words["adapt"], "command": ADAPT} if measured else {"command": MEND}
     counts = {
         "count": in_words(len(model.conditions)),
         "photos": str(len(model.references)),
