@@ -192,7 +192,7 @@ def export(
 
     def robustness(engine: Engine, preprocessing: Preprocessing) -> tuple[dict[str, Any], str]:
         found = measure_robustness(made, engine, preprocessing, track)
-        return found, "\n".join([to_markdown(found), *([] if int8 else [section(made.calibration)])])
+        return found, "\n".join(filter(None, (to_markdown(found), "" if int8 else section(made.calibration))))
 
     with made.stage("export"), tempfile.TemporaryDirectory() as folder:
         integers = None
