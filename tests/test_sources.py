@@ -11,6 +11,8 @@ from tinynet import RECIPES
 from spectraderm import pipeline
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.run import CARD, EXTERNAL, MODEL, REPORT, Run
+from spectraderm.evaluation.calibrate_external import HEADING
+from spectraderm.inference.classifier import load_model
 from spectraderm.pipeline import Options
 
 
@@ -44,6 +46,14 @@ def test_run_on_several_folders_leaves_each_source_out(tiny: Path, tmp_path: Pat
     assert 2 not in web.values.argmax(1)
     final = run.logits("final")
     assert (final.values.argmax(1) == 2).sum() == 9
+    # the sources that were left out in turn are elsewhere, to the model that learned from all of them, too
+    elsewhere = run.calibration["elsewhere"]
+    assert (elsewhere["fitted_on"], elsewhere["places"]) == ("left_out_sources", 3)
+    assert {one["name"] for one in elsewhere["sources"]} == set(evaluation["by_source"])
+    opened = load_model(out / MODEL)
+    assert opened.folder.facts["calibration"] == run.calibration
+    assert HEADING in opened.folder.card
+    assert opened.predict(paint(900, (320, 320))).calibrated_on == "elsewhere"
     for name in (REPORT, CARD):
         assert all(source in run.path(name).read_text() for source in evaluation["by_source"])
     # the same folders in any order go on; others don't

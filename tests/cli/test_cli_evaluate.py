@@ -183,3 +183,12 @@ def test_runs_of_other_photos_are_not_compared(evaluated: Path, tmp_path: Path) 
     assert done.code == 2
     assert "not tested on the same photos" in done.err
     assert not (other / LEDGER).exists()
+
+
+def test_photos_are_judged_by_what_is_asked_for(evaluated: Path, photos: Path) -> None:
+    """A model that was never calibrated elsewhere says so; run folders are judged at home."""
+    done = call("evaluate", evaluated / "model", photos, "--calibration", "elsewhere")
+    assert (done.code, done.out) == (2, "")
+    assert "spectraderm calibrate MODEL --external PHOTOS" in done.err
+    assert call("evaluate", evaluated / "model", photos, "--calibration", "home").code == 0
+    assert "--calibration go with MODEL PHOTOS" in call("evaluate", evaluated, "--calibration", "home").err
