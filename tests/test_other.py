@@ -76,7 +76,7 @@ def test_scores_are_of_the_classes_and_refusals_of_the_others(made: Made) -> Non
     assert set(verdicts[guesses == OTHER]) == {"out_of_scope"}
     assert found["refusals"]["out_of_scope"]["value"] == pytest.approx((verdicts[own] == "out_of_scope").mean())
     assert sum(share["n_photos"] for share in found["refusals"].values()) == 4 * 30
-    sources = np.array([row["source"] for row in made.run.manifest])
+    sources = np.array([row["source"] for row in made.run.rows])
     whole, parts = found["out_of_distribution"], found["by_source"]
     for rows, shares in [(~own, whole)] + [
         (~own & (sources[[made.run.logits("final").paths.tolist().index(path) for path in test.paths]] == name),

@@ -54,7 +54,7 @@ def test_damaged_logits_are_refused(
 def test_what_lacks_is_told_with_the_command_that_makes_it(run: Run) -> None:
     for read, command in (
         (lambda: run.audit, "audit"),
-        (lambda: run.manifest, "audit"),
+        (lambda: run.rows, "audit"),
         (lambda: run.calibration, "calibrate"),
         (lambda: run.evaluation, "evaluate"),
         (lambda: run.logits("fold-1"), "train"),
@@ -73,4 +73,4 @@ def test_features_are_the_fold_s_own_or_those_of_the_frozen_backbone(run: Run) -
 
 def test_rows_come_as_they_are_written(run: Run) -> None:
     write_csv(run.path(MANIFEST), ("path", "label"), [{"path": "a.jpg", "label": "acne"}])
-    assert run.manifest == [{"path": "a.jpg", "label": "acne"}]
+    assert run.rows == [{"path": "a.jpg", "label": "acne"}]

@@ -124,7 +124,7 @@ def test_patients_are_said_to_be_apart_only_where_they_are_known(tmp_path: Path)
     run = clean_run(tmp_path)
     assert "Patients are not known" in (text := card(run))
     assert "patients not known" in answers(text, "CLEAR Derm")["Train/test partition"]
-    photos = [Said(row["path"], int(row["photo_group"]), "", row["label"], "") for row in Run(run).manifest]
+    photos = [Said(row["path"], int(row["photo_group"]), "", row["label"], "") for row in Run(run).rows]
     write_photos_of(run, photos, [{"patient": f"p{i}"} for i in range(len(photos))])
     assert "Patients are not known" not in (text := card(run))
     assert "no patient on two sides" in answers(text, "CLEAR Derm")["Train/test partition"]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm.core import stages
+from spectraderm.core import run_display, stages
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.files import read_array, read_csv, read_json
 from spectraderm.core.locks import is_main, only_writer
@@ -124,9 +124,22 @@ class Logits:
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder. Every reader raises `RunFolderError` where its file lacks or is damaged, and says what to do."""
+    """A run folder. Every reader raises `RunFolderError` where its file lacks or is damaged, and says what to do.
+
+    Attributes:
+        folder: where it is.
+    """
 
     folder: Path
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", Path(self.folder))
+
+    def __repr__(self) -> str:
+        return run_display.to_line(self)
+
+    def _repr_html_(self) -> str:
+        return run_display.to_html(self)
 
     def path(self, name: str) -> Path:
         """Where a file of the run is, by one of the names of this module."""
@@ -213,7 +226,17 @@ class Run:
         return self._json(EVALUATION)
 
     @property
-    def manifest(self) -> list[dict[str, str]]:
+    def figures(self) -> dict[str, Path]:
+        """Its pictures, PNG, by name: `confusion_matrix`, `reliability`, `risk_coverage`, and `curves/<fold>` each."""
+        return run_display.figures(self.folder)
+
+    @property
+    def manifest(self) -> Any:  # noqa: ANN401
+        """`manifest.csv`, a row per photo: a pandas data frame, or where pandas isn't installed what `rows` are."""
+        return run_display.table(self.rows)
+
+    @property
+    def rows(self) -> list[dict[str, str]]:
         """A row per photo, as `manifest.csv` has them."""
         return read_csv(self.path(MANIFEST), ("path",), _MADE_BY[MANIFEST])
 

@@ -157,7 +157,7 @@ def calibrate(run: Run, settings: Settings | None = None) -> dict[str, Any]:
 
 def left_out(run: Run, crossed: Sequence[Outputs]) -> list[Source]:
     """The test photos of folds of `by-source`, by source."""
-    rows = {row["path"]: row for row in run.manifest}
+    rows = {row["path"]: row for row in run.rows}
     test = pool(crossed)
     names = np.array([rows[path]["source"] for path in test.paths.tolist()])
     usable = np.array([not rows[path].get("unusable") for path in test.paths.tolist()])

@@ -48,7 +48,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     """
     config, settings, (folds, crossed) = run.config, calibrate.settings_of(run), calibrate.read_outputs(run)
     test = pool(crossed)
-    manifest = {row["path"]: row for row in run.manifest}
+    manifest = {row["path"]: row for row in run.rows}
     if list(manifest) != folds[0].paths.tolist():
         path = run.path(MANIFEST)
         raise RunFolderError(f"{path} is not of the photos that were trained on", "Train again, into a new run folder")

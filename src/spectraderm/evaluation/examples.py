@@ -42,7 +42,7 @@ def leaks(run: Run, display: Mapping[str, str]) -> tuple[list[Row], dict[str, in
     columns = ("path", "twin", "kind", "path_split", "twin_split")
     copies = files.read_csv(run.path(COPIES), columns, _REMEDY)
     crossing = [copy for copy in copies if copy["path_split"] == "test" and copy["twin_split"] in ("train", "val")]
-    labels = {row["path"]: display.get(row["label"], row["label"]) for row in run.manifest}
+    labels = {row["path"]: display.get(row["label"], row["label"]) for row in run.rows}
     crossing.sort(key=lambda copy: copy["path"])
     by_kind = _in_turn(crossing, lambda copy: (labels[copy["path"]], copy["kind"]))
     shown = []

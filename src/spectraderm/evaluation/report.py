@@ -37,12 +37,15 @@ def write_report(run: Run, evaluation: dict[str, Any], scorings: Sequence[Entry]
     files.write_bytes(run.path(CONFUSION_PNG), heat_maps)
     _write_confusion(run, guesses, matrix)
     figures.write_curves(run)
+    drawn = _figures(run, evaluation)
+    for name in ("reliability", "risk_coverage"):
+        files.write_bytes(run.path(f"{name}.png"), drawn[name])
     write_card(run, facts)
     crossed, judged, scored = tested(run)
     leaks, kinds = examples.leaks(run, facts["display"])
     shown = {"leaks": leaks, "leak_kinds": kinds, "wrong": examples.wrong(run, crossed, judged)}
     shown["chance"] = error_by_chance(scored)
-    page = template("report.html.j2").render(facts | _figures(run, evaluation) | shown)
+    page = template("report.html.j2").render(facts | _as_urls(drawn) | shown)
     files.write_bytes(run.path(REPORT), page.encode())
 
 
@@ -62,21 +65,25 @@ def write_card(run: Run, facts: Facts) -> None:
     files.write_bytes(run.path(CARD), text.encode())
 
 
-def _figures(run: Run, evaluation: Facts) -> Facts:
-    """The figures, as data URLs."""
+def _figures(run: Run, evaluation: Facts) -> dict[str, Any]:
+    """The figures, PNG."""
     calibration, predicted = evaluation["calibration"], evaluation["refusals"]["predicted"]
     risk = 1 - predicted["accuracy"]["value"] if predicted["accuracy"] else None
     folds = {fold: rows for fold, rows in figures.histories(run).items() if fold != ORIGINAL}
-    curves = {metric: _png(figures.learning(folds, metric)) for metric in ("accuracy", "loss")} if folds else {}
     return {
-        "curves": curves,
-        "reliability": _png(figures.reliability(calibration["reliability"])),
-        "risk_coverage": _png(figures.risk_coverage(calibration["risk_coverage"], predicted["value"], risk)),
+        "curves": {metric: figures.learning(folds, metric) for metric in ("accuracy", "loss")} if folds else {},
+        "reliability": figures.reliability(calibration["reliability"]),
+        "risk_coverage": figures.risk_coverage(calibration["risk_coverage"], predicted["value"], risk),
     }
 
 
-def _png(data: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(data).decode()}"
+def _as_urls(drawn: dict[str, Any]) -> dict[str, Any]:
+    """Figures as data URLs."""
+    return {name: _as_urls(png) if isinstance(png, dict) else _url(png) for name, png in drawn.items()}
+
+
+def _url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
 
 
 def _write_confusion(run: Run, guesses: list[str], matrix: list[list[int]]) -> None:

@@ -63,7 +63,7 @@ def summarise(run: Run, evaluation: Facts, scorings: Sequence[ledger.Entry] = ()
         f"--seed {evaluation['seed']}",
         "hub_id": formatting.hub_id(config["backbone_name"], config["backbone"]),
         # where the manifest names patients, none is on two sides of a split by photo group
-        "patients": any(row.get("patient") for row in run.manifest),
+        "patients": any(row.get("patient") for row in run.rows),
     }
 
 
