@@ -4,6 +4,7 @@ import inspect
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,6 @@ import pytest
 import spectraderm as sd
 from spectraderm.api.runs import default_run_folder
 from spectraderm.cli.commands import app
-from spectraderm.core import run_display
 from spectraderm.core.errors import RunFolderError
 
 COMMANDS = ("adapt", "audit", "calibrate", "compare", "evaluate", "export", "import_", "run", "split", "train")
@@ -42,7 +42,7 @@ def test_the_names_are_told_and_imported_when_they_are_used() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
     assert all(getattr(sd, name) for name in sd.__all__)
     with pytest.raises(AttributeError, match="has no attribute 'predicted'"):
-        _ = sd.predicted  # type: ignore[attr-defined]
+        _ = sd.predicted
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +64,7 @@ def test_a_run_is_what_photos_become(made: sd.Run) -> None:
 
 
 def test_the_manifest_is_a_data_frame_where_pandas_is(made: sd.Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_display.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(util, "find_spec", lambda _: None)
     assert made.manifest == made.rows
     monkeypatch.undo()
     pytest.importorskip("pandas")

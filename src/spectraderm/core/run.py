@@ -4,6 +4,7 @@ Stages meet only through these files. What their rows mean is for the stages to 
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -132,8 +133,8 @@ class Run:
 
     folder: Path
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", Path(self.folder))
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
+        object.__setattr__(self, "folder", Path(folder))
 
     def __repr__(self) -> str:
         return run_display.to_line(self)

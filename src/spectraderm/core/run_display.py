@@ -1,9 +1,9 @@
 """How a run folder shows itself in Python: its figures, its manifest as a table, a line, a notebook's cell."""
 
 import base64
+import importlib.util
 from collections.abc import Sequence
 from html import escape
-from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ def figures(folder: Path) -> dict[str, Path]:
 
 def table(rows: Sequence[dict[str, str]]) -> Any:  # noqa: ANN401
     """Rows of a manifest as a pandas data frame, with numbers as numbers; as they are where pandas isn't installed."""
-    if util.find_spec("pandas") is None:
+    if importlib.util.find_spec("pandas") is None:
         return list(rows)
     import pandas as pd  # noqa: PLC0415 - of use to those who ask for it
 
