@@ -191,8 +191,8 @@ def export(
         raise RunFolderError(f"{notes} can't be read ({error})", "Give a Markdown file") from error
 
     def robustness(engine: Engine, preprocessing: Preprocessing) -> tuple[dict[str, Any], str]:
-        found = measure_robustness(made, engine, preprocessing, track)
-        return found, "\n".join(filter(None, (to_markdown(found), "" if int8 else section(made.calibration))))
+        found, calibrated = measure_robustness(made, engine, preprocessing, track), (integers.run if integers else made)
+        return found, "\n".join(filter(None, (to_markdown(found), section(calibrated.calibration))))
 
     with made.stage("export"), tempfile.TemporaryDirectory() as folder:
         integers = None

@@ -78,6 +78,7 @@ def quantize(run: Run, backbone: Backbone, out: Run, track: Track = no_track) ->
         with torch.inference_mode():
             logits = network.classifier(torch.from_numpy(features)).numpy()
         write_logits(out.fold(fold.name).logits, rows, sides, config["labels"], logits)
+    manifest.write(out.path(MANIFEST), rows)
     write_json(out.path(CONFIG), config)
 
 
