@@ -5,6 +5,7 @@ and `run` wait for torch: `_training` imports what they need of the training roo
 """
 
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -180,8 +181,7 @@ def export(
 ) -> dict[str, Any]:
     """Write a run folder's model folder, from the backbone that the run was trained from; see `export.export`.
 
-    With `int8` it is another folder, of a network in 8-bit integers, with a calibration of its own. What that loses is
-    measured on the held-out photos, each fold's by its own network in integers.
+    With `int8` it is another folder, of a network in 8-bit integers, calibrated anew; its loss is measured out of fold.
     """
     training, made = _training(), Run(run_folder)
     backbone = training.load_backbone(made.config["backbone_name"])
@@ -190,7 +190,7 @@ def export(
     except (OSError, UnicodeDecodeError) as error:
         raise RunFolderError(f"{notes} can't be read ({error})", "Give a Markdown file") from error
 
-    def robustness(engine: Engine, preprocessing: Preprocessing) -> tuple[dict[str, Any], str]:
+    def robustness(engine: Callable[[str], Engine | None], preprocessing: Preprocessing) -> tuple[dict[str, Any], str]:
         found, calibrated = measure_robustness(made, engine, preprocessing, track), (integers.run if integers else made)
         return found, "\n".join(filter(None, (to_markdown(found), section(calibrated.calibration))))
 

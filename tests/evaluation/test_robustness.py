@@ -87,7 +87,7 @@ def write(root: Path, photos: Sequence[Said]) -> Run:
 
 
 def measure(run: Run, look: Look) -> dict[str, Any]:
-    return measure_robustness(run, Planted(look), Preprocessing(size=SIZE))
+    return measure_robustness(run, lambda _: Planted(look), Preprocessing(size=SIZE))
 
 
 @pytest.mark.parametrize(
@@ -119,12 +119,31 @@ def test_a_photo_group_counts_once_however_many_files_it_has(tmp_path: Path) -> 
     assert found["border blanked"]["changed"]["value"] == 1 / 2  # not 4 / 5
 
 
+def test_a_final_model_of_all_photos_is_stood_in_for_by_the_head_of_the_first_fold(tmp_path: Path) -> None:
+    run, asked = write(tmp_path, said(6)), list[str]()
+    learned = [own._replace(split="train") for own in said(6)]
+    folds = {"final": learned, "fold-1": said(6), "fold-2": learned}
+    write_run(tmp_path / "run", folds, "grouped", audit={"root": str(tmp_path)})
+    rows = [
+        replace(row, sha256=sha256((tmp_path / row.path).read_bytes())) for row in manifest.read(run.path(MANIFEST))
+    ]
+    manifest.write(run.path(MANIFEST), rows)
+
+    def engine_of(fold: str) -> Planted:
+        asked.append(fold)
+        return Planted(border)
+
+    assert measure_robustness(run, engine_of, Preprocessing(size=SIZE))["photos"] == 6
+    assert asked == ["fold-1"]
+    assert measure_robustness(run, lambda _: None, Preprocessing(size=SIZE)) == {}
+
+
 @pytest.mark.parametrize(("side", "count"), [("test", 5), ("val", 6), ("calibration", 1)])
 def test_test_photos_are_asked_about_once_and_where_there_are_none_those_for_validation(
     side: str, count: int, tmp_path: Path
 ) -> None:
     run, engine = write(tmp_path, said(5, side)), Planted(border)
-    assert measure_robustness(run, engine, Preprocessing(size=SIZE))["photos"] == count
+    assert measure_robustness(run, lambda _: engine, Preprocessing(size=SIZE))["photos"] == count
     assert engine.asked == count * (1 + len(CHANGES))
 
 

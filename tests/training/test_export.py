@@ -284,7 +284,7 @@ def test_an_export_tells_it_in_the_model_folder_and_in_its_card(exports: dict[st
     exported = exports["notebook"]
     folder = model_folder.read_model_folder(exported.folder)
     preprocessing = folder.preprocessing
-    found = measure_robustness(Run(exported.run), exported.engine(), preprocessing)
+    found = measure_robustness(Run(exported.run), lambda _: exported.engine(), preprocessing)
     assert folder.facts["robustness"] == found
     assert found["photos"] == 9
     card = folder.files["README.md"]

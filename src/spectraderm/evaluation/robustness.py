@@ -1,6 +1,6 @@
 """An exported model on perturbed photos: its verdict must not depend on the camera, the turn or the frame."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from spectraderm.core import other_of
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.resampling import Interval, interval, least_share
-from spectraderm.core.run import FINAL, MANIFEST, Run
+from spectraderm.core.run import FINAL, MANIFEST, ORIGINAL, Run
 from spectraderm.data import manifest
 from spectraderm.data.manifest import open_photo
 from spectraderm.evaluation.bootstrap import Integers, mean, rate, resample, weights
@@ -19,12 +19,19 @@ from spectraderm.inference.engine import Engine
 
 
 def measure_robustness(
-    run: Run, engine: Engine, preprocessing: Preprocessing, track: Track = no_track
+    run: Run, engine_of: Callable[[str], Engine | None], preprocessing: Preprocessing, track: Track = no_track
 ) -> dict[str, Any]:
     """Compare a model's guesses on photos held out from it with those on the same photos after each of `CHANGES`.
 
-    They are the final fold's test photos, and where it keeps none, as with k folds of `grouped`, those for validation.
-    Photos of `other` are left out.
+    They are the final fold's test photos, where it keeps none those for validation, and where it learned from all, as
+    a closed-form head beside k folds does, the test photos of the first fold, by that fold's head. Photos of `other`
+    are left out.
+
+    Args:
+        run: a trained run.
+        engine_of: the exported network with the head of a fold; None where there is none.
+        preprocessing: of the network.
+        track: how progress is shown.
 
     Returns:
         `photos`, `photo_groups`, and for each change what `compare` gives. Empty where no photo was held out.
@@ -32,10 +39,13 @@ def measure_robustness(
     Raises:
         DatasetError: a photo vanished or changed since the audit.
     """
-    logits, root = run.logits(FINAL), run.photos
+    names = [FINAL, *(entry["fold"] for entry in run.config["folds"] if entry["fold"] not in (FINAL, ORIGINAL))]
+    folds = {name: run.logits(name) for name in names[:2]}
+    fold = next((name for name, own in folds.items() if {"test", "val"} & {*own.splits}), FINAL)
+    logits, root, engine = folds[fold], run.photos, engine_of(fold)
     held = logits.splits == ("test" if "test" in logits.splits else "val")
     held &= logits.targets != (-1 if (other := other_of(logits.classes)) is None else other)
-    if not held.any():
+    if engine is None or not held.any():
         return {}
     rows = {row.path: row for row in manifest.read(run.path(MANIFEST))}
     guesses = []

@@ -24,7 +24,7 @@ from spectraderm.inference.engine import Engine
 from spectraderm.training.backbones import Backbone
 from spectraderm.training.hub_layout import hub_files
 from spectraderm.training.onnx_graph import halved, to_onnx
-from spectraderm.training.onnx_head import described
+from spectraderm.training.onnx_head import described, put_head
 from spectraderm.training.pooling import SkinNetwork
 from spectraderm.training.train import restore
 
@@ -37,7 +37,7 @@ _BATCH = 16
 _CALIBRATE = "Run `spectraderm calibrate RUN` first"
 
 
-Robustness = Callable[[Engine, Preprocessing], tuple[dict[str, Any], str]]
+Robustness = Callable[[Callable[[str], Engine | None], Preprocessing], tuple[dict[str, Any], str]]
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,18 @@ def export(
         graph, precision, parity = _in_floats(run, network, preprocessing, track)
         measured = {"parity": parity}
     graph = described(graph, _about(config))
-    found, section = robustness(Engine(graph, preprocessing), preprocessing)
+
+    def engine_of(fold: str) -> Engine | None:
+        """The exported network with the head of a fold; None for integers, whose head is the final one alone."""
+        if fold == FINAL:
+            return Engine(graph, preprocessing)
+        head = restore(run, backbone, fold)[0].linear_head
+        if integers or head is None:
+            return None
+        weight, bias = (part.detach().numpy() for part in (head.weight, head.bias))
+        return Engine(put_head(graph, weight, bias), preprocessing)
+
+    found, section = robustness(engine_of, preprocessing)
     parts = [section, *([_of_int8(integers.loss)] if integers else []), *([f"{notes.strip()}\n"] if notes else [])]
     files = {
         model_folder.CARD: b"\n".join([run.path(CARD).read_bytes(), *(part.encode() for part in parts)]),
