@@ -10,9 +10,9 @@ from handmade import LABELS, Said, leaking_run, write_run
 from pages import clean_run, evaluated, external, given_and_by_photo, pictures, read, report, scored, share
 
 from spectraderm.core.files import write_json
-from spectraderm.core.run import CARD, ENVIRONMENT, EVALUATION, REPORT, Run
+from spectraderm.core.run import CARD, CONFUSION_PNG, ENVIRONMENT, EVALUATION, RELIABILITY_PNG, REPORT, Run
 from spectraderm.evaluation import formatting
-from spectraderm.evaluation.report import CONFUSION_CSV, CONFUSION_PNG, write_report
+from spectraderm.evaluation.report import CONFUSION_CSV, write_report
 
 EVIL = "<img src=x onerror=alert(1)>"
 NOTHING = {"value": None, "low": None, "high": None}
@@ -34,7 +34,7 @@ def test_the_report_asks_nobody_for_anything_and_is_well_formed(tmp_path: Path) 
     assert all(page.alts)
     for told in ("would have claimed", "1 of their 3 test photos are copies", "too few to say how good it is"):
         assert told in page.text
-    names = [REPORT, CARD, CONFUSION_PNG, CONFUSION_CSV, "folds/final/curves.png"]
+    names = [REPORT, CARD, CONFUSION_PNG, RELIABILITY_PNG, CONFUSION_CSV, "folds/final/curves.png"]
     first = {name: (tmp_path / name).read_bytes() for name in names}
     report(tmp_path)
     assert {name: (tmp_path / name).read_bytes() for name in names} == first

@@ -37,7 +37,7 @@ from spectraderm.training.pooling import SkinNetwork
 
 FILES = {
     *("NOTICE", "README.md", "config.json", "model.safetensors", "onnx/model.onnx", "preprocessor_config.json"),
-    *("novelty.npy", "training_photos.npy"),
+    *("novelty.npy", "training_photos.npy", "confusion_matrix.png", "reliability.png", "examples/1-ring.jpg"),
 }
 ALL = pytest.mark.parametrize("recipe", ["notebook", "discriminant", "finetune"])
 

@@ -1,6 +1,8 @@
 """What the Hub's own tools open: transformers gives our logits, and the graph has the names that others look for."""
 
+import io
 import json
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
@@ -11,6 +13,8 @@ import pytest
 import torch
 import transformers
 from conftest import paint
+from huggingface_hub import ModelCard
+from PIL import Image
 from tinynet import Exported, hub_logits, noise, write_tiny
 
 import spectraderm
@@ -95,6 +99,20 @@ def test_the_graph_says_who_wrote_it_and_what_it_is(recipe: str, exports: dict[s
     assert said["backbone"] == folder.facts["backbone"]
     assert said["license"].startswith("Apache-2.0; backbone: ")
     assert not [part for part in (*graph.graph.node, *graph.graph.input) if part.metadata_props or part.doc_string]
+
+
+@ALL
+def test_what_the_card_shows_is_in_the_folder_and_small(recipe: str, exports: dict[str, Exported]) -> None:
+    folder = model_folder.read_model_folder(exports[recipe].folder)
+    shown = re.findall(r"!\[([^]]+)\]\(([^)]+)\)", folder.card)
+    assert [name for _, name in shown] == ["confusion_matrix.png", "reliability.png"]
+    for _, name in shown:
+        with Image.open(io.BytesIO(folder.files[name])) as picture:
+            assert (picture.format, picture.info.keys()) == ("PNG", {"dpi"})
+        assert len(folder.files[name]) < 200_000
+    (example,) = ModelCard(folder.card).data.to_dict()["widget"]
+    assert spectraderm.load_model(folder.path).predict(folder.files[example["src"]]).model_id == folder.model_id
+    assert [name for name in folder.files if name.endswith(".jpg")] == [example["src"]]
 
 
 def test_code_in_a_folder_is_compared_and_never_run_here(exports: dict[str, Exported], tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from spectraderm.core import files
-from spectraderm.core.run import CARD, ORIGINAL, REPORT, Run
+from spectraderm.core.run import CARD, CONFUSION_PNG, ORIGINAL, REPORT, Run
 from spectraderm.evaluation import examples, figures
 from spectraderm.evaluation.calibrate import tested
 from spectraderm.evaluation.calibration_metrics import error_by_chance
@@ -13,7 +13,7 @@ from spectraderm.evaluation.formatting import defined, template
 from spectraderm.evaluation.ledger import Entry
 from spectraderm.evaluation.summary import Facts, summarise
 
-CONFUSION_CSV, CONFUSION_PNG = "confusion_matrix.csv", "confusion_matrix.png"
+CONFUSION_CSV = "confusion_matrix.csv"
 _METRICS = {
     "group_accuracy": ("accuracy", "Accuracy, each photo once"),
     "accuracy": ("accuracy", "Accuracy by file"),
@@ -23,7 +23,7 @@ _METRICS = {
 
 
 def write_report(run: Run, evaluation: dict[str, Any], scorings: Sequence[Entry] = ()) -> None:
-    """Write `report.html`, `README.md` (the card), `curves.png` per fold, and the confusion matrix into a run folder.
+    """Write `report.html`, `README.md` (the card), `curves.png` per fold, and the card's pictures into a run folder.
 
     The report holds thumbnails of the photos: share it only where the photos may be shared. `scorings` are lines of the
     ledger that will be written after it.

@@ -12,7 +12,20 @@ import numpy as np
 from spectraderm.core.errors import ParityError, RunFolderError
 from spectraderm.core.files import array_bytes, read_array, sha256
 from spectraderm.core.progress import Track, no_track
-from spectraderm.core.run import AUDIT, CALIBRATION, CARD, FINAL, MANIFEST, MODEL, MODEL_INT8, NOVELTY, SPLIT, Run
+from spectraderm.core.run import (
+    AUDIT,
+    CALIBRATION,
+    CARD,
+    CONFUSION_PNG,
+    FINAL,
+    MANIFEST,
+    MODEL,
+    MODEL_INT8,
+    NOVELTY,
+    RELIABILITY_PNG,
+    SPLIT,
+    Run,
+)
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.data.manifest import open_photo
@@ -34,6 +47,9 @@ change."""
 PARITY_HALF = 5e-2
 """The same for weights stored as 16-bit floats."""
 _BATCH = 16
+_PACKAGE = resources.files("spectraderm")
+_EXAMPLE = "examples/1-ring.jpg"
+"""A painting, which the card's front matter gives the Hub's page of the model to try."""
 _CALIBRATE = "Run `spectraderm calibrate RUN` first"
 
 
@@ -121,7 +137,9 @@ def export(
         model_folder.NOVELTY: array_bytes(references),
         model_folder.HASHES: array_bytes(known),
         **hub_files(network, preprocessing, weights=not onnx_only and not integers),
-        "NOTICE": (resources.files("spectraderm") / "model_notice.txt").read_bytes(),
+        **{name: run.path(name).read_bytes() for name in (CONFUSION_PNG, RELIABILITY_PNG) if run.path(name).is_file()},
+        _EXAMPLE: (_PACKAGE / "serving" / _EXAMPLE).read_bytes(),
+        "NOTICE": (_PACKAGE / "model_notice.txt").read_bytes(),
     }
     if run.fold(FINAL).statistics.is_file() and not integers:  # features in integers are others
         files[model_folder.STATISTICS] = run.fold(FINAL).statistics.read_bytes()
