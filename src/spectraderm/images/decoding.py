@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -34,8 +35,9 @@ MAX_BYTES = 100_000_000
 MIN_SIDE = 16
 MAX_ASPECT = 20
 
-PhotoLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
-"""A path, a file's bytes, a Pillow image, or pixels `uint8[h, w]`, `uint8[h, w, 3]` (RGB) or `uint8[h, w, 4]`."""
+PhotoLike = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO | Image.Image | npt.NDArray[np.uint8]
+"""A path, a file's bytes, a binary file, a Pillow image, or pixels: `uint8[h, w]`, `uint8[h, w, 3]` (RGB) or
+`uint8[h, w, 4]`."""
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # once: `catch_warnings` in threads would leave its filters behind
 
@@ -73,8 +75,10 @@ def open_photo(photo: PhotoLike, shortest_side: int = SHORTEST_SIDE, name: str =
         image = _from_pillow(photo)
     elif isinstance(photo, np.ndarray):
         image = to_rgb(_from_array(photo))
-    elif isinstance(photo, bytes):
-        image = decode(photo, name, shortest_side).image
+    elif isinstance(photo, bytes | bytearray | memoryview):
+        image = decode(bytes(photo), name, shortest_side).image
+    elif not isinstance(photo, str | os.PathLike):
+        image = decode(_from_file(photo), str(getattr(photo, "name", name)), shortest_side).image
     else:
         try:
             data = read_regular(Path(photo), MAX_BYTES)  # refuses what has no end or waits for a writer, as a pipe does
@@ -181,6 +185,21 @@ def check_size(width: int, height: int, name: str) -> None:
         raise UnreadablePhoto(f"{name}: {width}x{height} is too small", f"Both sides need {MIN_SIDE} pixels")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise UnreadablePhoto(f"{name}: {width}x{height} is a strip, not a photo", "Crop it to the skin")
+
+
+def _from_file(file: BinaryIO) -> bytes:
+    """What is left in an open file, but no more than is looked at."""
+    try:
+        data = file.read(MAX_BYTES + 1)
+    except AttributeError:
+        raise UnreadablePhoto(
+            f"a {type(file).__name__} is no photo", "Give a path, bytes, a binary file, a Pillow image or an array"
+        ) from None
+    except (OSError, ValueError) as error:  # such as a file that is closed
+        raise UnreadablePhoto(f"the file can't be read ({error})") from error
+    if not isinstance(data, bytes):
+        raise UnreadablePhoto("the file was opened as text", 'Open it with mode "rb"')
+    return data
 
 
 def _from_pillow(photo: Image.Image) -> Image.Image:

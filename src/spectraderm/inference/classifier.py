@@ -1,11 +1,11 @@
 """A model folder, opened and checked -> a `Prediction` for a photo, however the photo comes."""
 
-import copy
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
-from typing import overload
+from pathlib import Path
+from typing import Any, TypeVar, overload
 
 import numpy as np
 from PIL import Image
@@ -18,10 +18,13 @@ from spectraderm.images.preprocessing import Pixels
 from spectraderm.images.quality import flaws, measure
 from spectraderm.inference.calibration import Calibration, Choice, Judgement, Place, References
 from spectraderm.inference.engine import ONNXRUNTIME, Answer, Engine
-from spectraderm.inference.model_folder import ONNX, ModelFolder, open_model
+from spectraderm.inference.model_folder import ONNX, ModelFolder, open_model, read_model_folder
 from spectraderm.inference.prediction import VERDICTS, Prediction, reason
 
 __all__ = ["Classifier", "Prediction", "load_model"]
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 FEW = 32
 """So many photos are done before another engine, for many, would have been loaded."""
@@ -60,22 +63,39 @@ class Classifier:
     @overload
     def predict(self, photo: PhotoLike) -> Prediction: ...  # type: ignore[overload-overlap]
     @overload
-    def predict(self, photo: Sequence[PhotoLike]) -> list[Prediction]: ...
+    def predict(self, photo: Iterator[PhotoLike]) -> Iterator[Prediction]: ...  # type: ignore[overload-overlap]
+    @overload
+    def predict(self, photo: Iterable[PhotoLike]) -> list[Prediction]: ...
 
-    def predict(self, photo: PhotoLike | Sequence[PhotoLike]) -> Prediction | list[Prediction]:
-        """Classify one photo, or a list of photos.
+    def predict(self, photo: Any) -> Any:
+        """Classify a photo, or many. Calling the model does the same.
+
+        Args:
+            photo: a path, a file's bytes, an open binary file, a Pillow image, or pixels `uint8[h, w]`,
+                `uint8[h, w, 3]` (RGB) or `uint8[h, w, 4]`. Many are a folder (with all below it), a glob, a list or an
+                iterator of any of these. Write `predict([folder])` for a type checker to know that they are many.
+
+        Returns:
+            A `Prediction`; of many a list of them, and of an iterator an iterator, which asks for a few photos more
+            than it has answered. Among many, a photo that can't be read is an `unusable_photo` whose `error` says why.
 
         Raises:
-            UnreadablePhoto: the photo can't be decoded; names it and says why.
-            MissingExtra: a HEIC photo without the `heic` extra.
+            UnreadablePhoto: the one photo can't be decoded; names it and says why. Or a folder or glob holds none.
+            MissingExtra: the one photo is a HEIC without the `heic` extra.
             ModelFolderError: the model's weights are damaged, so that it answers with what is no number.
         """
-        if isinstance(photo, Sequence) and not isinstance(photo, (str, bytes)):
-            return [self._predict(self._open(one)) for one in photo]
-        return self._predict(self._open(photo))
+        from spectraderm.inference.photos_given import as_many  # noqa: PLC0415 - of no use to the command line
 
-    def predict_opened(self, image: Image.Image, hashes: Hashes) -> Prediction:
-        """Classify a photo as `open_photo` gives it, of which the `turned_hashes` are known."""
+        many = as_many(photo)
+        if many is None:
+            return self._with_photo(photo)
+        entries = (entry for _, entry in self._each((("", one) for one in many), Classifier._entry))
+        return entries if isinstance(photo, Iterator) else list(entries)
+
+    __call__ = predict
+
+    def predict_opened(self, image: Image.Image, hashes: Hashes | None = None) -> Prediction:
+        """Classify a photo as `open_photo` gives it; its `turned_hashes` are computed where they are not known."""
         return self._predict(image, hashes)
 
     def predict_each(
@@ -87,16 +107,7 @@ class Classifier:
         The first are taken one after the other, with all threads in the network; where more come, several at once, each
         through all stages by one thread.
         """
-        coming = iter(photos)
-        for name, photo in islice(coming, FEW):
-            yield name, self._result(photo)
-        if (following := next(coming, None)) is None:
-            return
-        from spectraderm.core.parallel import in_order  # noqa: PLC0415 - its threads are slow to import
-
-        many, threads = self.for_many()
-        for (name, _), result in in_order(lambda one: many._result(one[1]), chain([following], coming), threads):
-            yield name, result
+        return self._each(photos, Classifier._result)
 
     def for_many(self) -> tuple["Classifier", int]:
         """The same model for many photos, and how many threads are to call it at once.
@@ -106,9 +117,19 @@ class Classifier:
         from spectraderm.core.parallel import cores  # noqa: PLC0415
 
         streams = self._threads or min(cores(), _MOST_STREAMS)
-        many = copy.copy(self)
+        many = object.__new__(Classifier)
+        vars(many).update(vars(self))
         many.engine = self._engine(1 if self._threads else max(cores() // streams, 1), streams)
         return many, streams
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Between processes: the model folder is opened again there, and must be the same."""
+        where = (str(self.folder.path.resolve()), self.folder.hub, self.model_id)
+        return _opened_again, (*where, self._threads, self._runtime, self.calibration)
+
+    def __repr__(self) -> str:
+        places = "at home and elsewhere" if self.calibrations.elsewhere else "at home"
+        return f"Classifier({self.model_id!r}): {len(self.folder.conditions)} conditions, calibrated {places}"
 
     def display_name(self, label: str) -> str:
         """A class's name for people."""
@@ -125,6 +146,38 @@ class Classifier:
     def _open(self, photo: PhotoLike) -> Image.Image:
         return open_photo(photo, self.preprocessing.shortest_side)
 
+    def _each(self, photos: Iterable[tuple[str, T]], work: Callable[["Classifier", T], R]) -> Iterator[tuple[str, R]]:
+        coming = iter(photos)
+        for name, photo in islice(coming, FEW):
+            yield name, work(self, photo)
+        if (following := next(coming, None)) is None:
+            return
+        from spectraderm.core.parallel import in_order  # noqa: PLC0415 - its threads are slow to import
+
+        many, threads = self.for_many()
+        for (name, _), result in in_order(lambda one: work(many, one[1]), chain([following], coming), threads):
+            yield name, result
+
+    def _with_photo(self, photo: PhotoLike) -> Prediction:
+        """A prediction that knows its photo."""
+        from spectraderm.inference.photos_given import Beside, path_of, thumbnail  # noqa: PLC0415
+
+        image, path = self._open(photo), path_of(photo)
+        beside = Beside(path, b"" if path else thumbnail(image), self.preprocessing, self.folder.display_names)
+        return self._predict(image).with_photo(beside)
+
+    def _entry(self, photo: PhotoLike) -> Prediction:
+        """The same, of a photo among many."""
+        from spectraderm.inference.photos_given import Beside, path_of  # noqa: PLC0415
+
+        try:
+            return self._with_photo(photo)
+        except ModelFolderError:
+            raise
+        except SpectraDermError as error:
+            beside = Beside(path_of(photo), b"", self.preprocessing, self.folder.display_names, error)
+            return self._unusable(str(error)).with_photo(beside)
+
     def _result(self, photo: PhotoLike | SpectraDermError) -> Prediction | SpectraDermError:
         try:
             return photo if isinstance(photo, SpectraDermError) else self._predict(self._open(photo))
@@ -134,15 +187,7 @@ class Classifier:
     def _predict(self, image: Image.Image, hashes: Hashes | None = None) -> Prediction:
         against = [flaw for flaw in flaws(measure(image), *image.size) if flaw.unusable]
         if against:
-            why = f"{against[0].reason} {against[0].remedy}"
-            place, settings = self.calibrations.choose(self.calibration, in_training=False)
-            return Prediction(
-                verdict="unusable_photo",
-                reason=why,
-                coverage=settings.coverage,
-                calibrated_on=place,
-                model_id=self.model_id,
-            )
+            return self._unusable(f"{against[0].reason} {against[0].remedy}")
         answer = self.engine(self.preprocessing(image)[None])
         if answer.features.shape[1] != self._references.channels:
             raise self._apart()
@@ -157,6 +202,16 @@ class Classifier:
             raise ModelFolderError(f"{self.model_id} answers with what is no number", "Export or download it again")
         worded = self._worded(answer, judged, place, settings)
         return replace(worded, novelty=float(novelty[0]), in_training=known)
+
+    def _unusable(self, why: str) -> Prediction:
+        place, settings = self.calibrations.choose(self.calibration, in_training=False)
+        return Prediction(
+            verdict="unusable_photo",
+            reason=why,
+            coverage=settings.coverage,
+            calibrated_on=place,
+            model_id=self.model_id,
+        )
 
     def _worded(self, answer: Answer, judged: Judgement, place: Place, settings: Calibration) -> Prediction:
         probabilities, verdict = judged.probabilities[0], VERDICTS[judged.verdicts[0]]
@@ -215,3 +270,11 @@ def load_model(
         MissingExtra: `runtime` or the Hub needs an extra that is not installed.
     """
     return Classifier(open_model(source), threads, runtime, calibration)
+
+
+def _opened_again(path: str, hub: str, model_id: str, threads: int, runtime: str, calibration: Choice) -> Classifier:
+    """A model that was pickled in another process."""
+    folder = open_model(hub) if hub and not Path(path).is_dir() else read_model_folder(Path(path), hub)
+    if folder.model_id != model_id:
+        raise ModelFolderError(f"{path} is {folder.model_id} now, and was {model_id}", "Load the model again")
+    return Classifier(folder, threads, runtime, calibration)

@@ -4,10 +4,14 @@ The fields of every door follow from those of `Prediction`: JSON, the columns of
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from spectraderm.inference.calibration import Calibration, Calibrations, Place
+
+if TYPE_CHECKING:
+    from spectraderm.core.errors import SpectraDermError
+    from spectraderm.inference.photos_given import Beside
 
 Verdict = Literal["predicted", "unsure", "out_of_scope", "unusable_photo"]
 VERDICTS: tuple[Verdict, ...] = ("predicted", "unsure", "out_of_scope", "unusable_photo")
@@ -62,13 +66,50 @@ class Prediction:
     heatmap: list[list[float]] = field(default_factory=list)
     model_id: str
 
+    @property
+    def path(self) -> str:
+        """The photo's path, where `Classifier.predict` was given one; like all that is no field, in no JSON or row."""
+        beside = self._beside
+        return beside.path if beside else ""
+
+    @property
+    def error(self) -> "SpectraDermError | None":
+        """Why the photo could not be read, where it is one of many; such a photo is an `unusable_photo`."""
+        beside = self._beside
+        return beside.error if beside else None
+
+    @property
+    def _beside(self) -> "Beside | None":
+        return vars(self).get("beside")
+
+    def with_photo(self, beside: "Beside") -> "Prediction":
+        """The same prediction, which also knows its photo; equal to the one without."""
+        same = replace(self)
+        object.__setattr__(same, "beside", beside)
+        return same
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the thumbnail: no photo goes into a file with it."""
+        beside = self._beside
+        return {**vars(self), "beside": replace(beside, thumbnail=b"")} if beside else dict(vars(self))
+
+    def __repr__(self) -> str:
+        from spectraderm.inference.prediction_display import to_lines  # noqa: PLC0415 - for people, in Python
+
+        return to_lines(self)
+
+    def _repr_html_(self) -> str:
+        from spectraderm.inference.prediction_display import to_html  # noqa: PLC0415
+
+        return to_html(self, self._beside)
+
     def to_dict(self) -> dict[str, Any]:
         """All fields, ready for JSON."""
         return asdict(self)
 
     def to_row(self) -> dict[str, Any]:
         """The fields by the names of `columns`."""
-        row = dict(vars(self))
+        row = {each.name: getattr(self, each.name) for each in fields(self)}
         return row | {_column(label): share for label, share in row.pop("probabilities").items()}
 
 

@@ -12,6 +12,7 @@ from threading import Thread
 
 from spectraderm.core.errors import ModelFolderError, SpectraDermError, UnreadablePhoto
 from spectraderm.core.parallel import cores
+from spectraderm.images.decoding import open_photo
 from spectraderm.inference.calibration import Choice
 from spectraderm.inference.classifier import Classifier, Prediction, load_model
 from spectraderm.serving.middleware import Refusal, ServeOptions
@@ -105,7 +106,8 @@ def _load(source: str | None, runtime: str, calibration: Choice) -> None:
 
 
 def _predict(source: str | None, runtime: str, calibration: Choice, photo: bytes) -> Prediction:
-    return _classifier(source, runtime, calibration).predict(photo)
+    classifier = _classifier(source, runtime, calibration)
+    return classifier.predict_opened(open_photo(photo, classifier.preprocessing.shortest_side))
 
 
 class Pool:

@@ -43,7 +43,7 @@ def answer(classifier: Classifier, item: Item, cell: object) -> dict[str, Any]:
     try:
         photo = photo_bytes(item, cell)
         row["sha256"] = sha256(photo)
-        prediction = classifier.predict(open_photo(photo, classifier.preprocessing.shortest_side, item.path))
+        prediction = classifier.predict_opened(open_photo(photo, classifier.preprocessing.shortest_side, item.path))
     except SpectraDermError as error:
         return row | {"error": error.problem, "remedy": error.remedy}
     return row | prediction.to_row()
