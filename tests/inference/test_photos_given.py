@@ -14,6 +14,7 @@ from handmade import write_model
 
 import spectraderm as sd
 from spectraderm.core.errors import ModelFolderError, UnreadablePhoto
+from spectraderm.images.decoding import PhotoLike
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +25,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> sd.Classifier:
 def test_one_photo_is_the_same_however_it_comes(model: sd.Classifier, here: Path) -> None:
     data = encode(paint(1), "PNG")
     (here / "a.png").write_bytes(data)
-    forms = [data, bytearray(data), memoryview(data), io.BytesIO(data), paint(1), np.asarray(paint(1))]
+    forms: list[PhotoLike] = [data, bytearray(data), memoryview(data), io.BytesIO(data), paint(1), np.asarray(paint(1))]
     first = model("a.png")
     assert [model(form) for form in forms] == [first] * len(forms) == [model.predict(Path("a.png"))] * len(forms)
     with Path("a.png").open("rb") as file:
@@ -74,7 +75,7 @@ def test_among_many_a_bad_photo_is_an_entry_and_alone_an_error(model: sd.Classif
     assert kinds[:3] == ["unusable_photo"] * 3 != kinds[1:]
     for alone in ("f/b.jpg", "gone.jpg", "nothing/*.jpg", b"", 7, io.StringIO("text"), "a\0b"):
         with pytest.raises(UnreadablePhoto):
-            model(alone)  # type: ignore[call-overload]
+            model(alone)  # type: ignore[arg-type]
     Path("empty").mkdir()
     with pytest.raises(UnreadablePhoto, match="holds no photos"):
         model("empty")
