@@ -92,7 +92,7 @@ def test_every_photo_has_a_row_that_is_its_prediction(model: Path, photos: Path,
             assert row["path"] in row["error"]
             assert row["verdict"] is None
             continue
-        expected = vars(loaded.predict(row["path"]))
+        expected = loaded.predict(row["path"]).to_dict()
         assert row["error"] is row["remedy"] is None
         assert {label: row[f"probability:{label}"] for label in LABELS} == expected.pop("probabilities")
         assert row["heatmap"] == [pytest.approx(line, abs=1e-6) for line in expected.pop("heatmap")]

@@ -29,7 +29,7 @@ class Painted:
     go: asyncio.Event
     turns: list[bytes]
 
-    def __init__(self, source: str | None, runtime: str) -> None:  # noqa: ARG002
+    def __init__(self, source: str | None, runtime: str, calibration: str) -> None:  # noqa: ARG002
         self.alive = False
 
     async def start(self) -> None:
@@ -193,6 +193,6 @@ def test_a_model_that_cannot_be_loaded_is_an_error_at_the_start(tmp_path: Path) 
 
 def test_every_process_gets_the_model_and_its_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[tuple[str | None, str]] = []
-    monkeypatch.setattr(pools, "Worker", lambda source, runtime: made.append((source, runtime)))
+    monkeypatch.setattr(pools, "Worker", lambda source, runtime, _: made.append((source, runtime)))
     Pool(ServeOptions("some/model", workers=2, runtime="openvino"))
     assert made == [("some/model", "openvino")] * 2
