@@ -88,15 +88,19 @@ def test_every_door_gives_the_same_prediction(photos: Path, folder: Path) -> Non
     assert by_path == by_bytes == in_a_list == by_image == by_array
     printed, noise = cli(str(photos), "--model", str(folder))
     lines = {record.pop("path"): record for record in map(json.loads, printed.splitlines())}
-    assert lines == {path: prediction.to_dict() for path, prediction in by_path.items()}
+    assert lines == {path: prediction.to_dict() | {"heatmap": []} for path, prediction in by_path.items()}
     assert noise == ""
+    printed, _ = cli(str(photos), "--model", str(folder), "--heatmap")
+    lines = {record.pop("path"): record for record in map(json.loads, printed.splitlines())}
+    assert lines == {path: prediction.to_dict() for path, prediction in by_path.items()}
+    assert all(record["heatmap"] for record in lines.values())
     assert len({prediction.probability for prediction in by_path.values()}) == len(by_path)
     assert not [path for path, prediction in by_path.items() if prediction.verdict == "unusable_photo"]
     assert {prediction.calibrated_on for prediction in by_path.values()} == {"elsewhere"}
     at_home = spectraderm.load_model(folder, calibration="home")
     printed, _ = cli(str(photos), "--model", str(folder), "--calibration", "home")
     lines = {record.pop("path"): record for record in map(json.loads, printed.splitlines())}
-    assert lines == {path: at_home.predict(path).to_dict() for path in by_path}
+    assert lines == {path: at_home.predict(path).to_dict() | {"heatmap": []} for path in by_path}
     assert not {one["probability"] for one in lines.values()} & {one.probability for one in by_path.values()}
 
 
@@ -108,7 +112,7 @@ def test_csv_and_stdin_give_the_same_prediction(photos: Path, folder: Path) -> N
         assert {label: float(row[f"probability:{label}"]) for label in model.labels} == prediction.probabilities
         assert (row["verdict"], row["reason"]) == (prediction.verdict, prediction.reason)
         assert float(row["novelty"]) == prediction.novelty
-    printed, _ = cli("-", "--model", str(folder), stdin=plain.read_bytes())
+    printed, _ = cli("-", "--model", str(folder), "--heatmap", stdin=plain.read_bytes())
     assert json.loads(printed) == {"path": "-", **model.predict(plain).to_dict()}
 
 

@@ -66,11 +66,16 @@ def prepare(run: Path, photos: Path, folds: int = 1, seed: int = 0) -> Path:
 
 
 def train_one(
-    run: Path, recipe: str, backbone: Path, changes: dict[str, Any] | None = None, resume: bool = False
+    run: Path,
+    recipe: str,
+    backbone: Path,
+    changes: dict[str, Any] | None = None,
+    resume: bool = False,
+    log: str | None = None,
 ) -> Path:
     """Train a prepared run folder on the CPU, by one of `RECIPES` with further changes."""
     settings = config.load(recipe, RECIPES[recipe] | (changes or {}))
-    train.train(Run(run), settings, load_backbone(str(backbone)), resume, "cpu")
+    train.train(Run(run), settings, load_backbone(str(backbone)), resume, "cpu", log)
     return run
 
 

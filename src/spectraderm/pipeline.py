@@ -6,12 +6,12 @@ and `run` wait for torch: `_training` imports what they need of the training roo
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from spectraderm.core import DEFAULT_BACKBONE, DEFAULT_RECIPE, OFFLINE_BACKBONE
+from spectraderm.core import OFFLINE_BACKBONE
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.locks import is_main, only_writer
 from spectraderm.core.progress import Track, no_track
@@ -35,6 +35,7 @@ from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference.classifier import Prediction, load_model
 from spectraderm.inference.engine import Engine
 from spectraderm.inference.model_folder import open_model
+from spectraderm.training.options import Options, check_run, check_train
 
 __all__ = [
     "Demo",
@@ -56,36 +57,14 @@ GROUPED_FOLDS = 5
 DEMO_FOLDS, DEMO_SHOWN = 3, 3
 
 
-@dataclass(frozen=True)
-class Options:
-    """How a run is made. `folds` 0 means 5 of `grouped`, else 1; `changes` overrides settings of the recipe.
-
-    `crops`: look for crops of photos, too; None: of up to `auditing.CROPS_UP_TO` photos.
-    """
-
-    recipe: str = DEFAULT_RECIPE
-    backbone: str = DEFAULT_BACKBONE
-    protocol: Protocol = "grouped"
-    folds: int = 0
-    seed: int = 0
-    resume: bool = False
-    device: str = "auto"
-    log: str | None = None
-    changes: dict[str, Any] = field(default_factory=dict)
-    crops: bool | None = None
-
-
 def run(photos: Given, out: Path, options: Options, track: Track = no_track) -> dict[str, Any]:
     """Photos, one folder or several sources -> a run folder with report and model. Returns `evaluation.json`'s content.
 
     Raises:
         SpectraDermError: of any stage; what was done before it stays, and `resume` goes on from there.
     """
-    trained = (out / CONFIG).exists()
-    if trained and not options.resume:
-        raise RunFolderError(f"{out} was trained in before", "Add --resume to go on, or give another --out")
-    training = _training()
-    # what can fail early, fails early
+    check_run(photos, out, options)  # what can fail early, fails early
+    trained, training = (out / CONFIG).exists(), _training()
     recipe, backbone = training.load_matching(options.recipe, options.changes, options.backbone)
     with only_writer(out):
         if trained:
@@ -124,6 +103,7 @@ def split(run_folder: Path, protocol: Protocol, folds: int, seed: int) -> splitt
 
 def train(run_folder: Path, options: Options, track: Track = no_track) -> None:
     """Train a run folder's split and draw the curves."""
+    check_train(run_folder, options)
     training, made = _training(), Run(run_folder)
     recipe, backbone = training.load_matching(options.recipe, options.changes, options.backbone)
     with made.stage("train"):

@@ -57,6 +57,9 @@ def test_all_good_is_0_with_data_on_stdout_alone(here: Path, model: Path) -> Non
     assert [record["path"] for record in records] == ["f/[red]x[/red].jpg", "f/a.jpg", "f/sub/b.png", "a[1].jpg"]
     assert all(record.keys() == FIELDS for record in records)
     assert all(record["verdict"] in VERDICTS and record["reason"] for record in records)
+    assert not any(record["heatmap"] for record in records)
+    refused = call("predict", "f", "--model", model, "--heatmap", "--format", "csv")
+    assert (refused.code, refused.out) == (2, "")
 
 
 def test_bad_files_are_reported_each_and_the_others_done(here: Path, model: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,8 @@ def test_the_table_fits_80_columns_and_names_nothing_that_is_not_meant(tmp_path:
     assert max(len(line) for line in (usual + refused).splitlines()) <= 80
     assert any(line.endswith(" %,") for line in usual.splitlines())  # broken between classes, not inside of one
     assert "unusable photo\n  The photo is too dark." in usual
+    assert re.search(r"\n2 photos: 1 (predicted|unsure|out of scope), 1 unusable photo\n", usual)
+    assert " photos: " not in written(model, "table", "a.jpg")
     assert "out of scope\n  Unlike the photos" in refused
     assert not [label for label in labels if label in refused]
 

@@ -386,7 +386,7 @@ def test_says_what_to_do_without_npm_and_without_a_connection(tmp_path: Path, mo
         pytest.skip(str(error))
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(MissingExtra, match=r"spectraderm\[web\]"):
+    with pytest.raises(MissingExtra, match=r"\[web\]"):
         site.site_files(read_model_folder(model))
     assert not (tmp_path / "cache").exists()
 

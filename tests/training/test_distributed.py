@@ -19,9 +19,8 @@ from torch import Tensor
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from spectraderm.core.errors import DatasetError, RecipeError, RunFolderError, SpectraDermError
+from spectraderm.core.errors import DatasetError, RunFolderError, SpectraDermError
 from spectraderm.core.run import Fold, Run
-from spectraderm.training import distributed
 
 TOLERANCE = 5e-5
 """Of weights and logits, relative to the largest: how far the result of several processes may be from that of one."""
@@ -162,8 +161,3 @@ def test_an_error_ends_all_processes_and_is_said_once(start: Start, run: Path) -
     (run / "said.txt").unlink()
     assert start(run, [GOOD, GOOD], changes) == [2, 2]
     assert errors(run) == ["error: final: the loss in epoch 1 is not a number. Lower the learning rate"]
-
-
-def test_a_log_that_there_is_not_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"no log 'nonsense'.*tensorboard"):
-        distributed.start(tmp_path, "cpu", "nonsense")

@@ -1,23 +1,38 @@
 """Parse, call one function, print. The only place that exits; data goes to stdout, everything else to stderr."""
 
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from spectraderm.cli import console, options
 from spectraderm.cli import inference_commands as doors
-from spectraderm.cli.console import say, stdout
+from spectraderm.cli.console import stdout
 from spectraderm.core import DEFAULT_BACKBONE, DEFAULT_RECIPE
-from spectraderm.core.errors import SpectraDermError, needs
+from spectraderm.core.errors import SpectraDermError
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="A folder of skin photos in, a classifier out that says how far it can be believed. Not a medical device.",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata  # noqa: PLC0415 - takes a while
+
+        with stdout() as stream:
+            stream.write(f"spectraderm {metadata.version('spectraderm')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and leave.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """A folder of skin photos in, a classifier out that says how far it can be believed. Not a medical device."""
 
 
 @app.command()
@@ -38,19 +53,15 @@ def run(
     log: options.Log = None,
     crops: options.Crops = None,
     other: options.Other = None,
+    as_json: options.Json = False,
 ) -> None:
     """All of it: audit, split, train, calibrate, evaluate, export. What most people want."""
-    pipeline, terminal = _stages()
+    from spectraderm.cli import stages  # noqa: PLC0415
+
     out = out or Path("runs") / f"{'-'.join(each.resolve().name for each in photos)}-{Path(recipe).stem}-{split}"
     changes = options.recipe_changes(epochs, batch_size, lr, patience)
-    settings = pipeline.Options(recipe, backbone, split, folds, seed, resume, device, log, changes, crops)
-    with console.going_on("--resume goes on where training was"), terminal.progress() as track:
-        evaluation = pipeline.run(_all_photos(photos, other), out, settings, track)
-    terminal.say_audit(out)
-    terminal.say_scores([out], [evaluation])
-    terminal.say_robustness(out / "model")
-    say(f"Report  {out / 'report.html'}\nModel   {out / 'model'}")
-    say(f"Next    spectraderm predict PHOTO --model {out / 'model'}")
+    how = (recipe, backbone, split, folds, seed, resume, device, log, changes, crops)
+    stages.run(photos, other, out, how, as_json)
 
 
 @app.command()
@@ -70,30 +81,26 @@ def audit(
     ] = False,
     crops: options.Crops = None,
     other: options.Other = None,
+    as_json: options.Json = False,
 ) -> None:
     """Read every photo; find copies, leaks, shortcuts and flaws. Exit code 3 where --fail-on was met."""
-    pipeline, terminal = _stages()
-    from spectraderm.data import findings  # noqa: PLC0415
+    from spectraderm.cli import stages  # noqa: PLC0415
 
-    wanted = findings.parse_fail_on(fail_on) if fail_on else []
-    with terminal.progress() as track:
-        facts = pipeline.audit(_all_photos(photos, other), out, track, look_for_crops=crops).facts
-    terminal.say_audit(out)
-    if fix:
-        pipeline.split(out, "deduplicated", 0, 0)
-    say(f"Copies  {out / 'gallery.html'}\nNext    spectraderm {'train' if fix else 'split'} {out}")
-    met = findings.failing(facts["findings"], wanted)
-    if met:
-        say(f"failed: {', '.join(met)}")
-        raise typer.Exit(3)
+    stages.audit(photos, other, out, fail_on, (fix, crops), as_json)
 
 
 @app.command()
-def split(run: options.Run, split: options.Split = "grouped", folds: options.Folds = 0, seed: options.Seed = 0) -> None:
+def split(
+    run: options.Run,
+    split: options.Split = "grouped",
+    folds: options.Folds = 0,
+    seed: options.Seed = 0,
+    as_json: options.Json = False,
+) -> None:
     """Split an audited run folder, and prove that the split holds."""
-    pipeline, terminal = _stages()
-    terminal.say_split(pipeline.split(run, split, folds, seed))
-    say(f"Next    spectraderm train {run}")
+    from spectraderm.cli import stages  # noqa: PLC0415
+
+    stages.split(run, split, folds, seed, as_json)
 
 
 @app.command()
@@ -110,12 +117,11 @@ def train(
     log: options.Log = None,
 ) -> None:
     """Train every fold of a split run folder."""
-    pipeline, terminal = _stages()
+    from spectraderm.cli import stages  # noqa: PLC0415
+
     changes = options.recipe_changes(epochs, batch_size, lr, patience)
-    settings = pipeline.Options(recipe, backbone, resume=resume, device=device, log=log, changes=changes)
-    with console.going_on("--resume goes on where it was"), terminal.progress() as track:
-        pipeline.train(run, settings, track)
-    say(f"Next    spectraderm calibrate {run}")
+    how = {"recipe": recipe, "backbone": backbone, "resume": resume, "device": device, "log": log, "changes": changes}
+    stages.train(run, how)
 
 
 @app.command()
@@ -136,25 +142,19 @@ def calibrate(
     conformal: options.Conformal = None,
     per_class: options.PerClass = False,
     promise: options.Promise = None,
+    as_json: options.Json = False,
 ) -> None:
     """Find temperature, prediction sets, and the thresholds of "I don't know": on photos held out of training, or, with
     --external, for photos from elsewhere, on labelled photos of other sources.
     """
-    pipeline, terminal = _stages()
-    from spectraderm.cli import calibrate_report as report  # noqa: PLC0415
-    from spectraderm.evaluation.calibrate_external import calibrate_external  # noqa: PLC0415
+    from spectraderm.cli import calibrate_report, stages  # noqa: PLC0415
 
-    report.check(photos, external, (other, out, label_map), (coverage, conformal, per_class))
+    about = (other, out, label_map)
+    calibrate_report.check(photos, external, about, (coverage, conformal, per_class))
     if external:
-        with terminal.progress() as track:
-            report.say_elsewhere(calibrate_external(target, photos or (), other or (), out, promise, label_map, track))
-        return
-    settings = pipeline.Settings(coverage or 0.9, conformal or "lac", per_class, promise)
-    before = report.has_elsewhere(target)
-    result = pipeline.calibrate(target, settings)
-    terminal.say_calibration(result)
-    report.say_dropped(before and "elsewhere" not in result)
-    say(f"Next    spectraderm evaluate {target}")
+        stages.calibrate_elsewhere(target, photos or (), about, promise, as_json)
+    else:
+        stages.calibrate(target, (coverage, conformal, per_class, promise), as_json)
 
 
 @app.command()
@@ -171,38 +171,24 @@ def evaluate(
     other: options.Other = None,
     chosen_on: options.ChosenOn = False,
     calibration: options.Calibration = "auto",
+    as_json: options.Json = False,
 ) -> None:
     """Score run folders side by side and write their reports; or a model on photos that it was not made from."""
-    pipeline, terminal = _stages()
-    from spectraderm.inference.model_folder import is_model_folder  # noqa: PLC0415
+    from spectraderm.cli import stages  # noqa: PLC0415
 
-    if is_model_folder(targets[0]):
-        if len(targets) < 2:
-            raise SpectraDermError("a model is evaluated on folders of photos", "Give MODEL PHOTOS")
-        from spectraderm.evaluation.external import evaluate_external  # noqa: PLC0415
-
-        with terminal.progress() as track:
-            photos = _all_photos(targets[1:], other)
-            result = evaluate_external(targets[0], photos, label_map, out, track, calibration, chosen_on=chosen_on)
-        terminal.say_external(result)
-        return
-    if label_map or out or other or chosen_on or calibration != "auto":
-        given = "--label-map, --out, --other, --chosen-on and --calibration"
-        raise SpectraDermError(f"{given} go with MODEL PHOTOS", "Leave them out for run folders")
-    others = [", ".join(sorted(str(other) for other in targets if other != run)) for run in targets]
-    evaluations = [pipeline.evaluate(run, beside=beside) for run, beside in zip(targets, others, strict=True)]
-    terminal.say_scores(targets, evaluations)
-    say("\n".join(f"Report  {run / 'report.html'}" for run in targets) + f"\nNext    spectraderm export {targets[0]}")
+    stages.evaluate(targets, (label_map, out, other, chosen_on, calibration), as_json)
 
 
 @app.command()
 def compare(
     run_a: Annotated[Path, typer.Argument(help="Run folder.")],
     run_b: Annotated[Path, typer.Argument(help="Another, tested on the same photos.")],
+    as_json: options.Json = False,
 ) -> None:
     """Which of two runs is better, photo by photo, and whether that is more than noise."""
-    pipeline, terminal = _stages()
-    terminal.say_comparison(run_a, run_b, pipeline.compare(run_a, run_b))
+    from spectraderm.cli import stages  # noqa: PLC0415
+
+    stages.compare(run_a, run_b, as_json)
 
 
 @app.command()
@@ -220,24 +206,19 @@ def reproduce(
     out: Annotated[
         Path | None, typer.Option(help="With notebook: run folder to keep; by default none is kept.")
     ] = None,
+    as_json: options.Json = False,
 ) -> None:
     """Train and score a run again from its manifest; exit code 3 where a published number differs. Or train the
     notebook's recipe for many seeds, and show its three numbers beside their mean, lowest and highest.
     """
-    _, terminal = _stages()
-    from spectraderm.cli import reproduce as again  # noqa: PLC0415
+    from spectraderm.cli import stages  # noqa: PLC0415
 
-    if len(targets) == 2 and str(targets[0]) == again.NOTEBOOK:
-        with terminal.progress() as track:
-            terminal.say_draws(again.reproduce_notebook(targets[1], seeds, backbone, out, seed, track))
-        return
-    if len(targets) != 1:
+    if len(targets) == 2 and str(targets[0]) == "notebook":
+        stages.reproduce_notebook(targets[1], seeds, backbone, out, seed, as_json)
+    elif len(targets) != 1:
         raise SpectraDermError("one run is reproduced at a time", "Give RUN, or: notebook PHOTOS")
-    with terminal.progress() as track:
-        lines = again.reproduce(targets[0], photos, track)
-    say("\n".join([*lines, f"{len(lines)} values differ"]) if lines else "Every published number came out the same")
-    if lines:
-        raise typer.Exit(3)
+    else:
+        stages.reproduce(targets[0], photos, as_json)
 
 
 @app.command()
@@ -249,15 +230,12 @@ def export(
     int8: Annotated[
         bool, typer.Option("--int8", help="Write another model folder, which computes in 8-bit integers.")
     ] = False,
+    as_json: options.Json = False,
 ) -> None:
     """Write the model folder, after measuring that it gives training's logits."""
-    pipeline, terminal = _stages()
-    with terminal.progress() as track:
-        measured = pipeline.export(run, out, onnx_only, notes, int8, track)
-    folder = out or run / ("model-int8" if int8 else "model")
-    terminal.say_export(measured)
-    terminal.say_robustness(folder)
-    say(f"Model   {folder}")
+    from spectraderm.cli import stages  # noqa: PLC0415
+
+    stages.export(run, out, (onnx_only, notes, int8), as_json)
 
 
 @app.command()
@@ -267,16 +245,9 @@ def demo(
     seed: options.Seed = 0,
 ) -> None:
     """Paint a small flawed data set, run the whole way on it, and classify photos. Needs no network and no data."""
-    from spectraderm.inference.classifier import load_model  # noqa: PLC0415
+    from spectraderm.cli import stages  # noqa: PLC0415
 
-    pipeline, terminal = _stages()
-    with terminal.progress() as track:
-        result = pipeline.demo(out, data, seed, track)
-    terminal.say_audit(result.run)
-    terminal.say_scores([result.run], [result.evaluation])
-    with stdout() as stream:
-        console.write_table(result.predictions.items(), stream, load_model(result.run / "model"), top_k=2)
-    say(result.story)
+    stages.demo(out, data, seed)
 
 
 app.add_typer(doors.app)
@@ -285,15 +256,3 @@ app.add_typer(doors.app)
 def main() -> None:
     """The console script."""
     console.run(app)
-
-
-def _all_photos(photos: list[Path], other: Path | None) -> Any:  # noqa: ANN401
-    from spectraderm.core.roots import with_other  # noqa: PLC0415 - of no use to those who predict
-
-    return with_other(photos, other)
-
-
-def _stages() -> tuple[Any, Any]:
-    """The pipeline, and how its work is shown; only for commands that need the `train` extra."""
-    with needs("train", "what audits, trains and scores"):
-        return import_module("spectraderm.pipeline"), import_module("spectraderm.cli.tables")

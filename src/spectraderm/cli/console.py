@@ -9,11 +9,11 @@ import os
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
 
@@ -84,24 +84,35 @@ def say(text: str) -> None:
         sys.stderr.write(text + "\n")
 
 
+def show(content: Mapping[str, Any], as_json: bool, say_it: Callable[[Any], None]) -> None:
+    """Show what a command's function returned: one JSON object on stdout, where `--json` asks for it, or for people."""
+    if not as_json:
+        say_it(content)
+        return
+    with stdout() as stream:
+        stream.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
 def write_predictions(
     predictions: Iterable[tuple[str, "Prediction"]],
     format: str,  # noqa: A002
     stream: TextIO,
     classifier: "Classifier",
     top_k: int,
+    heatmap: bool = False,
 ) -> None:
     """Write predictions as they come, each with its path, as `jsonl`, `csv` or `table`.
 
-    `jsonl` has one object a line: `path`, then the fields of `Prediction`. `csv` has a header, then a line per photo:
-    `path`, then the columns of `prediction.columns`, the heatmap aside; lists stand between semicolons, and what an
-    unusable photo lacks is empty. `table` shows `top_k` classes a photo.
+    `jsonl` has one object a line: `path`, then the fields of `Prediction`, of which `heatmap` is empty unless asked
+    for. `csv` has a header, then a line per photo: `path`, then the columns of `prediction.columns`, the heatmap aside;
+    lists stand between semicolons, and what an unusable photo lacks is empty. `table` shows `top_k` classes a photo.
     """
     if format == "table":
         write_table(predictions, stream, classifier, top_k)
     elif format == "jsonl":
         for path, prediction in predictions:
-            stream.write(json.dumps({"path": path, **prediction.to_dict()}, allow_nan=False) + "\n")
+            record = {"path": path, **prediction.to_dict()} | ({} if heatmap else {"heatmap": []})
+            stream.write(json.dumps(record, allow_nan=False) + "\n")
     else:
         from spectraderm.inference.prediction import columns  # noqa: PLC0415
 
@@ -129,12 +140,13 @@ def write_table(
 
     console = Console(file=stream, highlight=False, soft_wrap=True)
     wrap = partial(_wrap, width=max(console.width, 40))
-    note = ""
+    note, verdicts = "", dict.fromkeys(_STYLES, 0)
     for path, prediction in predictions:
         shown = 0 if prediction.verdict == "out_of_scope" else top_k
         top = list(prediction.probabilities.items())[:shown]
         named = [f"{classifier.display_name(label)} {percent(value)}".replace(" ", _JOINT) for label, value in top]
         verdict = prediction.verdict.replace("_", " ")
+        verdicts[prediction.verdict] += 1
         answer = Text(wrap(f"{verdict}: {', '.join(named)}" if named else verdict))
         answer.stylize(_STYLES[prediction.verdict], 2, 2 + len(verdict))
         rests = "" if prediction.verdict == "unusable_photo" else f" {JUDGED[prediction.calibrated_on]}"
@@ -146,6 +158,9 @@ def write_table(
             f"Model {classifier.model_id}. Not a diagnosis. It knows {len(classifier.folder.conditions)} "
             f"conditions. {experience(classifier.folder.facts['calibration'])} {promise(classifier.calibrations)}"
         )
+    if sum(verdicts.values()) > 1:
+        counts = ", ".join(f"{count} {verdict.replace('_', ' ')}" for verdict, count in verdicts.items() if count)
+        console.print(Text(wrap(f"{sum(verdicts.values())} photos: {counts}", indent=""), style="bold"), "", sep="\n")
     if note:
         console.print(Text(wrap(note, indent=""), style="dim"))
 

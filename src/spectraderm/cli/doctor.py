@@ -22,11 +22,10 @@ from threading import Thread
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from spectraderm.core.errors import SpectraDermError
+from spectraderm.core.errors import SpectraDermError, install_command
 from spectraderm.core.files import cache_folder
 from spectraderm.core.parallel import cores
 
-_REINSTALL = "pip install --force-reinstall --no-deps spectraderm"
 _FREE_MEMORY, _FREE_DISK = 500_000_000, 1_000_000_000
 """Bytes below which a warning is given."""
 _HUB_SECONDS = 3.0
@@ -67,15 +66,16 @@ def examine(offline: bool = False) -> list[Check]:
         ("Hugging Face Hub", lambda theme: _hub(theme, offline)),
     ]
     checks: list[Check] = []
+    reinstall = install_command(options="--force-reinstall --no-deps")
     for theme, look in parts:
         state = State.broken if theme == "Predictions" else State.warning
         try:
             for check in look(theme):
                 checks.append(check)  # noqa: PERF402 - what stands before an error is kept
         except SpectraDermError as error:
-            checks.append(Check(theme, "error", error.problem, state, error.remedy or _REINSTALL))
+            checks.append(Check(theme, "error", error.problem, state, error.remedy or reinstall))
         except Exception as error:  # whatever breaks is what the doctor was called for
-            remedy = f"{_REINSTALL}; if that does not help, report it with this text"
+            remedy = f"{reinstall}; if that does not help, report it with this text"
             checks.append(Check(theme, "error", f"{type(error).__name__}: {error}", state, remedy))
     return checks
 
@@ -146,7 +146,7 @@ def _extra(theme: str, extra: str, needs: Sequence[Requirement]) -> Check:
     outside = [need for need in needs if versions[need.name] and not need.specifier.contains(versions[need.name], True)]
     missing = [name for name, version in versions.items() if not version]
     name = f"[{extra}]" if extra else "always needed"
-    remedy = f'pip install "spectraderm[{extra}]"' if extra else "pip install spectraderm"
+    remedy = install_command(extra)
     if outside:
         told = ", ".join(f"{need.name} {versions[need.name]} is outside of {need.specifier}" for need in outside)
         return Check(theme, name, told, State.warning, remedy)

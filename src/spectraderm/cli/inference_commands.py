@@ -2,17 +2,17 @@
 the import of public photo sets.
 """
 
-import json
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from spectraderm.cli.console import going_on, say, stdout, write_predictions
-from spectraderm.cli.options import Calibration, Runtime, Seed
+from spectraderm.cli.console import going_on, say, show, stdout, write_predictions
+from spectraderm.cli.options import Calibration, Json, Runtime, Seed
 from spectraderm.core.errors import SpectraDermError, needs
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ def predict(
         typer.Option(help="By default a table on a terminal, jsonl into a pipe."),
     ] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Classes to show per photo, in the table.")] = 3,
+    heatmap: Annotated[
+        bool, typer.Option("--heatmap", help="With jsonl: also where the evidence lies, as rows of numbers.")
+    ] = False,
     runtime: Runtime = "onnxruntime",
     calibration: Calibration = "auto",
     out: Annotated[
@@ -62,8 +65,8 @@ def predict(
     """Classify photos. Exit code 1 where some could not be read; the others are done."""
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: its threads would wait beside the network's
     if out:
-        if format:
-            raise SpectraDermError("--out writes Parquet", "Leave --format out")
+        if format or heatmap:
+            raise SpectraDermError("--out writes Parquet, heatmaps and all", "Leave --format and --heatmap out")
         _predict_into(out, photos, model, (runtime, calibration), (engine, address, workers), shard_size)
         return
     if engine != "local" or address or workers:
@@ -84,7 +87,10 @@ def predict(
                 yield path, result
 
     with stdout() as stream:
-        write_predictions(readable(), format or ("table" if stream.isatty() else "jsonl"), stream, classifier, top_k)
+        kind = format or ("table" if stream.isatty() else "jsonl")
+        if heatmap and kind != "jsonl":
+            raise SpectraDermError(f"a {kind} has no heatmaps", "Give --format jsonl, or leave --heatmap out")
+        write_predictions(readable(), kind, stream, classifier, top_k, heatmap=heatmap)
     if failed:
         say(f"{failed} of the photos could not be read")
         raise typer.Exit(1)
@@ -132,8 +138,13 @@ def adapt(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write it even where it is no better.")] = False,
     seed: Seed = 0,
+    as_json: Json = False,
 ) -> None:
     """Make a model better on photos like yours, from a few of them, in a minute. Exit code 3: it was no better."""
+    from spectraderm.cli import checks  # noqa: PLC0415
+
+    checks.model(model)
+    checks.there([photos, *([other] if other else [])], label_map, out)
     from spectraderm.adaptation import NotBetter  # noqa: PLC0415
     from spectraderm.adaptation import adapt as run  # noqa: PLC0415
     from spectraderm.cli.adapt_report import say_adapted, say_measured  # noqa: PLC0415
@@ -145,10 +156,10 @@ def adapt(
                 model, photos, out, label_map, add_classes=add_classes, other=other, force=force, seed=seed, track=track
             )
     except NotBetter as error:
-        say_measured(error.result)
+        show(error.result, as_json, say_measured)
         say(f"error: {error}")
         raise typer.Exit(3) from None
-    say_adapted(result, out)
+    show(result, as_json, lambda result: say_adapted(result, out))
 
 
 @app.command()
@@ -173,6 +184,9 @@ def serve(
     calibration: Calibration = "auto",
 ) -> None:
     """Serve predictions over HTTP: POST /predict, and a page at /. Stores no photo."""
+    from spectraderm.inference.model_folder import check_model  # noqa: PLC0415
+
+    check_model(model)
     with needs("serve", "the server"):
         from spectraderm.serving.server import ServeOptions, serve  # noqa: PLC0415
     options = ServeOptions(
@@ -251,6 +265,7 @@ def import_(
         float | None,
         typer.Option(min=0, max=1, help="scin: what the likeliest label must weigh; 0.5 by default."),
     ] = None,
+    as_json: Json = False,
 ) -> None:
     """Lay out a public photo set by class, with its patients, cases, skin tones, licence and citation."""
     from spectraderm.cli.import_report import say_imported  # noqa: PLC0415
@@ -259,7 +274,7 @@ def import_(
 
     with progress() as track:
         facts = import_set(name, folder, out, label_map, min_weight, track)
-    say_imported(facts)
+    show(facts, as_json, say_imported)
     say(f"Photos  {out}\nNext    spectraderm audit {out} --out RUN")
 
 
@@ -273,11 +288,8 @@ def doctor(
     from spectraderm.cli.doctor import examine, is_broken  # noqa: PLC0415
 
     checks = examine(offline)
-    with stdout() as stream:
-        if as_json:
-            content = {"broken": is_broken(checks), "checks": [vars(check) for check in checks]}
-            stream.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-        else:
-            show_checks(checks, stream)
+    content = {"broken": is_broken(checks), "checks": [vars(check) for check in checks]}
+    with nullcontext(sys.stdout) if as_json else stdout() as stream:
+        show(content, as_json, lambda _: show_checks(checks, stream))
     if is_broken(checks):
         raise typer.Exit(1)

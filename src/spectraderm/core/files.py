@@ -163,6 +163,15 @@ def write_errors(path: Path) -> Iterator[None]:
         raise WriteError(path, error.said if isinstance(error, WriteError) else error) from error
 
 
+def check_writable(path: Path) -> None:
+    """Make sure, before anything takes long, that a file or folder can be made here. Raises `WriteError`."""
+    there = next((each for each in (path, *path.absolute().parents) if each.exists()), path)
+    if there != path and not there.is_dir():
+        raise WriteError(path, OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
+    if not os.access(there, os.W_OK):
+        raise WriteError(path, OSError(errno.EACCES, os.strerror(errno.EACCES)))
+
+
 def sha256(data: bytes) -> str:
     """SHA-256 of `data`, as 64 hexadecimal digits."""
     return hashlib.sha256(data).hexdigest()

@@ -44,6 +44,18 @@ def with_other(given: Sequence[Path], other: Path | None) -> Given:
     return replace(root, others=(Path(os.path.abspath(other)).name,))  # noqa: PTH100  (a link is a name, too)
 
 
+def check_folders(given: Given) -> None:
+    """Make sure that folders of photos are there, before anything takes long.
+
+    Raises:
+        DatasetError: one is no folder; or as `root_of`.
+    """
+    root = root_of(given)
+    for folder in [root] if isinstance(root, Path) else root.of_source.values():
+        if not folder.is_dir():
+            raise DatasetError(f"{folder} is not a folder", "Give the folder that holds the class or split folders")
+
+
 def root_of(given: Given) -> Root:
     """One folder is the root itself; of several each is a source, named as it is given.
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -53,7 +53,19 @@ _MADE_BY = {
 }
 _TRAIN = "Run `spectraderm train RUN --resume`"
 
+Log = Literal["tensorboard", "mlflow", "wandb"]
+"""What a training can be logged to, beside `history.csv`."""
 STAGES = ("audit", "split", "train", "calibrate", "evaluate", "export")
+_BEGINS_WITH = {
+    "split": (MANIFEST,),
+    "train": (MANIFEST, SPLIT),
+    "calibrate": (CONFIG,),
+    "evaluate": (CONFIG, CALIBRATION),
+    "compare": (CONFIG, CALIBRATION),
+    "reproduce": (CONFIG, CALIBRATION, EVALUATION),
+    "export": (CONFIG, CALIBRATION, EVALUATION),
+}
+"""The files without which a command can't begin."""
 _WRITTEN_BY = {
     MANIFEST: "audit",
     MEASUREMENTS: "audit",
@@ -167,6 +179,23 @@ class Run:
         with only_writer(self.folder), stages.noting(self.folder):
             self.check(name)
             yield
+
+    def check_there(self, command: str) -> None:
+        """Make sure, before anything takes long, that what a command begins with is there.
+
+        Raises:
+            RunFolderError: there is no such folder, or an earlier stage was not run in it.
+        """
+        for name in _BEGINS_WITH[command]:
+            if not self.folder.is_dir():
+                raise RunFolderError(f"there is no run folder {self.folder}", _MADE_BY[AUDIT])
+            if not self.path(name).is_file():
+                raise RunFolderError(f"{self.folder} has no {name}", _MADE_BY[name])
+
+    def check_untrained(self) -> None:
+        """Make sure that no training was begun here. Raises `RunFolderError`."""
+        if self.path(CONFIG).exists():
+            raise RunFolderError(f"{self.folder} was trained in before", "Add --resume to go on, or give another --out")
 
     def check(self, stage: str) -> None:
         """Compare what the stages before this one wrote with the checksums of then.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from spectraderm.core import OTHER
 from spectraderm.core.errors import DatasetError
-from spectraderm.core.roots import Folders, Root
+from spectraderm.core.roots import Folders, Root, check_folders
 from spectraderm.images.decoding import HEIC_SUFFIXES, SUFFIXES
 
 SPLIT_FOLDERS = {
@@ -98,7 +98,7 @@ def source_folders(root: Path) -> list[str]:
     folders of these), and each of those shares a class with another. Class folders with a folder for each patient are
     so not taken for sources: patients have other names, or numbers.
     """
-    _check_folder(root)
+    check_folders(root)
     classes: dict[str, set[str]] = {}
     for name in _folders(root, "", Listing()):
         within = None if name.lower() in SPLIT_FOLDERS else _classes(root, f"{name}/")
@@ -109,11 +109,6 @@ def source_folders(root: Path) -> list[str]:
     shared = Counter(label for within in classes.values() for label in within)
     alone = [name for name, within in classes.items() if not any(shared[label] > 1 for label in within)]
     return [] if alone else list(classes)
-
-
-def _check_folder(folder: Path) -> None:
-    if not folder.is_dir():
-        raise DatasetError(f"{folder} is not a folder", "Give the folder that holds the class or split folders")
 
 
 def _classes(root: Path, parent: str) -> set[str] | None:
@@ -136,7 +131,7 @@ def _classes(root: Path, parent: str) -> set[str] | None:
 def _list_source(folder: Path, source: str, listing: Listing, *, all_other: bool) -> None:
     """List a folder that was given as a source; what is in it is named by the source, whatever it is called."""
     own = Listing()
-    _check_folder(folder)
+    check_folders(folder)
     if all_other:
         _list_other(folder, PhotoFile("", OTHER, ""), own)
     else:

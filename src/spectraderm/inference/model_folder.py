@@ -118,6 +118,12 @@ def find_model(source: str | os.PathLike[str] | None = None) -> Path:
     return _here(source) or _from_hub(str(source))
 
 
+def check_model(source: str | os.PathLike[str] | None) -> None:
+    """Raise `ModelFolderError`, before anything takes long, where a model is not here and can't be on the Hub."""
+    if _here(source) is None:
+        _check_hub_id(str(source))
+
+
 def is_model_folder(source: str | os.PathLike[str]) -> bool:
     """Whether this names a model folder on this machine, whole or not."""
     here = _here(source)
@@ -173,9 +179,13 @@ def _here(source: str | os.PathLike[str] | None) -> Path | None:
     return None
 
 
-def _from_hub(name: str) -> Path:
+def _check_hub_id(name: str) -> None:
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
         raise ModelFolderError(f"there is no model folder {name}", "Give a folder that `spectraderm export` wrote")
+
+
+def _from_hub(name: str) -> Path:
+    _check_hub_id(name)
     with needs("hub", f"there is no folder {name}, and what asks the Hub"):
         from huggingface_hub import snapshot_download  # noqa: PLC0415
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415

@@ -4,16 +4,13 @@ A transform is part of the network and of its ONNX graph. What an LDA head is fi
 """
 
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import kornia.augmentation as kornia
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from spectraderm.training.photo_augmentation import ZOOMED
-
-Transform = Literal["whole", "mirrored", "zoomed", "zoomed mirrored"]
+from spectraderm.training.photo_augmentation import ZOOMED, Transform
 
 
 def transformed(photos: Tensor, transforms: Sequence[Transform]) -> Tensor:

@@ -24,13 +24,15 @@ from onnx import numpy_helper
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel, ResNetConfig, ResNetModel
+from transformers.utils import logging as transformers_logging
 
 from spectraderm.core import OFFLINE_BACKBONE
 from spectraderm.core.errors import BackboneError, needs
 from spectraderm.core.files import sha256
 from spectraderm.images.preprocessing import rgb_values
+from spectraderm.training.backbone_name import REMEDY, local_folder
 
-_OFFLINE = f"Connect to the internet, give a local folder in the same layout, or use --backbone {OFFLINE_BACKBONE}"
+transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # its own bar, beside ours
 _MEAN = (123 / 255, 117 / 255, 104 / 255)
 """Red, green, blue of open-nsfw-thin; its ONNX graph subtracts (104, 117, 123) from blue, green, red."""
 _STD = (1 / 255, 1 / 255, 1 / 255)
@@ -66,12 +68,8 @@ def load_backbone(name: str) -> Backbone:
     """
     if name == OFFLINE_BACKBONE:
         return Backbone(name, open_nsfw(), _MEAN, _STD, _open_nsfw_version(), "BSD-2-Clause")
-    path = Path(name)
-    if not (path.exists() or name.startswith((".", "/")) or name.count("/") > 1):
-        return _from_hub_layout(name, None)
-    if not (path / "config.json").is_file():
-        raise BackboneError(f"{name} is not a model folder: it has no config.json", _OFFLINE)
-    return _from_hub_layout(str(path.resolve()), path.resolve())
+    folder = local_folder(name)
+    return _from_hub_layout(str(folder or name), folder)
 
 
 def set_pooling(model: ResNetModel, padding: str) -> None:
@@ -158,9 +156,9 @@ def _from_hub_layout(name: str, folder: Path | None) -> Backbone:
         return Backbone(name, model, mean, std, source, _license(folder) or "see its model card")
     except (OSError, HfHubHTTPError) as error:
         what = f"{name} can't be loaded" if folder else f"{name} can't be had from the Hugging Face Hub"
-        raise BackboneError(f"{what} ({_first_line(error)})", _OFFLINE) from error
+        raise BackboneError(f"{what} ({_first_line(error)})", REMEDY) from error
     except (*_DAMAGED, StrictDataclassError) as error:
-        raise BackboneError(f"{name} is not {kind} in Hub layout ({_first_line(error)})", _OFFLINE) from error
+        raise BackboneError(f"{name} is not {kind} in Hub layout ({_first_line(error)})", REMEDY) from error
 
 
 def _resnet(name: str, config: ResNetConfig) -> ResNetModel:

@@ -10,8 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from importlib import metadata, util
-from pathlib import Path
+from importlib import metadata
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from torch import distributed
 
-from spectraderm.core.errors import DatasetError, RecipeError, RunFolderError, SpectraDermError
+from spectraderm.core.errors import DatasetError, RunFolderError, SpectraDermError
 from spectraderm.training.recipe import Recipe
 
 _PATIENCE = timedelta(days=7)
@@ -27,32 +26,21 @@ _PATIENCE = timedelta(days=7)
 _PACKAGES = ("spectraderm", "torch", "transformers", "accelerate", "kornia", "numpy", "pillow", "scikit-learn")
 
 
-def start(run: Path, device: str, log: str | None) -> Accelerator:
+def start(device: str) -> Accelerator:
     """Meet the processes that were started together.
 
     Args:
-        run: their run folder.
         device: `auto` (a GPU each, where there are any) or `cpu`.
-        log: also log to `tensorboard` or `mlflow`.
 
     Raises:
-        SpectraDermError: there is no such log, or it is not installed.
         RunFolderError: the device does not serve here: several processes can't compute on it together, or this one
             has trained on another.
     """
     on_cpu = device == "cpu" or not torch.accelerator.is_available()
-    if log not in (None, "tensorboard", "mlflow"):
-        raise RecipeError(f"there is no log {log!r}", "Give `tensorboard` or `mlflow`")
-    if log and util.find_spec(log) is None:
-        package = '"spectraderm[track]"' if log == "tensorboard" else log
-        raise SpectraDermError(f"{log} is not installed", f"Install it with: pip install {package}")
-    folder, patience = run / "log" if log else None, InitProcessGroupKwargs(timeout=_PATIENCE)
     try:
-        accelerator = Accelerator(cpu=on_cpu, log_with=log, project_dir=folder, kwargs_handlers=[patience])
+        accelerator = Accelerator(cpu=on_cpu, kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)])
     except ValueError as error:
         raise RunFolderError(f"this process can't train on the device {device!r} ({error})", "Start another") from error
-    if log:
-        accelerator.init_trackers(run.name)
     if int(os.environ.get("WORLD_SIZE", "1")) > accelerator.num_processes:
         raise RunFolderError(f"{accelerator.device} does not train in several processes", "Add --device cpu")
     return accelerator

@@ -17,13 +17,13 @@ from spectraderm.core.files import sha256
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track
 from spectraderm.images.preprocessing import Pixels, Preprocessing
-from spectraderm.training.augmentation import Transform, transformed
+from spectraderm.training.augmentation import transformed
 from spectraderm.training.backbones import Backbone
 from spectraderm.training.dataset import AHEAD, Floats, Inputs, Integers
 from spectraderm.training.feature_cache import Store
 from spectraderm.training.frozen_backbone import freeze
 from spectraderm.training.network import Normalise, build
-from spectraderm.training.photo_augmentation import Augmentation, augmented
+from spectraderm.training.photo_augmentation import Augmentation, Transform, augmented
 from spectraderm.training.pooling import SkinNetwork
 from spectraderm.training.recipe import Recipe
 

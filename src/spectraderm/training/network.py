@@ -1,6 +1,7 @@
 """The network as torch sees it: a backbone, its pooling, and a head."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -11,9 +12,9 @@ from transformers import ResNetConfig, ResNetForImageClassification, ResNetModel
 from spectraderm.core.errors import RecipeError
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.training import recipe as recipes
-from spectraderm.training.augmentation import Transform
 from spectraderm.training.backbones import Backbone, load_backbone, set_pooling
 from spectraderm.training.image_network import SkinImageNetwork
+from spectraderm.training.photo_augmentation import Transform
 from spectraderm.training.pooling import SkinNetwork, head
 from spectraderm.training.recipe import Recipe
 
@@ -106,7 +107,7 @@ def build(backbone: Backbone, recipe: Recipe, labels: list[str]) -> SkinNetwork:
     return model
 
 
-def load_matching(recipe: str, changes: dict[str, Any] | None, backbone: str) -> tuple[Recipe, Backbone]:
+def load_matching(recipe: str, changes: Mapping[str, Any] | None, backbone: str) -> tuple[Recipe, Backbone]:
     """A recipe and a backbone that go together; see `recipe.load`, `load_backbone` and `build` for what is raised."""
     settings, loaded = recipes.load(recipe, changes), load_backbone(backbone)
     if not isinstance(loaded.model, ResNetModel):

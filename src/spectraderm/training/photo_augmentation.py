@@ -12,6 +12,8 @@ from PIL import Image
 from spectraderm.images.preprocessing import Pixels
 
 Augmentation = Literal["whole", "mirrored", "turned", "centred", "zoomed", "bordered"]
+Transform = Literal["whole", "mirrored", "zoomed", "zoomed mirrored"]
+"""Of a photo, that a network averages its features over; see `augmentation`."""
 AUGMENTATIONS: tuple[Augmentation, ...] = get_args(Augmentation)
 Kind = tuple[Augmentation, bool]
 """An augmentation, and whether the photo is made coarse, too."""

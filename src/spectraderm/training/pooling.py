@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from spectraderm.training.augmentation import Transform, transformed
+from spectraderm.training.augmentation import transformed
 from spectraderm.training.onnx_head import FeatureLayout
+from spectraderm.training.photo_augmentation import Transform
 
 HIDDEN = 512
 """Width of the `mlp` head's inner layer."""

@@ -1,6 +1,7 @@
 """Recipes: how a model is trained, as a small TOML file with a known set of settings."""
 
 import tomllib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -9,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from spectraderm.core.errors import RecipeError
 from spectraderm.images.preprocessing import Preprocessing, Resize
-from spectraderm.training.augmentation import Transform
+from spectraderm.training.photo_augmentation import Transform
 
 _FOLDER = resources.files("spectraderm.training") / "recipes"
 
@@ -98,7 +99,7 @@ def names() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in _FOLDER.iterdir() if entry.name.endswith(".toml"))
 
 
-def load(name: str, changes: dict[str, Any] | None = None) -> Recipe:
+def load(name: str, changes: Mapping[str, Any] | None = None) -> Recipe:
     """Load a recipe by its name or from a TOML file, with some settings changed.
 
     Raises:

@@ -4,6 +4,7 @@ A fold: the head first, on features of the frozen backbone; then the layers, whe
 asks for one, an LDA head in closed form at the end.
 """
 
+import math
 import shutil
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +32,7 @@ from spectraderm.training.network import Normalise, build
 from spectraderm.training.photo_augmentation import KINDS
 from spectraderm.training.pooling import SkinNetwork
 from spectraderm.training.recipe import Recipe
+from spectraderm.training.trackers import Tracker, check_log, tracking
 
 _NEVER = -1e3  # logit of a class that a fold has no training photos of
 
@@ -56,7 +58,7 @@ def train(
         backbone: the pretrained network to start from.
         resume: go on with what an earlier, interrupted call left; the result is that of an unbroken one.
         device: `auto` (a GPU where there is one) or `cpu`.
-        log: also log to `tensorboard` or `mlflow`.
+        log: also log to `tensorboard`, `mlflow` or `wandb`; see `trackers`.
         track: how progress is shown.
         shared: take features of frozen layers that other runs have computed, and keep new ones for them, in the user's
             cache folder; else, or where that can't be written to, they are kept in the run folder alone.
@@ -65,14 +67,16 @@ def train(
         RunFolderError: the folder was trained before and `resume` is not given, or with other settings.
         DatasetError: a photo that has to be read vanished or changed since the audit.
     """
+    check_log(log)
     distributed.keep_freed_memory()
-    accelerator = distributed.start(run.folder, device, log)
+    accelerator = distributed.start(device)
     with distributed.one_voice(accelerator):
         rows = manifest.read(run.path(MANIFEST))
         split = splits.read(run.path(SPLIT), rows)
+        config = _config(run, recipe, backbone, rows, split)
         done = {fold.name for fold in split.folds if run.fold(fold.name).logits.is_file()}
         if accelerator.is_main_process:
-            _claim(run, _config(run, recipe, backbone, rows, split), resume)
+            _claim(run, config, resume)
             write_json(run.path(ENVIRONMENT), distributed.environment(accelerator, recipe))
             for name in done:  # a fold that was killed when it was done
                 _tidy(run, name)
@@ -81,9 +85,11 @@ def train(
             kept = (feature_cache.shared_folder() if shared else None) or run.path(CACHE)
             measured = any(fold.name not in (FINAL, ORIGINAL) for fold in split.folds)
             trainer = Trainer(run, recipe, backbone, rows, kept, accelerator, track, measured)
-            for fold in split.folds:
-                if fold.name not in done:
-                    trainer.train(fold)
+            settings = {name: value for name, value in config.items() if name != "photos"}  # where they lie is no one's
+            with tracking(log if accelerator.is_main_process else None, run.folder, settings) as tracker:
+                for fold in split.folds:
+                    if fold.name not in done:
+                        trainer.train(fold, tracker)
         accelerator.wait_for_everyone()
     accelerator.end_training()
     if not accelerator.is_main_process:
@@ -131,7 +137,7 @@ class Trainer:
             if not recipe.train_backbone:
                 write_array(run.path(FEATURES), self._features.astype(np.float16))
 
-    def train(self, fold: splits.Fold) -> None:
+    def train(self, fold: splits.Fold, tracker: Tracker) -> None:
         """Train one fold, and write its weights, history, features and heatmaps, and its logits last."""
         recipe, device, folder = self._recipe, self._accelerator.device, self._run.fold(fold.name)
         sides = np.array([fold.splits[row.path] for row in self._rows])
@@ -142,7 +148,7 @@ class Trainer:
         network = build(self._backbone, recipe, self._labels)
         network.train(False)  # its norms keep their statistics, for a few hundred photos would blur them
         nn.Module.to(network, device)
-        self._train_by_gradient(network, photos, fold.seed, folder)
+        self._train_by_gradient(network, photos, fold.seed, folder, tracker)
         if not self._main:
             return
         computed, features = self._of_backbone, self._features
@@ -162,6 +168,7 @@ class Trainer:
             train, val = (loop.scores(logits[own], self._targets[own]) for own in (photos.train, photos.val))
             line = {"epoch": 1, "train_loss": train["val_loss"], "train_accuracy": train["val_accuracy"], **val}
             write_csv(folder.history, loop.HISTORY_COLUMNS, [{**line, "learning_rate": 0.0, "seconds": 0.0}])
+            tracker.epoch(fold.name, {name: value for name, value in line.items() if math.isfinite(value)})
         save_weights(folder.checkpoint, network if recipe.train_backbone else network.classifier)
         wrong = surest_errors(logits, self._targets, sides == "test")
         maps = np.empty((0, len(self._labels), 1, 1), np.float32)
@@ -174,15 +181,21 @@ class Trainer:
             maps = in_batches(self._pixels, evidence, frozen.batch, wrong)
         write_heatmaps(folder.heatmaps, wrong, logits, maps)
         write_logits(folder.logits, self._rows, sides.tolist(), self._labels, logits)
+        for side in np.unique(sides[sides != splits.EXCLUDED]).tolist():
+            reached = loop.scores(logits[sides == side], self._targets[sides == side])
+            tracker.scores(
+                {f"scores/{fold.name}/{name.replace('val', side, 1)}": value for name, value in reached.items()}
+            )
         _tidy(self._run, fold.name)
 
-    def _train_by_gradient(self, network: SkinNetwork, photos: loop.Photos, seed: int, fold: Fold) -> None:
+    def _train_by_gradient(
+        self, network: SkinNetwork, photos: loop.Photos, seed: int, fold: Fold, tracker: Tracker
+    ) -> None:
         """Train the head on features of the frozen backbone, then the layers, where the recipe asks for either."""
         recipe, accelerator, head = self._recipe, self._accelerator, network.classifier
 
         def log(row: dict[str, float]) -> None:
-            values = {f"{fold.folder.name}/{name}": value for name, value in row.items()}
-            accelerator.log(values, step=int(row["epoch"]))
+            tracker.epoch(fold.folder.name, row)
 
         group = {"params": list(head.parameters()), "lr": recipe.learning_rate}
         if self._features is not None and (recipe.train_backbone or recipe.head != "discriminant"):

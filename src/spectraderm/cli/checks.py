@@ -1,0 +1,84 @@
+"""What a command looks at before it loads or begins anything that takes long: whether what it was given is there.
+
+The pipeline looks at the same things by the same functions; here that comes before torch and its company are imported.
+All of them raise `SpectraDermError`, which says what lacks and what to do.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectraderm.core.errors import DatasetError, needs
+
+if TYPE_CHECKING:
+    from spectraderm.core.roots import Given
+    from spectraderm.training.options import Options
+
+
+def photos(folders: Sequence[Path], other: Path | None, out: Path) -> "Given":
+    """Folders of photos, and one of none of their classes, as stages take them; `out` will be written to."""
+    from spectraderm.core.roots import check_folders, with_other  # noqa: PLC0415
+
+    check_folders(given := with_other(folders, other))
+    _writable(out)
+    return given
+
+
+def run(given: "Given", out: Path, values: tuple[Any, ...]) -> "Options":
+    """The run of `photos`, by the fields of `Options`."""
+    with needs("train", "what audits, trains and scores"):
+        from spectraderm.training.options import Options, check_run  # noqa: PLC0415
+
+        check_run(given, out, options := Options(*values))
+    return options
+
+
+def train(folder: Path, values: dict[str, Any]) -> "Options":
+    """A run folder that will be trained in, by some of the fields of `Options`."""
+    with needs("train", "what audits, trains and scores"):
+        from spectraderm.training.options import Options, check_train  # noqa: PLC0415
+
+        check_train(folder, options := Options(**values))
+    return options
+
+
+def backbone(name: str) -> None:
+    """A backbone's name."""
+    from spectraderm.training.backbone_name import local_folder  # noqa: PLC0415
+
+    local_folder(name)
+
+
+def run_folder(folder: Path, command: str, out: Path | None = None) -> None:
+    """A run folder that a command begins with, and what it will write to."""
+    from spectraderm.core.run import Run  # noqa: PLC0415 - NumPy comes along
+
+    Run(folder).check_there(command)
+    _writable(out or (folder if command != "reproduce" else Path()))
+
+
+def model(name: str) -> None:
+    """A model's name."""
+    from spectraderm.inference.model_folder import check_model  # noqa: PLC0415
+
+    check_model(name)
+
+
+def there(photos: Sequence[str | Path], table: Path | None = None, out: Path | None = None) -> None:
+    """Photos, folders of them or NAME=FOLDER, a table that says what they are, and what will be written."""
+    for given in map(str, photos):
+        name, is_named, folder = given.partition("=")
+        path = Path(folder if is_named and os.sep not in name and not Path(given).exists() else given)
+        if not path.exists():
+            raise DatasetError(f"{path}: no such file or folder", "Check the path")
+    if table and not table.is_file():
+        raise DatasetError(f"{table} is not a file", "Give the CSV file of --label-map")
+    if out:
+        _writable(out)
+
+
+def _writable(path: Path) -> None:
+    from spectraderm.core.files import check_writable  # noqa: PLC0415 - NumPy comes along
+
+    check_writable(path)

@@ -1,0 +1,221 @@
+"""What the commands do that need the `train` extra: look at what was given, call one function, show what it returned.
+
+Of no use to those who predict, who do not import it.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from spectraderm.cli import calibrate_report as report
+from spectraderm.cli import checks
+from spectraderm.cli.console import going_on, say, show, stdout, write_table
+from spectraderm.core.errors import SpectraDermError, needs
+from spectraderm.core.roots import with_other
+from spectraderm.inference.model_folder import is_model_folder
+
+
+def run(photos: Sequence[Path], other: Path | None, out: Path, options: tuple[Any, ...], as_json: bool) -> None:
+    """The whole way; the options are the fields of `Options`."""
+    given = checks.photos(photos, other, out)
+    settings = checks.run(given, out, options)
+    pipeline, terminal = _load()
+    with going_on("--resume goes on where training was"), terminal.progress() as track:
+        evaluation = pipeline.run(given, out, settings, track)
+    if not as_json:
+        terminal.say_audit(out)
+    show(evaluation, as_json, lambda result: terminal.say_scores([out], [result]))
+    terminal.say_robustness(out / "model")
+    say(f"Report  {out / 'report.html'}\nModel   {out / 'model'}")
+    say(f"Next    spectraderm predict PHOTO --model {out / 'model'}")
+
+
+def audit(
+    photos: Sequence[Path], other: Path | None, out: Path, fail_on: str, how: tuple[bool, bool | None], as_json: bool
+) -> None:
+    """An audit; `how` is `fix` and `crops`. Leaves with code 3 where it met what `fail_on` names."""
+    given, (fix, crops) = checks.photos(photos, other, out), how
+    pipeline, terminal = _load()
+    from spectraderm.data import findings  # noqa: PLC0415
+
+    wanted = findings.parse_fail_on(fail_on) if fail_on else []
+    with terminal.progress() as track:
+        facts = pipeline.audit(given, out, track, look_for_crops=crops).facts
+    show(facts, as_json, lambda _: terminal.say_audit(out))
+    if fix:
+        pipeline.split(out, "deduplicated", 0, 0)
+    say(f"Copies  {out / 'gallery.html'}\nNext    spectraderm {'train' if fix else 'split'} {out}")
+    met = findings.failing(facts["findings"], wanted)
+    if met:
+        say(f"failed: {', '.join(met)}")
+        raise typer.Exit(3)
+
+
+def split(run: Path, protocol: str, folds: int, seed: int, as_json: bool) -> None:
+    """A split of an audited run folder."""
+    checks.run_folder(run, "split")
+    pipeline, terminal = _load()
+    made = pipeline.split(run, protocol, folds, seed)
+    show(asdict(made), as_json, lambda _: terminal.say_split(made))
+    say(f"Next    spectraderm train {run}")
+
+
+def train(run: Path, options: dict[str, Any]) -> None:
+    """A training of a split run folder; the options are fields of `Options`."""
+    settings = checks.train(run, options)
+    pipeline, terminal = _load()
+    with going_on("--resume goes on where it was"), terminal.progress() as track:
+        pipeline.train(run, settings, track)
+    say(f"Next    spectraderm calibrate {run}")
+
+
+def export(run: Path, out: Path | None, how: tuple[bool, Path | None, bool], as_json: bool) -> None:
+    """A model folder of a run; `how` is `onnx_only`, `notes` and `int8`."""
+    checks.run_folder(run, "export", out)
+    pipeline, terminal = _load()
+    with terminal.progress() as track:
+        measured = pipeline.export(run, out, *how, track)
+    folder = out or run / ("model-int8" if how[2] else "model")
+    show(measured, as_json, terminal.say_export)
+    terminal.say_robustness(folder)
+    say(f"Model   {folder}")
+
+
+def demo(out: Path, data: Path | None, seed: int) -> None:
+    """The whole way on painted photos, or on `data`, and some predictions."""
+    checks.photos([data or Path()], None, out)
+    pipeline, terminal = _load()
+    from spectraderm.inference.classifier import load_model  # noqa: PLC0415
+
+    with terminal.progress() as track:
+        result = pipeline.demo(out, data, seed, track)
+    terminal.say_audit(result.run)
+    terminal.say_scores([result.run], [result.evaluation])
+    with stdout() as stream:
+        write_table(result.predictions.items(), stream, load_model(result.run / "model"), top_k=2)
+    say(result.story)
+
+
+def calibrate(run: Path, options: tuple[float | None, Any, bool, float | None], as_json: bool) -> None:
+    """A run folder at home; the options are the fields of `Settings`."""
+    checks.run_folder(run, "calibrate")
+    pipeline, terminal = _load()
+    coverage, conformal, per_class, promise = options
+    before = report.has_elsewhere(run)
+    result = pipeline.calibrate(run, pipeline.Settings(coverage or 0.9, conformal or "lac", per_class, promise))
+    show(result, as_json, terminal.say_calibration)
+    report.say_dropped(before and "elsewhere" not in result)
+    say(f"Next    spectraderm evaluate {run}")
+
+
+def calibrate_elsewhere(
+    target: Path,
+    photos: Sequence[str],
+    about: tuple[Sequence[str] | None, Path | None, Path | None],
+    promise: float | None,
+    as_json: bool,
+) -> None:
+    """A run or model folder on photos of other sources; `about` is `other`, `out` and `label_map`."""
+    other, out, label_map = about
+    if not is_model_folder(target):
+        checks.run_folder(target, "export")
+    checks.there([*photos, *(other or ())], label_map, out)
+    _, terminal = _load()
+    from spectraderm.evaluation.calibrate_external import calibrate_external  # noqa: PLC0415
+
+    with terminal.progress() as track:
+        result = calibrate_external(target, photos, other or (), out, promise, label_map, track)
+    show(result, as_json, report.say_elsewhere)
+
+
+def evaluate(
+    targets: Sequence[Path], about: tuple[Path | None, Path | None, Path | None, bool, Any], as_json: bool
+) -> None:
+    """Run folders, or a model on photos; `about` is `label_map`, `out`, `other`, `chosen_on` and `calibration`."""
+    label_map, out, other, chosen_on, calibration = about
+    if is_model_folder(targets[0]):
+        if len(targets) < 2:
+            raise SpectraDermError("a model is evaluated on folders of photos", "Give MODEL PHOTOS")
+        checks.there([*targets[1:], *([other] if other else [])], label_map, out)
+        _, terminal = _load()
+        from spectraderm.evaluation.external import evaluate_external  # noqa: PLC0415
+
+        with terminal.progress() as track:
+            photos = with_other(targets[1:], other)
+            result = evaluate_external(targets[0], photos, label_map, out, track, calibration, chosen_on=chosen_on)
+        show(result, as_json, terminal.say_external)
+        return
+    if label_map or out or other or chosen_on or calibration != "auto":
+        given = "--label-map, --out, --other, --chosen-on and --calibration"
+        raise SpectraDermError(f"{given} go with MODEL PHOTOS", "Leave them out for run folders")
+    _evaluate_runs(targets, as_json)
+
+
+def _evaluate_runs(runs: Sequence[Path], as_json: bool) -> None:
+    """Of one run its evaluation is shown; of several, as JSON, an object of them by folder."""
+    for run in runs:
+        checks.run_folder(run, "evaluate")
+    pipeline, terminal = _load()
+    others = [", ".join(sorted(str(other) for other in runs if other != run)) for run in runs]
+    evaluations = [pipeline.evaluate(run, beside=beside) for run, beside in zip(runs, others, strict=True)]
+    by_run = {str(run): evaluation for run, evaluation in zip(runs, evaluations, strict=True)}
+    content = by_run if len(runs) > 1 else evaluations[0]
+    show(content, as_json, lambda _: terminal.say_scores(runs, evaluations))
+    say("\n".join(f"Report  {run / 'report.html'}" for run in runs) + f"\nNext    spectraderm export {runs[0]}")
+
+
+def compare(run_a: Path, run_b: Path, as_json: bool) -> None:
+    """Two run folders."""
+    for run in (run_a, run_b):
+        checks.run_folder(run, "compare")
+    pipeline, terminal = _load()
+    result = pipeline.compare(run_a, run_b)
+    show(result, as_json, lambda result: terminal.say_comparison(run_a, run_b, result))
+
+
+def reproduce(run: Path, photos: Path | None, as_json: bool) -> None:
+    """A run folder once more. Leaves with code 3 where a number differs."""
+    checks.run_folder(run, "reproduce")
+    checks.there([photos] if photos else [])
+    _, terminal = _load()
+    from spectraderm.cli import reproduce as again  # noqa: PLC0415
+
+    with terminal.progress() as track:
+        lines = again.reproduce(run, photos, track)
+    told = "\n".join([*lines, f"{len(lines)} values differ"]) if lines else "Every published number came out the same"
+    show({"differences": lines}, as_json, lambda _: say(told))
+    if lines:
+        raise typer.Exit(3)
+
+
+def reproduce_notebook(photos: Path, seeds: int, backbone: str, out: Path | None, seed: int, as_json: bool) -> None:
+    """The notebook's recipe over many seeds."""
+    checks.photos([photos], None, out or Path())
+    checks.backbone(backbone)
+    _, terminal = _load()
+    from spectraderm.cli import reproduce as again  # noqa: PLC0415
+
+    with terminal.progress() as track:
+        draws = again.reproduce_notebook(photos, seeds, backbone, out, seed, track)
+    show(draws, as_json, terminal.say_draws)
+
+
+def _load() -> tuple[Any, Any]:
+    """The pipeline, and how its work is shown; only for commands that need the `train` extra.
+
+    Importing them takes seconds, of which a terminal is told.
+    """
+    shown = sys.stderr is not None and sys.stderr.isatty()
+    if shown:
+        sys.stderr.write("Loading\N{HORIZONTAL ELLIPSIS}")
+        sys.stderr.flush()
+    with needs("train", "what audits, trains and scores"):
+        loaded = import_module("spectraderm.pipeline"), import_module("spectraderm.cli.tables")
+    if shown:
+        sys.stderr.write("\r\x1b[K")
+    return loaded
