@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,23 @@ def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
     assert "Not a medical device" in done.stdout
     for name in COMMANDS:
         assert "Usage" in call(name, "--help").out
+
+
+def test_the_version_is_the_packages() -> None:
+    done = call("--version")
+    assert (done.code, done.err) == (0, "")
+    assert done.out == f"spectraderm {metadata.version('spectraderm')}\n"
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"), [("eval", ["evaluate"]), ("train x --log ", ["tensorboard", "mlflow", "wandb"])]
+)
+def test_a_shell_completes_commands_and_choices(typed: str, completed: list[str]) -> None:
+    words = {"COMP_WORDS": f"spectraderm {typed}", "COMP_CWORD": str(typed.count(" ") + 1)}
+    program = f"import sys; sys.argv[0] = 'spectraderm'; {START[-1]}"
+    environment = {**os.environ, **words, "_SPECTRADERM_COMPLETE": "complete_bash"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == completed
 
 
 def test_all_good_is_0_with_data_on_stdout_alone(here: Path, model: Path) -> None:

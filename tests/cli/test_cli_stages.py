@@ -1,5 +1,7 @@
 import json
 import re
+import subprocess
+import sys
 from importlib import resources
 from pathlib import Path
 
@@ -8,7 +10,7 @@ from conftest import write_photos
 from console import call
 from handmade import leaking_run
 
-from spectraderm.core.run import CALIBRATION, EVALUATION, MANIFEST, NOVELTY, REPORT, SPLIT, Run
+from spectraderm.core.run import AUDIT, CALIBRATION, EVALUATION, MANIFEST, NOVELTY, REPORT, SPLIT, Run
 from spectraderm.evaluation import ledger
 
 WRONG = """
@@ -29,6 +31,37 @@ def test_stages_that_can_not_work_say_so_in_one_line(
     done = call(*command.split())
     assert (done.code, done.out) == (2, "")
     assert done.err.splitlines()[-1].startswith("error: ")
+
+
+EARLY = """
+run gone --backbone ./gone-too; run two --recipe gone.toml; run two --backbone ./gone; run two --backbone open-nsfw-thin
+--out file/x; run two --log wandb; audit gone --out run; split gone; train gone; calibrate gone; export gone;
+evaluate gone; evaluate default gone; compare gone gone; reproduce gone; reproduce notebook gone; serve gone/x/y;
+adapt default gone --out x; demo --data gone
+"""
+
+
+def test_what_can_not_work_is_told_before_torch_is_loaded(tmp_path: Path) -> None:
+    """In one process after another: none has imported torch when it says so."""
+    write_photos(tmp_path, {"two/a": 1, "two/b": 1})
+    (tmp_path / "file").write_text("no folder")
+    hidden = "import sys; sys.modules.update(dict.fromkeys(['torch', 'sklearn', 'wandb', 'fastapi'])); "
+    loop = f"""{hidden}
+from spectraderm.cli.commands import main
+for command in {EARLY.replace(chr(10), " ")!r}.split(';'):
+    sys.argv = ['spectraderm', *command.split()]
+    try:
+        main()
+    except SystemExit as end:
+        print(end.code, command)
+"""
+    done = subprocess.run([sys.executable, "-c", loop], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert len(done.stdout.splitlines()) == EARLY.count(";") + 1
+    assert all(line.startswith("2 ") for line in done.stdout.splitlines()), done.stdout
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == EARLY.count(";") + 1, done.stderr
+    assert not [line for line in errors if "torch" in line or "sklearn" in line or "Hub does not" in line], errors
+    assert not (tmp_path / "runs").exists()
 
 
 def test_two_runs_are_shown_side_by_side(tmp_path: Path) -> None:
@@ -52,17 +85,26 @@ def test_the_stages_one_by_one_are_the_run(photos: Path, tiny: Path, tmp_path: P
     how = ("--recipe", tmp_path / "notebook.toml", "--backbone", tiny, "--epochs", 2, "--device", "cpu")
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     calls: list[tuple[object, ...]] = [
-        ("run", photos, "--out", whole, "--split", "original", "--folds", 2, "--no-crops", *how),
-        ("audit", photos, "--out", parts, "--no-crops"),
-        ("split", parts, "--split", "original", "--folds", 2),
-        ("train", parts, *how),
-        ("calibrate", parts),
-        ("evaluate", parts),
-        ("export", parts),
+        ("run", photos, "--out", whole, "--split", "original", "--folds", 2, "--no-crops", *how, "--json"),
+        ("audit", photos, "--out", parts, "--no-crops", "--json"),
+        ("split", parts, "--split", "original", "--folds", 2, "--json"),
+        ("calibrate", parts, "--json"),
+        ("evaluate", parts, "--json"),
+        ("export", parts, "--json"),
     ]
+    printed = {}
     for arguments in calls:
         done = call(*arguments)
-        assert (done.code, done.out) == (0, ""), done.err
+        assert done.code == 0, done.err
+        printed[arguments[0]] = json.loads(done.out)
+        if arguments[0] == "split":
+            done = call("train", parts, *how)
+            assert (done.code, done.out) == (0, ""), done.err
+    files = {"run": EVALUATION, "audit": AUDIT, "calibrate": CALIBRATION, "evaluate": EVALUATION}
+    for command, name in files.items():
+        assert printed[command] == json.loads((parts / name).read_text()), command
+    assert printed["split"]["folds"][0]["name"] == "final"
+    assert printed["export"]["parity"]["changed_top1"] == 0
     made = (EVALUATION, MANIFEST, SPLIT, CALIBRATION, NOVELTY)
     for name in (*made, "folds/final/logits.csv", "model/onnx/model.onnx"):
         assert (whole / name).read_bytes() == (parts / name).read_bytes(), name
