@@ -11,13 +11,14 @@ from conftest import encode, paint
 from PIL import Image
 
 from spectraderm.images.preprocessing import Pixels
-from spectraderm.training.augmentation import Augment, Transform, _Coarsen, transformed
+from spectraderm.training.augmentation import Augment, _Coarsen, transformed
 from spectraderm.training.photo_augmentation import (
     AUGMENTATIONS,
     CENTRED,
     WIDEST_BORDER,
     ZOOMED,
     Augmentation,
+    Transform,
     augmented,
 )
 

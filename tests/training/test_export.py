@@ -29,10 +29,10 @@ from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Engine
 from spectraderm.training import export, train
 from spectraderm.training import recipe as config
-from spectraderm.training.augmentation import Transform
 from spectraderm.training.backbones import load_backbone
 from spectraderm.training.network import Normalise, SkinResNet, build
 from spectraderm.training.onnx_graph import halved, to_onnx
+from spectraderm.training.photo_augmentation import Transform
 from spectraderm.training.pooling import SkinNetwork
 
 FILES = {

@@ -17,12 +17,13 @@ from spectraderm.core.run import Run
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.training import features, frozen_backbone, train
 from spectraderm.training import recipe as config
-from spectraderm.training.augmentation import Transform, transformed
+from spectraderm.training.augmentation import transformed
 from spectraderm.training.backbones import Backbone, load_backbone
 from spectraderm.training.dataset import Floats
 from spectraderm.training.features import Features, of_backbone
 from spectraderm.training.frozen_backbone import Frozen
 from spectraderm.training.network import Normalise, SkinResNet, build
+from spectraderm.training.photo_augmentation import Transform
 
 KEPT = ("folds/final/logits.csv", "folds/final/checkpoint.safetensors", "folds/final/heatmaps.npz", "features.npy")
 TRANSFORMS: tuple[Transform, ...] = get_args(Transform)

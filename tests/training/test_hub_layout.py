@@ -23,10 +23,10 @@ from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference import model_folder
 from spectraderm.inference.calibration import softmax
 from spectraderm.training import recipe as config
-from spectraderm.training.augmentation import Transform
 from spectraderm.training.backbones import load_backbone
 from spectraderm.training.hub_layout import hub_files
 from spectraderm.training.network import Normalise, build
+from spectraderm.training.photo_augmentation import Transform
 
 ALL = pytest.mark.parametrize("recipe", ["notebook", "discriminant", "finetune"])
 HEADS: dict[str, dict[str, Any]] = {

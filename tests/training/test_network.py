@@ -13,9 +13,10 @@ from transformers.models.vit.image_processing_pil_vit import ViTImageProcessorPi
 
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.training import recipe as config
-from spectraderm.training.augmentation import Transform, transformed
+from spectraderm.training.augmentation import transformed
 from spectraderm.training.backbones import load_backbone
 from spectraderm.training.network import Normalise, SkinResNet, build, feature_width
+from spectraderm.training.photo_augmentation import Transform
 from spectraderm.training.recipe import Recipe
 
 LABELS = ["A- a", "b", "c"]

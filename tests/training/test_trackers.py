@@ -23,7 +23,7 @@ SCORES = {f"scores/final/{side}_{name}" for side in ("train", "val", "test") for
 
 @pytest.fixture
 def run(photos: Path, tmp_path: Path) -> Path:
-    return prepare(tmp_path / "run", photos)
+    return Path(prepare(tmp_path / "run", photos))
 
 
 def needs(log: str) -> pytest.MarkDecorator:

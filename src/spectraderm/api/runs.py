@@ -52,7 +52,7 @@ def run(
         patience: how many epochs without gain end a training, instead of the recipe's.
         device: where training runs.
         resume: go on with what was interrupted.
-        log: also log the training, to `tensorboard` or `mlflow`, into `out/log`.
+        log: also log the training, to `tensorboard`, `mlflow` or `wandb`, into `out/log`.
         crops: look for crops and zooms of photos, which is slow; by default of up to 5,000 photos.
         other: a folder of photos of none of the classes, to be refused.
         track: how progress is shown, as `with spectraderm.progress() as track`; by default not at all.

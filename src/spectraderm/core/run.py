@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,8 +53,6 @@ _MADE_BY = {
 }
 _TRAIN = "Run `spectraderm train RUN --resume`"
 
-Log = Literal["tensorboard", "mlflow", "wandb"]
-"""What a training can be logged to, beside `history.csv`."""
 STAGES = ("audit", "split", "train", "calibrate", "evaluate", "export")
 _BEGINS_WITH = {
     "split": (MANIFEST,),
@@ -64,8 +62,7 @@ _BEGINS_WITH = {
     "compare": (CONFIG, CALIBRATION),
     "reproduce": (CONFIG, CALIBRATION, EVALUATION),
     "export": (CONFIG, CALIBRATION, EVALUATION),
-}
-"""The files without which a command can't begin."""
+}  # the files without which a command can't begin
 _WRITTEN_BY = {
     MANIFEST: "audit",
     MEASUREMENTS: "audit",
@@ -181,11 +178,7 @@ class Run:
             yield
 
     def check_there(self, command: str) -> None:
-        """Make sure, before anything takes long, that what a command begins with is there.
-
-        Raises:
-            RunFolderError: there is no such folder, or an earlier stage was not run in it.
-        """
+        """Raise `RunFolderError`, before anything takes long, where what a command begins with is not there."""
         for name in _BEGINS_WITH[command]:
             if not self.folder.is_dir():
                 raise RunFolderError(f"there is no run folder {self.folder}", _MADE_BY[AUDIT])
@@ -193,7 +186,7 @@ class Run:
                 raise RunFolderError(f"{self.folder} has no {name}", _MADE_BY[name])
 
     def check_untrained(self) -> None:
-        """Make sure that no training was begun here. Raises `RunFolderError`."""
+        """Raise `RunFolderError` where a training was begun."""
         if self.path(CONFIG).exists():
             raise RunFolderError(f"{self.folder} was trained in before", "Add --resume to go on, or give another --out")
 

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib import util
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, Literal, Protocol, get_args
 
 from spectraderm.core.errors import MissingExtra, RecipeError
-from spectraderm.core.run import Log
 
+Log = Literal["tensorboard", "mlflow", "wandb"]
 FOLDER = "log"
 """Below the run folder."""
 _PROJECT = "spectraderm"
@@ -95,6 +95,9 @@ class _Nothing:
 
     def close(self, *, failed: bool) -> None:
         pass
+
+
+NOTHING: Tracker = _Nothing(Path(), {})
 
 
 class _TensorBoard:

@@ -32,7 +32,7 @@ from spectraderm.training.network import Normalise, build
 from spectraderm.training.photo_augmentation import KINDS
 from spectraderm.training.pooling import SkinNetwork
 from spectraderm.training.recipe import Recipe
-from spectraderm.training.trackers import Tracker, check_log, tracking
+from spectraderm.training.trackers import NOTHING, Tracker, check_log, tracking
 
 _NEVER = -1e3  # logit of a class that a fold has no training photos of
 
@@ -137,7 +137,7 @@ class Trainer:
             if not recipe.train_backbone:
                 write_array(run.path(FEATURES), self._features.astype(np.float16))
 
-    def train(self, fold: splits.Fold, tracker: Tracker) -> None:
+    def train(self, fold: splits.Fold, tracker: Tracker = NOTHING) -> None:
         """Train one fold, and write its weights, history, features and heatmaps, and its logits last."""
         recipe, device, folder = self._recipe, self._accelerator.device, self._run.fold(fold.name)
         sides = np.array([fold.splits[row.path] for row in self._rows])
