@@ -64,8 +64,16 @@ def test_how_often_it_was_right_elsewhere_is_told_from_its_facts(
     promised: float | None, answered: float, said: str
 ) -> None:
     means = {"n_sources": 3, "group_accuracy": {"value": 0.584}, "predicted": {"value": answered}}
-    own = {"promised_accuracy": promised, "expected": {"pooled": means}}
-    first = "On photos from 3 other places that it had never seen, its first guess was right in 58 of 100."
+    places = {
+        "a": {"group_accuracy": {"value": 0.467}},
+        "b": {"group_accuracy": {"value": 0.71}},
+        "nails": {"others": {}},
+    }
+    own = {"promised_accuracy": promised, "expected": {"pooled": means, "by_source": places}}
+    first = (
+        "On photos from 3 other places that it had never seen, its first guess was right in 58 of 100, from 47 to 71 "
+        "by place; at a new place expect the lower end, or less."
+    )
     assert experience({"home": {}, "elsewhere": own}) == f"{first} {said}"
     assert experience({"home": {}, "elsewhere": {"promised_accuracy": 0.8}}) == ""
 

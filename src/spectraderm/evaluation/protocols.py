@@ -173,11 +173,14 @@ def _external_rows(run: Run) -> list[dict[str, Any]]:
     summary = over_sources({row["name"].removeprefix(EXTERNAL_ROW): row for row in averaged}, SHOWN[2:])
     if summary:
         counts = {name: sum(row[name] for row in averaged) for name in SHOWN[:2]}
-        words = "Believe it for photos from elsewhere; each source weighs the same." + _worst(summary, averaged)
-        title = f"mean of {len(averaged)} sources elsewhere"
+        words, title = "Believe it for photos from elsewhere", f"mean of {len(averaged)} sources elsewhere"
         chosen = len(clean) < len(averaged)
         if chosen:
-            title += ", chosen on"
+            words, title = (
+                "It flatters, for a recipe was chosen on them: at a new place expect less",
+                f"{title}, chosen on",
+            )
+        words += f"; each source weighs the same.{_worst(summary, averaged)}"
         rows.append(_row(MEAN_ROW, title, counts | summary["mean_over_sources"], words, chosen_on=chosen))
     return rows
 

@@ -182,17 +182,20 @@ def promise(calibrations: Calibrations) -> str:
 def experience(calibration: Mapping[str, Any]) -> str:
     """How often a model's first guess was right on photos of sources that it did not know, and so what it answers with.
 
-    `calibration` is that of `spectraderm.json`. The numbers are those of `expected`, pooled: of each source by settings
-    that were found on the others.
+    `calibration` is that of `spectraderm.json`. The numbers are those of `expected`: of each source by settings that
+    were found on the others, and their mean.
     """
     elsewhere = calibration.get("elsewhere")
-    means = ((elsewhere or {}).get("expected") or {}).get("pooled")
+    expected = (elsewhere or {}).get("expected") or {}
+    means = expected.get("pooled")
     if not elsewhere or not means or "n_sources" not in means:
         return "" if elsewhere else ALONE
     right, answered = (means[name]["value"] for name in ("group_accuracy", "predicted"))
+    by_place = [own["group_accuracy"]["value"] for own in expected["by_source"].values() if "group_accuracy" in own]
     text = (
         f"On photos from {means['n_sources']} other places that it had never seen, its first guess was right in "
-        f"{100 * right:.0f} of 100."
+        f"{100 * right:.0f} of 100, from {100 * min(by_place):.0f} to {100 * max(by_place):.0f} by place; at a new "
+        "place expect the lower end, or less."
     )
     if elsewhere["promised_accuracy"] is None:
         return f"{text} So it never decides on one condition, and names the two or three likeliest."
