@@ -2,6 +2,7 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from spectraderm.cli.commands import app
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "spectraderm"
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+NAMES = ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
+DOCUMENTS = [*(ROOT / name for name in NAMES), *sorted((ROOT / "docs").glob("*.md"))]
 ROOMS = {"cli", "pipeline", "training", "evaluation", "serving", "data", "inference", "images", "core"}
 
 
@@ -74,3 +76,14 @@ def test_files_that_are_named_exist(document: Path) -> None:
     names += re.findall(r"\]\((?!http)([^)#]+)", text)
     missing = [name for name in names if not (ROOT / name).exists() and not (document.parent / name).exists()]
     assert not missing
+
+
+def test_what_goes_with_a_project_agrees_with_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {project['version']}\n" in citation
+    assert f"\nlicense: {project['license']}\n" in citation
+    assert (SOURCE / "py.typed").is_file()
+    tested = set(re.findall(r'python: "([\d.]+)"', (ROOT / ".github/workflows/ci.yml").read_text(encoding="utf-8")))
+    claimed = {line.split(" :: ")[-1] for line in project["classifiers"] if "Python :: 3." in line}
+    assert claimed == tested
