@@ -14,7 +14,7 @@ from typing import Any
 from spectraderm.core import OFFLINE_BACKBONE
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.locks import is_main, only_writer
-from spectraderm.core.progress import Track, no_track
+from spectraderm.core.progress import Track, as_one, no_track
 from spectraderm.core.roots import Given, root_of, to_facts
 from spectraderm.core.run import CONFIG, MANIFEST, MODEL, REPORT, SPLIT, Run
 from spectraderm.data import audit as auditing
@@ -64,8 +64,8 @@ def run(photos: Given, out: Path, options: Options, track: Track = no_track) -> 
         SpectraDermError: of any stage; what was done before it stays, and `resume` goes on from there.
     """
     check_run(photos, out, options)  # what can fail early, fails early
-    trained, training = (out / CONFIG).exists(), _training()
-    recipe, backbone = training.load_matching(options.recipe, options.changes, options.backbone)
+    trained = (out / CONFIG).exists()
+    training, recipe, backbone = as_one(track, "Loading the backbone", lambda: _load(options))
     with only_writer(out):
         if trained:
             Run(out).check("train")
@@ -76,7 +76,7 @@ def run(photos: Given, out: Path, options: Options, track: Track = no_track) -> 
         with Run(out).stage("train"):
             training.train(Run(out), recipe, backbone, options.resume, options.device, options.log, track)
         calibrate(out)
-        result = evaluate(out, "run")
+        result = evaluate(out, "run", track=track)
         export(out, track=track)
     return result
 
@@ -104,8 +104,8 @@ def split(run_folder: Path, protocol: Protocol, folds: int, seed: int) -> splitt
 def train(run_folder: Path, options: Options, track: Track = no_track) -> None:
     """Train a run folder's split and draw the curves."""
     check_train(run_folder, options)
-    training, made = _training(), Run(run_folder)
-    recipe, backbone = training.load_matching(options.recipe, options.changes, options.backbone)
+    made = Run(run_folder)
+    training, recipe, backbone = as_one(track, "Loading the backbone", lambda: _load(options))
     with made.stage("train"):
         training.train(made, recipe, backbone, options.resume, options.device, options.log, track)
         if is_main():
@@ -126,16 +126,16 @@ def score(run_folder: Path) -> dict[str, Any]:
         return evaluation.evaluate(made)
 
 
-def evaluate(run_folder: Path, command: str = "evaluate", beside: str = "") -> dict[str, Any]:
+def evaluate(run_folder: Path, command: str = "evaluate", beside: str = "", track: Track = no_track) -> dict[str, Any]:
     """Score a calibrated run folder, write its report and card, and note that its test photos were used.
 
     The ledger is written last: a scoring that is killed and done again is one line.
     """
     made = Run(run_folder)
     with made.stage("evaluate"):
-        result = evaluation.evaluate(made)
+        result = as_one(track, "Scoring", lambda: evaluation.evaluate(made))
         entry = ledger.entry(made, command, beside)
-        write_report(made, result, [entry])
+        as_one(track, "Writing the report", lambda: write_report(made, result, [entry]))
         ledger.write(made, entry)
     return result
 
@@ -163,7 +163,8 @@ def export(
 
     With `int8` it is another folder, of a network in 8-bit integers, calibrated anew; its loss is measured out of fold.
     """
-    training, made = _training(), Run(run_folder)
+    made = Run(run_folder)
+    training = as_one(track, "Loading PyTorch", _training)
     backbone = training.load_backbone(made.config["backbone_name"])
     try:
         text = notes.read_text(encoding="utf-8") if notes else ""
@@ -197,6 +198,12 @@ def _loss(run: Run, integers: Run) -> dict[str, Any]:
         "accuracy_difference": {name: found["group_accuracy"][own] for name, own in names.items()},
         "changed_top1": float((quantised.guesses != floats.guesses).mean()),
     }
+
+
+def _load(options: Options) -> tuple[SimpleNamespace, Any, Any]:
+    """The training room, a recipe, and a backbone that goes with it."""
+    training = _training()
+    return training, *training.load_matching(options.recipe, options.changes, options.backbone)
 
 
 def _training() -> SimpleNamespace:

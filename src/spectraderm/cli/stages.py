@@ -162,7 +162,9 @@ def _evaluate_runs(runs: Sequence[Path], as_json: bool) -> None:
         checks.run_folder(run, "evaluate")
     pipeline, terminal = _load()
     others = [", ".join(sorted(str(other) for other in runs if other != run)) for run in runs]
-    evaluations = [pipeline.evaluate(run, beside=beside) for run, beside in zip(runs, others, strict=True)]
+    with terminal.progress() as track:
+        pairs = zip(runs, others, strict=True)
+        evaluations = [pipeline.evaluate(run, beside=beside, track=track) for run, beside in pairs]
     by_run = {str(run): evaluation for run, evaluation in zip(runs, evaluations, strict=True)}
     content = by_run if len(runs) > 1 else evaluations[0]
     show(content, as_json, lambda _: terminal.say_scores(runs, evaluations))

@@ -1,7 +1,7 @@
 """How far a stage is. It wraps what it loops over in a `Track`; who calls it decides what is shown, on stderr."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TypeVar
 
@@ -27,6 +27,12 @@ class Track(Protocol):
 def no_track(items: Iterable[T], description: str, total: int) -> Iterable[T]:  # noqa: ARG001
     """Shows nothing."""
     return items
+
+
+def as_one(track: Track, description: str, work: Callable[[], T]) -> T:
+    """Do some work that can't be divided while a bar of its own says so."""
+    (result,) = [work() for _ in track((None,), description, 1)]
+    return result
 
 
 def say(text: str) -> None:
@@ -57,7 +63,7 @@ def progress() -> Iterator[Track]:
 
 
 def _lines(items: Iterable[T], description: str, total: int) -> Iterator[T]:
-    say(f"{description} ({total})")
+    say(f"{description} ({total})" if total > 1 else description)
     said = time.monotonic()
     for done, item in enumerate(items, start=1):
         if time.monotonic() - said > _SECONDS:

@@ -86,7 +86,7 @@ def audit(
     arrays = measurements.arrays(measured.table)
     labels = np.unique([row.label for row in rows], return_inverse=True)[1]
     features = {name: arrays[name] for name in shortcuts.NAMES} | _sources_as_features(rows)
-    found = shortcuts.measure(features, labels, groups[1])
+    found = shortcuts.measure(features, labels, groups[1], track=track)
     unreadable = [{"path": path, "reason": why} for path, why in zip(paths, measured.reasons, strict=True) if why]
     evidence = Evidence(rows, near, whole, flaws, found, unreadable, listing)
     facts = _facts(root, evidence) | {"looked_for_crops": embedding is not None}

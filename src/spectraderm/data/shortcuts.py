@@ -13,6 +13,7 @@ import numpy.typing as npt
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 
+from spectraderm.core.progress import Track, no_track
 from spectraderm.core.resampling import draws, share
 
 NAMES = ("file_size", "format", "dimensions", "jpeg_quality", "metadata", "mean_colour", "border", "pixels_8x8")
@@ -49,7 +50,9 @@ class Shortcut:
     gives_away: tuple[int, ...]
 
 
-def measure(features: Mapping[str, Features], labels: Integers, groups: Integers, seed: int = 0) -> list[Shortcut]:
+def measure(
+    features: Mapping[str, Features], labels: Integers, groups: Integers, seed: int = 0, track: Track = no_track
+) -> list[Shortcut]:
     """Guess the class from each of the features, cross-validated over photo groups.
 
     Classes of a single photo group can't be measured and are left out; with fewer than two others there is nothing to
@@ -60,6 +63,7 @@ def measure(features: Mapping[str, Features], labels: Integers, groups: Integers
         labels: `int64[n]`.
         groups: `int64[n]`, which files show the same photo.
         seed: draws the folds, the trees and the resamples.
+        track: how progress is shown.
     """
     rows = _measurable(labels, groups, seed)
     classes, known = np.unique(labels[rows], return_inverse=True)
@@ -73,7 +77,7 @@ def measure(features: Mapping[str, Features], labels: Integers, groups: Integers
         splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
         parts = list(splitter.split(known, known, of_group))
     shortcuts = []
-    for name, values in features.items():
+    for name, values in track(features.items(), "Looking for shortcuts", len(features)):
         guesses = np.empty_like(known)
         for train, test in parts:
             guesses[test] = guess(values[rows], known, train, test, seed, weights).argmax(1)

@@ -11,7 +11,7 @@ import numpy as np
 
 from spectraderm.core.errors import ParityError, RunFolderError
 from spectraderm.core.files import array_bytes, read_array, sha256
-from spectraderm.core.progress import Track, no_track
+from spectraderm.core.progress import Track, as_one, no_track
 from spectraderm.core.run import (
     AUDIT,
     CALIBRATION,
@@ -206,7 +206,7 @@ def _in_floats(
     run: Run, network: SkinNetwork, preprocessing: Preprocessing, track: Track
 ) -> tuple[bytes, str, dict[str, Any]]:
     """The network's graph, how its weights are stored, and the measured parity."""
-    whole = to_onnx(network, preprocessing.size)
+    whole = as_one(track, "Writing the network", lambda: to_onnx(network, preprocessing.size))
     half = halved(whole)
     try:
         parity = measure_parity(run, Engine(half, preprocessing), preprocessing, PARITY_HALF, track)

@@ -87,9 +87,9 @@ def train(
             trainer = Trainer(run, recipe, backbone, rows, kept, accelerator, track, measured)
             settings = {name: value for name, value in config.items() if name != "photos"}  # where they lie is no one's
             with tracking(log if accelerator.is_main_process else None, run.folder, settings) as tracker:
-                for fold in split.folds:
-                    if fold.name not in done:
-                        trainer.train(fold, tracker)
+                left = [fold for fold in split.folds if fold.name not in done]
+                for fold in track(left, "Training", len(left)) if accelerator.is_main_process else left:
+                    trainer.train(fold, tracker)
         accelerator.wait_for_everyone()
     accelerator.end_training()
     if not accelerator.is_main_process:
