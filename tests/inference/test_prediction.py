@@ -18,9 +18,9 @@ ELSEWHERE = Calibration.from_dict(calibration(8, elsewhere={"promised_accuracy":
         ("predicted", 1, {"promised_accuracy": 0.999}, "at least 99.9 of 100 such answers"),
         ("predicted", 1, {"places": 1}, "On photos from a place that it never saw in training, at least 95 of 100"),
         ("predicted", 1, {"places": 1}, "how often photos of other conditions get one was not measured."),
-        ("unsure", 1, {}, "Most likely Impetigo (48 %); the model can't tell which."),
-        ("unsure", 2, {}, "Most likely Impetigo (48 %) or Ringworm (21 %); the model can't tell which."),
-        ("unsure", 4, {}, "Most likely Impetigo (48 %), Ringworm (21 %) or Shingles (9 %); "),
+        ("unsure", 1, {}, "Most likely Impetigo (48 %): not sure enough to name one alone."),
+        ("unsure", 2, {}, "Most likely Impetigo (48 %), then Ringworm (21 %): not sure enough to name one alone."),
+        ("unsure", 4, {}, "Most likely Impetigo (48 %), then Ringworm (21 %) or Shingles (9 %): "),
         ("out_of_scope", 1, {}, "none of the 8 conditions it knows"),
     ],
 )

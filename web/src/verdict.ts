@@ -127,8 +127,8 @@ export function reason(
   }
   if (verdict === "predicted") return `${promise(settings)}${onlyHome ? " (measured on its own collection only)" : ""}.`;
   const named = likeliest.slice(0, NAMED).map(([name, share]) => `${name} (${percent(share)})`);
-  const last = named.pop();
-  return `Most likely ${named.length ? `${named.join(", ")} or ${last}` : last}; the model can't tell which.`;
+  const others = named.length > 1 ? `, then ${named.slice(1).join(" or ")}` : "";
+  return `Most likely ${named[0]}${others}: not sure enough to name one alone.`;
 }
 
 function promise({ promised_accuracy, answered_others, places }: Calibration): string {

@@ -161,7 +161,8 @@ def reason(
     if verdict == "predicted":
         return f"{_promise(settings)}{_ALONE if only_home else ''}."
     named = [f"{name} ({percent(share)})" for name, share in likeliest[:_NAMED]]
-    return f"Most likely {_either(named)}; the model can't tell which."
+    others = f", then {_either(named[1:])}" if len(named) > 1 else ""
+    return f"Most likely {named[0]}{others}: not sure enough to name one alone."
 
 
 def promise(calibrations: Calibrations) -> str:
