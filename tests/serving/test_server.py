@@ -165,6 +165,15 @@ def test_a_slow_body_is_refused(running: Running) -> None:
         assert running.hung_up_on(link, b"y" * 95) < 1.5  # nor is the rest waited for
 
 
+def test_a_body_on_a_slow_line_is_read_for_as_long_as_it_comes(running: Running) -> None:
+    with running.raw() as link:
+        link.sendall(b"POST /predict HTTP/1.1\r\nHost: a\r\nContent-Type: image/jpeg\r\nContent-Length: 30000\r\n\r\n")
+        for _ in range(10):  # a second in all, of which the limit is 0.4
+            time.sleep(0.1)
+            link.sendall(b"y" * 3000)
+        assert link.recv(1000).startswith(b"HTTP/1.1 422 ")
+
+
 def test_a_large_body_or_one_of_two_lengths_is_refused_before_it_was_sent(running: Running) -> None:
     with running.raw() as link:
         head = b"POST /predict HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: "

@@ -14,13 +14,15 @@ type Network = (pixels: Uint8Array) => Promise<Record<"logits" | "features" | "m
 
 const THREADS = 4;
 
+type Arrived = (bytes: number) => void;
+
 /** Load the model of the site at `site`. Throws `ModelFolderError` where it is incomplete or altered. */
-export async function loadClassifier(facts: ModelFacts, site: URL): Promise<Classifier> {
+export async function loadClassifier(facts: ModelFacts, site: URL, arrived: Arrived): Promise<Classifier> {
   const { calibration, display_names, labels, model_id, preprocessing } = facts;
   const known = labels.filter((label) => label !== OTHER);
-  const read = (name: string) => readFile(new URL(`model/${name}`, site), facts.sha256[name]);
+  const read = (name: string) => readFile(new URL(`model/${name}`, site), facts.sha256[name], arrived);
   const [network, references, hashes] = await Promise.all([
-    loadNetwork(read("model.onnx"), new URL("runtime/", site), preprocessing),
+    loadNetwork(read("model.onnx"), new URL("runtime/", site), preprocessing, arrived),
     read("references.bin").then(halves), // features of training photos, one after the other
     read("training_photos.bin"), // hashes, 8 bytes each
   ]);
@@ -68,9 +70,15 @@ export async function loadClassifier(facts: ModelFacts, site: URL): Promise<Clas
   };
 }
 
-async function loadNetwork(model: Promise<Uint8Array>, runtime: URL, settings: Preprocessing): Promise<Network> {
+async function loadNetwork(
+  model: Promise<Uint8Array>,
+  runtime: URL,
+  settings: Preprocessing,
+  arrived: Arrived,
+): Promise<Network> {
   const { env, InferenceSession, Tensor } = (await import(new URL("ort.wasm.min.mjs", runtime).href)) as typeof ort;
   env.wasm.wasmPaths = runtime.href;
+  env.wasm.wasmBinary = (await download(new URL("ort-wasm-simd-threaded.wasm", runtime), arrived)).buffer;
   env.wasm.numThreads = self.crossOriginIsolated ? Math.min(THREADS, navigator.hardwareConcurrency) : 1;
   void InferenceSession.create(new Uint8Array()).catch(() => null); // starts the runtime while the model comes
   const bytes = await model;
@@ -101,8 +109,8 @@ function heatmap(maps: ort.Tensor, label: number): number[][] {
 }
 
 /** A file of the model. Throws `ModelFolderError` where it can't be had or its SHA-256 is another. */
-async function readFile(url: URL, expected: string): Promise<Uint8Array<ArrayBuffer>> {
-  const data = await download(url);
+async function readFile(url: URL, expected: string, arrived: Arrived): Promise<Uint8Array<ArrayBuffer>> {
+  const data = await download(url, arrived);
   if (!globalThis.crypto?.subtle) return data; // not on https
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
   if (Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("") === expected) return data;

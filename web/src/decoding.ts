@@ -1,10 +1,11 @@
 /** A file's bytes -> upright red, green and blue, by the browser's own decoders. */
 
 import { readHeader } from "./header.ts";
-import { damaged, SpectraDermError } from "./model.ts";
+import { damaged, SpectraDermError, unreadable } from "./model.ts";
 import { checkSize, decodingScale } from "./preprocessing.ts";
 import { type Pixels, reduce } from "./resize.ts";
 
+const QUALITY = 0.92; // of the JPEG that a large photo becomes
 const BAND = 4_000_000; // pixels read at once: some browsers have no larger canvas
 
 /**
@@ -13,16 +14,46 @@ const BAND = 4_000_000; // pixels read at once: some browsers have no larger can
  */
 export async function decode(data: Uint8Array<ArrayBuffer>, size: number): Promise<Pixels> {
   const { type, width, height } = readHeader(data);
-  refuseAlteredReading();
-  const file = new Blob(type === "image/png" ? withoutGamma(data) : [data], { type });
-  const bitmap = await createImageBitmap(file, { imageOrientation: "from-image", premultiplyAlpha: "none" }).catch(() => {
-    throw damaged();
-  });
+  const bitmap = await open(data, type);
   try {
     checkSize(bitmap.width, bitmap.height);
     return read(bitmap, type === "image/jpeg" ? decodingScale(width, height, size) : 1);
   } finally {
     bitmap.close();
+  }
+}
+
+/** All of a photo's pixels, upright. Throws `UnreadablePhoto` where this browser can't decode it. */
+async function open(data: Uint8Array<ArrayBuffer>, type: string): Promise<ImageBitmap> {
+  refuseAlteredReading();
+  const file = new Blob(type === "image/png" ? withoutGamma(data) : [data], { type });
+  return createImageBitmap(file, { imageOrientation: "from-image", premultiplyAlpha: "none" }).catch(() => {
+    throw damaged();
+  });
+}
+
+/**
+ * A photo whose longest side is more than `longest`, turned and scaled down to it, as a JPEG without metadata. Any other
+ * comes back as it is, and so does one that this browser can't decode or would alter: then a server has to judge it.
+ */
+export async function shrink(photo: Blob, longest: number): Promise<Blob> {
+  const data = new Uint8Array(await photo.arrayBuffer().catch(() => {
+    throw unreadable("can't be read", "Choose the file of a photo, not a folder");
+  }));
+  try {
+    const { type, width, height } = readHeader(data);
+    const scale = longest / Math.max(width, height);
+    if (scale >= 1) return photo;
+    const bitmap = await open(data, type);
+    const context = canvas(Math.round(scale * bitmap.width), Math.round(scale * bitmap.height));
+    context.fillStyle = "#fff";
+    context.fillRect(0, 0, context.canvas.width, context.canvas.height);
+    [context.imageSmoothingEnabled, context.imageSmoothingQuality] = [true, "high"];
+    context.drawImage(bitmap, 0, 0, context.canvas.width, context.canvas.height);
+    bitmap.close();
+    return await context.canvas.convertToBlob({ type: "image/jpeg", quality: QUALITY });
+  } catch {
+    return photo;
   }
 }
 

@@ -27,6 +27,8 @@ export interface Facts {
 export interface ModelFacts extends Facts {
   calibration: Calibrations;
   sha256: Record<string, string>;
+  /** Of all that a first visit loads before the model answers. */
+  bytes: number;
 }
 
 /** What a model says of one photo: the fields, names and meanings of Python's `Prediction`. */
@@ -46,10 +48,18 @@ export interface Prediction {
   model_id: string;
 }
 
-/** Fetch a file. Throws `ModelFolderError` where it can't be had. */
-export async function download(url: URL): Promise<Uint8Array<ArrayBuffer>> {
+/** Fetch a file; `arrived` hears of each piece's bytes. Throws `ModelFolderError` where it can't be had whole. */
+export async function download(url: URL, arrived: (bytes: number) => void = () => undefined): Promise<Uint8Array<ArrayBuffer>> {
+  const counter = new TransformStream<Uint8Array, Uint8Array>({
+    transform(piece, rest) {
+      arrived(piece.length);
+      rest.enqueue(piece);
+    },
+  });
   const response = await fetch(url).catch(() => null);
-  if (response?.ok) return new Uint8Array(await response.arrayBuffer());
+  const counted = response?.ok && response.body ? new Response(response.body.pipeThrough(counter)) : null;
+  const data = await counted?.arrayBuffer().catch(() => null);
+  if (data) return new Uint8Array(data);
   throw unusableModel(`${url.pathname.split("/").pop()} can't be loaded`, "Check the connection and load the page again");
 }
 

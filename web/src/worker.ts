@@ -8,8 +8,9 @@ import { preprocess } from "./preprocessing.ts";
 /** `load` comes first, and once; then photos. The reply goes to the port that comes along. */
 export type Task = { load: ModelFacts } | { predict: ArrayBuffer } | { pixels: ArrayBuffer };
 
-/** An error is told by its parts: its class doesn't survive the way to another thread. */
+/** `arrived` comes before the last, as often as bytes do. An error's class doesn't survive the way to another thread. */
 export interface Reply {
+  arrived?: number;
   result?: unknown;
   error?: { name: string; problem: string; remedy: string };
 }
@@ -19,7 +20,7 @@ let loading: Promise<Classifier>;
 let last: Promise<unknown> = Promise.resolve(); // one task at a time
 
 self.addEventListener("message", ({ data, ports: [port] }: MessageEvent<Task>) => {
-  last = last.then(() => perform(data)).then(
+  last = last.then(() => perform(data, (arrived) => port.postMessage({ arrived } satisfies Reply))).then(
     (result) => port.postMessage({ result } satisfies Reply),
     (error) => {
       const { name, problem, remedy } = error instanceof SpectraDermError ? error : new SpectraDermError("Error", String(error));
@@ -28,10 +29,10 @@ self.addEventListener("message", ({ data, ports: [port] }: MessageEvent<Task>) =
   );
 });
 
-async function perform(task: Task): Promise<unknown> {
+async function perform(task: Task, arrived: (bytes: number) => void): Promise<unknown> {
   if ("load" in task) {
     facts = task.load;
-    loading = loadClassifier(facts, new URL(".", self.location.href));
+    loading = loadClassifier(facts, new URL(".", self.location.href), arrived);
     return void (await loading);
   }
   const classify = await loading;

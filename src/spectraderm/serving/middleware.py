@@ -32,7 +32,7 @@ REFUSALS = {
     "NoKey": (401, "The API key is missing or wrong."),
     "NotFound": (404, "There is no such path."),
     "WrongMethod": (405, "The path does not take this method."),
-    "SlowBody": (408, "The body took too long to arrive."),
+    "SlowBody": (408, "The body stalled on its way."),
     "TooLarge": (413, "The body is too large."),
     "WrongType": (415, "The body is of a type that is never opened."),
     "TooSlow": (422, "The body can't be read as a photo, or not in time."),
@@ -41,6 +41,8 @@ REFUSALS = {
     "TooLate": (503, "About to stop, or the photo waited too long in the queue; `Retry-After` says when to try again."),
 }
 """Kind of refusal -> HTTP status, and what it means."""
+_RATE = 10_000
+"""Bytes a second, on average over `body_seconds`, that are no stall."""
 _HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store"}
 _WITHOUT_KEY = frozenset({"/health", "/ready"})
 _DECODER_MESSAGE = re.compile(r" \(.*", re.DOTALL)
@@ -71,7 +73,7 @@ class ServeOptions:
         queue: how many photos may wait; 0 is 16 per process.
         max_mb: of one request's body, in 10^6 bytes; 16 such bodies may be in memory at once.
         seconds: how long a photo may wait, and how long classifying it may take.
-        body_seconds: for a body to arrive.
+        body_seconds: a body that brings less than 10 kB a second in so many seconds is a stall; slow lines are not.
         api_key: what `Authorization: Bearer` or `X-API-Key` must hold; by default `SPECTRADERM_API_KEY`; empty: no key.
         cors: origins whose pages may call the server from a browser.
         grace: seconds after SIGTERM to finish the requests under way.
@@ -225,9 +227,10 @@ class Gate:
 
     async def _read(self, body: bytearray, receive: Receive) -> None:
         """Read the whole body; its bytes count as they arrive, whatever its head claims."""
-        more = True
+        loop, seconds = asyncio.get_running_loop(), self._options.body_seconds
+        more, due = True, _RATE * seconds
         try:
-            async with asyncio.timeout(self._options.body_seconds):
+            async with asyncio.timeout(seconds) as limit:
                 while more:
                     message = await receive()
                     if message["type"] == "http.disconnect":
@@ -240,8 +243,12 @@ class Gate:
                     self._held += len(chunk)
                     body += chunk
                     more = message.get("more_body", False)
+                    if len(body) >= due:  # it came in time, so that as much more gets the same
+                        due = len(body) + _RATE * seconds
+                        limit.reschedule(loop.time() + seconds)
         except TimeoutError as error:
-            raise Refusal("SlowBody", f"the body took more than {self._options.body_seconds:g} seconds") from error
+            problem = f"the body stalled: it brought less than {_RATE * seconds / 1000:g} kB in {seconds:g} seconds"
+            raise Refusal("SlowBody", problem, "Send it again") from error
 
     def _too_large(self) -> Refusal:
         return Refusal("TooLarge", f"more than {self._options.max_mb:g} MB", "Scale the photo down")

@@ -2,7 +2,7 @@
 
 import { type Condition, type Facts, type Prediction, SpectraDermError } from "../model.ts";
 import { general, NAMED, OTHER, percent } from "../verdict.ts";
-import { type Child, element, picture } from "./elements.ts";
+import { type Child, element, picture, thumbnail } from "./elements.ts";
 
 /** What a screen reader says at once. */
 export function spoken(prediction: Prediction, { words }: Facts): string {
@@ -28,10 +28,11 @@ export function answer(prediction: Prediction, photo: Blob, facts: Facts): Node[
 }
 
 /** Why there is no answer. */
-export function refusal(error: unknown, facts: Facts): Node[] {
+export function refusal(error: unknown, photo: Blob | null, facts: Facts): Node[] {
   const refused = error instanceof SpectraDermError && error.name === "UnreadablePhoto";
   const { page } = facts.words;
-  return [part("verdict", element("h2", {}, refused ? page.refused : page.no_answer), sentences(error)), notice(facts)];
+  const why = part("verdict", element("h2", {}, refused ? page.refused : page.no_answer), sentences(error));
+  return [...(photo ? [thumbnail(photo)] : []), why, notice(facts)];
 }
 
 /** An error's problem and remedy, as sentences. */

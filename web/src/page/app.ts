@@ -3,10 +3,12 @@
 import { download, type Facts, type Prediction, unreadable } from "../model.ts";
 import { answer, conditions, refusal, sentences, spoken } from "./answer.ts";
 import { element, find } from "./elements.ts";
-import { type Engine, openEngine } from "./engines.ts";
+import { type Bytes, type Engine, openEngine, type Progress } from "./engines.ts";
+import { type Row, Rows } from "./rows.ts";
+import { Waiting } from "./waiting.ts";
 
 /** A photo's file: its bytes as they are on disk, never pixels. */
-type Bytes = ArrayBuffer | Uint8Array<ArrayBuffer> | Blob;
+type Photo = ArrayBuffer | Uint8Array<ArrayBuffer> | Blob;
 
 declare global {
   interface Window {
@@ -18,17 +20,24 @@ declare global {
      */
     spectraderm: {
       ready: Promise<void>;
-      predict(photo: Bytes): Promise<Prediction>;
-      pixels(photo: Bytes): Promise<Uint8Array>;
+      predict(photo: Photo): Promise<Prediction>;
+      pixels(photo: Photo): Promise<Uint8Array>;
     };
   }
 }
 
+const { looking = "", sending = "", loading = "" } = find("answer").dataset;
+const texts = { looking, sending, loading };
+/** Of the model, while it loads. */
+let arrived: Bytes | undefined;
+/** Of the photos that are looked at; aborted where others take their place. */
+let current = new AbortController();
+let waiting: Waiting | undefined;
+
 const opened = download(new URL("model/model.json", document.baseURI)).then((data): [Facts, Engine] => {
   const facts = JSON.parse(new TextDecoder().decode(data)) as Facts;
-  return [facts, openEngine(facts)];
+  return [facts, openEngine(facts, loadBar())];
 });
-let shown = 0;
 
 window.spectraderm = {
   ready: opened.then(([, engine]) => engine.ready),
@@ -42,58 +51,123 @@ opened.then(([facts, engine]) => {
   const buttons = facts.paintings.map((url, number) => {
     const image = element("img", { src: url, alt: `Painting ${number + 1}`, loading: "lazy" });
     const button = element("button", { type: "button" }, image);
-    button.addEventListener("click", async () => show(await (await fetch(url)).blob()));
+    button.addEventListener("click", () => show(fetch(url).then((response) => response.blob())));
     return button;
   });
   find("paintings").querySelector(".buttons")?.replaceChildren(...buttons);
   find("paintings").hidden = !buttons.length;
   if (facts.engine === "server") return;
-  engine.ready.then(() => navigator.serviceWorker?.register("sw.js")).catch(() => undefined); // else it needs a connection
+  engine.ready.then(() => keep(facts)).catch(() => undefined); // else it needs a connection
 }, () => undefined); // then `ready` fails, too, and says why
 
 for (const [button, input] of [["choose", "file"], ["camera", "shot"]]) {
   const files = find<HTMLInputElement>(input);
   find(button).addEventListener("click", () => files.click());
   files.addEventListener("change", () => {
-    const photo = files.files?.[0];
+    const photos = [...(files.files ?? [])];
     files.value = ""; // so that the same photo can be chosen again
-    if (photo) show(photo);
+    if (photos.length) take(photos);
   });
 }
 find("camera").hidden = navigator.maxTouchPoints === 0; // elsewhere it would only choose a file
 for (const kind of ["dragover", "dragleave", "drop", "paste"] as const) {
   document.addEventListener(kind, (event) => {
-    const photo = (event instanceof DragEvent ? event.dataTransfer : event.clipboardData)?.files[0];
-    if (photo || kind !== "paste") event.preventDefault();
+    const photos = [...((event instanceof DragEvent ? event.dataTransfer : event.clipboardData)?.files ?? [])];
+    event.preventDefault();
     find("drop").classList.toggle("over", kind === "dragover");
-    if (photo && kind !== "dragover" && kind !== "dragleave") show(photo);
+    if (kind === "drop" || kind === "paste") take(photos);
   });
 }
 
-async function ask<T>(photo: Bytes, how: (engine: Engine, file: Blob) => Promise<T>): Promise<T> {
-  const [{ max_bytes }, engine] = await opened;
-  const file = photo instanceof Blob ? photo : new Blob([photo]);
-  if (file.size > max_bytes) throw unreadable(`more than ${max_bytes / 1e6} MB`, "Scale it down");
-  await engine.ready;
-  return how(engine, file);
+/** The bar of a model that loads: gives what it hears how much has arrived. */
+function loadBar(): Progress {
+  const bar = new Waiting(texts);
+  find("loading").replaceChildren(...bar.nodes);
+  return (bytes) => {
+    arrived = bytes.done < bytes.total ? bytes : undefined;
+    bar.at("loading", bytes);
+    waiting?.at(arrived === undefined ? "looking" : "loading", arrived);
+    find("loading").hidden = arrived === undefined;
+  };
 }
 
-async function show(photo: Blob): Promise<void> {
-  const number = ++shown; // an answer to an earlier photo must not replace a later one's
-  const wait = find("answer").dataset.waiting ?? "";
-  say([element("p", { class: "waiting" }, wait)], wait);
+/** Keep the site on this device, and say so. */
+async function keep({ words }: Facts): Promise<void> {
+  if (!navigator.serviceWorker) return;
+  await navigator.serviceWorker.register("sw.js");
+  await navigator.serviceWorker.ready;
+  find("loading").replaceChildren(element("p", { class: "hint" }, words.page.loaded));
+  find("loading").hidden = false;
+}
+
+async function ask<T>(photo: Photo, how: (engine: Engine, file: Blob) => Promise<T>): Promise<T> {
+  const [, engine] = await opened;
+  await engine.ready;
+  return how(engine, photo instanceof Blob ? photo : new Blob([photo]));
+}
+
+/** Clear what stood there; what comes of photos of before is not shown any more. */
+function begin(): AbortSignal {
+  current.abort();
+  current = new AbortController();
   document.body.classList.add("done");
+  return current.signal;
+}
+
+function take(photos: File[]): void {
+  if (photos.length > 1) void showAll(photos);
+  else void show(photos[0] ?? Promise.reject(unreadable("no photo came with that", "Save the picture, then choose its file")));
+}
+
+/** What the engine says, with its progress in a view that is on the page. */
+function predict(photo: Blob, view: Waiting, signal: AbortSignal): Promise<Prediction> {
+  waiting = view;
+  if (arrived !== undefined) view.at("loading", arrived);
+  const sent = (bytes: Bytes) => (bytes.done < bytes.total ? view.at("sending", bytes) : view.at("looking"));
+  return ask(photo, (engine, file) => engine.predict(file, sent, signal));
+}
+
+async function show(given: Blob | Promise<Blob>): Promise<void> {
+  const signal = begin();
+  let photo = given instanceof Blob ? given : null;
+  const view = new Waiting(texts, photo ?? undefined);
+  say(view.nodes, texts.looking);
   find("answer").scrollIntoView({ block: "nearest" });
   try {
-    const prediction = await window.spectraderm.predict(photo);
+    photo = await given;
+    const prediction = await predict(photo, view, signal);
     const [facts] = await opened;
-    if (number !== shown) return;
+    if (signal.aborted) return;
     say(answer(prediction, photo, facts), spoken(prediction, facts));
     if (find("answer").getBoundingClientRect().top > innerHeight / 2) find("answer").scrollIntoView();
   } catch (error) {
     const [facts] = await opened.catch(() => []);
-    if (number === shown) say(facts ? refusal(error, facts) : [element("h2", {}, sentences(error))], sentences(error));
+    const why = sentences(error);
+    if (!signal.aborted) say(facts ? refusal(error, photo, facts) : [element("h2", {}, why)], why);
   }
+}
+
+/** One after the other, so that none waits for a turn on the server longer than it must. */
+async function showAll(photos: File[]): Promise<void> {
+  const signal = begin();
+  say([], texts.looking);
+  const opening = await opened.catch((error) => (say([element("h2", {}, sentences(error))], sentences(error)), null));
+  if (!opening || signal.aborted) return;
+  const results = photos.map((photo): Row => ({ path: photo.webkitRelativePath || photo.name, photo }));
+  const rows = new Rows(results, opening[0]);
+  say(rows.nodes, texts.looking);
+  for (const [number, row] of results.entries()) {
+    const view = new Waiting(texts);
+    rows.wait(number, view);
+    try {
+      row.prediction = await predict(row.photo, view, signal);
+    } catch (error) {
+      row.error = error;
+    }
+    if (signal.aborted) return;
+    rows.done(number);
+  }
+  find("status").textContent = rows.tell();
 }
 
 function say(parts: Node[], aloud: string): void {

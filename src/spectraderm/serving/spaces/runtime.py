@@ -16,7 +16,8 @@ from spectraderm.core.files import cache_folder, write_folder
 PACKAGE = "onnxruntime-web@1.30.0"
 INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
 """SHA-512 of the package, as in `web/package-lock.json`."""
-_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+WASM = "ort-wasm-simd-threaded.wasm"
+_FILES = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", WASM)
 _REMEDY = "The first site needs a connection to the npm registry; what it downloads is kept for the next"
 
 

@@ -16,7 +16,7 @@ from spectraderm.images.decoding import MAX_BYTES
 from spectraderm.inference.model_folder import CARD, ModelFolder
 from spectraderm.inference.prediction import ADAPT, JUDGED, MEND, experience
 from spectraderm.serving.content import WORDS, in_words
-from spectraderm.serving.spaces.runtime import runtime
+from spectraderm.serving.spaces.runtime import WASM, runtime
 
 _PACKAGE = Path(str(resources.files("spectraderm.serving")))
 STATIC = _PACKAGE / "static"
@@ -58,6 +58,7 @@ def page_files(
     words["experience"] = experience(model.facts["calibration"])
     measured = model.calibrations.elsewhere is not None
     words |= {"mend": words["adapt"], "command": ADAPT} if measured else {"command": MEND}
+    words["formats"] = ",image/tiff" if engine == "server" else ""  # what no browser decodes
     counts = {
         "count": in_words(len(model.conditions)),
         "photos": str(len(model.references)),
@@ -84,10 +85,13 @@ def site_files(model: ModelFolder) -> dict[str, bytes]:
         "training_photos.bin": model.training_hashes.tobytes(),
     }
     sums = {name: sha256(data) for name, data in network.items()}
-    page = page_files(model, MAX_BYTES / 1e6, "browser", calibration=model.calibrations.to_dict(), sha256=sums)
+    parts = runtime()
+    of_model: dict[str, Any] = {"calibration": model.calibrations.to_dict(), "sha256": sums}
+    of_model["bytes"] = sum(map(len, network.values())) + len(parts[WASM])
+    page = page_files(model, MAX_BYTES / 1e6, "browser", **of_model)
     files = page | {f"model/{name}": data for name, data in network.items()}
     files |= {f"model/{name}": model.files[name] for name in (CARD, "NOTICE") if name in model.files}
-    files |= {f"runtime/{name}": data for name, data in runtime().items()}
+    files |= {f"runtime/{name}": data for name, data in parts.items()}
     version = sha256(json.dumps({name: sha256(data) for name, data in sorted(files.items())}).encode())[:16]
     kept = [name for name in sorted(files) if name != "sw.js"]
     files["sw.js"] = f"const SITE={json.dumps({'version': version, 'files': kept})};".encode() + files["sw.js"]
