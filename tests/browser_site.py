@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from spectraderm.core.errors import MissingExtra
@@ -104,6 +105,15 @@ def difference(ours: Mapping[str, Any], python: Mapping[str, Any]) -> dict[str, 
     shares = [abs(ours["probabilities"][label] - share) for label, share in python["probabilities"].items()]
     found["probabilities"] = max(shares, default=0.0)
     found["novelty"] = abs((ours["novelty"] or 0) - (python["novelty"] or 0))
+    return found
+
+
+def axe(page: Page) -> list[str]:
+    """What axe finds, in light and in dark."""
+    found: list[str] = []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        found += [f"{scheme}: {one['id']}" for one in Axe().run(page).response["violations"]]
     return found
 
 
