@@ -94,7 +94,7 @@ def test_a_model_is_evaluated_on_photos_and_runs_are_not(made: sd.Run, photos: P
     assert sd.evaluate(model, photos / "test")["in_training"] == result["by_source"]["test"]["in_training"]
     with pytest.raises(sd.SpectraDermError, match="on folders of photos"):
         sd.evaluate(model)
-    with pytest.raises(sd.SpectraDermError, match="go with a model"):
+    with pytest.raises(sd.SpectraDermError, match="go with MODEL PHOTOS"):
         sd.evaluate(made, photos)
 
 

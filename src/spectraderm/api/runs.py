@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from spectraderm.api.given import AnyPath, AnyRun, Photos, all_photos, folder_of, path_of, several, stages
+from spectraderm.api.options import check_run, check_train, options_of
 from spectraderm.core import DEFAULT_BACKBONE, DEFAULT_RECIPE
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import Run
@@ -29,7 +30,7 @@ def run(
     patience: int | None = None,
     device: Literal["auto", "cpu"] = "auto",
     resume: bool = False,
-    log: str | None = None,
+    log: Literal["tensorboard", "mlflow", "wandb"] | None = None,
     crops: bool | None = None,
     other: AnyPath | None = None,
     track: Track = no_track,
@@ -52,7 +53,7 @@ def run(
         patience: how many epochs without gain end a training, instead of the recipe's.
         device: where training runs.
         resume: go on with what was interrupted.
-        log: also log the training, to `tensorboard`, `mlflow` or `wandb`, into `out/log`.
+        log: also log curves, settings and scores, to `tensorboard`, `mlflow` or `wandb`, into `out/log`.
         crops: look for crops and zooms of photos, which is slow; by default of up to 5,000 photos.
         other: a folder of photos of none of the classes, to be refused.
         track: how progress is shown, as `with spectraderm.progress() as track`; by default not at all.
@@ -63,14 +64,24 @@ def run(
     Raises:
         SpectraDermError: of any stage; what was done before it stays, and `resume` goes on from there.
     """
-    given = all_photos(photos, other)
-    folder = Path(out) if out else default_run_folder(photos, recipe, split)
-    changes = _changes(epochs, batch_size, lr, patience)
-    pipeline = stages()
-    settings = pipeline.Options(
-        str(recipe), str(backbone), split, folds, seed, resume, device, log, changes=changes, crops=crops
+    given, folder = all_photos(photos, other), Path(out) if out else default_run_folder(photos, recipe, split)
+    settings = options_of(
+        recipe=recipe,
+        backbone=backbone,
+        split=split,
+        folds=folds,
+        seed=seed,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        patience=patience,
+        device=device,
+        resume=resume,
+        log=log,
+        crops=crops,
     )
-    pipeline.run(given, folder, settings, track)
+    check_run(given, folder, settings)
+    stages().run(given, folder, settings, track)
     return Run(folder)
 
 
@@ -137,7 +148,7 @@ def train(
     patience: int | None = None,
     device: Literal["auto", "cpu"] = "auto",
     resume: bool = False,
-    log: str | None = None,
+    log: Literal["tensorboard", "mlflow", "wandb"] | None = None,
     track: Track = no_track,
 ) -> Run:
     """Train every fold of a split run folder.
@@ -163,9 +174,19 @@ def train(
         BackboneError: the pretrained weights can't be loaded.
         RunFolderError: it was not split, or was trained in before.
     """
-    pipeline, changes = stages(), _changes(epochs, batch_size, lr, patience)
-    settings = pipeline.Options(str(recipe), str(backbone), resume=resume, device=device, log=log, changes=changes)
-    pipeline.train(folder_of(run), settings, track)
+    settings = options_of(
+        recipe=recipe,
+        backbone=backbone,
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        patience=patience,
+        device=device,
+        resume=resume,
+        log=log,
+    )
+    check_train(folder_of(run), settings)
+    stages().train(folder_of(run), settings, track)
     return Run(folder_of(run))
 
 
@@ -203,11 +224,3 @@ def default_run_folder(photos: Photos, recipe: AnyPath, split: str) -> Path:
     """Where `run` writes to, where nobody says so."""
     names = "-".join(Path(each).resolve().name for each in several(photos))
     return Path("runs") / f"{names}-{Path(recipe).stem}-{split}"
-
-
-def _changes(
-    epochs: int | None, batch_size: int | None, lr: float | None, patience: int | None
-) -> dict[str, int | float]:
-    """The settings of a recipe that were given."""
-    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": lr, "patience": patience}
-    return {name: value for name, value in given.items() if value is not None}

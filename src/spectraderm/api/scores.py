@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from spectraderm.api.given import AnyPath, AnyRun, Photos, all_photos, folder_of, path_of, several, stages
-from spectraderm.core.errors import SpectraDermError, needs
+from spectraderm.api.options import check_calibrate, check_evaluate
+from spectraderm.core.errors import needs
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import Run
 
@@ -55,7 +56,7 @@ def calibrate(
         RunFolderError: the run is not trained; with `external`, not exported.
         DatasetError: the photos can't be used as they are.
     """
-    _check_calibrate(bool(photos), external, any((other, out, label_map)), any((coverage, conformal, per_class)))
+    check_calibrate(bool(photos), external, any((other, out, label_map)), any((coverage, conformal, per_class)))
     if external:
         with needs("train", "what calibrates"):
             find = import_module("spectraderm.evaluation.calibrate_external").calibrate_external
@@ -70,7 +71,7 @@ def calibrate(
 
 
 @overload
-def evaluate(target: Sequence[AnyRun], photos: None = None) -> list[dict[str, Any]]: ...  # type: ignore[overload-overlap]
+def evaluate(target: Sequence[AnyRun], photos: None = None, *, track: Track = no_track) -> list[dict[str, Any]]: ...  # type: ignore[overload-overlap]
 @overload
 def evaluate(
     target: AnyRun,
@@ -121,24 +122,19 @@ def evaluate(
         is_model = import_module("spectraderm.inference.model_folder").is_model_folder
     targets: list[AnyRun] = [target] if isinstance(target, str | os.PathLike | Run) else list(target)
     model = targets[0] if targets and not isinstance(targets[0], Run) and is_model(targets[0]) else None
+    about = any((label_map, out, other, chosen_on, calibration != "auto"))
+    check_evaluate(model is not None and len(targets) == 1, bool(photos), about)
     if model is not None:
-        if photos is None or len(targets) > 1:
-            raise SpectraDermError("a model is evaluated on folders of photos", "Give MODEL PHOTOS")
         with needs("train", "what scores"):
             score = import_module("spectraderm.evaluation.external").evaluate_external
-        given = all_photos(photos, other)
+        given = all_photos(photos or (), other)
         found: dict[str, Any] = score(
             model, given, path_of(label_map), path_of(out), track, calibration, chosen_on=chosen_on
         )
         return found
-    if photos or label_map or out or other or chosen_on or calibration != "auto":
-        raise SpectraDermError(
-            "PHOTOS, --label-map, --out, --other, --chosen-on and --calibration go with a model",
-            "Leave them out for run folders",
-        )
     folders, pipeline = [folder_of(each) for each in targets], stages()
     others = [", ".join(sorted(str(other) for other in folders if other != each)) for each in folders]
-    scores = [pipeline.evaluate(each, beside=beside) for each, beside in zip(folders, others, strict=True)]
+    scores = [pipeline.evaluate(each, beside=beside, track=track) for each, beside in zip(folders, others, strict=True)]
     return scores if isinstance(target, Sequence) and not isinstance(target, str) else scores[0]
 
 
@@ -187,13 +183,3 @@ def import_(
     from spectraderm.data.importers import import_set  # noqa: PLC0415
 
     return import_set(name, Path(folder), Path(out), path_of(label_map), min_weight, track)
-
-
-def _check_calibrate(photos: bool, external: bool, with_external: bool, without: bool) -> None:
-    """Raise `SpectraDermError` where options are given together that make no sense so."""
-    if external and not photos:
-        raise SpectraDermError("--external needs photos", "Give RUN|MODEL --external PHOTOS...")
-    if external and without:
-        raise SpectraDermError("prediction sets elsewhere are made as those at home", "Leave their options out")
-    if not external and (photos or with_external):
-        raise SpectraDermError("PHOTOS, --other, --out and --label-map go with --external", "Add --external")

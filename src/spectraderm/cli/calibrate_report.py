@@ -1,24 +1,10 @@
 """`calibrate --external`, and what a person sees of it."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from spectraderm.cli.console import say
-from spectraderm.core.errors import SpectraDermError
 from spectraderm.core.run import CALIBRATION, Run
-
-
-def check(
-    photos: Sequence[str] | None, external: bool, with_external: tuple[object, ...], without: tuple[object, ...]
-) -> None:
-    """Raise `SpectraDermError` where options are given together that make no sense so."""
-    if external and not photos:
-        raise SpectraDermError("--external needs photos", "Give RUN|MODEL --external PHOTOS...")
-    if external and any(without):
-        raise SpectraDermError("prediction sets elsewhere are made as those at home", "Leave their options out")
-    if not external and (photos or any(with_external)):
-        raise SpectraDermError("PHOTOS, --other, --out and --label-map go with --external", "Add --external")
 
 
 def say_dropped(dropped: bool) -> None:

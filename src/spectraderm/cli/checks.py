@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectraderm.core.errors import DatasetError, needs
+from spectraderm.api.options import check_run, check_train, options_of
+from spectraderm.core.errors import DatasetError
 
 if TYPE_CHECKING:
     from spectraderm.core.roots import Given
-    from spectraderm.training.options import Options
 
 
 def photos(folders: Sequence[Path], other: Path | None, out: Path) -> "Given":
@@ -25,22 +25,14 @@ def photos(folders: Sequence[Path], other: Path | None, out: Path) -> "Given":
     return given
 
 
-def run(given: "Given", out: Path, values: tuple[Any, ...]) -> "Options":
-    """The run of `photos`, by the fields of `Options`."""
-    with needs("train", "what audits, trains and scores"):
-        from spectraderm.training.options import Options, check_run  # noqa: PLC0415
-
-        check_run(given, out, options := Options(*values))
-    return options
+def run(given: "Given", out: Path, how: dict[str, Any]) -> None:
+    """The run of `photos`, by its options."""
+    check_run(given, out, options_of(**how))
 
 
-def train(folder: Path, values: dict[str, Any]) -> "Options":
-    """A run folder that will be trained in, by some of the fields of `Options`."""
-    with needs("train", "what audits, trains and scores"):
-        from spectraderm.training.options import Options, check_train  # noqa: PLC0415
-
-        check_train(folder, options := Options(**values))
-    return options
+def train(folder: Path, how: dict[str, Any]) -> None:
+    """A run folder that will be trained in, by its options."""
+    check_train(folder, options_of(**how))
 
 
 def backbone(name: str) -> None:

@@ -58,10 +58,9 @@ def run(
     """All of it: audit, split, train, calibrate, evaluate, export. What most people want."""
     from spectraderm.cli import stages  # noqa: PLC0415
 
-    out = out or Path("runs") / f"{'-'.join(each.resolve().name for each in photos)}-{Path(recipe).stem}-{split}"
-    changes = options.recipe_changes(epochs, batch_size, lr, patience)
-    how = (recipe, backbone, split, folds, seed, resume, device, log, changes, crops)
-    stages.run(photos, other, out, how, as_json)
+    how = {"recipe": recipe, "backbone": backbone, "split": split, "folds": folds, "seed": seed, "device": device}
+    how |= {"epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience}
+    stages.run(photos, other, out, how | {"resume": resume, "log": log, "crops": crops}, as_json)
 
 
 @app.command()
@@ -119,9 +118,8 @@ def train(
     """Train every fold of a split run folder."""
     from spectraderm.cli import stages  # noqa: PLC0415
 
-    changes = options.recipe_changes(epochs, batch_size, lr, patience)
-    how = {"recipe": recipe, "backbone": backbone, "resume": resume, "device": device, "log": log, "changes": changes}
-    stages.train(run, how)
+    how = {"recipe": recipe, "backbone": backbone, "device": device, "resume": resume, "log": log}
+    stages.train(run, how | {"epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience})
 
 
 @app.command()
@@ -147,10 +145,11 @@ def calibrate(
     """Find temperature, prediction sets, and the thresholds of "I don't know": on photos held out of training, or, with
     --external, for photos from elsewhere, on labelled photos of other sources.
     """
-    from spectraderm.cli import calibrate_report, stages  # noqa: PLC0415
+    from spectraderm.api.options import check_calibrate  # noqa: PLC0415
+    from spectraderm.cli import stages  # noqa: PLC0415
 
     about = (other, out, label_map)
-    calibrate_report.check(photos, external, about, (coverage, conformal, per_class))
+    check_calibrate(bool(photos), external, any(about), any((coverage, conformal, per_class)))
     if external:
         stages.calibrate_elsewhere(target, photos or (), about, promise, as_json)
     else:

@@ -1,7 +1,7 @@
 """What the options of the command line are called, and what they mean."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -76,11 +76,3 @@ Epochs = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 BatchSize = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 Lr = Annotated[float | None, typer.Option(help="Learning rate of the head, instead of the recipe's.")]
 Patience = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
-
-
-def recipe_changes(
-    epochs: int | None, batch_size: int | None, lr: float | None, patience: int | None
-) -> dict[str, Any]:
-    """The settings of a recipe that were given."""
-    given = {"epochs": epochs, "batch_size": batch_size, "learning_rate": lr, "patience": patience}
-    return {name: value for name, value in given.items() if value is not None}

@@ -8,28 +8,33 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from spectraderm.api import runs, scores
+from spectraderm.api.options import check_evaluate
 from spectraderm.cli import calibrate_report as report
 from spectraderm.cli import checks
 from spectraderm.cli.console import going_on, say, show, stdout, write_table
-from spectraderm.core.errors import SpectraDermError, needs
-from spectraderm.core.roots import with_other
+from spectraderm.core.errors import needs
+from spectraderm.core.run import MANIFEST, SPLIT
 from spectraderm.inference.model_folder import is_model_folder
 
+if TYPE_CHECKING:
+    from spectraderm.data.split import Protocol
 
-def run(photos: Sequence[Path], other: Path | None, out: Path, options: tuple[Any, ...], as_json: bool) -> None:
-    """The whole way; the options are the fields of `Options`."""
-    given = checks.photos(photos, other, out)
-    settings = checks.run(given, out, options)
-    pipeline, terminal = _load()
+
+def run(photos: Sequence[Path], other: Path | None, folder: Path | None, how: dict[str, Any], as_json: bool) -> None:
+    """The whole way, by the options `how`."""
+    out = folder or runs.default_run_folder(photos, how["recipe"], how["split"])
+    checks.run(checks.photos(photos, other, out), out, how)
+    _, terminal = _load()
     with going_on("--resume goes on where training was"), terminal.progress() as track:
-        evaluation = pipeline.run(given, out, settings, track)
+        made = runs.run(photos, out, **how, other=other, track=track)
     if not as_json:
         terminal.say_audit(out)
-    show(evaluation, as_json, lambda result: terminal.say_scores([out], [result]))
+    show(made.evaluation, as_json, lambda result: terminal.say_scores([out], [result]))
     terminal.say_robustness(out / "model")
     say(f"Report  {out / 'report.html'}\nModel   {out / 'model'}")
     say(f"Next    spectraderm predict PHOTO --model {out / 'model'}")
@@ -39,16 +44,15 @@ def audit(
     photos: Sequence[Path], other: Path | None, out: Path, fail_on: str, how: tuple[bool, bool | None], as_json: bool
 ) -> None:
     """An audit; `how` is `fix` and `crops`. Leaves with code 3 where it met what `fail_on` names."""
-    given, (fix, crops) = checks.photos(photos, other, out), how
-    pipeline, terminal = _load()
+    fix, crops = how
+    checks.photos(photos, other, out)
+    _, terminal = _load()
     from spectraderm.data import findings  # noqa: PLC0415
 
     wanted = findings.parse_fail_on(fail_on) if fail_on else []
     with terminal.progress() as track:
-        facts = pipeline.audit(given, out, track, look_for_crops=crops).facts
+        facts = runs.audit(photos, out, fix=fix, crops=crops, other=other, track=track).audit
     show(facts, as_json, lambda _: terminal.say_audit(out))
-    if fix:
-        pipeline.split(out, "deduplicated", 0, 0)
     say(f"Copies  {out / 'gallery.html'}\nNext    spectraderm {'train' if fix else 'split'} {out}")
     met = findings.failing(facts["findings"], wanted)
     if met:
@@ -56,31 +60,35 @@ def audit(
         raise typer.Exit(3)
 
 
-def split(run: Path, protocol: str, folds: int, seed: int, as_json: bool) -> None:
+def split(run: Path, protocol: "Protocol", folds: int, seed: int, as_json: bool) -> None:
     """A split of an audited run folder."""
     checks.run_folder(run, "split")
-    pipeline, terminal = _load()
-    made = pipeline.split(run, protocol, folds, seed)
+    _, terminal = _load()
+    from spectraderm.data import manifest, split  # noqa: PLC0415
+
+    runs.split(run, protocol, folds, seed)
+    made = split.read(run / SPLIT, manifest.read(run / MANIFEST))
     show(asdict(made), as_json, lambda _: terminal.say_split(made))
     say(f"Next    spectraderm train {run}")
 
 
-def train(run: Path, options: dict[str, Any]) -> None:
-    """A training of a split run folder; the options are fields of `Options`."""
-    settings = checks.train(run, options)
-    pipeline, terminal = _load()
+def train(run: Path, how: dict[str, Any]) -> None:
+    """A training of a split run folder, by the options `how`."""
+    checks.train(run, how)
+    _, terminal = _load()
     with going_on("--resume goes on where it was"), terminal.progress() as track:
-        pipeline.train(run, settings, track)
+        runs.train(run, **how, track=track)
     say(f"Next    spectraderm calibrate {run}")
 
 
 def export(run: Path, out: Path | None, how: tuple[bool, Path | None, bool], as_json: bool) -> None:
     """A model folder of a run; `how` is `onnx_only`, `notes` and `int8`."""
     checks.run_folder(run, "export", out)
-    pipeline, terminal = _load()
+    _, terminal = _load()
+    onnx_only, notes, int8 = how
     with terminal.progress() as track:
-        measured = pipeline.export(run, out, *how, track)
-    folder = out or run / ("model-int8" if how[2] else "model")
+        measured = runs.export(run, out, onnx_only=onnx_only, notes=notes, int8=int8, track=track)
+    folder = out or run / ("model-int8" if int8 else "model")
     show(measured, as_json, terminal.say_export)
     terminal.say_robustness(folder)
     say(f"Model   {folder}")
@@ -104,10 +112,10 @@ def demo(out: Path, data: Path | None, seed: int) -> None:
 def calibrate(run: Path, options: tuple[float | None, Any, bool, float | None], as_json: bool) -> None:
     """A run folder at home; the options are the fields of `Settings`."""
     checks.run_folder(run, "calibrate")
-    pipeline, terminal = _load()
+    _, terminal = _load()
     coverage, conformal, per_class, promise = options
     before = report.has_elsewhere(run)
-    result = pipeline.calibrate(run, pipeline.Settings(coverage or 0.9, conformal or "lac", per_class, promise))
+    result = scores.calibrate(run, coverage=coverage, conformal=conformal, per_class=per_class, promise=promise)
     show(result, as_json, terminal.say_calibration)
     report.say_dropped(before and "elsewhere" not in result)
     say(f"Next    spectraderm evaluate {run}")
@@ -126,10 +134,10 @@ def calibrate_elsewhere(
         checks.run_folder(target, "export")
     checks.there([*photos, *(other or ())], label_map, out)
     _, terminal = _load()
-    from spectraderm.evaluation.calibrate_external import calibrate_external  # noqa: PLC0415
-
     with terminal.progress() as track:
-        result = calibrate_external(target, photos, other or (), out, promise, label_map, track)
+        result = scores.calibrate(
+            target, photos, external=True, other=other, label_map=label_map, out=out, promise=promise, track=track
+        )
     show(result, as_json, report.say_elsewhere)
 
 
@@ -138,45 +146,46 @@ def evaluate(
 ) -> None:
     """Run folders, or a model on photos; `about` is `label_map`, `out`, `other`, `chosen_on` and `calibration`."""
     label_map, out, other, chosen_on, calibration = about
-    if is_model_folder(targets[0]):
-        if len(targets) < 2:
-            raise SpectraDermError("a model is evaluated on folders of photos", "Give MODEL PHOTOS")
+    is_model = is_model_folder(targets[0])
+    check_evaluate(is_model, is_model and len(targets) > 1, any((*about[:4], calibration != "auto")))
+    if is_model:
         checks.there([*targets[1:], *([other] if other else [])], label_map, out)
         _, terminal = _load()
-        from spectraderm.evaluation.external import evaluate_external  # noqa: PLC0415
-
         with terminal.progress() as track:
-            photos = with_other(targets[1:], other)
-            result = evaluate_external(targets[0], photos, label_map, out, track, calibration, chosen_on=chosen_on)
+            result = scores.evaluate(
+                targets[0],
+                targets[1:],
+                label_map=label_map,
+                out=out,
+                other=other,
+                chosen_on=chosen_on,
+                calibration=calibration,
+                track=track,
+            )
         show(result, as_json, terminal.say_external)
         return
-    if label_map or out or other or chosen_on or calibration != "auto":
-        given = "--label-map, --out, --other, --chosen-on and --calibration"
-        raise SpectraDermError(f"{given} go with MODEL PHOTOS", "Leave them out for run folders")
     _evaluate_runs(targets, as_json)
 
 
-def _evaluate_runs(runs: Sequence[Path], as_json: bool) -> None:
+def _evaluate_runs(folders: Sequence[Path], as_json: bool) -> None:
     """Of one run its evaluation is shown; of several, as JSON, an object of them by folder."""
-    for run in runs:
+    for run in folders:
         checks.run_folder(run, "evaluate")
-    pipeline, terminal = _load()
-    others = [", ".join(sorted(str(other) for other in runs if other != run)) for run in runs]
+    _, terminal = _load()
     with terminal.progress() as track:
-        pairs = zip(runs, others, strict=True)
-        evaluations = [pipeline.evaluate(run, beside=beside, track=track) for run, beside in pairs]
-    by_run = {str(run): evaluation for run, evaluation in zip(runs, evaluations, strict=True)}
-    content = by_run if len(runs) > 1 else evaluations[0]
-    show(content, as_json, lambda _: terminal.say_scores(runs, evaluations))
-    say("\n".join(f"Report  {run / 'report.html'}" for run in runs) + f"\nNext    spectraderm export {runs[0]}")
+        evaluations = scores.evaluate(folders, track=track)
+    by_run = {str(run): evaluation for run, evaluation in zip(folders, evaluations, strict=True)}
+    content = by_run if len(folders) > 1 else evaluations[0]
+    show(content, as_json, lambda _: terminal.say_scores(folders, evaluations))
+    say("\n".join(f"Report  {run / 'report.html'}" for run in folders) + f"\nNext    spectraderm export {folders[0]}")
 
 
 def compare(run_a: Path, run_b: Path, as_json: bool) -> None:
     """Two run folders."""
     for run in (run_a, run_b):
         checks.run_folder(run, "compare")
-    pipeline, terminal = _load()
-    result = pipeline.compare(run_a, run_b)
+    _, terminal = _load()
+    result = scores.compare(run_a, run_b)
     show(result, as_json, lambda result: terminal.say_comparison(run_a, run_b, result))
 
 

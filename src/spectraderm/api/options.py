@@ -1,0 +1,67 @@
+"""The options of a training, as the commands name them, and whether it can begin: looked at before what takes long."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectraderm.core.errors import SpectraDermError, needs
+
+if TYPE_CHECKING:
+    from spectraderm.api.given import AnyPath
+    from spectraderm.core.roots import Given
+    from spectraderm.data.split import Protocol
+    from spectraderm.training.options import Options
+
+_NEEDED = ("train", "what audits, trains and scores")
+_OF_THE_RECIPE = {"epochs": "epochs", "batch_size": "batch_size", "lr": "learning_rate", "patience": "patience"}
+
+
+def options_of(
+    *,
+    recipe: "AnyPath",
+    backbone: "AnyPath",
+    split: "Protocol" = "grouped",
+    folds: int = 0,
+    seed: int = 0,
+    **more: Any,  # noqa: ANN401
+) -> "Options":
+    """The settings of a run, by the names that the commands have for them."""
+    with needs(*_NEEDED):
+        from spectraderm.training.options import Options  # noqa: PLC0415
+    given = {setting: more.pop(name, None) for name, setting in _OF_THE_RECIPE.items()}
+    changes = {setting: value for setting, value in given.items() if value is not None}
+    return Options(str(recipe), str(backbone), split, folds, seed, changes=changes, **more)
+
+
+def check_run(photos: "Given", out: Path, options: "Options") -> None:
+    """Make sure that a run can begin. Raises `SpectraDermError`."""
+    with needs(*_NEEDED):
+        from spectraderm.training import options as trained  # noqa: PLC0415
+
+        trained.check_run(photos, out, options)
+
+
+def check_train(run: Path, options: "Options") -> None:
+    """Make sure that a training can begin in a run folder. Raises `SpectraDermError`."""
+    with needs(*_NEEDED):
+        from spectraderm.training import options as trained  # noqa: PLC0415
+
+        trained.check_train(run, options)
+
+
+def check_calibrate(photos: bool, external: bool, with_external: bool, without: bool) -> None:
+    """Raise `SpectraDermError` where options of `calibrate` are given together that make no sense so."""
+    if external and not photos:
+        raise SpectraDermError("--external needs photos", "Give RUN|MODEL --external PHOTOS...")
+    if external and without:
+        raise SpectraDermError("prediction sets elsewhere are made as those at home", "Leave their options out")
+    if not external and (photos or with_external):
+        raise SpectraDermError("PHOTOS, --other, --out and --label-map go with --external", "Add --external")
+
+
+def check_evaluate(model: bool, photos: bool, with_photos: bool) -> None:
+    """The same of `evaluate`."""
+    if model and not photos:
+        raise SpectraDermError("a model is evaluated on folders of photos", "Give MODEL PHOTOS")
+    if not model and (photos or with_photos):
+        given = "PHOTOS, --label-map, --out, --other, --chosen-on and --calibration"
+        raise SpectraDermError(f"{given} go with MODEL PHOTOS", "Leave them out for run folders")
