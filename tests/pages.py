@@ -25,10 +25,14 @@ class Page(HTMLParser):
         self.rows: list[tuple[str, list[str]]] = []
         self.struck: list[str] = []
         self.text = ""
+        self.shown = ""  # the text outside folded details and scripts
+        self._folded: list[str] = []
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
+        if tag in ("details", "script", "style", "summary"):
+            self._folded.append(tag)
         facts = dict(attrs)
         assert not [name for name in facts if name.startswith("on")]
         self.asked += [value or "" for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
@@ -41,8 +45,14 @@ class Page(HTMLParser):
         if tag == "s":
             self.struck.append("")
 
+    def handle_endtag(self, tag: str) -> None:
+        if self._folded[-1:] == [tag]:
+            self._folded.pop()
+
     def handle_data(self, data: str) -> None:
         self.text += data
+        if self._folded in ([], ["details", "summary"]):
+            self.shown += data
         if self.rows and self.rows[-1][1]:
             self.rows[-1][1][-1] += data
         if self.tags[-1:] == ["s"] and self.struck[-1] == "":

@@ -35,6 +35,8 @@ RUN_FILES = {
     "reliability.png",
     "model/confusion_matrix.png",
     "model/reliability.png",
+    "roc.png",
+    "model/roc.png",
     "calibration.json",
     "novelty.npy",
     "test_ledger.csv",

@@ -37,7 +37,14 @@ from spectraderm.training.pooling import SkinNetwork
 
 FILES = {
     *("NOTICE", "README.md", "config.json", "model.safetensors", "onnx/model.onnx", "preprocessor_config.json"),
-    *("novelty.npy", "training_photos.npy", "confusion_matrix.png", "reliability.png", "examples/1-ring.jpg"),
+    *(
+        "novelty.npy",
+        "training_photos.npy",
+        "confusion_matrix.png",
+        "reliability.png",
+        "roc.png",
+        "examples/1-ring.jpg",
+    ),
 }
 ALL = pytest.mark.parametrize("recipe", ["notebook", "discriminant", "finetune"])
 
@@ -143,7 +150,7 @@ def test_the_model_folder_is_whole(recipe: str, exports: dict[str, Exported]) ->
     exported = exports[recipe]
     folder = model_folder.read_model_folder(exported.folder)
     on_disk = {str(file.relative_to(exported.folder)) for file in exported.folder.rglob("*") if file.is_file()}
-    kept = {"head_statistics.npz"} if recipe == "discriminant" else set()
+    kept = {"head_statistics.npz", "learning_curve.png"} if recipe == "discriminant" else set()
     kept |= {"modeling_spectraderm.py"}
     assert set(folder.files) == FILES | {"spectraderm.json"} | kept == on_disk
     facts, said = folder.facts, Run(exported.run).config

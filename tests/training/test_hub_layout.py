@@ -105,7 +105,8 @@ def test_the_graph_says_who_wrote_it_and_what_it_is(recipe: str, exports: dict[s
 def test_what_the_card_shows_is_in_the_folder_and_small(recipe: str, exports: dict[str, Exported]) -> None:
     folder = model_folder.read_model_folder(exports[recipe].folder)
     shown = re.findall(r"!\[([^]]+)\]\(([^)]+)\)", folder.card)
-    assert [name for _, name in shown] == ["confusion_matrix.png", "reliability.png"]
+    last = ["learning_curve.png"] if recipe == "discriminant" else []
+    assert [name for _, name in shown] == ["confusion_matrix.png", "roc.png", "reliability.png", *last]
     for _, name in shown:
         with Image.open(io.BytesIO(folder.files[name])) as picture:
             assert (picture.format, picture.info.keys()) == ("PNG", {"dpi"})

@@ -27,11 +27,13 @@ CONFIG, ENVIRONMENT = "config.json", "environment.json"
 HISTORY, CURVES, LOGITS = "history.csv", "curves.png", "logits.csv"
 STATE, CHECKPOINT = "state.safetensors", "checkpoint.safetensors"
 FEATURES, HEATMAPS = "features.npy", "heatmaps.npz"
-HEAD_STATISTICS = "head_statistics.npz"
+HEAD_STATISTICS, LEARNING_CURVE = "head_statistics.npz", "learning_curve.csv"
 CALIBRATION = "calibration.json"
 NOVELTY = "novelty.npy"
 EVALUATION, REPORT, CARD = "evaluation.json", "report.html", "README.md"
 CONFUSION_PNG, RELIABILITY_PNG = "confusion_matrix.png", "reliability.png"
+ROC_PNG, LEARNING_PNG = "roc.png", "learning_curve.png"
+CARD_PICTURES = (CONFUSION_PNG, RELIABILITY_PNG, ROC_PNG, LEARNING_PNG)
 """Pictures that the card shows. `export` copies them: they are plots, and hold no photo."""
 MODEL, MODEL_INT8 = "model", "model-int8"
 CACHE, EXTERNAL, LEDGER = "cache", "external", "test_ledger.csv"
@@ -74,9 +76,8 @@ _WRITTEN_BY = {
     NOVELTY: "calibrate",
 }
 """What later stages read, and which one writes it. Reports and the card are for people, who may change them."""
-_OF_FOLD = re.compile(
-    rf"folds/([^/]+)/(?:.*/)?(?:{'|'.join(map(re.escape, (LOGITS, CHECKPOINT, FEATURES, HISTORY, HEAD_STATISTICS)))})"
-)
+_FOLD_FILES = (LOGITS, CHECKPOINT, FEATURES, HISTORY, HEAD_STATISTICS, LEARNING_CURVE)
+_OF_FOLD = re.compile(rf"folds/([^/]+)/(?:.*/)?(?:{'|'.join(map(re.escape, _FOLD_FILES))})")
 _AGAIN = {
     "audit": "Run `spectraderm audit PHOTOS --out {run}` again",
     "split": "Run `spectraderm split {run}` again",
@@ -92,7 +93,8 @@ class Fold:
 
     The history is a line per epoch, curves a picture of it; the state is of a training that is not done, the checkpoint
     its weights. Logits are written last: a fold that has them is done. Features are there where the backbone was
-    trained, too; heatmaps are of the surest errors; statistics are of a head in closed form, of the final fold alone.
+    trained, too; heatmaps are of the surest errors. A head in closed form leaves its statistics in the final fold, and
+    a learning curve over the number of photos in folds that measure.
     """
 
     folder: Path
@@ -104,6 +106,7 @@ class Fold:
     features: Path
     heatmaps: Path
     statistics: Path
+    learning_curve: Path
 
 
 @dataclass(frozen=True)
@@ -268,7 +271,7 @@ class Run:
     def fold(self, name: str) -> Fold:
         """The folder of a fold."""
         folder = self.folder / "folds" / name
-        files = (HISTORY, CURVES, STATE, CHECKPOINT, LOGITS, FEATURES, HEATMAPS, HEAD_STATISTICS)
+        files = (HISTORY, CURVES, STATE, CHECKPOINT, LOGITS, FEATURES, HEATMAPS, HEAD_STATISTICS, LEARNING_CURVE)
         return Fold(folder, *(folder / file for file in files))
 
     def logits(self, fold: str) -> Logits:

@@ -12,8 +12,8 @@ from spectraderm.core.errors import SpectraDermError
 if TYPE_CHECKING:
     from spectraderm.core.run import Run
 
-FIGURES = ("confusion_matrix", "reliability", "risk_coverage")
-"""Of an evaluated run, `<name>.png` each."""
+FIGURES = ("confusion_matrix", "reliability", "risk_coverage", "roc", "learning_curve")
+"""Of an evaluated run, `<name>.png` each; the last one of a head in closed form only."""
 _NUMBERS = ("width", "height", "bytes", "photo_group", "copy_group", "jpeg_quality", "ita")
 _WIDEST = 760
 

@@ -3,8 +3,11 @@
 It holds thumbnails of the photos: share it only where the photos may be shared.
 """
 
+import base64
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,8 +72,16 @@ def write(path: Path, rows: Sequence[Row], copies: Sequence[Copy], thumbnail: Ca
         share=f"{100 * leaked / tested:.1f} %" if tested else "",
         kinds={kind: sum(copy.kind == kind for copy in copies) for kind in KINDS},
         pictures={name: thumbnail(numbers[name]) for name in shown},
+        script_hash=script_hash(),
     )
     write_bytes(path, html.encode())
+
+
+def script_hash() -> str:
+    """The SHA-256 of `page.js` as it stands within a page, by which the page's policy lets it run and no other."""
+    text = (resources.files("spectraderm.data") / "templates" / "page.js").read_text(encoding="utf-8")
+    digest = hashlib.sha256(text.removesuffix("\n").encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"
 
 
 def _shown(pairs: Sequence[Pair], count: int) -> list[Pair]:

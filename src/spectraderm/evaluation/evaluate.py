@@ -15,6 +15,7 @@ from spectraderm.evaluation import calibrate, calibration_metrics, metrics
 from spectraderm.evaluation.bootstrap import MIN_GROUPS, Booleans, Integers, Scored, group_weights, rate
 from spectraderm.evaluation.by_source import by_source, stated
 from spectraderm.evaluation.calibrate import Outputs, judge, pool
+from spectraderm.evaluation.curves import learning_curve
 from spectraderm.evaluation.fitting import Settings, set_variants
 from spectraderm.evaluation.protocols import protocols, read_measurements
 from spectraderm.inference.calibration import Judgement
@@ -41,7 +42,7 @@ def evaluate(run: Run) -> dict[str, Any]:
 
     All scores are of photos of the classes, and `labels` names these; to take one for `other` is wrong, and a refusal.
     Where there is that class, `guesses` names the columns of the confusion matrix, and `out_of_distribution` says what
-    became of its photos, which is said of every source, too.
+    became of its photos, which is said of every source, too. A head in closed form has a `learning_curve`.
 
     Raises:
         RunFolderError: the run is not trained to the end, or not calibrated.
@@ -87,6 +88,8 @@ def evaluate(run: Run) -> dict[str, Any]:
     }
     if len(draws) > 1:
         result["over_folds"] = over_folds(draws)
+    if points := learning_curve(run):
+        result["learning_curve"] = points
     files.write_json(run.path(EVALUATION), result)
     return result
 

@@ -1,4 +1,4 @@
-"""Curves, reliability, risk and coverage, and the confusion matrix as PNG. Matplotlib's door."""
+"""Curves, reliability, risk and coverage, and the confusion matrix as PNG. With `figure_fonts` Matplotlib's door."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -11,12 +11,16 @@ from matplotlib.figure import Figure
 
 from spectraderm.core import files
 from spectraderm.core.run import HISTORY, Run
+from spectraderm.evaluation.curves import Curve
+from spectraderm.evaluation.figure_fonts import Labels
 
 mpl.rcParams.update({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
 mpl.rcParams["text.parse_math"] = False  # a dollar in a class name is a dollar
 _TRAIN, _VAL, _GREY = "#4477aa", "#cc6633", "#57606a"
 _DPI = 130
 _HISTORY = ("epoch", "train_loss", "train_accuracy", "val_loss", "val_accuracy")
+_COLOURS = 10
+"""More classes than Matplotlib has colours are all grey."""
 _SMALL = (4.4, 3.3)
 """Inches of a figure that must still be read on a phone."""
 
@@ -24,18 +28,18 @@ History = Sequence[Mapping[str, float]]
 
 
 def write_curves(run: Run) -> None:
-    """Draw loss and accuracy by epoch of every fold into `curves.png` beside its `history.csv`."""
+    """Draw loss and accuracy by epoch of every fold that has epochs into `curves.png` beside its `history.csv`."""
     for fold, rows in histories(run).items():
         files.write_bytes(run.fold(fold).curves, curves(rows))
 
 
 def histories(run: Run) -> dict[str, list[dict[str, float]]]:
-    """Each fold's `history.csv` by its name: a row per epoch."""
+    """Each fold's `history.csv` by its name: a row per epoch. A fold that was fitted at once has none."""
     result = {}
     for path in sorted(run.folder.glob(f"folds/*/{HISTORY}")):
         rows = files.read_csv(path, _HISTORY, "Run `spectraderm train RUN --resume`")
         result[path.parent.name] = [{name: float(value) for name, value in row.items()} for row in rows]
-    return result
+    return {fold: rows for fold, rows in result.items() if len(rows) > 1}
 
 
 def curves(history: History) -> bytes:
@@ -51,6 +55,39 @@ def learning(folds: Mapping[str, History], metric: str) -> bytes:
     """`loss` or `accuracy` by epoch, a thin line for every fold, of training and of validation photos."""
     figure = Figure(figsize=_SMALL, layout="constrained")
     _by_epoch(figure.subplots(), list(folds.values()), metric, alpha=0.7, lw=1.2)
+    return _png(figure)
+
+
+def by_photos(points: Sequence[Mapping[str, Any]]) -> bytes:
+    """Accuracy with its interval by the number of photo groups that were trained on."""
+    figure = Figure(figsize=_SMALL, layout="constrained")
+    axes, trained = figure.subplots(), [one["train_groups"] for one in points]
+    value, low, high = ([one["group_accuracy"][name] for one in points] for name in ("value", "low", "high"))
+    axes.fill_between(trained, low, high, color=_TRAIN, alpha=0.2, lw=0, label="95 % interval")
+    axes.plot(trained, value, color=_TRAIN, marker="o", label="accuracy, each photo once")
+    for x, y in zip(trained, value, strict=True):
+        axes.annotate(f"{100 * y:.0f} %", (x, y), (0, 6), textcoords="offset points", ha="center", fontsize=8)
+    axes.set_xticks(
+        trained, [f"{count}\n{100 * one['share']:.0f} %" for count, one in zip(trained, points, strict=True)]
+    )
+    axes.set(xlabel="different photos trained on, and their share of all", ylabel="share of test photos right")
+    axes.set(xlim=(0, max(trained) * 1.08), ylim=(max(0, np.floor(10 * min(low) - 0.5) / 10), 1.03))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    return _png(figure)
+
+
+def roc(curves: Sequence[tuple[str, Curve]], mean: Curve, area: float | None, labels: Labels) -> bytes:
+    """ROC curves of classes against the rest, by the names that `labels` draws, and their mean with its area."""
+    figure = Figure(figsize=_SMALL, layout="constrained")
+    axes, few = figure.subplots(), len(curves) <= _COLOURS
+    for name, (fpr, tpr) in curves:
+        axes.plot(fpr, tpr, lw=1, color=None if few else _GREY, alpha=1 if few else 0.3, label=name if few else None)
+    axes.plot(*mean, color="black", lw=1.8, label="macro mean" if area is None else f"macro mean: AUC {area:.3f}")
+    axes.plot([0, 1], [0, 1], color=_GREY, lw=1, ls="--", label="guessing")
+    axes.set(xlabel="false positive rate", ylabel="true positive rate (recall)", xlim=(-0.01, 1), ylim=(0, 1.01))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right", prop={"family": labels.families, "size": 6.5}, labelspacing=0.25)
     return _png(figure)
 
 
@@ -89,19 +126,20 @@ def risk_coverage(curve: Sequence[Mapping[str, float]], share: float | None, ris
     return _png(figure)
 
 
-def confusion(matrix: Sequence[Sequence[int]], names: Sequence[str]) -> bytes:
+def confusion(matrix: Sequence[Sequence[int]], labels: Labels) -> bytes:
     """Two heat maps side by side: counts, and each row as shares of its true class.
 
-    `names` are those of the guesses; the first of them are the true classes.
+    `labels` are those of the guesses; the first of them are the true classes.
     """
+    names, fonts = labels.drawn, {"fontfamily": labels.families}
     counts = np.array(matrix)
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     figure = Figure(figsize=(6 + 0.9 * len(names), 2.4 + 0.42 * len(names)), layout="constrained")
     for axes, values, title in zip(figure.subplots(1, 2), (counts, shares), ("Photos", "Share of row"), strict=True):
         axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
         axes.set(xlabel="guess", title=title)
-        axes.set_xticks(range(len(names)), names, rotation=45, ha="right")
-        axes.set_yticks(range(len(counts)), names[: len(counts)])
+        axes.set_xticks(range(len(names)), names, rotation=45, ha="right", **fonts)
+        axes.set_yticks(range(len(counts)), names[: len(counts)], **fonts)
         axes.spines[:].set_visible(False)
         for row, column in zip(*counts.nonzero(), strict=True):
             text = f"{values[row, column]:.2f}".removeprefix("0") if values is shares else str(values[row, column])

@@ -109,9 +109,11 @@ def hub_id(name: str, source: str) -> str | None:
 
 @cache
 def template(name: str) -> jinja2.Template:
-    """One of `templates/`: in `*.html.j2` every text is escaped; in Markdown names go through `plain`."""
+    """One of `templates/`, or of the data room's: in `*.html.j2` every text is escaped; in Markdown names go through
+    `plain`.
+    """
     templates = jinja2.Environment(
-        loader=jinja2.PackageLoader("spectraderm.evaluation"),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(f"spectraderm.{room}") for room in ("evaluation", "data")]),
         autoescape=jinja2.select_autoescape(["html.j2"]),
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

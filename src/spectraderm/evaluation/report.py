@@ -5,10 +5,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from spectraderm.core import files
-from spectraderm.core.run import CARD, CONFUSION_PNG, ORIGINAL, REPORT, Run
-from spectraderm.evaluation import examples, figures
+from spectraderm.core.run import CARD, ORIGINAL, REPORT, Run
+from spectraderm.core.run_display import FIGURES
+from spectraderm.data.gallery import script_hash
+from spectraderm.evaluation import curves, examples, figures
+from spectraderm.evaluation.bootstrap import Scored
 from spectraderm.evaluation.calibrate import tested
 from spectraderm.evaluation.calibration_metrics import error_by_chance
+from spectraderm.evaluation.figure_fonts import Labels
 from spectraderm.evaluation.formatting import defined, template
 from spectraderm.evaluation.ledger import Entry
 from spectraderm.evaluation.summary import Facts, summarise
@@ -32,20 +36,17 @@ def write_report(run: Run, evaluation: dict[str, Any], scorings: Sequence[Entry]
         RunFolderError: a file of the run lacks or is damaged.
     """
     facts = summarise(run, evaluation, scorings)
-    guesses, matrix = facts["guesses"], evaluation["confusion_matrix"]
-    heat_maps = figures.confusion(matrix, [facts["display"][label] for label in guesses])
-    files.write_bytes(run.path(CONFUSION_PNG), heat_maps)
-    _write_confusion(run, guesses, matrix)
-    figures.write_curves(run)
-    drawn = _figures(run, evaluation)
-    for name in ("reliability", "risk_coverage"):
-        files.write_bytes(run.path(f"{name}.png"), drawn[name])
-    write_card(run, facts)
     crossed, judged, scored = tested(run)
+    drawn = _figures(run, evaluation, scored, facts["in_figures"])
+    for name in (name for name in FIGURES if name in drawn):
+        files.write_bytes(run.path(f"{name}.png"), drawn[name])
+    _write_confusion(run, facts["guesses"], evaluation["confusion_matrix"])
+    figures.write_curves(run)
+    write_card(run, facts)
     leaks, kinds = examples.leaks(run, facts["display"])
     shown = {"leaks": leaks, "leak_kinds": kinds, "wrong": examples.wrong(run, crossed, judged)}
-    shown["chance"] = error_by_chance(scored)
-    page = template("report.html.j2").render(facts | _as_urls(drawn) | shown)
+    shown |= {"chance": error_by_chance(scored), "figures": _as_urls(drawn), "script_hash": script_hash()}
+    page = template("report.html.j2").render(facts | shown)
     files.write_bytes(run.path(REPORT), page.encode())
 
 
@@ -65,16 +66,24 @@ def write_card(run: Run, facts: Facts) -> None:
     files.write_bytes(run.path(CARD), text.encode())
 
 
-def _figures(run: Run, evaluation: Facts) -> dict[str, Any]:
-    """The figures, PNG."""
+def _figures(run: Run, evaluation: Facts, scored: Scored, labels: Labels) -> dict[str, Any]:
+    """The figures, PNG, by name; `curves` of a run with epochs are two."""
     calibration, predicted = evaluation["calibration"], evaluation["refusals"]["predicted"]
     risk = 1 - predicted["accuracy"]["value"] if predicted["accuracy"] else None
-    folds = {fold: rows for fold, rows in figures.histories(run).items() if fold != ORIGINAL}
-    return {
-        "curves": {metric: figures.learning(folds, metric) for metric in ("accuracy", "loss")} if folds else {},
+    drawn = {
+        "confusion_matrix": figures.confusion(evaluation["confusion_matrix"], labels),
         "reliability": figures.reliability(calibration["reliability"]),
         "risk_coverage": figures.risk_coverage(calibration["risk_coverage"], predicted["value"], risk),
     }
+    if by_class := curves.roc(scored):
+        named = [(labels.drawn[i], curve) for i, curve in enumerate(map(by_class.get, scored.known)) if curve]
+        area = evaluation["splits"]["test"]["auroc"]["value"]
+        drawn["roc"] = figures.roc(named, curves.macro(list(by_class.values())), area, labels)
+    if points := evaluation.get("learning_curve"):
+        drawn["learning_curve"] = figures.by_photos(points)
+    folds = {fold: rows for fold, rows in figures.histories(run).items() if fold != ORIGINAL}
+    by_epoch = {metric: figures.learning(folds, metric) for metric in ("accuracy", "loss")} if folds else {}
+    return {**drawn, "curves": by_epoch}
 
 
 def _as_urls(drawn: dict[str, Any]) -> dict[str, Any]:

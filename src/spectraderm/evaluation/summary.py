@@ -7,6 +7,7 @@ from spectraderm.core import files
 from spectraderm.core.run import ENVIRONMENT, Run
 from spectraderm.evaluation import formatting, ledger
 from spectraderm.evaluation.bootstrap import MIN_GROUPS
+from spectraderm.evaluation.figure_fonts import labels
 from spectraderm.evaluation.home_and_elsewhere import promises, side_by_side, warning
 from spectraderm.evaluation.protocols import EXTERNAL_ROW, MEAN_ROW, external_results
 
@@ -29,6 +30,7 @@ def summarise(run: Run, evaluation: Facts, scorings: Sequence[ledger.Entry] = ()
     config, audit, calibration = run.config, run.audit, run.calibration["home"]
     external, display = external_results(run), config["display_names"]
     rows = evaluation["protocols"]
+    guesses: list[str] = evaluation.get("guesses", evaluation["labels"])
     # the number to believe; where all rows leak, the run's own
     of_protocol = [row for row in rows if row["name"] == evaluation["protocol"]]
     believed = [*(row for row in rows if row["believe"]), *of_protocol][0]
@@ -38,7 +40,8 @@ def summarise(run: Run, evaluation: Facts, scorings: Sequence[ledger.Entry] = ()
         "config": config,
         "display": display,
         "names": [display[label] for label in evaluation["labels"]],
-        "guesses": evaluation.get("guesses", evaluation["labels"]),
+        "guesses": guesses,
+        "in_figures": labels([display[label] for label in guesses]),
         "audit": audit,
         "environment": files.read_json(run.path(ENVIRONMENT), "Run `spectraderm train RUN` first"),
         "calibration": calibration,

@@ -16,13 +16,12 @@ from spectraderm.core.run import (
     AUDIT,
     CALIBRATION,
     CARD,
-    CONFUSION_PNG,
+    CARD_PICTURES,
     FINAL,
     MANIFEST,
     MODEL,
     MODEL_INT8,
     NOVELTY,
-    RELIABILITY_PNG,
     SPLIT,
     Run,
 )
@@ -137,7 +136,7 @@ def export(
         model_folder.NOVELTY: array_bytes(references),
         model_folder.HASHES: array_bytes(known),
         **hub_files(network, preprocessing, weights=not onnx_only and not integers),
-        **{name: run.path(name).read_bytes() for name in (CONFUSION_PNG, RELIABILITY_PNG) if run.path(name).is_file()},
+        **{name: run.path(name).read_bytes() for name in CARD_PICTURES if run.path(name).is_file()},
         _EXAMPLE: (_PACKAGE / "serving" / _EXAMPLE).read_bytes(),
         "NOTICE": (_PACKAGE / "model_notice.txt").read_bytes(),
     }

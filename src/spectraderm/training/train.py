@@ -6,6 +6,7 @@ asks for one, an LDA head in closed form at the end.
 
 import math
 import shutil
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
+from spectraderm.core import OTHER
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.files import sha256, write_array, write_bytes, write_csv, write_json
 from spectraderm.core.progress import Track, no_track
@@ -22,7 +24,7 @@ from spectraderm.core.run import CACHE, CONFIG, ENVIRONMENT, FEATURES, FINAL, MA
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.images.preprocessing import Preprocessing
-from spectraderm.training import distributed, feature_cache, lda, loop
+from spectraderm.training import distributed, feature_cache, lda, learning_curve, loop
 from spectraderm.training.augmentation import Augment
 from spectraderm.training.backbones import Backbone
 from spectraderm.training.checkpoint import load_weights, save_weights, surest_errors, write_heatmaps, write_logits
@@ -83,7 +85,7 @@ def train(
         accelerator.wait_for_everyone()
         if len(done) < len(split.folds):
             kept = (feature_cache.shared_folder() if shared else None) or run.path(CACHE)
-            measured = any(fold.name not in (FINAL, ORIGINAL) for fold in split.folds)
+            measured = [fold.name for fold in split.folds if fold.name not in (FINAL, ORIGINAL)]
             trainer = Trainer(run, recipe, backbone, rows, kept, accelerator, track, measured)
             settings = {name: value for name, value in config.items() if name != "photos"}  # where they lie is no one's
             with tracking(log if accelerator.is_main_process else None, run.folder, settings) as tracker:
@@ -99,8 +101,8 @@ def train(
 class Trainer:
     """Trains the folds of a run: layers by all processes, the rest by the main one alone.
 
-    Features of frozen layers are in the folder `kept`. Where other folds measure the final one, and its head is fitted
-    in closed form, its validation photos choose nothing: it is trained on them, too.
+    Features of frozen layers are in the folder `kept`. Where other folds, `measured`, measure the final one, and its
+    head is fitted in closed form, its validation photos choose nothing: it is trained on them, too.
     """
 
     def __init__(
@@ -112,16 +114,18 @@ class Trainer:
         kept: Path,
         accelerator: Accelerator,
         track: Track = no_track,
-        measured: bool = False,
+        measured: Sequence[str] = (),
     ) -> None:
         self._run, self._recipe, self._backbone, self._rows = run, recipe, backbone, rows
         self._closed_form = recipe.head == "discriminant" and not recipe.train_backbone
-        self._measured = measured
+        self._measured, self._draws = measured, learning_curve.draws(measured or [FINAL]) if self._closed_form else {}
         self._accelerator, self._main = accelerator, accelerator.is_main_process
         self._track = track if self._main else no_track
         self._labels = sorted({row.label for row in rows})
         self._targets = np.array([self._labels.index(row.label) for row in rows])
         self._groups = np.array([row.photo_group for row in rows])
+        self._is_other = np.array([row.label == OTHER for row in rows])
+        self._head = recipe.invariance, recipe.shrinkage, recipe.normalisation
         preprocessing = recipe.preprocessing(backbone.mean, backbone.std)
         self._pixels = Decoded(run.photos, rows, preprocessing, run.path(CACHE))
         self._normalise = Normalise(preprocessing).to(accelerator.device)
@@ -160,10 +164,15 @@ class Trainer:
         assert computed is not None
         assert features is not None
         if recipe.head == "discriminant":
-            statistics = self._fit_lda(network, computed, photos.train)
+            fitted_on, statistics = self._fit_lda(network, computed, photos.train)
             if fold.name == FINAL and self._closed_form and len(statistics.centres) == len(self._labels):
                 write_bytes(folder.statistics, statistics.to_bytes())
         logits = in_batches(features, lambda batch: network.classifier(batch.to(device)))
+        if fold.name in self._draws:
+            test = np.flatnonzero((sides == "test") & ~self._is_other)
+            tested = learning_curve.Photos(features[test], self._targets[test], self._groups[test])
+            about = (logits[test].argmax(1), self._head, fold.seed, self._draws[fold.name])
+            learning_curve.write(folder.learning_curve, fitted_on, tested, *about)
         if self._closed_form:  # one line, for a head that was fitted at once
             train, val = (loop.scores(logits[own], self._targets[own]) for own in (photos.train, photos.val))
             line = {"epoch": 1, "train_loss": train["val_loss"], "train_accuracy": train["val_accuracy"], **val}
@@ -217,7 +226,9 @@ class Trainer:
             task = loop.Task(network, groups, self._pixels, forward, photos, augment, dtype, shared=True)
             loop.fit(task, recipe, seed, fold, accelerator, self._track, log)
 
-    def _fit_lda(self, network: SkinNetwork, computed: Features, train: Integers) -> lda.Statistics:
+    def _fit_lda(
+        self, network: SkinNetwork, computed: Features, train: Integers
+    ) -> tuple[learning_curve.Photos, lda.Statistics]:
         """Fit the last layer on `KINDS`, each of one training photo of every photo group, for each kind anew.
 
         A class without training photos, as where a source is left out, is never guessed.
@@ -225,17 +236,15 @@ class Trainer:
         orders = (epoch_order(self._groups, True, 0, number) for number in range(len(KINDS)))
         chosen = [rows[np.isin(rows, train)] for rows in orders]
         features, rows = computed.augmented(KINDS, chosen), np.concatenate(chosen)
-        present, targets = np.unique(self._targets[rows], return_inverse=True)
-        about = (targets, self._groups[rows], len(present))
-        statistics = lda.collect(features, *about, self._recipe.invariance)
-        fitted = statistics.solve(self._recipe.shrinkage, self._recipe.normalisation)
+        photos = learning_curve.Photos(features, self._targets[rows], self._groups[rows])
+        statistics, present, fitted = photos.fit(*self._head)
         layer = cast("nn.Linear", network.classifier[-1])
         with torch.no_grad():
             layer.weight.zero_()
             layer.bias.fill_(_NEVER)
             for parameter, values in zip((layer.weight, layer.bias), fitted, strict=True):
                 parameter[torch.from_numpy(present)] = torch.from_numpy(values).to(parameter)
-        return statistics
+        return photos, statistics
 
 
 class _FromPixels(nn.Module):

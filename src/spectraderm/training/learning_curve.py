@@ -1,0 +1,102 @@
+"""What more photos would bring: a closed-form head fitted again on a part of a fold's training photo groups.
+
+Each fold writes `learning_curve.csv`, a line per share, draw and test photo group; its test photos that have a copy
+among its training photos are left out.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from spectraderm.core.files import write_csv
+from spectraderm.training import lda
+from spectraderm.training.lda import Floats, Integers, Reals
+
+SHARES = (0.25, 0.5, 0.75)
+"""Of the photo groups of each class; that of all of them is the fold's own head."""
+COLUMNS = ("share", "draw", "train_groups", "photo_group", "right")
+_DRAWS = 3
+"""How often a part is drawn in all: more takes longer than the training itself."""
+
+
+@dataclass(frozen=True)
+class Photos:
+    """Rows of photos: `features` `float32[n, width]`, class numbers `targets` and photo groups `groups`, `int64[n]`."""
+
+    features: Floats
+    targets: Integers
+    groups: Integers
+
+    def take(self, rows: Integers | npt.NDArray[np.bool_]) -> "Photos":
+        """The same for some rows only."""
+        return Photos(self.features[rows], self.targets[rows], self.groups[rows])
+
+    def fit(self, invariance: float, shrinkage: float, normalisation: float) -> tuple[lda.Statistics, Integers, Any]:
+        """Statistics of these photos, the numbers of the classes that are among them, and weights and bias for them."""
+        present, targets = np.unique(self.targets, return_inverse=True)
+        statistics = lda.collect(self.features, targets, self.groups, len(present), invariance)
+        return statistics, present, statistics.solve(shrinkage, normalisation)
+
+
+def draws(folds: Sequence[str]) -> dict[str, int]:
+    """How many draws each of the measuring folds takes, of those that take any: three in all, if there are so many."""
+    taking = folds[:_DRAWS]
+    return {fold: -(-_DRAWS // len(taking)) for fold in taking}
+
+
+def write(
+    path: Path, train: Photos, tested: Photos, guesses: Integers, how: tuple[float, float, float], seed: int, draws: int
+) -> None:
+    """Write a fold's `learning_curve.csv`; nothing where it has no test photos.
+
+    Args:
+        path: of the file.
+        train: augmented photos that the head was fitted on.
+        tested: test photos, as the head sees them.
+        guesses: class numbers `int64[n]` that the fold's own head gave `tested`.
+        how: `invariance`, `shrinkage` and `normalisation` of the head.
+        seed: of the draws.
+        draws: how many; in each the smaller shares are parts of the larger ones.
+    """
+    clean = ~np.isin(tested.groups, train.groups)
+    tested, guesses = tested.take(clean), guesses[clean]
+    if not len(guesses):
+        return
+    rows = list(_rows(1.0, 0, train, tested, guesses))
+    for draw in range(draws):
+        order = _order(train, seed, draw)
+        for share in SHARES:
+            part = train.take(np.isin(train.groups, _first(order, share)))
+            _, present, (weights, bias) = part.fit(*how)
+            rows += _rows(share, draw, part, tested, present[_logits(tested.features, weights, bias).argmax(1)])
+    write_csv(path, COLUMNS, sorted(rows, key=lambda row: (row["share"], row["draw"], row["photo_group"])))
+
+
+def _order(train: Photos, seed: int, draw: int) -> list[Integers]:
+    """Of every class its photo groups, in random order."""
+    groups, first = np.unique(train.groups, return_index=True)
+    classes, random = train.targets[first], np.random.default_rng((seed, draw))
+    return [random.permutation(groups[classes == number]) for number in np.unique(classes)]
+
+
+def _first(order: Sequence[Integers], share: float) -> Integers:
+    """That share of each class's photo groups, and one at least."""
+    return np.concatenate([groups[: max(1, round(share * len(groups)))] for groups in order])
+
+
+def _logits(features: Floats, weights: Reals, bias: Reals) -> Floats:
+    logits: Floats = features @ weights.T.astype(np.float32) + bias.astype(np.float32)
+    return logits
+
+
+def _rows(share: float, draw: int, train: Photos, tested: Photos, guesses: Integers) -> Iterator[dict[str, Any]]:
+    """A line for each test photo group; `right` is the share of its files that are guessed right."""
+    groups, number, files = np.unique(tested.groups, return_inverse=True, return_counts=True)
+    right = np.bincount(number, guesses == tested.targets) / files
+    counts = len(np.unique(train.groups))
+    for group, value in zip(groups.tolist(), right.tolist(), strict=True):
+        yield dict(zip(COLUMNS, (share, draw, counts, group, round(value, 6)), strict=True))
