@@ -6,6 +6,7 @@
 # make browser       installs Chromium for the browser tests, which are skipped without (Debian, as root)
 # make web           builds the page in src/spectraderm/serving/static from web/ (needs Node.js)
 # make bench         how fast it is beside other programs, as a table (DATA=folder); half an hour
+# make test-hub      do Optimum, transformers and transformers.js give our logits? (MODEL=folder, DATA=folder; npm, 1 GB)
 # make bench-peers   installs those programs, once, into an environment of their own (3 GB)
 # The other benchmarks are scripts in benchmarks/, each of which says how it is used.
 PYTHON ?= python3
@@ -15,9 +16,10 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip --disable-pip-version-check
 DEMO_OUT ?= spectraderm-demo
 VENV_PEERS ?= .venv-peers
+VENV_HUB ?= .venv-hub
 PEERS ?= $(VENV_PEERS)/bin/python
 
-.PHONY: demo test test-oldest test-newest check lint web browser bench bench-peers clean
+.PHONY: demo test test-oldest test-newest test-hub check lint web browser bench bench-peers clean
 
 demo: $(VENV)/train.stamp
 	rm -rf $(DEMO_OUT)
@@ -32,6 +34,9 @@ test-oldest:
 test-newest:
 	rm -rf .venv-newest
 	$(MAKE) test VENV=.venv-newest CONSTRAINTS=
+
+test-hub: $(VENV)/dev.stamp $(VENV_HUB)/hub.stamp
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python benchmarks/hub.py $(if $(MODEL),"$(MODEL)") $(if $(DATA),--photos "$(DATA)") --python $(VENV_HUB)/bin/python
 
 check: lint test
 
@@ -53,7 +58,7 @@ bench: $(VENV)/train.stamp
 bench-peers: $(VENV_PEERS)/peers.stamp
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest $(VENV_PEERS) $(DEMO_OUT)
+	rm -rf $(VENV) .venv-oldest .venv-newest $(VENV_PEERS) $(VENV_HUB) benchmarks/hub/node_modules $(DEMO_OUT)
 
 $(VENV)/train.stamp: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
@@ -71,4 +76,11 @@ $(VENV_PEERS)/peers.stamp: benchmarks/peers/requirements.txt
 	$(PYTHON) -m venv $(VENV_PEERS)
 	echo '*' > $(VENV_PEERS)/.gitignore
 	$(VENV_PEERS)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	touch $@
+
+$(VENV_HUB)/hub.stamp: benchmarks/hub/requirements.txt benchmarks/hub/package.json
+	$(PYTHON) -m venv $(VENV_HUB)
+	echo '*' > $(VENV_HUB)/.gitignore
+	$(VENV_HUB)/bin/python -m pip --disable-pip-version-check install --quiet --requirement $<
+	cd benchmarks/hub && PATH="$(abspath $(BIN)):$$PATH" npm install --ignore-scripts --no-package-lock --no-audit --no-fund
 	touch $@

@@ -177,6 +177,15 @@ def exports(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path], tin
 
 
 @pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code of model folders that transformers is told to trust is copied to here, and run from here."""
+    from transformers import dynamic_module_utils
+
+    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.syspath_prepend(tmp_path / "modules")
+
+
+@pytest.fixture
 def quick_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few resamples and trees, and no figures: `test_figures.py` looks at those."""
     from spectraderm.core import resampling

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import AutoModelForImageClassification, ResNetConfig, ResNetModel, dynamic_module_utils
+from transformers import AutoModelForImageClassification, ResNetConfig, ResNetModel
 
 from spectraderm import pipeline
 from spectraderm.core.run import Run
@@ -121,10 +121,8 @@ def noise(count: int, size: int = 64, seed: int = 0) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
-def hub_logits(folder: Path, photos: Tensor, monkeypatch: pytest.MonkeyPatch) -> Tensor:
+def hub_logits(folder: Path, photos: Tensor) -> Tensor:
     """What transformers says of normalised photos, with the folder's own code if it has some."""
-    monkeypatch.setattr(dynamic_module_utils, "HF_MODULES_CACHE", str(folder.parent / "modules"))
-    monkeypatch.syspath_prepend(folder.parent / "modules")
     model = AutoModelForImageClassification.from_pretrained(folder, trust_remote_code=True)
     with torch.inference_mode():
         logits: Tensor = model(photos).logits

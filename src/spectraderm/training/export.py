@@ -35,7 +35,7 @@ from spectraderm.inference.calibration import Calibrations
 from spectraderm.inference.engine import Engine
 from spectraderm.training.backbones import Backbone
 from spectraderm.training.hub_layout import hub_files
-from spectraderm.training.onnx_graph import halved, to_onnx
+from spectraderm.training.onnx_graph import halved, rounded, to_onnx
 from spectraderm.training.onnx_head import described, put_head
 from spectraderm.training.pooling import SkinNetwork
 from spectraderm.training.train import restore
@@ -116,6 +116,7 @@ def export(
     else:
         graph, precision, parity = _in_floats(run, network, preprocessing, track)
         measured = {"parity": parity}
+        network = rounded(network) if precision == "float16" else network
     graph = described(graph, _about(config))
 
     def engine_of(fold: str) -> Engine | None:

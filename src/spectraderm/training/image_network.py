@@ -42,7 +42,7 @@ class SkinImageNetwork(SkinNetwork):
         self.config.architectures = [type(backbone.model).__name__]  # which opens its layers alone
         self.with_statistics = config.pooling == "statistics"
         self.test_transforms = tuple(config.test_transforms)
-        self._parameters_of_call = inspect.signature(backbone.model.forward).parameters
+        self._parameters_of_call = frozenset(inspect.signature(backbone.model.forward).parameters)
         hidden = self._tried(backbone.name, size)
         self._before = 0 if hidden.ndim == 4 else _tokens_before_patches(config, hidden.shape[1])
         self.config.tokens_before_patches = self._before  # `modeling_spectraderm` needs to be told

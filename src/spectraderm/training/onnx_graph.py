@@ -1,7 +1,9 @@
 """A network -> ONNX: normalised photos in, first the logits out. torch's exporter's door."""
 
+import copy
 import logging
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import onnx
@@ -14,6 +16,9 @@ from spectraderm.inference.engine import INPUT, OUTPUTS
 from spectraderm.training.augmentation import transformed
 from spectraderm.training.onnx_head import PREFIX, SEAM, put_head
 from spectraderm.training.pooling import SkinNetwork
+
+_SMALL = 1024
+"""Tensors of up to so many numbers are never stored in 16 bits."""
 
 
 class Deployable(nn.Module):
@@ -79,7 +84,7 @@ def halved(graph: bytes) -> bytes:
     casts = []
     for tensor in model.graph.initializer:
         values = numpy_helper.to_array(tensor)
-        if tensor.data_type == TensorProto.FLOAT and values.size > 1024 and not tensor.name.startswith(PREFIX):
+        if tensor.data_type == TensorProto.FLOAT and values.size > _SMALL and not tensor.name.startswith(PREFIX):
             stored = f"{tensor.name}.half"
             casts.append(helper.make_node("Cast", [stored], [tensor.name], to=TensorProto.FLOAT))
             tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), stored))
@@ -88,3 +93,29 @@ def halved(graph: bytes) -> bytes:
     model.graph.node.extend([*casts, *nodes])
     data: bytes = model.SerializeToString()
     return data
+
+
+@torch.no_grad()
+def rounded(network: SkinNetwork) -> SkinNetwork:
+    """A copy of a network that computes, in 32 bits, what its `halved` graph does.
+
+    That graph has batch norms folded into the convolutions before them, and the products rounded. Here the weights are
+    what such products come from.
+    """
+    network = copy.deepcopy(network)
+    norms = {
+        convolution.weight: norm
+        for layer in network.modules()
+        for convolution, norm in pairwise(layer.children())
+        if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d)
+    }
+    kept = set(network.classifier.parameters()) if network.linear_head is not None else set()
+    for weight in set(network.parameters()) - kept:
+        if weight.numel() <= _SMALL:
+            continue
+        scale = torch.ones(1)
+        if norm := norms.get(weight):
+            assert norm.running_var is not None
+            scale = (norm.weight / (norm.running_var + norm.eps).sqrt())[:, None, None, None]
+        weight.copy_(torch.where(scale == 0, weight, (weight * scale).half().float() / scale))
+    return network
