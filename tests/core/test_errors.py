@@ -32,7 +32,8 @@ def test_every_package_of_every_extra_is_known_by_its_module() -> None:
     for line in metadata.requires("spectraderm") or ():
         need = Requirement(line)
         extra = re.search(r'extra == "(\w+)"', str(need.marker))
-        if extra and extra[1] in EXTRA_MODULES and need.name != "spectraderm":
+        beside = extra and extra[1] in ("mlflow", "wandb")  # not in `all`, and so not installed for tests
+        if extra and extra[1] in EXTRA_MODULES and need.name != "spectraderm" and not beside:
             assert need.name in known, line
 
 
