@@ -234,11 +234,12 @@ def test_a_final_head_in_closed_form_learns_from_its_validation_photos_where_oth
         zip((row.path for row in rows), ["val" if at % 4 == 0 else "train" for at in range(len(rows))], strict=True)
     )
     stored = {}
-    for measured in ((), ("fold-1",)):
+    none: tuple[str, ...] = ()
+    for measured in (none, ("fold-1",)):
         trainer = train.Trainer(run, recipe, backbone, rows, tmp_path / "features", accelerator, measured=measured)
         trainer.train(Fold("final", 0, sides))
         logits = (run.fold("final").logits).read_text().splitlines()[1:]
-        stored[measured] = (
+        stored[bool(measured)] = (
             load_file(run.fold("final").checkpoint)["1.weight"],
             {line.split(",")[2] for line in logits},
         )
