@@ -158,7 +158,8 @@ def test_shows_the_likeliest_with_their_chances_and_heatmap_by_keyboard(
     browser: Browser, tmp_path: Path, engine: str
 ) -> None:
     means = {"n_sources": 3, "group_accuracy": {"value": 0.584}, "predicted": {"value": 0.06}}
-    elsewhere = {"temperature": 3.0, "expected": {"pooled": means}}
+    by_source = {str(value): {"group_accuracy": {"value": value}} for value in (0.4, 0.7)}
+    elsewhere = {"temperature": 3.0, "expected": {"pooled": means, "by_source": by_source}}
     model, data = _model(tmp_path, novelty_threshold=3.0, elsewhere=elsewhere), photos()["bmp"]
     prediction, named = load_model(model).predict(data), load_model(model).display_name
     with hosted(engine, model, tmp_path) as url:
@@ -176,7 +177,8 @@ def test_shows_the_likeliest_with_their_chances_and_heatmap_by_keyboard(
         assert "%" not in page.inner_text("#answer .verdict")
         intro = page.inner_text(".intro")
         assert "learned three skin conditions from 1 different photos" in intro
-        assert "was right in 58 of 100. So it mostly names the two or three likeliest" in intro
+        assert "was right in 58 of 100, from 40 to 70 by place" in intro
+        assert "So it mostly names the two or three likeliest" in intro
         assert "spectraderm adapt MODEL MY_PHOTOS --out MODEL2" in page.inner_text("footer")
         assert "calibrate" not in page.inner_text("footer")
         assert WORDS["privacy"][engine] in page.inner_text("#intake")
