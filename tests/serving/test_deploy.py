@@ -51,7 +51,7 @@ More.
 def _without_npm() -> Iterator[None]:
     """A static site needs npm, and `test_site` looks at it."""
 
-    def site_files(model: ModelFolder) -> dict[str, bytes]:
+    def site_files(model: ModelFolder, _: str) -> dict[str, bytes]:
         return {"index.html": b""} | {f"model/{name}": model.files[name] for name in (ONNX, CARD_NAME, "NOTICE")}
 
     with pytest.MonkeyPatch.context() as patch:
@@ -286,7 +286,7 @@ def a_link(out: Path) -> None:
 def test_what_deploy_did_not_write_is_left_alone(
     prepare: Callable[[Path], None], made: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(deploying, "site_files", lambda _: pytest.fail("built in vain"))
+    monkeypatch.setattr(deploying, "site_files", lambda *_: pytest.fail("built in vain"))
     prepare(tmp_path / "out")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     with pytest.raises(SpectraDermError, match=str(tmp_path / "out")):

@@ -45,6 +45,7 @@ from spectraderm.inference.model_folder import find_model, read_model_folder
 from spectraderm.inference.prediction import VERDICTS, percent, reason
 from spectraderm.serving.content import WORDS
 from spectraderm.serving.spaces import runtime, site
+from spectraderm.serving.spaces.deploy import deploy
 from spectraderm.serving.spaces.runtime import RuntimeDownloadError
 
 KEY = "k\u00e9y"
@@ -381,6 +382,13 @@ def test_a_site_lists_its_files_for_offline_use_and_names_no_other_host(tmp_path
         rb"https?://(?!www\.w3\.org)", (out / "index.html").read_bytes() + (out / "app.css").read_bytes()
     )
     assert not other
+    assert b'property="og:image" content="./preview.png"' in (out / "index.html").read_bytes()
+    deploy(str(tmp_path / "model"), "static", out, repo_id="Me/my_skin")
+    head = (out / "index.html").read_text()
+    assert '"og:url" content="https://me-my-skin.static.hf.space/"' in head
+    assert '"og:image" content="https://me-my-skin.static.hf.space/preview.png"' in head
+    with Image.open(out / "preview.png") as preview:
+        assert preview.size == (1200, 630)
     assert offline(build_or_skip(second, out))["version"] != first["version"]
     assert json.loads((out / "model" / "model.json").read_bytes())["model_id"] == "another"
 

@@ -209,13 +209,13 @@ def serve(
 @app.command()
 def deploy(
     model: Model,
-    target: Annotated[
-        Literal["gradio", "static", "docker"],
-        typer.Option(
-            help="gradio: a Gradio app. static: the page, in the visitor's browser. docker: what serve serves."
-        ),
-    ],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
+    target: Annotated[
+        Literal["static", "docker", "gradio"],
+        typer.Option(
+            help="static: the page, free, in the visitor's browser. docker: what serve serves. gradio: a Gradio app."
+        ),
+    ] = "static",
     title: Annotated[str, typer.Option(help="Of the Space.")] = "SpectraDerm",
     upload: Annotated[bool, typer.Option("--push", help="Also upload it, as --repo-id.")] = False,
     repo_id: Repo = "",
@@ -231,7 +231,7 @@ def deploy(
         raise SpectraDermError("--push and --repo-id go together", "Give both, or neither")
     if upload and not allow_restricted:
         check_licences(open_model(model).facts)
-    write(model, target, out, title)
+    write(model, target, out, title, repo_id)
     say(f"Space   {out}")
     if upload:
         say(f"Pushed  {push_space(out, repo_id, target, private)}")

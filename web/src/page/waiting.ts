@@ -19,7 +19,7 @@ export class Waiting {
   constructor(texts: Stages, photo?: Blob) {
     this.#texts = texts;
     const label = element("label", { class: "waiting" }, this.#text, this.#bar);
-    this.nodes = photo ? [thumbnail(photo), label] : [label];
+    this.nodes = photo ? [label, thumbnail(photo)] : [label];
     this.at("looking");
   }
 

@@ -1,5 +1,6 @@
-"""A model folder -> a complete Hugging Face Space folder: a Gradio app, a static site, or a container."""
+"""A model folder -> a complete Hugging Face Space folder: a static site, a container, or a Gradio app."""
 
+import re
 from importlib import metadata, resources
 from pathlib import Path
 from string import Template
@@ -14,20 +15,21 @@ from spectraderm.serving.spaces.card import PORT, PYTHON, readme
 from spectraderm.serving.spaces.folder import Space, check_free, write_space
 from spectraderm.serving.spaces.site import site_files
 
-Target = Literal["gradio", "static", "docker"]
+Target = Literal["static", "docker", "gradio"]
 GRADIO = "6.31.0"
 """The Gradio that the app was tried with; nothing else here needs it."""
 
 
-def deploy(model: str | None, target: str, out: Path, title: str = "SpectraDerm") -> None:
+def deploy(model: str | None, target: str, out: Path, title: str = "SpectraDerm", repo_id: str = "") -> None:
     """Write a Space folder: whole, or not at all.
 
     Args:
         model: as `spectraderm.load_model` takes it.
-        target: `gradio` (a Gradio app on the Hub's machine), `static` (the page, with the model in the visitor's
-            browser) or `docker` (what `serve` serves: REST and the page, anywhere).
+        target: `static` (the page, with the model in the visitor's browser), `docker` (what `serve` serves: REST and
+            the page, anywhere) or `gradio` (a Gradio app on the Hub's machine).
         out: the folder; an unaltered Space that was written there before is replaced.
         title: of the Space.
+        repo_id: `OWNER/NAME` of the Space, where it is known: a static page then names its own address.
 
     Raises:
         SpectraDermError: no such target or model, a title that a README can't carry, or `out` holds something else.
@@ -41,7 +43,7 @@ def deploy(model: str | None, target: str, out: Path, title: str = "SpectraDerm"
     folder = open_model(model)
     match target:
         case "static":
-            files = site_files(folder)
+            files = site_files(folder, _address(repo_id))
         case "gradio":
             files = _with_package(folder, [f"gradio=={GRADIO}", *pins()])
             files |= {"app.py": _template("app.py").replace(b'"$title"', repr(title).encode())}
@@ -51,6 +53,12 @@ def deploy(model: str | None, target: str, out: Path, title: str = "SpectraDerm"
     for name in ("LICENSE", "NOTICE"):
         files[name] = (metadata.distribution("spectraderm").read_text(f"licenses/{name}") or "").encode()
     write_space(out, Space(target, {**files, "README.md": readme(folder, title, target, GRADIO)}))
+
+
+def _address(repo_id: str) -> str:
+    """Where the Hub shows a static Space."""
+    name = re.sub(r"[^a-z0-9]+", "-", repo_id.lower())
+    return f"https://{name}.static.hf.space/" if repo_id else ""
 
 
 def pins(extra: str = "") -> list[str]:

@@ -24,7 +24,11 @@ STATIC = _PACKAGE / "static"
 
 
 def page_files(
-    model: ModelFolder, megabytes: float = 16, engine: Literal["server", "browser"] = "server", **more: object
+    model: ModelFolder,
+    megabytes: float = 16,
+    engine: Literal["server", "browser"] = "server",
+    address: str = "",
+    **more: object,
 ) -> dict[str, bytes]:
     """The page of a model, each file by its address below `/`; `index.html` is that of `/` itself.
 
@@ -32,6 +36,7 @@ def page_files(
         model: what its facts are taken from.
         megabytes: the most that a photo may have.
         engine: what answers: `POST predict?heatmap=true` of the server that hands out the page, or the page itself.
+        address: where it will lie, ending in `/`, so that links to it show its picture; empty where that is unknown.
         more: what an engine in the browser needs to know beside.
     """
     known = WORDS["conditions"]
@@ -55,6 +60,7 @@ def page_files(
     files["model/model.json"] = json.dumps(facts, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     words = WORDS["page"] | {f"doctor_{name}": text for name, text in WORDS["doctor"].items()}
     words |= {"notice": WORDS["notice"], "privacy": WORDS["privacy"][engine], "model_id": model.model_id}
+    words["address"] = address or "./"
     words["experience"] = experience(model.facts["calibration"])
     measured = model.calibrations.elsewhere is not None
     words |= {"mend": words["adapt"], "command": ADAPT} if measured else {"command": MEND}
@@ -70,8 +76,8 @@ def page_files(
     return files | {"index.html": index.encode()}
 
 
-def site_files(model: ModelFolder) -> dict[str, bytes]:
-    """The static site of a model, each file by its path below the site.
+def site_files(model: ModelFolder, address: str = "") -> dict[str, bytes]:
+    """The static site of a model, which will lie at `address`, each file by its path below the site.
 
     The first time it takes a connection to the npm registry, and half a minute.
 
@@ -88,7 +94,7 @@ def site_files(model: ModelFolder) -> dict[str, bytes]:
     parts = runtime()
     of_model: dict[str, Any] = {"calibration": model.calibrations.to_dict(), "sha256": sums}
     of_model["bytes"] = sum(map(len, network.values())) + len(parts[WASM])
-    page = page_files(model, MAX_BYTES / 1e6, "browser", **of_model)
+    page = page_files(model, MAX_BYTES / 1e6, "browser", address, **of_model)
     files = page | {f"model/{name}": data for name, data in network.items()}
     files |= {f"model/{name}": model.files[name] for name in (CARD, "NOTICE") if name in model.files}
     files |= {f"runtime/{name}": data for name, data in parts.items()}

@@ -10,7 +10,7 @@ from spectraderm.inference.prediction import JUDGED, experience, promise
 from spectraderm.serving.content import WORDS
 
 MODEL = spectraderm.load_model(Path(__file__).resolve().with_name("model"))
-FACTS = MODEL.folder.facts["calibration"]
+ABOUT = [experience(MODEL.folder.facts["calibration"]), promise(MODEL.calibrations)]
 
 
 def classify(photo: str | None) -> tuple[str, dict[str, float]]:
@@ -21,16 +21,12 @@ def classify(photo: str | None) -> tuple[str, dict[str, float]]:
         prediction = MODEL.predict(photo)
     except SpectraDermError as error:
         raise gr.Error(str(error)) from error
-    title, name = WORDS["verdicts"][prediction.verdict]["title"], prediction.display_name
-    reason = f"{prediction.reason} {JUDGED[prediction.calibrated_on]}"
+    title = WORDS["verdicts"][prediction.verdict]["title"]
+    if prediction.verdict not in ("predicted", "unsure"):  # a guess would mean nothing
+        return f"{title}. {prediction.reason}", {}
+    name = f": {prediction.display_name}" if prediction.verdict == "predicted" else ""
     shares = {MODEL.display_name(label): share for label, share in prediction.probabilities.items()}
-    match prediction.verdict:
-        case "predicted":
-            return f"{title}: {name}. {reason}", shares
-        case "unsure":
-            return f"{title}. {reason}", shares
-        case _:  # a guess would mean nothing
-            return f"{title}. {prediction.reason}", {}
+    return f"{title}{name}. {prediction.reason} {JUDGED[prediction.calibrated_on]}", shares
 
 
 app = gr.Interface(
@@ -38,7 +34,7 @@ app = gr.Interface(
     gr.Image(type="filepath", image_mode=None, label="Photo"),  # the file as it came: each door answers the same
     [gr.Textbox(label="Verdict"), gr.Label(num_top_classes=3, label="How probable the likeliest are")],
     title="$title",
-    description=" ".join([WORDS["notice"], WORDS["privacy"]["gradio"], experience(FACTS), promise(MODEL.calibrations)]),
+    description=" ".join([WORDS["notice"], WORDS["privacy"]["gradio"], *ABOUT]),
     flagging_mode="never",
     analytics_enabled=False,
     delete_cache=(60, 600),
