@@ -5,9 +5,10 @@ import warnings
 from pathlib import Path
 
 import matplotlib as mpl
+import numpy as np
 import pytest
-from handmade import write_run
-from pages import Said, read
+from handmade import Said, write_run
+from pages import read
 
 from spectraderm.core.run import CARD, Run
 from spectraderm.evaluation import figure_fonts, figures
@@ -16,11 +17,15 @@ from spectraderm.evaluation.figure_fonts import labels
 from spectraderm.evaluation.report import write_report
 
 CHINESE, ARABIC, LINEAR_B = "\u624b\u8db3\u7663", "\u062d\u0635\u0628\u0629", "\U00010000\U00010001"
+HOOKED = "\u1d81"
+"""In STIX, not in DejaVu."""
+LINE = (np.array([0.0, 1.0]), np.array([0.0, 1.0]))
 
 
 @pytest.fixture
 def own_font_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figure_fonts, "_families", lambda: iter([figure_fonts._OWN]))
+    own = next(figure_fonts._fonts())
+    monkeypatch.setattr(figure_fonts, "_fonts", lambda: iter([own]))
 
 
 @pytest.mark.usefixtures("own_font_alone")
@@ -38,22 +43,23 @@ def test_what_has_to_be_joined_is_a_number_where_matplotlib_can_not(monkeypatch:
     assert labels([ARABIC, "b"]).drawn == [ARABIC, "b"]  # DejaVu Sans has these letters
 
 
-def test_a_second_font_is_asked_for_what_the_first_one_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figure_fonts, "_families", lambda: iter([figure_fonts._OWN, "Empty", "Noto Sans CJK SC"]))
-    plain = figure_fonts._has
-    has = {"Empty": set(), "Noto Sans CJK SC": set(CHINESE)}
-    monkeypatch.setattr(figure_fonts, "_has", lambda name, letters: has[name] if name in has else plain(name, letters))
-    made = labels([CHINESE, "b"])
-    assert (made.drawn, made.legend) == ([CHINESE, "b"], {})
-    assert made.families == [figure_fonts._OWN, "Noto Sans CJK SC"]
-
-
-def test_all_installed_fonts_can_be_looked_through_and_boxes_do_not_count() -> None:
-    families = list(figure_fonts._families())
-    assert families[0] == figure_fonts._OWN
-    assert not [name for name in families if name.startswith(figure_fonts._NOT)]
+def test_other_fonts_are_asked_for_what_the_first_one_lacks(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    installed = dict(figure_fonts._fonts())
+    assert next(iter(installed)) == figure_fonts._OWN
+    assert not [name for name in installed if name.startswith(figure_fonts._NOT)]
     assert labels(["\U0010fffd"]).drawn == ["1"]  # a letter that none can have
-    assert figure_fonts._has("No such family", {"a"}) == set()
+    assert figure_fonts._has("/no/such/font.ttf", {"a"}) == set()
+    two = [figure_fonts._OWN, "STIXGeneral"]  # both come with Matplotlib
+    monkeypatch.setattr(figure_fonts, "_fonts", lambda: ((name, installed[name]) for name in two))
+    made = labels([HOOKED, "b"])
+    assert (made.drawn, made.families, made.legend) == ([HOOKED, "b"], two, {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures.confusion([[1, 0], [0, 1]], made)
+        figures.roc([(HOOKED, LINE)], LINE, 0.5, made)
+    assert not caplog.records
 
 
 @pytest.mark.usefixtures("own_font_alone")

@@ -5,12 +5,13 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import matplotlib as mpl
-from matplotlib.font_manager import FontProperties, findfont, fontManager, get_font
+from matplotlib.font_manager import fontManager, get_font
 
 _OWN = "DejaVu Sans"
 """Comes with Matplotlib."""
-_NOT = ("Last Resort", "LastResort", "Adobe Blank")
-"""Fonts that have a box for everything."""
+_NOT = ("Last Resort", "LastResort", "Adobe Blank", "STIXSize", "STIXNonUnicode", "cm", ".")
+"""Fonts that have a box for everything, or something else than Unicode says."""
+_WEIGHTS = (400, "normal", "regular", "book")
 _SHAPES = (3, 11)
 """The version of Matplotlib that joins letters and writes from right to left."""
 
@@ -30,8 +31,8 @@ def labels(names: Sequence[str]) -> Labels:
     """
     missing = {letter for name in names for letter in name}
     families = []
-    for family in _families():
-        here = _has(family, missing)
+    for family, path in _fonts():
+        here = _has(path, missing)
         if here or family == _OWN:
             families.append(family)
         missing -= here
@@ -43,20 +44,20 @@ def labels(names: Sequence[str]) -> Labels:
     return Labels(drawn, families, legend)
 
 
-def _families() -> Iterator[str]:
-    """The installed font families, first Matplotlib's own, then those made for many scripts."""
-    yield _OWN
-    installed = {font.name for font in fontManager.ttflist} - {_OWN}
-    usable = [name for name in installed if not name.startswith((*_NOT, "."))]
-    yield from sorted(usable, key=lambda name: (not name.startswith("Noto Sans"), "CJK" not in name, name))
+def _fonts() -> Iterator[tuple[str, str]]:
+    """Families and files of the upright fonts of usual weight: Matplotlib's own, then those made for many scripts."""
+    upright = [font for font in fontManager.ttflist if font.style == "normal" and font.weight in _WEIGHTS]
+    files = {font.name: font.fname for font in upright if not font.name.startswith(_NOT)}
+    yield _OWN, files.pop(_OWN)
+    yield from sorted(files.items(), key=lambda font: (not font[0].startswith("Noto"), "CJK" not in font[0], font))
 
 
-def _has(family: str, letters: set[str]) -> set[str]:
+def _has(path: str, letters: set[str]) -> set[str]:
     """Which of these letters a font has."""
     try:
-        font = get_font(findfont(FontProperties(family=[family]), fallback_to_default=False))
+        font = get_font(path)
         return {letter for letter in letters if font.get_char_index(ord(letter))}
-    except (OSError, RuntimeError, ValueError):  # not installed any more, or damaged
+    except (OSError, RuntimeError):  # not installed any more, or damaged
         return set()
 
 

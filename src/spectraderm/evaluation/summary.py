@@ -30,7 +30,7 @@ def summarise(run: Run, evaluation: Facts, scorings: Sequence[ledger.Entry] = ()
     config, audit, calibration = run.config, run.audit, run.calibration["home"]
     external, display = external_results(run), config["display_names"]
     rows = evaluation["protocols"]
-    guesses: list[str] = evaluation.get("guesses", evaluation["labels"])
+    guesses = evaluation["guesses"] if "guesses" in evaluation else evaluation["labels"]
     # the number to believe; where all rows leak, the run's own
     of_protocol = [row for row in rows if row["name"] == evaluation["protocol"]]
     believed = [*(row for row in rows if row["believe"]), *of_protocol][0]
