@@ -5,6 +5,8 @@
 # make test-newest   the same with the newest
 # make browser       installs Chromium for the browser tests, which are skipped without (Debian, as root)
 # make web           builds the page in src/spectraderm/serving/static from web/ (needs Node.js)
+# make docs          builds the documents and the reference of Python, commands and files in site/
+# make notebook      runs notebooks/spectraderm.ipynb and keeps what it shows
 # make bench         how fast it is beside other programs, as a table (DATA=folder); half an hour
 # make test-hub      do Optimum, transformers and transformers.js give our logits? (MODEL=folder, DATA=folder; npm, 1 GB)
 # make bench-peers   installs those programs, once, into an environment of their own (3 GB)
@@ -19,7 +21,7 @@ VENV_PEERS ?= .venv-peers
 VENV_HUB ?= .venv-hub
 PEERS ?= $(VENV_PEERS)/bin/python
 
-.PHONY: demo test test-oldest test-newest test-hub check lint web browser bench bench-peers clean
+.PHONY: demo test test-oldest test-newest test-hub check lint web docs notebook browser bench bench-peers clean
 
 demo: $(VENV)/train.stamp
 	rm -rf $(DEMO_OUT)
@@ -49,6 +51,14 @@ lint: $(VENV)/dev.stamp
 web:
 	cd web && npm ci --ignore-scripts --no-audit --no-fund && npm run check && npm run build
 
+docs: $(VENV)/docs.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
+notebook: $(VENV)/docs.stamp
+	rm -rf notebooks/notebook
+	PYTHONWARNINGS=ignore $(BIN)/python -m nbconvert --ClearMetadataPreprocessor.enabled=True --to notebook --execute --inplace notebooks/spectraderm.ipynb
+	rm -rf notebooks/notebook
+
 browser:
 	command -v chromium || (apt-get update -qq && apt-get install -qq -y --no-install-recommends chromium)
 
@@ -58,12 +68,18 @@ bench: $(VENV)/train.stamp
 bench-peers: $(VENV_PEERS)/peers.stamp
 
 clean:
-	rm -rf $(VENV) .venv-oldest .venv-newest $(VENV_PEERS) $(VENV_HUB) benchmarks/hub/node_modules $(DEMO_OUT)
+	rm -rf site $(VENV) .venv-oldest .venv-newest $(VENV_PEERS) $(VENV_HUB) benchmarks/hub/node_modules $(DEMO_OUT)
 
 $(VENV)/train.stamp: pyproject.toml $(CONSTRAINTS)
 	$(PYTHON) -m venv $(VENV)
 	echo '*' > $(VENV)/.gitignore
 	$(PIP) install --quiet $(CONSTRAINTS:%=--constraint %) --editable ".[train]"
+	touch $@
+
+$(VENV)/docs.stamp: pyproject.toml $(CONSTRAINTS)
+	$(PYTHON) -m venv $(VENV)
+	echo '*' > $(VENV)/.gitignore
+	$(PIP) install --quiet $(CONSTRAINTS:%=--constraint %) --editable ".[docs,train]"
 	touch $@
 
 $(VENV)/dev.stamp: pyproject.toml $(CONSTRAINTS)

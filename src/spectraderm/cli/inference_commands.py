@@ -168,7 +168,7 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; 0.0.0.0 is every one of this machine.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
     workers: Annotated[int, typer.Option(min=0, help="Processes that classify; 0: one per core.")] = 0,
     queue: Annotated[int, typer.Option(min=0, help="Photos that may wait; past it 429. 0: 16 per process.")] = 0,
     max_mb: Annotated[int, typer.Option(min=1, max=100, help="Size of a request, in MB.")] = 16,
