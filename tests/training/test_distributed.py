@@ -20,7 +20,8 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from spectraderm.core.errors import DatasetError, RunFolderError, SpectraDermError
-from spectraderm.core.run import Fold, Run
+from spectraderm.core.fold import Fold
+from spectraderm.core.run import Run
 
 TOLERANCE = 5e-5
 """Of weights and logits, relative to the largest: how far the result of several processes may be from that of one."""

@@ -22,9 +22,9 @@ from torch.nn import functional
 
 from spectraderm.core.errors import RecipeError, RunFolderError
 from spectraderm.core.files import write_csv
+from spectraderm.core.fold import Fold
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track, no_track
-from spectraderm.core.run import Fold
 from spectraderm.training.checkpoint import TrainState
 from spectraderm.training.dataset import AHEAD, Floats, Inputs, Integers, epoch_order, in_batches
 from spectraderm.training.recipe import Recipe

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from spectraderm.core import OTHER
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.files import sha256, write_array, write_bytes, write_csv, write_json
+from spectraderm.core.fold import Fold
 from spectraderm.core.progress import Track, no_track
-from spectraderm.core.run import CACHE, CONFIG, ENVIRONMENT, FEATURES, FINAL, MANIFEST, ORIGINAL, SPLIT, Fold, Run
+from spectraderm.core.run import CACHE, CONFIG, ENVIRONMENT, FEATURES, FINAL, MANIFEST, ORIGINAL, SPLIT, Run
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.images.preprocessing import Preprocessing
