@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http import HTTPStatus
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from spectraderm.serving.spaces.runtime import RuntimeDownloadError
 
 WEB = Path(__file__).parents[1] / "web"
 CHROMIUM = shutil.which("chromium") or ""
+GIVEN: list[str] = []
+"""The paths of files that `served` gave away whole."""
 _BYTES = "const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));"
 _ASK = f"async (text) => {{ {_BYTES} return await window.spectraderm.predict(bytes(text)); }}"
 _PIXELS = f"""async (text) => {{ {_BYTES}
@@ -112,7 +115,7 @@ def axe(page: Page) -> list[str]:
     """What axe finds, in light and in dark."""
     found: list[str] = []
     for scheme in ("light", "dark"):
-        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        page.emulate_media(color_scheme=scheme)
         found += [f"{scheme}: {one['id']}" for one in Axe().run(page).response["violations"]]
     return found
 
@@ -151,6 +154,10 @@ def _node() -> Sequence[str]:
 
 class _Quiet(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+
+    def log_request(self, code: object = "-", _: object = "-") -> None:
+        if code == HTTPStatus.OK:
+            GIVEN.append(self.path)
 
     def log_message(self, *_: object) -> None:
         pass

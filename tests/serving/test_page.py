@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from browser_photos import painted, photos
-from browser_site import axe, build_or_skip, chromium, predict, served, wait_for
+from browser_site import GIVEN, axe, build_or_skip, chromium, predict, served, wait_for
 from conftest import encode
 from handmade import calibration, write_model
 from PIL import Image
@@ -216,6 +216,7 @@ def test_tells_the_colours_and_where_the_evidence_lies_at_the_edge(site: Served)
 def test_a_first_visit_shows_how_much_of_the_model_has_come_and_then_that_it_stays(
     browser: Browser, model: Classifier, tmp_path: Path
 ) -> None:
+    GIVEN.clear()
     with served(build_or_skip(Path(model.folder.path), tmp_path / "out")) as url:
         page = browser.new_page()
         page.add_init_script(
@@ -228,4 +229,7 @@ def test_a_first_visit_shows_how_much_of_the_model_has_come_and_then_that_it_sta
         parts = {line for line in page.evaluate("window.lines") if line and re.search(r": \d+ % of \d+\.\d MB$", line)}
         assert len(parts) > 2
         assert page.inner_text("#loading").endswith("works without a connection.")
+        for large in ("/model/model.onnx", "/runtime/ort-wasm-simd-threaded.wasm"):
+            assert GIVEN.count(large) == 1  # not again to keep it
+        assert page.evaluate("caches.keys().then((names) => names.length)") == 1
         page.close()

@@ -2,7 +2,7 @@
 
 import type * as ort from "onnxruntime-web/wasm";
 import { MAX_DISTANCE, nearestHash, turnedHashes } from "./hashing.ts";
-import { download, type ModelFacts, type Prediction, unusableModel } from "./model.ts";
+import { ARRIVED, arrivedAs, download, type ModelFacts, type Prediction, unusableModel } from "./model.ts";
 import { normalised, type Preprocessing, preprocess } from "./preprocessing.ts";
 import { measure, whyUnusable } from "./quality.ts";
 import type { Pixels } from "./resize.ts";
@@ -14,15 +14,17 @@ type Network = (pixels: Uint8Array) => Promise<Record<"logits" | "features" | "m
 
 const THREADS = 4;
 
+/** Hears of bytes. */
 type Arrived = (bytes: number) => void;
+const WASM = "ort-wasm-simd-threaded.wasm";
 
 /** Load the model of the site at `site`. Throws `ModelFolderError` where it is incomplete or altered. */
 export async function loadClassifier(facts: ModelFacts, site: URL, arrived: Arrived): Promise<Classifier> {
   const { calibration, display_names, labels, model_id, preprocessing } = facts;
   const known = labels.filter((label) => label !== OTHER);
-  const read = (name: string) => readFile(new URL(`model/${name}`, site), facts.sha256[name], arrived);
+  const read = (name: string, folder = "model") => readFile(new URL(`${folder}/${name}`, site), facts.sha256[name], arrived);
   const [network, references, hashes] = await Promise.all([
-    loadNetwork(read("model.onnx"), new URL("runtime/", site), preprocessing, arrived),
+    loadNetwork(read("model.onnx"), read(WASM, "runtime"), new URL("runtime/", site), preprocessing),
     read("references.bin").then(halves), // features of training photos, one after the other
     read("training_photos.bin"), // hashes, 8 bytes each
   ]);
@@ -72,13 +74,13 @@ export async function loadClassifier(facts: ModelFacts, site: URL, arrived: Arri
 
 async function loadNetwork(
   model: Promise<Uint8Array>,
+  wasm: Promise<Uint8Array<ArrayBuffer>>,
   runtime: URL,
   settings: Preprocessing,
-  arrived: Arrived,
 ): Promise<Network> {
   const { env, InferenceSession, Tensor } = (await import(new URL("ort.wasm.min.mjs", runtime).href)) as typeof ort;
   env.wasm.wasmPaths = runtime.href;
-  env.wasm.wasmBinary = (await download(new URL("ort-wasm-simd-threaded.wasm", runtime), arrived)).buffer;
+  env.wasm.wasmBinary = (await wasm).buffer;
   env.wasm.numThreads = self.crossOriginIsolated ? Math.min(THREADS, navigator.hardwareConcurrency) : 1;
   void InferenceSession.create(new Uint8Array()).catch(() => null); // starts the runtime while the model comes
   const bytes = await model;
@@ -113,7 +115,11 @@ async function readFile(url: URL, expected: string, arrived: Arrived): Promise<U
   const data = await download(url, arrived);
   if (!globalThis.crypto?.subtle) return data; // not on https
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", data));
-  if (Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("") === expected) return data;
+  if (Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("") === expected) {
+    const cache = await self.caches?.open(ARRIVED).catch(() => null);
+    await cache?.put(arrivedAs(url.href, expected), new Response(data)).catch(() => undefined); // where there is room
+    return data;
+  }
   throw unusableModel(`${url.pathname.split("/").pop()} was altered: its SHA-256 is not the one in model.json`);
 }
 

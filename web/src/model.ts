@@ -48,6 +48,14 @@ export interface Prediction {
   model_id: string;
 }
 
+/** The cache in which a first visit leaves what it loaded, for the service worker: it would load it again. */
+export const ARRIVED = "spectraderm-arrived";
+
+/** The name of a file in that cache. */
+export function arrivedAs(url: string, sha256: string): string {
+  return `${url}?${sha256}`;
+}
+
 /** Fetch a file; `arrived` hears of each piece's bytes. Throws `ModelFolderError` where it can't be had whole. */
 export async function download(url: URL, arrived: (bytes: number) => void = () => undefined): Promise<Uint8Array<ArrayBuffer>> {
   const counter = new TransformStream<Uint8Array, Uint8Array>({

@@ -1,7 +1,9 @@
 /** The service worker: keeps every file of the site, so that it works offline, and drops those of older versions. */
 
-/** Written before this file by `site_files`: the files of the site, and a hash of all of them. */
-declare const SITE: { version: string; files: string[] };
+import { ARRIVED, arrivedAs } from "./model.ts";
+
+/** Written before this file by `site_files`: the files of the site, a hash of all of them, and those of large ones. */
+declare const SITE: { version: string; files: string[]; sha256: Record<string, string> };
 
 const scope = self as unknown as ServiceWorkerGlobalScope;
 const PREFIX = "spectraderm-";
@@ -12,7 +14,13 @@ const ISOLATION = { "cross-origin-opener-policy": "same-origin", "cross-origin-e
 
 async function keep(): Promise<void> {
   const cache = await caches.open(cacheName);
-  await cache.addAll([...files].map((url) => new Request(url, { cache: "no-cache" })));
+  const missing = new Set(files);
+  for (const [name, sha256] of Object.entries(SITE.sha256)) {
+    const url = new URL(name, scope.registration.scope).href;
+    const arrived = await caches.match(arrivedAs(url, sha256), { cacheName: ARRIVED });
+    if (arrived && missing.delete(url)) await cache.put(url, arrived);
+  }
+  await cache.addAll([...missing].map((url) => new Request(url, { cache: "no-cache" })));
   await scope.skipWaiting();
 }
 

@@ -1,6 +1,6 @@
 /** The page: takes a photo, shows what the model says of it, and gives embedders `window.spectraderm`. */
 
-import { download, type Facts, type Prediction, unreadable } from "../model.ts";
+import { ARRIVED, download, type Facts, type Prediction, unreadable } from "../model.ts";
 import { answer, conditions, refusal, sentences, spoken } from "./answer.ts";
 import { element, find } from "./elements.ts";
 import { type Bytes, type Engine, openEngine, type Progress } from "./engines.ts";
@@ -96,6 +96,7 @@ async function keep({ words }: Facts): Promise<void> {
   if (!navigator.serviceWorker) return;
   await navigator.serviceWorker.register("sw.js");
   await navigator.serviceWorker.ready;
+  await caches.delete(ARRIVED);
   find("loading").replaceChildren(element("p", { class: "hint" }, words.page.loaded));
   find("loading").hidden = false;
 }

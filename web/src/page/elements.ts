@@ -79,7 +79,7 @@ function draw(heatmap: number[][]): HTMLCanvasElement {
 function legend({ words }: Facts): HTMLElement {
   const scale = element("span", { class: "scale", "aria-hidden": "true" });
   const colour = ([red, green, blue]: number[], share: number) => `rgb(${red} ${green} ${blue} / ${share * OPACITY})`;
-  scale.style.background = `linear-gradient(to right, ${colour(FAINT, 0)}, ${colour(STRONG, 1)})`;
+  scale.style.backgroundImage = `linear-gradient(to right, ${colour(FAINT, 0)}, ${colour(STRONG, 1)})`;
   return element("p", { class: "legend" }, words.page.little, scale, words.page.much);
 }
 

@@ -90,15 +90,19 @@ def site_files(model: ModelFolder, address: str = "") -> dict[str, bytes]:
         "references.bin": model.references.astype("<f2").tobytes(),
         "training_photos.bin": model.training_hashes.tobytes(),
     }
-    sums = {name: sha256(data) for name, data in network.items()}
     parts = runtime()
-    of_model: dict[str, Any] = {"calibration": model.calibrations.to_dict(), "sha256": sums}
-    of_model["bytes"] = sum(map(len, network.values())) + len(parts[WASM])
+    large = {f"model/{name}": data for name, data in network.items()} | {f"runtime/{WASM}": parts[WASM]}
+    sums = {name: sha256(data) for name, data in large.items()}
+    of_model: dict[str, Any] = {"calibration": model.calibrations.to_dict()}
+    of_model |= {"sha256": {Path(name).name: digest for name, digest in sums.items()}}
+    of_model |= {"bytes": sum(map(len, large.values()))}
     page = page_files(model, MAX_BYTES / 1e6, "browser", address, **of_model)
-    files = page | {f"model/{name}": data for name, data in network.items()}
+    files = page | large
     files |= {f"model/{name}": model.files[name] for name in (CARD, "NOTICE") if name in model.files}
     files |= {f"runtime/{name}": data for name, data in parts.items()}
     version = sha256(json.dumps({name: sha256(data) for name, data in sorted(files.items())}).encode())[:16]
     kept = [name for name in sorted(files) if name != "sw.js"]
-    files["sw.js"] = f"const SITE={json.dumps({'version': version, 'files': kept})};".encode() + files["sw.js"]
+    files["sw.js"] = (
+        f"const SITE={json.dumps({'version': version, 'files': kept, 'sha256': sums})};".encode() + files["sw.js"]
+    )
     return files
