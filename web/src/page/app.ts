@@ -131,11 +131,16 @@ function predict(photo: Blob, view: Waiting, signal: AbortSignal): Promise<Predi
 async function show(given: Blob | Promise<Blob>): Promise<void> {
   const signal = begin();
   let photo = given instanceof Blob ? given : null;
-  const view = new Waiting(texts, photo ?? undefined);
+  let view = new Waiting(texts, photo ?? undefined);
   say(view.nodes, texts.looking);
   find("answer").scrollIntoView({ block: "nearest" });
   try {
-    photo = await given;
+    if (!photo) {
+      photo = await given;
+      if (signal.aborted) return;
+      view = new Waiting(texts, photo);
+      say(view.nodes, texts.looking);
+    }
     const prediction = await predict(photo, view, signal);
     const [facts] = await opened;
     if (signal.aborted) return;
