@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -71,6 +71,18 @@ class Normalise(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         photos = pixels.to(self.mean.device).permute(0, 3, 1, 2).float()
         return (photos - self.mean) / self.std
+
+
+class FromPixels(nn.Module):
+    """Pixels `[n, s, s, 3]` -> a network's logits `float[n, classes]`."""
+
+    def __init__(self, network: SkinNetwork, normalise: Normalise) -> None:
+        super().__init__()
+        self.network, self.normalise = network, normalise
+
+    def forward(self, batch: Tensor) -> Tensor:
+        network = self.network
+        return cast("Tensor", network.classifier(network.pooled(network.feature_maps(self.normalise(batch)))))
 
 
 def feature_width(config: ResNetConfig) -> int:

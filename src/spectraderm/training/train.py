@@ -31,7 +31,7 @@ from spectraderm.training.backbones import Backbone
 from spectraderm.training.checkpoint import load_weights, save_weights, surest_errors, write_heatmaps, write_logits
 from spectraderm.training.dataset import Decoded, Floats, Integers, epoch_order, in_batches
 from spectraderm.training.features import Features, of_backbone
-from spectraderm.training.network import Normalise, build
+from spectraderm.training.network import FromPixels, Normalise, build
 from spectraderm.training.photo_augmentation import KINDS
 from spectraderm.training.pooling import SkinNetwork
 from spectraderm.training.recipe import Recipe
@@ -223,7 +223,7 @@ class Trainer:
             weights = [weight for part in parts[recipe.frozen_stages :] for weight in part.parameters()]
             groups = [{"params": weights, "lr": recipe.backbone_learning_rate or recipe.learning_rate}, group]
             augment = Augment(recipe.augment, recipe.train_size or recipe.image_size) if recipe.augment else None
-            forward, dtype = _FromPixels(network, self._normalise), distributed.dtype_of(recipe, accelerator.device)
+            forward, dtype = FromPixels(network, self._normalise), distributed.dtype_of(recipe, accelerator.device)
             task = loop.Task(network, groups, self._pixels, forward, photos, augment, dtype, shared=True)
             loop.fit(task, recipe, seed, fold, accelerator, self._track, log)
 
@@ -246,18 +246,6 @@ class Trainer:
             for parameter, values in zip((layer.weight, layer.bias), fitted, strict=True):
                 parameter[torch.from_numpy(present)] = torch.from_numpy(values).to(parameter)
         return photos, statistics
-
-
-class _FromPixels(nn.Module):
-    """Pixels `[n, s, s, 3]` -> a network's logits `float[n, classes]`."""
-
-    def __init__(self, network: SkinNetwork, normalise: Normalise) -> None:
-        super().__init__()
-        self.network, self.normalise = network, normalise
-
-    def forward(self, batch: Tensor) -> Tensor:
-        network = self.network
-        return cast("Tensor", network.classifier(network.pooled(network.feature_maps(self.normalise(batch)))))
 
 
 def _tidy(run: Run, fold: str) -> None:
