@@ -55,7 +55,7 @@ def made(photos: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 def test_a_run_is_what_photos_become(made: sd.Run) -> None:
     assert made.evaluation == sd.Run(str(made.folder)).evaluation
-    assert {*made.figures} == {"confusion_matrix", "reliability", "risk_coverage", "roc", "curves/final"}
+    assert {*made.figures} == {"confusion_matrix", "reliability", "risk_coverage", "roc", "learning_curve"}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in made.figures.values())
     score = 100 * made.evaluation["splits"]["test"]["accuracy"]["value"]
     assert f"{score:.1f} % of 9 test photos right" in repr(made)

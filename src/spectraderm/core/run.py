@@ -206,7 +206,9 @@ class Run:
 
     @property
     def figures(self) -> dict[str, Path]:
-        """Its pictures, PNG, by name: `confusion_matrix`, `reliability`, `risk_coverage`, and `curves/<fold>` each."""
+        """Its pictures, PNG, by name: `confusion_matrix`, `reliability`, `risk_coverage`, `roc`, then `learning_curve`
+        of a head in closed form, else `curves/<fold>` each.
+        """
         return run_display.figures(self.folder)
 
     @property
