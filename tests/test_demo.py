@@ -50,7 +50,8 @@ def test_the_demo_tells_every_planted_flaw(demonstrated: Shown) -> None:
 
 
 def test_the_demo_refuses_nonsense_and_knows_what_it_has_seen(demonstrated: Shown) -> None:
-    *paragraphs, note = demonstrated.done.out.strip().split("\n\n")
+    *paragraphs, counts, note = demonstrated.done.out.strip().split("\n\n")
+    assert counts.startswith("5 photos: ")
     answers = [(Path(text.splitlines()[0]), text.splitlines()[1].strip()) for text in paragraphs]
     said = {path.name: answer for path, answer in answers if path.parent.name == "nonsense"}
     assert said == {"blocks.jpg": "out of scope", "night.jpg": "unusable photo"}

@@ -73,7 +73,7 @@ def test_what_is_lost_would_be_noticed(world: Any, monkeypatch: pytest.MonkeyPat
 def test_a_stage_without_its_run_folder_makes_none(tmp_path: Path) -> None:
     done = call("calibrate", tmp_path / "nothing")
     assert done.code == 2
-    assert "spectraderm train RUN" in done.err
+    assert "spectraderm audit PHOTOS --out RUN" in done.err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -104,7 +104,8 @@ def test_every_stage_shows_how_far_it_is(original: tuple[Path, dict[str, Any], S
     done = original[2].done
     looked = ["Reading photos", "Looking for crops"]
     stages = [*looked, "final", "Measuring parity", "Measuring robustness"]
-    assert [name for name in done if name != "Computing features"] == stages  # which another run may have
+    named = {*stages}
+    assert [name for name in done if name in named] == stages
     stages.remove("Looking for crops")  # takes the last result, but does not come back for more
     assert all(done[name][0] == done[name][1] > 0 for name in stages)
     assert done["final"] == [20, 20]
@@ -147,7 +148,8 @@ def test_resuming_what_is_done_changes_nothing_but_how_often_the_test_was_used(
     facts, again = (json.loads(files[f"model/{model_folder.FACTS}"]) for files in (before, after))
     assert facts["sha256"].pop(CARD) != again["sha256"].pop(CARD)
     assert facts == again
-    assert list(shown.done) == ["Measuring parity", "Measuring robustness"]
+    assert [name for name in shown.done if name.startswith("Measuring")] == ["Measuring parity", "Measuring robustness"]
+    assert "final" not in shown.done
 
 
 @pytest.mark.parametrize(

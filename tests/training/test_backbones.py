@@ -89,8 +89,8 @@ def test_a_damaged_folder_is_refused(name: str, damage: str, copied: Path) -> No
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    assert "config.json" in refusal(tmp_path / "none")
-    assert "config.json" in refusal("./none/of/these")
+    assert "there is no model folder" in refusal(tmp_path / "none")
+    assert "there is no model folder" in refusal("./none/of/these")
 
 
 def test_a_hub_that_does_not_answer_is_said_to_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,8 +65,10 @@ def wrong(run: Run, crossed: Sequence[Outputs], judged: Judgement) -> list[dict[
     test = pool(crossed)
     rows = [(fold.fold, row) for fold in crossed for row in np.flatnonzero(fold.splits == "test").tolist()]
     guesses, confidence = judged.probabilities.argmax(1), judged.probabilities.max(1)
+    margins = np.diff(np.sort(test.logits, axis=1)[:, -2:])[:, 0]  # tell apart what rounds to the same probability
     of_group: dict[int, list[int]] = {}
-    for i in sorted(np.flatnonzero(guesses != test.labels).tolist(), key=lambda i: (-confidence[i], test.paths[i])):
+    missed = np.flatnonzero(guesses != test.labels).tolist()
+    for i in sorted(missed, key=lambda i: (-confidence[i], -margins[i], test.paths[i])):
         of_group.setdefault(int(test.groups[i]), []).append(i)
     preprocessing = Preprocessing.from_hub(config["preprocessing"]) if "preprocessing" in config else Preprocessing()
     heatmaps = {fold.fold: _heatmaps(run, fold.fold) for fold in crossed}
