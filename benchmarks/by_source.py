@@ -19,14 +19,13 @@ from spectraderm.data import manifest
 from spectraderm.evaluation.bootstrap import Booleans, group_weights
 from spectraderm.images.decoding import open_photo
 from spectraderm.training import lda
-from spectraderm.training.augmentation import Transform
 from spectraderm.training.backbones import load_backbone
 from spectraderm.training.dataset import Decoded, Floats, Inputs, Integers, epoch_order
 from spectraderm.training.feature_cache import shared_folder
 from spectraderm.training.features import Features, of_backbone
 from spectraderm.training.network import Normalise
+from spectraderm.training.photo_augmentation import KINDS, Transform
 from spectraderm.training.recipe import load
-from spectraderm.training.train import KINDS
 
 VIEWS: dict[str, tuple[Transform, ...]] = {
     "whole": ("whole",),

@@ -122,11 +122,11 @@ def test_by_photo_every_photo_is_tested_once(photos: Path, tiny: Path, tmp_path:
 
 
 def test_a_second_run_is_refused_before_anything_is_read(
-    original: tuple[Path, dict[str, Any], Shown], tmp_path: Path
+    original: tuple[Path, dict[str, Any], Shown], photos: Path
 ) -> None:
     out, before = original[0], content(original[0])
     with pytest.raises(RunFolderError, match=r"was trained in before.*--resume"):
-        pipeline.run(tmp_path / "no photos", out, Options(recipe="none", backbone="./none"))
+        pipeline.run(photos, out, Options(recipe="none", backbone="./none"))
     assert content(out) == before
 
 

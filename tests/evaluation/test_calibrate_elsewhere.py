@@ -6,9 +6,9 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 
 from spectraderm.core.errors import DatasetError
+from spectraderm.evaluation.bootstrap import NO_CLASS
 from spectraderm.evaluation.calibrate_elsewhere import Source, calibrate_elsewhere, expected, fit
 from spectraderm.evaluation.risk_control import ANSWERED_OTHERS, FAILS_AT, PROMISES
-from spectraderm.evaluation.source_photos import NO_CLASS
 from spectraderm.inference.calibration import Calibration, Calibrations, prediction_sets, softmax
 
 CLASSES = 4
@@ -44,11 +44,8 @@ def test_the_temperature_is_that_of_the_sources_each_weighing_the_same() -> None
     assert alone == pytest.approx([2, 1], rel=0.15)
     both = fit([hot, two], HOME, PROMISES)[0].temperature
     assert 1.25 < both < 1.75
-    again = Source("b", *(np.concatenate([getattr(two, name)] * 9) for name in ARRAYS))
+    again = two.take(np.tile(np.arange(len(two)), 9))
     assert fit([hot, again], HOME, PROMISES)[0].temperature == pytest.approx(both)
-
-
-ARRAYS = ("labels", "groups", "logits", "novelty", "usable")
 
 
 def test_sets_hold_their_coverage_of_the_sources_on_average_and_novelty_is_that_of_home() -> None:

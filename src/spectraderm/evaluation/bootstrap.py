@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from spectraderm.core.resampling import draws, rows_at_once, share
 
+NO_CLASS = -1
+"""The class number of a photo that shows none of the classes."""
 MIN_GROUPS = 10
 """Below so many photo groups an interval is no ground for a claim."""
 

@@ -8,7 +8,7 @@ from its validation photos. Every photo group counts once. Photos of `other` set
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,13 +16,14 @@ import numpy.typing as npt
 from spectraderm.core import files, other_of
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.run import CALIBRATION, FINAL, NOVELTY, ORIGINAL, Run
-from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals, Scored, group_weights
-from spectraderm.evaluation.calibrate_elsewhere import Source, calibrate_elsewhere
+from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers, Reals, Scored, group_weights
 from spectraderm.evaluation.fitting import NOVELTY_KEPT, Settings, fit_sets, fit_temperature, weighted_quantile
 from spectraderm.evaluation.risk_control import ANSWERED_OTHERS, FAILS_AT, NO_ANSWER, Control, Photos, control, needed
-from spectraderm.evaluation.source_photos import NO_CLASS
 from spectraderm.inference import calibration
 from spectraderm.inference.calibration import Calibration, Calibrations, Judgement, softmax
+
+if TYPE_CHECKING:
+    from spectraderm.evaluation.calibrate_elsewhere import Source
 
 ELSEWHERE = "elsewhere"
 _SUREST = 0.25
@@ -148,6 +149,8 @@ def calibrate(run: Run, settings: Settings | None = None) -> dict[str, Any]:
     if before and before["fitted_on"] == "sources" and of_these_logits(run, before):
         result[ELSEWHERE] = before
     elif run.config["protocol"] == "by-source" and len(crossed) > 1:
+        from spectraderm.evaluation.calibrate_elsewhere import calibrate_elsewhere  # noqa: PLC0415 - as below
+
         found = calibrate_elsewhere(left_out(run, crossed), fitted, settings.promised_accuracy)
         result[ELSEWHERE] = {**found, "fitted_on": "left_out_sources"}
     files.write_array(run.path(NOVELTY), known)
@@ -155,13 +158,15 @@ def calibrate(run: Run, settings: Settings | None = None) -> dict[str, Any]:
     return result
 
 
-def left_out(run: Run, crossed: Sequence[Outputs]) -> list[Source]:
+def left_out(run: Run, crossed: Sequence[Outputs]) -> list["Source"]:
     """The test photos of folds of `by-source`, by source."""
     rows = {row["path"]: row for row in run.rows}
     test = pool(crossed)
     names = np.array([rows[path]["source"] for path in test.paths.tolist()])
     usable = np.array([not rows[path].get("unusable") for path in test.paths.tolist()])
     labels = np.where(test.is_other, NO_CLASS, test.labels)
+    from spectraderm.evaluation.calibrate_elsewhere import Source  # noqa: PLC0415 - scikit-learn, which `adapt` lacks
+
     every = Source("", labels, test.groups, test.logits, test.novelty, usable, test.other)
     return [replace(every.take(names == name), name=name) for name in sorted({*names.tolist()} - {""})]
 

@@ -14,6 +14,7 @@ from spectraderm.core import other_of
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.resampling import interval
 from spectraderm.evaluation.bootstrap import (
+    NO_CLASS,
     Booleans,
     Integers,
     Reals,
@@ -27,7 +28,7 @@ from spectraderm.evaluation.bootstrap import (
 from spectraderm.evaluation.by_source import METRICS, mean_of, of_source, over_sources
 from spectraderm.evaluation.fitting import Settings, fit_sets, fit_temperature
 from spectraderm.evaluation.risk_control import ANSWERED_OTHERS, FAILS_AT, NO_ANSWER, PROMISES, Control, Photos, control
-from spectraderm.evaluation.source_photos import NO_CLASS, Predicted
+from spectraderm.evaluation.source_photos import Predicted
 from spectraderm.inference.calibration import Calibration, softmax
 
 _PREDICTED = 0

@@ -13,12 +13,12 @@ from spectraderm.core.roots import Folders
 from spectraderm.core.run import EVALUATION, EXTERNAL, MANIFEST, MODEL, Run
 from spectraderm.data import manifest
 from spectraderm.evaluation import metrics
-from spectraderm.evaluation.bootstrap import Booleans, Integers, Scored
+from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers, Scored
 from spectraderm.evaluation.by_source import of_source, over_sources, stated
 from spectraderm.evaluation.calibrate import pool, read_outputs
 from spectraderm.evaluation.compare import detection
 from spectraderm.evaluation.evaluate import Outside, refusals
-from spectraderm.evaluation.source_photos import NO_CLASS, Given, Predicted, named_sources, predict_sources
+from spectraderm.evaluation.source_photos import Given, Predicted, named_sources, predict_sources
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, from_hex, nearest
 from spectraderm.inference.calibration import Choice, Judgement
 from spectraderm.inference.classifier import load_model

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.metrics import confusion_matrix
 
 from spectraderm.core.resampling import interval, share
@@ -133,8 +134,6 @@ def _confusion_tables(scored: Scored) -> Callable[[Reals], Reals]:
     """Weights `float[r, n]` -> the confusion matrix of each resample, `float[c, c, r]`."""
     count, classes = len(scored), scored.classes
     cell = scored.labels * classes + scored.guesses
-    from scipy import sparse  # noqa: PLC0415 - `adapt` does without
-
     cells = sparse.csr_array((np.ones(count), (np.arange(count), cell)), shape=(count, classes**2))
     return lambda drawn: (drawn @ cells).T.reshape(classes, classes, -1)
 

@@ -18,7 +18,7 @@ from spectraderm.core.progress import Track
 from spectraderm.core.roots import Folders
 from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.data.layouts import class_of, source_folders
-from spectraderm.evaluation.bootstrap import Booleans, Integers
+from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers
 from spectraderm.images.decoding import open_photo
 from spectraderm.images.perceptual_hash import Hashes, turned_hashes
 from spectraderm.inference.calibration import Judgement
@@ -27,7 +27,6 @@ from spectraderm.inference.photo_paths import walk
 from spectraderm.inference.prediction import VERDICTS
 
 MAP_COLUMNS = ("folder", "label")
-NO_CLASS = -1
 Given = Path | Sequence[Path | str] | Folders
 """Folders of photos, or `NAME=FOLDER`, as they are given: one, or several; or what `roots.with_other` makes of them."""
 Sources = Mapping[str, Sequence[Path]]
