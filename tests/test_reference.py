@@ -44,7 +44,9 @@ def test_a_public_name_says_what_it_takes(name: str) -> None:
         assert not taken or "Raises:" in text
 
 
-@pytest.mark.parametrize(("kind", "name", "member"), METHODS, ids=lambda each: getattr(each, "__name__", str(each)))
+@pytest.mark.parametrize(
+    ("kind", "name", "member"), METHODS, ids=[f"{kind.__name__}.{name}" for kind, name, _ in METHODS]
+)
 def test_a_public_method_says_what_it_does(kind: type, name: str, member: object) -> None:
     assert inspect.getdoc(member), f"{kind.__name__}.{name}"
 
