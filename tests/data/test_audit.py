@@ -33,7 +33,7 @@ EMBEDDING = Embedding(Preprocessing(size=8), lambda pixels: pixels.reshape(len(p
 def _no_forests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shortcuts are measured in their own tests, and take seconds; here they say what a test puts into `TOLD`."""
     TOLD.clear()
-    monkeypatch.setattr(shortcuts, "measure", lambda *_: TOLD)
+    monkeypatch.setattr(shortcuts, "measure", lambda *_, **__: TOLD)
 
 
 @pytest.fixture
@@ -363,7 +363,7 @@ def test_photos_of_none_of_the_classes_are_counted_apart(tmp_path: Path) -> None
 
 def test_which_source_a_photo_is_of_is_measured_as_a_shortcut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured: dict[str, Any] = {}
-    monkeypatch.setattr(shortcuts, "measure", lambda features, *_: measured.update(features) or [])
+    monkeypatch.setattr(shortcuts, "measure", lambda features, *_, **__: measured.update(features) or [])
     write_photos(tmp_path / "A", {"x": 2, "y": 1}, 0)
     write_photos(tmp_path / "B", {"x": 1}, 100)
     audit([tmp_path / "A", tmp_path / "B"], Run(tmp_path / "run"))
