@@ -121,6 +121,18 @@ def test_by_photo_every_photo_is_tested_once(photos: Path, tiny: Path, tmp_path:
     assert set(content(tmp_path / "run")) >= expected
 
 
+def test_draws_of_the_folders_as_they_came_keep_their_validation_photos(
+    photos: Path, tiny: Path, tmp_path: Path
+) -> None:
+    """They are no folds that measure the final one, so that a head in closed form may not learn from them."""
+    changes = {"image_size": 64}
+    evaluation = pipeline.run(
+        photos, tmp_path / "run", options(tiny, "original", 2, recipe="discriminant", changes=changes)
+    )
+    assert evaluation["splits"]["val"]["n_photos"] == 6
+    assert evaluation["over_folds"]["val_accuracy"]["n"] == 2
+
+
 def test_a_second_run_is_refused_before_anything_is_read(
     original: tuple[Path, dict[str, Any], Shown], photos: Path
 ) -> None:

@@ -6,7 +6,7 @@ Stages meet only through these files. What their rows mean is for the stages to 
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +42,16 @@ FINAL = "final"
 """Name of the fold whose model is exported; the folds beside it only measure."""
 ORIGINAL = "original"
 """Name of the measuring fold that keeps the folders as they came, copies and all, beside the honest ones."""
+
+
+def measuring(protocol: str, folds: Sequence[str]) -> list[str]:
+    """Those of a run's folds that measure the final one: of `grouped` and `by-source` all beside it but `original`.
+
+    The other folds of the protocol `original` are draws of the final one, each with validation photos of its own.
+    """
+    several = protocol in ("grouped", "by-source")
+    return [name for name in folds if several and name not in (FINAL, ORIGINAL)]
+
 
 LOGIT_COLUMNS = ("path", "photo_group", "split", "label")
 """Of `logits.csv`; then one column `logit:<class>` per class, in the order of the model's outputs."""

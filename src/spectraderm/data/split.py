@@ -16,7 +16,7 @@ import numpy as np
 
 from spectraderm.core.errors import SplitError
 from spectraderm.core.files import read_csv, write_csv
-from spectraderm.core.run import FINAL, ORIGINAL
+from spectraderm.core.run import FINAL, ORIGINAL, measuring
 from spectraderm.data import source_folds
 from spectraderm.data.folds import EXCLUDED, FOLD_VALIDATION, SPLITS, Fold, cut, of_paths, shuffled
 from spectraderm.data.manifest import Row
@@ -90,16 +90,16 @@ def check(rows: Sequence[Row], split: Split) -> None:
             every photo exactly once. `by-source`: see `source_folds.problems`.
     """
     by_path = {row.path: row for row in rows}
-    measuring = [fold for fold in split.folds if fold.name not in (FINAL, ORIGINAL)]
-    many = split.protocol in ("grouped", "by-source") and len(measuring) > 0
+    names = measuring(split.protocol, [fold.name for fold in split.folds])
+    measured, many = [fold for fold in split.folds if fold.name in names], bool(names)
     for fold in split.folds:
         protocol = "original" if fold.name == ORIGINAL else split.protocol
         needed = ("train", "val", "test") if protocol == "original" else SPLITS[:2] if many else SPLITS
         for problem in _problems(fold, by_path, protocol, needed):
             raise SplitError(f"fold {fold.name}: {problem}", "Split again, with more photos or fewer folds")
-    tested = Counter(path for fold in measuring for path, name in fold.splits.items() if name == "test")
+    tested = Counter(path for fold in measured for path, name in fold.splits.items() if name == "test")
     if split.protocol == "by-source":
-        source_folds.check(rows, measuring)
+        source_folds.check(rows, measured)
     elif many and tested != Counter(dict.fromkeys(by_path, 1)):
         raise SplitError("the folds do not test every photo exactly once", "Split again")
 

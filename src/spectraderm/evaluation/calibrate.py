@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from spectraderm.core import files, other_of
 from spectraderm.core.errors import RunFolderError
-from spectraderm.core.run import CALIBRATION, FINAL, NOVELTY, ORIGINAL, Run
+from spectraderm.core.run import CALIBRATION, FINAL, NOVELTY, Run, measuring
 from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers, Reals, Scored, group_weights
 from spectraderm.evaluation.fitting import NOVELTY_KEPT, Settings, fit_sets, fit_temperature, weighted_quantile
 from spectraderm.evaluation.risk_control import ANSWERED_OTHERS, FAILS_AT, NO_ANSWER, Control, Photos, control, needed
@@ -213,8 +213,8 @@ def held_out(crossed: Sequence[Outputs]) -> tuple[str, Outputs]:
 
 def crossing(protocol: str, folds: Sequence[Outputs]) -> list[Outputs]:
     """The folds whose test photos are the score: the k folds by photo group or source, or else the final one alone."""
-    measuring = [fold for fold in folds[1:] if fold.fold != ORIGINAL]
-    return measuring if protocol in ("grouped", "by-source") and measuring else list(folds[:1])
+    measured = measuring(protocol, [fold.fold for fold in folds])
+    return [fold for fold in folds if fold.fold in measured] or list(folds[:1])
 
 
 def judge(crossed: Sequence[Outputs], settings: Settings) -> Judgement:

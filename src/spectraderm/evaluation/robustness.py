@@ -8,7 +8,7 @@ import numpy as np
 from spectraderm.core import other_of
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.resampling import Interval, interval, least_share
-from spectraderm.core.run import FINAL, MANIFEST, ORIGINAL, Run
+from spectraderm.core.run import FINAL, MANIFEST, Run, measuring
 from spectraderm.data import manifest
 from spectraderm.data.manifest import open_photo
 from spectraderm.evaluation.bootstrap import Integers, mean, rate, resample, weights
@@ -39,10 +39,11 @@ def measure_robustness(
     Raises:
         DatasetError: a photo vanished or changed since the audit.
     """
-    names = [FINAL, *(entry["fold"] for entry in run.config["folds"] if entry["fold"] not in (FINAL, ORIGINAL))]
-    folds = {name: run.logits(name) for name in names[:2]}
-    fold = next((name for name, own in folds.items() if {"test", "val"} & {*own.splits}), FINAL)
-    logits, root, engine = folds[fold], run.photos, engine_of(fold)
+    fold, logits = FINAL, run.logits(FINAL)
+    measured = measuring(run.config["protocol"], [entry["fold"] for entry in run.config["folds"]])
+    if measured and not {"test", "val"} & {*logits.splits}:
+        fold, logits = measured[0], run.logits(measured[0])
+    root, engine = run.photos, engine_of(fold)
     held = logits.splits == ("test" if "test" in logits.splits else "val")
     held &= logits.targets != (-1 if (other := other_of(logits.classes)) is None else other)
     if engine is None or not held.any():

@@ -21,7 +21,7 @@ from spectraderm.core.errors import RunFolderError
 from spectraderm.core.files import sha256, write_array, write_bytes, write_csv, write_json
 from spectraderm.core.fold import Fold
 from spectraderm.core.progress import Track, no_track
-from spectraderm.core.run import CACHE, CONFIG, ENVIRONMENT, FEATURES, FINAL, MANIFEST, ORIGINAL, SPLIT, Run
+from spectraderm.core.run import CACHE, CONFIG, ENVIRONMENT, FEATURES, FINAL, MANIFEST, SPLIT, Run, measuring
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.images.preprocessing import Preprocessing
@@ -86,7 +86,7 @@ def train(
         accelerator.wait_for_everyone()
         if len(done) < len(split.folds):
             kept = (feature_cache.shared_folder() if shared else None) or run.path(CACHE)
-            measured = [fold.name for fold in split.folds if fold.name not in (FINAL, ORIGINAL)]
+            measured = measuring(split.protocol, [fold.name for fold in split.folds])
             trainer = Trainer(run, recipe, backbone, rows, kept, accelerator, track, measured)
             settings = {name: value for name, value in config.items() if name != "photos"}  # where they lie is no one's
             with tracking(log if accelerator.is_main_process else None, run.folder, settings) as tracker:
