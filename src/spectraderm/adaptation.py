@@ -14,9 +14,10 @@ import numpy as np
 
 from spectraderm.core import OTHER
 from spectraderm.core.errors import DatasetError, SpectraDermError, needs
-from spectraderm.core.files import read_csv, sha256
+from spectraderm.core.files import sha256
 from spectraderm.core.progress import Track, no_track
 from spectraderm.data import own_photos
+from spectraderm.data.layouts import class_of, read_label_map
 from spectraderm.data.manifest import display_name
 from spectraderm.data.own_photos import Integers, OwnPhotos
 from spectraderm.evaluation import before_after
@@ -30,7 +31,6 @@ from spectraderm.inference import model_folder
 from spectraderm.inference.engine import Engine
 from spectraderm.inference.model_folder import ModelFolder, open_model
 
-MAP_COLUMNS = ("folder", "label")
 FEW = 3
 """Of a class with fewer photo groups than this, little can be said."""
 _APART, _LISTS = ("parity", "calibration"), ("in_training", "left_out")
@@ -150,14 +150,11 @@ class _Labelled:
 
 def _labels(taken: OwnPhotos, folder: ModelFolder, label_map: Path | None, *, add_classes: bool) -> list[str]:
     """The class of every photo: one of the model's, `other`, or a new one."""
-    wanted: dict[str, str] = {}
-    if label_map:
-        lines = read_csv(label_map, MAP_COLUMNS, "Give a CSV file with these two columns")
-        wanted = {line["folder"]: line["label"] or OTHER for line in lines}
+    wanted = read_label_map(label_map) if label_map else {}
     classes: dict[str, str] = {}
     for name in dict.fromkeys(taken.folders):
-        asked = wanted.get(name, name)
-        label = folder.class_of(asked) or (OTHER if asked.casefold() == OTHER else None)
+        asked = wanted.get(name, class_of(name)) or OTHER
+        label = folder.class_of(asked) or (asked if asked == OTHER else None)
         if label is None and not add_classes:
             raise DatasetError(
                 f"{folder.model_id} has no class {asked!r}",

@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm.core import OTHER, files
+from spectraderm.core import OTHER
 from spectraderm.core.errors import DatasetError, SpectraDermError
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track
 from spectraderm.core.roots import Folders
 from spectraderm.data.duplicates import near_pairs, photo_groups
-from spectraderm.data.layouts import class_of, source_folders
+from spectraderm.data.layouts import MAP_COLUMNS, class_of, read_label_map, source_folders
 from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers
 from spectraderm.images.decoding import open_photo
 from spectraderm.images.perceptual_hash import Hashes, turned_hashes
@@ -26,7 +26,6 @@ from spectraderm.inference.classifier import Classifier, Prediction
 from spectraderm.inference.photo_paths import walk
 from spectraderm.inference.prediction import VERDICTS
 
-MAP_COLUMNS = ("folder", "label")
 Given = Path | Sequence[Path | str] | Folders
 """Folders of photos, or `NAME=FOLDER`, as they are given: one, or several; or what `roots.with_other` makes of them."""
 Sources = Mapping[str, Sequence[Path]]
@@ -165,8 +164,7 @@ def _labels(photos: Path, folders: Sequence[Path], classifier: Classifier, label
     classes = ", ".join(classifier.labels)
     numbers = {label: i for i, label in enumerate(classifier.labels) if label != OTHER}
     if label_map:
-        lines = files.read_csv(label_map, MAP_COLUMNS, "Give a CSV file with these two columns")
-        wanted = {line["folder"]: class_of(line["label"]) for line in lines}
+        wanted = read_label_map(label_map)
         if unknown := [label for label in wanted.values() if label not in ("", OTHER, *numbers)]:
             raise DatasetError(f"{label_map}: {unknown[0]!r} is no class of the model", f"Its classes: {classes}")
         if lacking := [folder.name for folder in folders if folder.name not in wanted]:
