@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from spectraderm.core import OTHER
+from spectraderm.core import OTHER, other_of
 from spectraderm.core.errors import DatasetError, SpectraDermError, needs
 from spectraderm.core.files import sha256
 from spectraderm.core.progress import Track, no_track
@@ -89,7 +89,7 @@ def adapt(
     engine = Engine(folder.network, folder.preprocessing, f"{folder.path.name}/{model_folder.ONNX}")
     features, before = training.own_features(engine, photos_of.pixels, track)
     own = training.Own(features, photos_of.targets, photos_of.groups)
-    number = next((place for place, label in enumerate(photos_of.labels) if label.casefold() == OTHER), None)
+    number = other_of(photos_of.labels)
     form = replace(training.closed_form(folder), other=number)
     crossed = training.cross_validate(form, folder.references, own, seed, track)
     held = HeldOut(

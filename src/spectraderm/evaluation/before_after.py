@@ -30,7 +30,6 @@ from spectraderm.inference.prediction import VERDICTS
 
 CHANCE = 0.05
 """A class is worse by more than chance where the sign test's p-value is below it."""
-NO_GUESS = -1
 _NARROW = 1e-6
 PREDICTED = VERDICTS.index("predicted")
 
@@ -51,6 +50,15 @@ class HeldOut:
     novelties: Reals
     other: int | None = None
 
+    def is_other(self, classes: Integers) -> Booleans:
+        """Which class numbers `int64[k]` are that of `other`, `bool[k]`."""
+        return np.full(len(classes), False) if self.other is None else classes == self.other
+
+    @property
+    def named(self) -> Booleans:
+        """Which photos are of a class, `bool[n]`."""
+        return ~self.is_other(self.labels)
+
     def outputs(self, rows: Booleans) -> Outputs:
         """Some of them, as calibration takes them."""
         names = np.full(int(rows.sum()), "test")
@@ -65,7 +73,7 @@ def score(held: HeldOut, labels: Sequence[str]) -> dict[str, Any]:
     photos of the classes that the model had. `worse` names classes that lose more than chance explains.
     """
     right = {"before": held.before.argmax(1) == held.labels, "after": held.after.argmax(1) == held.labels}
-    named = held.labels != (NO_GUESS if held.other is None else held.other)
+    named = held.named
     known = named & (held.labels < held.before.shape[1])
     per_class = [_of_class(held, right, number, label) for number, label in enumerate(labels)]
     return {
@@ -94,9 +102,9 @@ def judge_own(held: HeldOut, settings: Settings) -> dict[str, Any]:
     for number in range(int(held.folds.max()) + 1):
         rows = held.folds == number
         verdicts[rows] = _calibrate(held, ~rows, settings)[0].judge(held.after[rows], held.novelties[rows]).verdicts
-    answered = (verdicts == PREDICTED) & (guesses != (NO_GUESS if held.other is None else held.other))
+    answered = (verdicts == PREDICTED) & ~held.is_other(guesses)
     once = group_weights(held.groups)
-    named = held.labels != (NO_GUESS if held.other is None else held.other)
+    named = held.named
 
     def share(hits: Booleans, rows: Booleans) -> float | None:
         return float(np.average(hits[rows], weights=once[rows])) if rows.any() else None
@@ -115,8 +123,8 @@ def _calibrate(held: HeldOut, rows: Booleans, settings: Settings) -> tuple[Calib
     # one photo of every group, and how sure its answer is, if it would get one
     first = np.sort(np.unique(outputs.groups, return_index=True)[1])
     probabilities, labels = judged.probabilities[first], outputs.labels[first]
-    guesses, foreign = probabilities.argmax(1), labels == held.other
-    answered = (judged.verdicts[first] == PREDICTED) & (guesses != held.other)
+    guesses, foreign = probabilities.argmax(1), held.is_other(labels)
+    answered = (judged.verdicts[first] == PREDICTED) & ~held.is_other(guesses)
     confidence = np.where(answered, probabilities.max(1), NO_ANSWER)
     floor, most = _above_others(confidence[foreign])
     confidence = np.where(confidence > floor, confidence, NO_ANSWER)
