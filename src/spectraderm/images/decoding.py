@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from spectraderm.core import allocator
 from spectraderm.core.errors import UnreadablePhoto, needs
 from spectraderm.core.files import read_regular
 from spectraderm.images import headers
@@ -39,6 +40,7 @@ PhotoLike = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO |
 """A path, a file's bytes, a binary file, a Pillow image, or pixels: `uint8[h, w]`, `uint8[h, w, 3]` (RGB) or
 `uint8[h, w, 4]`."""
 
+allocator.keep_photos()  # once a process: whoever decodes one photo decodes another
 warnings.filterwarnings("ignore", module=r"PIL\.")  # once: `catch_warnings` in threads would leave its filters behind
 
 _JPEG_LUMINANCE = np.frombuffer(

@@ -18,7 +18,9 @@ SIDE = 128
 _SKIM = 1024  # larger photos are first thinned out to this, which costs a tenth of averaging them
 _SMOOTHED = 256  # what `_smooth` multiplies grey levels by: both sums of its weights
 
-Integers = npt.NDArray[np.int64]
+_LEVELS = np.arange(256)
+
+Integers = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -67,34 +69,35 @@ def measure(image: Image.Image) -> Quality:
     small = _working(image)
     pixels = np.asarray(small)
     grey = luma(pixels)
-    rising = np.sort(grey, axis=None)
+    levels = np.bincount(grey.ravel(), minlength=256)
+    rising = levels.cumsum()
     grain = deviation(_laplacian(grey))
+    red, green, blue = np.moveaxis(pixels > 250, -1, 0)
     return Quality(
-        brightness=int(grey.sum()) / grey.size,
+        brightness=int(levels @ _LEVELS) / grey.size,
         shadows=_percentile(rising, 2),
         highlights=_percentile(rising, 98),
-        dark=int(rising.searchsorted(16)) / grey.size,
-        blown=int((pixels.min(axis=2) > 250).sum()) / grey.size,
-        contrast=max(deviation(pixels[..., channel]) for channel in range(3)),
+        dark=int(rising[15]) / grey.size,
+        blown=int(np.count_nonzero(red & green & blue)) / grey.size,
+        contrast=max(map(_deviation_of_levels, np.array(small.histogram()).reshape(3, 256))),
         sharpness=deviation(_laplacian(_smooth(_smooth(grey).T))) / _SMOOTHED,
         grain=grain,
-        roughness=grain / max(deviation(grey), 0.1),
+        roughness=grain / max(_deviation_of_levels(levels), 0.1),
         flat=_flatness(grey),
         few_colours=_share_of_commonest(pixels, 8),
     )
 
 
 def luma(pixels: npt.NDArray[np.uint8]) -> Integers:
-    """Grey levels `int64[...]`, 0..255, of RGB pixels `uint8[..., 3]`: the weights of ITU-R BT.601, rounded."""
-    red, green, blue = np.moveaxis(pixels.astype(np.int64), -1, 0)
+    """Grey levels `int32[...]`, 0..255, of RGB pixels `uint8[..., 3]`: the weights of ITU-R BT.601, rounded."""
+    red, green, blue = np.moveaxis(pixels, -1, 0).astype(np.int32)
     return (299 * red + 587 * green + 114 * blue + 500) // 1000  # type: ignore[no-any-return]
 
 
 def deviation(values: npt.NDArray[np.integer]) -> float:
     """The standard deviation of whole numbers; only its root is rounded, so that no order of summing shows."""
-    wide = values.astype(np.int64)
-    total, squares = int(wide.sum()), int((wide * wide).sum())
-    return math.sqrt(values.size * squares - total * total) / values.size
+    wide = values.astype(np.int64).ravel()
+    return _deviation(wide.size, int(wide.sum()), int(wide @ wide))
 
 
 def flaws(quality: Quality, width: int, height: int) -> tuple[Flaw, ...]:
@@ -119,10 +122,19 @@ def _working(image: Image.Image) -> Image.Image:
     return image.resize((SIDE, SIDE), method, reducing_gap=2.0)
 
 
-def _percentile(rising: Integers, percent: float) -> float:
-    """Between the two nearest of sorted values. NumPy's own takes as long as all else here together."""
-    place = percent / 100 * (rising.size - 1)
-    below, above = (int(rising[at]) for at in (int(place), math.ceil(place)))
+def _deviation(count: int, total: int, squares: int) -> float:
+    return math.sqrt(count * squares - total * total) / count
+
+
+def _deviation_of_levels(counts: npt.NDArray[np.int64]) -> float:
+    """The standard deviation of grey levels, given how many pixels have each of the 256."""
+    return _deviation(int(counts.sum()), int(counts @ _LEVELS), int(counts @ (_LEVELS * _LEVELS)))
+
+
+def _percentile(rising: npt.NDArray[np.int64], percent: float) -> float:
+    """Between the two nearest grey levels, given how many pixels have at most each of the 256."""
+    place = percent / 100 * (int(rising[-1]) - 1)
+    below, above = (int(rising.searchsorted(at, "right")) for at in (int(place), math.ceil(place)))
     return below + (above - below) * (place - int(place))
 
 
@@ -147,7 +159,7 @@ def _share_of_commonest(pixels: npt.NDArray[np.uint8], count: int) -> float:
     """Share of the pixels `uint8[h, w, 3]` in the commonest of the 16^3 coarse colours."""
     red, green, blue = np.moveaxis(pixels >> 4, -1, 0)
     coarse = red.astype(np.uint16) << 8 | green << 4 | blue
-    held = np.sort(np.bincount(coarse.ravel(), minlength=4096))
+    held = np.partition(np.bincount(coarse.ravel(), minlength=4096), -count)
     return float(held[-count:].sum() / coarse.size)
 
 

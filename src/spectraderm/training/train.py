@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from spectraderm.core import OTHER
+from spectraderm.core import OTHER, allocator
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.files import sha256, write_array, write_bytes, write_csv, write_json
 from spectraderm.core.fold import Fold
@@ -71,7 +71,7 @@ def train(
         DatasetError: a photo that has to be read vanished or changed since the audit.
     """
     check_log(log)
-    distributed.keep_freed_memory()
+    allocator.keep_everything()
     accelerator = distributed.start(device)
     with distributed.one_voice(accelerator):
         rows = manifest.read(run.path(MANIFEST))
