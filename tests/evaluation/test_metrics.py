@@ -1,13 +1,15 @@
+from dataclasses import replace
 from itertools import permutations
 
 import numpy as np
 import pytest
-from drawn import some
+from drawn import calibrated, some
 from scipy import stats
 from sklearn import metrics as sk
 
 from spectraderm.evaluation import bootstrap, metrics
 from spectraderm.evaluation.bootstrap import Reals, Scored, group_weights
+from spectraderm.evaluation.curves import roc
 from spectraderm.evaluation.metrics import METRICS, per_class, risk_coverage, scores, set_scores
 
 NOTHING = {"value": None, "low": None, "high": None}
@@ -59,6 +61,37 @@ def test_classes_and_confusion_are_those_of_scikit_learn(seed: int) -> None:
         assert (row["label"], row["n_photos"], row["n_groups"]) == counts
         for name, value in wanted.items():
             assert row[name] == NOTHING if np.isnan(value) else row[name]["value"] == pytest.approx(value), name
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_folds_are_never_ranked_against_each_other(seed: int) -> None:
+    """One temperature a fold changes no ranking inside it, so that it must not change the AUROC either."""
+    parts = [calibrated(seed + 10 * fold, photos=30, classes=3) for fold in range(3)]
+    folds, total = np.repeat(range(3), 30), {"own": 0.0, "pairs": 0}
+    labels, groups = (np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "groups"))
+    tempered = [part.probabilities[:, :1] ** (fold + 1) for fold, part in enumerate(parts)]
+    first = np.concatenate(tempered)
+    one = Scored(labels, np.hstack([first, (1 - first) / 2, (1 - first) / 2]), groups + 1000 * folds, None, folds)
+    for part in parts:
+        true = part.labels == 0
+        if 0 < true.sum() < 30:
+            total["own"] += true.sum() * (~true).sum() * sk.roc_auc_score(true, part.probabilities[:, 0])
+            total["pairs"] += true.sum() * (~true).sum()
+    got = per_class(one, ["a", "b", "c"])[0]["auroc"]
+    assert got["value"] == pytest.approx(total["own"] / total["pairs"])
+    assert got["low"] < got["value"] < got["high"]
+    fpr, tpr = roc(one)[0]
+    assert np.trapezoid(tpr, fpr) == pytest.approx(got["value"])
+
+
+def test_what_each_fold_ranks_perfectly_is_perfect_whatever_their_temperatures() -> None:
+    labels, folds = np.tile([0, 0, 1, 1], 2), np.repeat([0, 1], 4)
+    first = np.array([0.99, 0.98, 0.6, 0.55, 0.54, 0.53, 0.1, 0.05])  # the first fold is far surer of itself
+    one = Scored(labels, np.stack([first, 1 - first], axis=1), np.arange(8), None, folds)
+    pooled = scores(replace(one, folds=None))["auroc"]["value"]
+    assert pooled == pytest.approx(sk.roc_auc_score(labels == 0, first)) == pytest.approx(0.75)
+    assert scores(one)["auroc"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert scores(one.take(folds == 1))["auroc"]["value"] == 1.0
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 0], []])

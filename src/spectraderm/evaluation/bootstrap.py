@@ -30,19 +30,28 @@ class Scored:
 
     `labels` is `int64[n]`, `probabilities` `float64[n, c]`, `groups` `int64[n]`: equal for copies of one photo. `other`
     is the number of the class of photos of none of the others: a guess, but no class that is scored; no photo is of it.
+    `folds`, `int64[n]`, tells which model and temperature each photo's probabilities are of; None: all of the same.
     """
 
     labels: Integers
     probabilities: Reals
     groups: Integers
     other: int | None = None
+    folds: Integers | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def take(self, rows: Integers | Booleans) -> "Scored":
         """The same for some rows only."""
-        return Scored(self.labels[rows], self.probabilities[rows], self.groups[rows], self.other)
+        folds = None if self.folds is None else self.folds[rows]
+        return Scored(self.labels[rows], self.probabilities[rows], self.groups[rows], self.other, folds)
+
+    @property
+    def rows_of_folds(self) -> list[Integers]:
+        """The row numbers of each fold's photos."""
+        folds = np.zeros(len(self), np.int64) if self.folds is None else self.folds
+        return [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
 
     @property
     def classes(self) -> int:

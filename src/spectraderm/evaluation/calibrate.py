@@ -179,9 +179,15 @@ def of_these_logits(run: Run, facts: Mapping[str, Any]) -> bool:
 def tested(run: Run) -> tuple[list[Outputs], Judgement, Scored]:
     """The folds whose test photos are the score; these, pooled in order and judged; those of the classes, scored."""
     _, crossed = read_outputs(run)
-    judged, test = judge(crossed, settings_of(run)), pool(crossed)
-    every = Scored(test.labels, judged.probabilities, test.groups, test.other)
-    return crossed, judged, every.take(~test.is_other)
+    judged = judge(crossed, settings_of(run))
+    return crossed, judged, scored_by(crossed, judged).take(~pool(crossed).is_other)
+
+
+def scored_by(crossed: Sequence[Outputs], judged: Judgement) -> Scored:
+    """The pooled test photos of folds as `judge` judged them, and of which fold each is."""
+    test = pool(crossed)
+    folds = np.repeat(np.arange(len(crossed)), [(fold.splits == "test").sum() for fold in crossed])
+    return Scored(test.labels, judged.probabilities, test.groups, test.other, folds)
 
 
 def settings_of(run: Run) -> Settings:

@@ -21,21 +21,27 @@ _COLUMNS = ("share", "train_groups", "photo_group", "right")
 def roc(scored: Scored) -> dict[int, Curve]:
     """The ROC curve of each class against the rest, by file, by the number of the class.
 
-    A class that all photos are of, or none, has none.
+    Of several folds it is the mean of theirs, weighted by how many pairs they compare: its area is the AUROC. A class
+    that all photos are of, or none, has none.
     """
-    result = {}
+    folds, result = [scored.take(rows) for rows in scored.rows_of_folds], {}
     for number in scored.known:
-        positive = scored.labels == number
-        if 0 < positive.sum() < len(scored):
-            fpr, tpr, _ = roc_curve(positive, scored.probabilities[:, number])
-            result[number] = (fpr, tpr)
+        curves, pairs = [], []
+        for fold in folds:
+            positive = fold.labels == number
+            if 0 < positive.sum() < len(fold):
+                fpr, tpr, _ = roc_curve(positive, fold.probabilities[:, number])
+                curves.append((fpr, tpr))
+                pairs.append(int(positive.sum() * (~positive).sum()))
+        if curves:
+            result[number] = macro(curves, pairs) if len(curves) > 1 else curves[0]
     return result
 
 
-def macro(curves: Sequence[Curve]) -> Curve:
-    """The mean of ROC curves, the classes weighing the same; its area is the mean of theirs."""
+def macro(curves: Sequence[Curve], weights: Sequence[int] | None = None) -> Curve:
+    """The mean of ROC curves, all weighing the same or so much each; its area is the mean of theirs."""
     grid = np.unique(np.concatenate([fpr for fpr, _ in curves]))
-    sides = [np.mean([_at(curve, grid, side) for curve in curves], axis=0) for side in (0, -1)]
+    sides = [np.average([_at(curve, grid, side) for curve in curves], axis=0, weights=weights) for side in (0, -1)]
     return np.repeat(grid, 2), np.stack(sides, axis=1).ravel()
 
 

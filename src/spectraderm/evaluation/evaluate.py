@@ -36,7 +36,8 @@ def evaluate(run: Run) -> dict[str, Any]:
     """Score a trained and calibrated run and write `evaluation.json`.
 
     With k folds by photo group or source, `test` pools the folds: every photo is scored once, by a model that was
-    trained neither on it nor on its copies, and judged by settings that were found without it. Where the manifest has
+    trained neither on it nor on its copies, and judged by settings that were found without it; `auroc` compares photos
+    of the same fold only. Where the manifest has
     sources, there are the keys of `by_source`. With several random draws of the
     original folders, `over_folds` has the mean and range over the draws.
 
@@ -57,7 +58,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     judged = judge(crossed, settings)
     refused = np.array([bool(row.get("unusable")) for row in tested])  # by the quality gate, before any model is asked
     judged = replace(judged, verdicts=np.where(refused, VERDICTS.index("unusable_photo"), judged.verdicts))
-    every, verdicts = Scored(test.labels, judged.probabilities, test.groups, test.other), judged.verdicts
+    every, verdicts = calibrate.scored_by(crossed, judged), judged.verdicts
     own, of_source = ~test.is_other, np.array([row.get("source", "") for row in tested])
     scored, judged = every.take(own), judged.take(own)
     tested = [row for row, mine in zip(tested, own.tolist(), strict=True) if mine]

@@ -3,7 +3,7 @@
 By file every photo counts; by group every photo group counts once, its photos 1 / its size each.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -160,24 +160,37 @@ def _class_mean(by_class: Reals) -> Reals:
 # -- from the order of the probabilities: sorted once, then a cumulative sum for each resample -------------------------
 
 
-def auroc(values: Reals, positive: Booleans) -> Callable[[Reals], Reals]:
+def auroc(values: Reals, positive: Booleans, folds: Sequence[Integers] = ()) -> Callable[[Reals], Reals]:
     """How likely a positive has a higher value than a negative, ties half: weights `float[r, n]` -> `float[r]`.
 
-    NaN where either kind is missing (Hanley & McNeil 1982).
+    NaN where either kind is missing (Hanley & McNeil 1982). Of several `folds`, the row numbers of each, only pairs
+    within one are compared, and every pair counts the same (Airola et al. 2011): values of different models and
+    temperatures are on different scales, and ranked together they tell the folds apart (Forman & Scholz 2010).
     """
-    negatives = np.flatnonzero(~positive)
-    negatives = negatives[np.argsort(values[negatives])]
-    positives = np.flatnonzero(positive)
-    # how many negatives lie below each positive, and how many lie below or tie: [positives]
-    below, up_to = (np.searchsorted(values[negatives], values[positives], side) for side in ("left", "right"))
+    parts = [_pairs(values, positive, rows) for rows in folds or [np.arange(len(values))]]
 
     def areas(drawn: Reals) -> Reals:
-        passed, positive_weight = _accumulated(drawn, negatives), np.take(drawn, positives, axis=1)
-        beaten = np.take(passed, below, axis=1) + np.take(passed, up_to, axis=1)  # twice their weight, ties once
-        result: Reals = np.einsum("rn,rn->r", positive_weight, beaten) / (2 * positive_weight.sum(1) * passed[:, -1])
+        won, pairs = (np.sum(sums, axis=0) for sums in zip(*(part(drawn) for part in parts), strict=True))
+        result: Reals = won / pairs
         return result
 
     return areas
+
+
+def _pairs(values: Reals, positive: Booleans, rows: Integers) -> Callable[[Reals], tuple[Reals, Reals]]:
+    """Of the pairs of a positive and a negative among some rows, the weight of those won, ties half, and of all."""
+    negatives = rows[~positive[rows]]
+    negatives = negatives[np.argsort(values[negatives])]
+    positives = rows[positive[rows]]
+    # how many negatives lie below each positive, and how many lie below or tie: [positives]
+    below, up_to = (np.searchsorted(values[negatives], values[positives], side) for side in ("left", "right"))
+
+    def weighed(drawn: Reals) -> tuple[Reals, Reals]:
+        passed, positive_weight = _accumulated(drawn, negatives), np.take(drawn, positives, axis=1)
+        beaten = np.take(passed, below, axis=1) + np.take(passed, up_to, axis=1)  # twice their weight, ties once
+        return np.einsum("rn,rn->r", positive_weight, beaten) / 2, positive_weight.sum(1) * passed[:, -1]
+
+    return weighed
 
 
 def risk_coverage(scored: Scored) -> list[dict[str, Any]]:
@@ -217,7 +230,8 @@ def _ranking_statistic(scored: Scored) -> Statistic:
 
 def _class_aurocs(scored: Scored) -> Callable[[Reals], Reals]:
     """Weights `float[r, n]` -> the AUROC of each class against the rest, by its probability, `float[c, r]`."""
-    each = [auroc(scored.probabilities[:, i], scored.labels == i) for i in range(scored.classes)]
+    folds = scored.rows_of_folds
+    each = [auroc(scored.probabilities[:, i], scored.labels == i, folds) for i in range(scored.classes)]
     return lambda drawn: np.stack([one(drawn) for one in each])
 
 
