@@ -1,3 +1,4 @@
+import importlib
 import importlib.util
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from spectraderm.core.errors import MissingExtra, ModelFolderError, SpectraDermError
 from spectraderm.images.preprocessing import Pixels
-from spectraderm.inference.engine import Engine, OnnxRuntime
+from spectraderm.inference.engine import Engine, OnnxRuntime, Runtime
 
 HAS_OPENVINO = pytest.mark.skipif(not importlib.util.find_spec("openvino"), reason="the extra is not installed")
 
@@ -114,7 +115,7 @@ def deeper(model: ModelProto) -> None:
 @pytest.mark.parametrize("change", [None, deeper])
 def test_openvino_answers_as_onnx_runtime_does(change: Callable[[ModelProto], None] | None) -> None:
     onnx = graph(change=change)
-    one, other = Engine(onnx, PREPROCESSING, runtime="onnxruntime"), Engine(onnx, PREPROCESSING, runtime="openvino")
+    one, other = Engine(onnx, PREPROCESSING), Engine(onnx, PREPROCESSING, runtime=Runtime("openvino"))
     assert (one.size, one.classes) == (other.size, other.classes) == (56, 3)
     for count in (1, 3):
         for name in ("logits", "features", "maps"):
@@ -139,9 +140,9 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from handmade import PREPROCESSING, graph
-from spectraderm.inference.engine import Engine
+from spectraderm.inference.engine import Engine, Runtime
 
-engine = Engine(graph(), PREPROCESSING, threads=1, runtime="openvino", streams=2)
+engine = Engine(graph(), PREPROCESSING, threads=1, runtime=Runtime("openvino"), streams=2)
 photos = np.random.default_rng(7).integers(0, 256, (24, 56, 56, 3), dtype=np.uint8)
 with ThreadPoolExecutor(6) as pool:
     logits = list(pool.map(lambda photo: engine(photo[None]).logits[0], photos))
@@ -161,13 +162,13 @@ import resource
 import numpy as np
 from handmade import PREPROCESSING
 from hostile_models import GRAPHS
-from spectraderm.inference.engine import Engine
+from spectraderm.inference.engine import Engine, Runtime
 from spectraderm.core.errors import ModelFolderError
 
 resource.setrlimit(resource.RLIMIT_AS, (8 << 30, 8 << 30))
 for name, (made, _) in GRAPHS.items():
     try:
-        Engine(made, PREPROCESSING, threads=1, runtime="openvino")(np.full((1, 56, 56, 3), 90, np.uint8))
+        Engine(made, PREPROCESSING, threads=1, runtime=Runtime("openvino"))(np.full((1, 56, 56, 3), 90, np.uint8))
         print(f"{name}: answers")
     except ModelFolderError as error:
         print(f"{name}: refused, {error}")
@@ -192,8 +193,9 @@ def test_nothing_is_reported_to_a_runtimes_makers(runtime: str, tmp_path: Path) 
     model.write_bytes(graph())
     home.mkdir()
     code = (
-        "from spectraderm.inference.engine import Engine; from spectraderm.images.preprocessing import Preprocessing; "
-        "Engine(open(sys.argv[1], 'rb').read(), Preprocessing(56), runtime=sys.argv[2])"
+        "from spectraderm.inference.engine import Engine, Runtime; "
+        "from spectraderm.images.preprocessing import Preprocessing; "
+        "Engine(open(sys.argv[1], 'rb').read(), Preprocessing(56), runtime=Runtime(sys.argv[2]))"
     )
     assert (
         alone(f"{code}; print([name for name in sys.modules if 'telemetry' in name])", home, model, runtime) == "[]\n"
@@ -201,23 +203,38 @@ def test_nothing_is_reported_to_a_runtimes_makers(runtime: str, tmp_path: Path) 
     assert not list(home.iterdir())
 
 
+@HAS_OPENVINO
+def test_in_16_bits_answers_differ_a_little_or_the_processor_is_named() -> None:
+    expected = Engine(graph(), PREPROCESSING)(some(3)).logits
+    if "BF16" in importlib.import_module("openvino").Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        got = Engine(graph(), PREPROCESSING, runtime=Runtime("openvino", "bf16"))(some(3)).logits
+        assert 0 < np.abs(got - expected).max() < 0.02 * np.ptp(expected)
+    else:
+        with pytest.raises(SpectraDermError, match="no units for 16-bit floats"):
+            Engine(graph(), PREPROCESSING, runtime=Runtime("openvino", "bf16"))
+
+
 @pytest.mark.parametrize("runtime", ["onnxruntime", pytest.param("openvino", marks=HAS_OPENVINO)])
 @pytest.mark.parametrize("pixels", [some().astype(np.float32), some(size=28), some()[0], some(0)])
 def test_other_pixels_are_refused(pixels: Pixels, runtime: str) -> None:
     with pytest.raises(ModelFolderError, match=r"fails on a photo|other shapes"):
-        Engine(graph(), PREPROCESSING, runtime=runtime)(pixels)
+        Engine(graph(), PREPROCESSING, runtime=Runtime(runtime))(pixels)
 
 
 def test_openvino_that_is_not_installed_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(MissingExtra, match=r"\[openvino\]"):
-        Engine(graph(), PREPROCESSING, runtime="openvino")
+        Engine(graph(), PREPROCESSING, runtime=Runtime("openvino"))
     assert Engine(graph(), PREPROCESSING)(some()).logits.shape == (1, 3)
 
 
 def test_a_runtime_that_there_is_not_is_refused() -> None:
     with pytest.raises(SpectraDermError, match=r"tensorrt.*onnxruntime"):
-        Engine(graph(), PREPROCESSING, runtime="tensorrt")
+        Engine(graph(), PREPROCESSING, runtime=Runtime("tensorrt"))
+    with pytest.raises(SpectraDermError, match=r"fp8.*fp32"):
+        Engine(graph(), PREPROCESSING, runtime=Runtime("openvino", "fp8"))
+    with pytest.raises(SpectraDermError, match=r"onnxruntime computes in fp32 only.*openvino"):
+        Engine(graph(), PREPROCESSING, runtime=Runtime("onnxruntime", "bf16"))
 
 
 class Card:

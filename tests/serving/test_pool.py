@@ -15,6 +15,7 @@ from handmade import write_model
 
 import spectraderm
 from spectraderm.core.errors import MissingExtra, ModelFolderError, SpectraDermError, UnreadablePhoto, WriteError
+from spectraderm.inference.engine import Runtime
 from spectraderm.inference.prediction import Prediction
 from spectraderm.serving import pool as pools
 from spectraderm.serving.middleware import Refusal, ServeOptions, kind_of
@@ -192,7 +193,7 @@ def test_a_model_that_cannot_be_loaded_is_an_error_at_the_start(tmp_path: Path) 
 
 
 def test_every_process_gets_the_model_and_its_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[tuple[str | None, str]] = []
+    made: list[tuple[str | None, Runtime]] = []
     monkeypatch.setattr(pools, "Worker", lambda source, runtime, _: made.append((source, runtime)))
-    Pool(ServeOptions("some/model", workers=2, runtime="openvino"))
-    assert made == [("some/model", "openvino")] * 2
+    Pool(ServeOptions("some/model", workers=2, runtime="openvino", precision="bf16"))
+    assert made == [("some/model", Runtime("openvino", "bf16"))] * 2

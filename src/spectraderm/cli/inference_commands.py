@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from spectraderm.cli.console import going_on, say, show, stdout, write_predictions
-from spectraderm.cli.options import Calibration, Json, Runtime, Seed
+from spectraderm.cli.options import Calibration, Json, Precision, Runtime, Seed
 from spectraderm.core.errors import SpectraDermError, needs
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def predict(
         bool, typer.Option("--heatmap", help="With jsonl: also where the evidence lies, as rows of numbers.")
     ] = False,
     runtime: Runtime = "onnxruntime",
+    precision: Precision = "fp32",
     calibration: Calibration = "auto",
     out: Annotated[
         str,
@@ -67,14 +68,14 @@ def predict(
     if out:
         if format or heatmap:
             raise SpectraDermError("--out writes Parquet, heatmaps and all", "Leave --format and --heatmap out")
-        _predict_into(out, photos, model, (runtime, calibration), (engine, address, workers), shard_size)
+        _predict_into(out, photos, model, (runtime, precision, calibration), (engine, address, workers), shard_size)
         return
     if engine != "local" or address or workers:
         raise SpectraDermError("--engine, --address and --workers go with --out", "Give --out DIR")
     from spectraderm.inference.classifier import load_model  # noqa: PLC0415
     from spectraderm.inference.photo_paths import photos as photos_of  # noqa: PLC0415
 
-    classifier = load_model(model, 0, runtime, calibration)
+    classifier = load_model(model, 0, runtime, calibration, precision)
     failed = 0
 
     def readable() -> Iterator[tuple[str, "Prediction"]]:
@@ -100,17 +101,19 @@ def _predict_into(
     out: str,
     photos: list[str],
     model: str | None,
-    how: tuple[str, Calibration],
+    how: tuple[str, str, Calibration],
     engine: tuple[Literal["local", "ray"], str, int],
     shard_size: int,
 ) -> None:
     with needs("scale", "what reads and writes Parquet"):
         from spectraderm.inference.bulk import job  # noqa: PLC0415
     from spectraderm.core.progress import progress  # noqa: PLC0415
+    from spectraderm.inference import engine as engines  # noqa: PLC0415
     from spectraderm.inference.model_folder import open_model  # noqa: PLC0415
 
+    runtime, calibration = engines.Runtime(*how[:2]), how[2]
     with going_on("the same command goes on where it was"), progress() as track:
-        done = job.predict(open_model(model), photos, out, *engine, shard_size, track, *how)
+        done = job.predict(open_model(model), photos, out, *engine, shard_size, track, runtime, calibration)
     summary = done.summary
     rate = f"{done.photos} this time, {done.photos / done.seconds:.1f} a second" if done.photos else "all of it before"
     counts = f"{summary['photos']} photos, {summary['predicted']} predicted, {summary['unreadable']} unreadable"
@@ -181,6 +184,7 @@ def serve(
         list[str] | None, typer.Option(help="Origin whose pages may call it from a browser; may be repeated.")
     ] = None,
     runtime: Runtime = "onnxruntime",
+    precision: Precision = "fp32",
     calibration: Calibration = "auto",
 ) -> None:
     """Serve predictions over HTTP: POST /predict, and a page at /. Stores no photo."""
@@ -201,6 +205,7 @@ def serve(
         api_key=api_key,
         cors=tuple(cors or ()),
         runtime=runtime,
+        precision=precision,
         calibration=calibration,
     )
     serve(options)

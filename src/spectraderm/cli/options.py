@@ -72,6 +72,10 @@ Runtime = Annotated[
     Literal["onnxruntime", "openvino"],
     typer.Option(help="onnxruntime: on an NVIDIA card where built for one. openvino: an extra."),
 ]
+Precision = Annotated[
+    Literal["fp32", "bf16"],
+    typer.Option(help="bf16: 16-bit floats, by openvino, on processors with units for them; answers differ a little."),
+]
 Epochs = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 BatchSize = Annotated[int | None, typer.Option(help="Instead of the recipe's.")]
 Lr = Annotated[float | None, typer.Option(help="Learning rate of the head, instead of the recipe's.")]

@@ -4,6 +4,7 @@ Only the decoders named in `FORMATS` are ever opened, the header is checked befo
 converts wrongly (16 bit, alpha, colour profiles) is converted in `rgb`. Audit, training and serving all decode here.
 """
 
+import ctypes
 import io
 import os
 import warnings
@@ -17,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from spectraderm.core import allocator
 from spectraderm.core.errors import UnreadablePhoto, needs
 from spectraderm.core.files import read_regular
 from spectraderm.images import headers
@@ -40,7 +40,6 @@ PhotoLike = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO |
 """A path, a file's bytes, a binary file, a Pillow image, or pixels: `uint8[h, w]`, `uint8[h, w, 3]` (RGB) or
 `uint8[h, w, 4]`."""
 
-allocator.keep_photos()  # once a process: whoever decodes one photo decodes another
 warnings.filterwarnings("ignore", module=r"PIL\.")  # once: `catch_warnings` in threads would leave its filters behind
 
 _JPEG_LUMINANCE = np.frombuffer(
@@ -51,6 +50,26 @@ _JPEG_LUMINANCE = np.frombuffer(
     np.uint8,
 )  # table K.1 of the JPEG standard (ITU-T T.81), which libjpeg scales
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+
+
+def reuse_memory(*, all_of_it: bool = False) -> None:
+    """Have glibc use freed memory again: it would return large blocks to the system, which clears them anew, and to
+    clear the pages of a photo takes as long as to decode it into them.
+
+    Blocks of up to 32 MB are used again, and 64 MB that are free are kept; or `all_of_it`, which makes training on a
+    processor 1.6 times as fast.
+    """
+    trim_threshold, top_pad, mmap_threshold, mmap_max = -1, -2, -3, -4  # of mallopt(3)
+    photos, everything = {mmap_threshold: 1 << 25, trim_threshold: 1 << 26}, {mmap_max: 0, trim_threshold: -1}
+    try:
+        libc = ctypes.CDLL("libc.so.6")
+        for option, value in (everything | {top_pad: 1 << 26} if all_of_it else photos).items():
+            libc.mallopt(option, value)
+    except (OSError, AttributeError):
+        pass  # another C library: nothing is lost but time
+
+
+reuse_memory()
 
 
 @dataclass(frozen=True)

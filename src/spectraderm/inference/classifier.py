@@ -17,7 +17,7 @@ from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, nearest, tu
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.images.quality import flaws, measure
 from spectraderm.inference.calibration import Calibration, Choice, Judgement, Place, References
-from spectraderm.inference.engine import ONNXRUNTIME, Answer, Engine
+from spectraderm.inference.engine import FLOATS, FP32, ONNXRUNTIME, Answer, Engine, Runtime
 from spectraderm.inference.model_folder import ONNX, ModelFolder, open_model, read_model_folder
 from spectraderm.inference.prediction import VERDICTS, Prediction, reason
 
@@ -45,7 +45,7 @@ class Classifier:
     """
 
     def __init__(
-        self, folder: ModelFolder, threads: int = 0, runtime: str = ONNXRUNTIME, calibration: Choice = "auto"
+        self, folder: ModelFolder, threads: int = 0, runtime: Runtime = FLOATS, calibration: Choice = "auto"
     ) -> None:
         self.folder, self._threads, self._runtime = folder, threads, runtime
         self.labels, self.model_id = folder.labels, folder.model_id
@@ -252,6 +252,7 @@ def load_model(
     threads: int = 0,
     runtime: str = ONNXRUNTIME,
     calibration: Choice = "auto",
+    precision: str = FP32,
 ) -> Classifier:
     """Open a model and check that it is whole and unaltered.
 
@@ -263,16 +264,21 @@ def load_model(
         calibration: what photos are judged by. `home`: as photos of the collection that it learned from, such as of the
             same clinic and camera. `elsewhere`: as photos of other places. `auto`: a photo that is in training by
             `home`, any other by `elsewhere` where the model has that.
+        precision: `fp32`: 32-bit floats. `bf16`: 16-bit floats, by the runtime `openvino`, on a processor that has
+            units for them: faster, and its answers differ a little.
 
     Raises:
         ModelFolderError: no such folder, or it is incomplete, altered, or of a kind that is never opened; or it was
             never calibrated `elsewhere`.
         MissingExtra: `runtime` or the Hub needs an extra that is not installed.
+        SpectraDermError: no such runtime or precision, or the processor has no 16-bit floats.
     """
-    return Classifier(open_model(source), threads, runtime, calibration)
+    return Classifier(open_model(source), threads, Runtime(runtime, precision), calibration)
 
 
-def _opened_again(path: str, hub: str, model_id: str, threads: int, runtime: str, calibration: Choice) -> Classifier:
+def _opened_again(
+    path: str, hub: str, model_id: str, threads: int, runtime: Runtime, calibration: Choice
+) -> Classifier:
     """A model that was pickled in another process."""
     folder = open_model(hub) if hub and not Path(path).is_dir() else read_model_folder(Path(path), hub)
     if folder.model_id != model_id:

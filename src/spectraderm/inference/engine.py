@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,8 @@ INPUT = "pixel_values"
 OUTPUTS = ("logits", "features", "maps")
 ONNXRUNTIME, OPENVINO = "onnxruntime", "openvino"
 RUNTIMES = (ONNXRUNTIME, OPENVINO)
+FP32, BF16 = "fp32", "bf16"
+PRECISIONS = (FP32, BF16)
 
 _EXTERNAL_DATA = b"location"
 """The key that names a file of weights outside the model. Even of bytes the runtime follows it, from where it runs."""
@@ -36,6 +38,25 @@ _CUDA_SETTINGS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC", "arena
 _REPORTS = "openvino.tools.ovc"
 """Imported with OpenVINO, it reports that to its makers over the network. Its import may fail, and is made to."""
 _TYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+
+
+class Runtime(NamedTuple):
+    """What computes the network: one of `RUNTIMES`, in one of `PRECISIONS`."""
+
+    name: str = ONNXRUNTIME
+    precision: str = FP32
+
+    def check(self) -> None:
+        """Raise `SpectraDermError` where there is no such runtime, or it has no such precision."""
+        if self.name not in RUNTIMES:
+            raise SpectraDermError(f"there is no runtime {self.name!r}", f"Give one of {', '.join(RUNTIMES)}")
+        if self.precision not in PRECISIONS:
+            raise SpectraDermError(f"there is no precision {self.precision!r}", f"Give one of {', '.join(PRECISIONS)}")
+        if self.precision == BF16 and self.name != OPENVINO:
+            raise SpectraDermError(f"{self.name} computes in {FP32} only", f"Give the runtime {OPENVINO} with {BF16}")
+
+
+FLOATS = Runtime()
 
 Port = tuple[str, str, Sequence[int | str | None]]
 """Name, type and shape of a model's input or output, as its runtime has it; a side of any length is no int."""
@@ -108,21 +129,23 @@ class OnnxRuntime:
 class OpenVino:
     """A model, compiled for one photo at a time. May be called by several threads at once; more than `streams` wait.
 
-    Always in 32-bit floats: OpenVINO would else round to 16 bits wherever the processor can, and say nothing.
+    In 32-bit floats unless told: OpenVINO would else round to 16 bits wherever the processor can, and say nothing.
 
     Args:
         onnx: the model's bytes. OpenVINO never sees a path, from which it would follow links to other files.
         threads: how many a photo may use; 0 is one per core.
         streams: how many photos it takes at once.
+        precision: one of `PRECISIONS`.
 
     Attributes:
         inputs, outputs: of the model.
 
     Raises:
+        SpectraDermError: the processor has no units for 16-bit floats, without which they are slower.
         Exception: of OpenVINO's own kinds, for what is no model.
     """
 
-    def __init__(self, onnx: bytes, threads: int, streams: int = 1) -> None:
+    def __init__(self, onnx: bytes, threads: int, streams: int = 1, precision: str = FP32) -> None:
         sys.modules.setdefault(_REPORTS, None)  # type: ignore[arg-type]
         with needs("openvino", "OpenVINO"):
             import openvino  # noqa: PLC0415 - an extra, slow to import
@@ -131,13 +154,15 @@ class OpenVino:
         from spectraderm.core.parallel import cores  # noqa: PLC0415
 
         core = openvino.Core()
+        if precision == BF16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+            raise SpectraDermError("this processor has no units for 16-bit floats (bf16)", "Leave the precision out")
         model = core.read_model(onnx)
         shape = model.input().partial_shape
         shape[0] = 1  # fixed shapes run faster, and batches gain nothing on a processor
         model.reshape(shape)
         self.inputs, self.outputs = ([_port(entry) for entry in side] for side in (model.inputs, model.outputs))
         settings = {
-            "INFERENCE_PRECISION_HINT": "f32",
+            "INFERENCE_PRECISION_HINT": "f32" if precision == FP32 else precision,
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": (threads or cores()) * streams,
             "ENABLE_CPU_PINNING": False,  # or two processes would share one core and leave the other
@@ -169,7 +194,7 @@ class Engine:
         preprocessing: how pixels are normalised for it.
         name: what errors call it.
         threads: how many threads one photo may use; 0 is one per core.
-        runtime: one of `RUNTIMES`.
+        runtime: what computes it.
         streams: how many threads call it at once.
 
     Attributes:
@@ -179,7 +204,7 @@ class Engine:
     Raises:
         ModelFolderError: not a model that `export` wrote, or one with weights outside `onnx`.
         MissingExtra: OpenVINO is asked for and not installed.
-        SpectraDermError: there is no such runtime.
+        SpectraDermError: there is no such runtime or precision, or not on this processor.
     """
 
     def __init__(
@@ -188,11 +213,10 @@ class Engine:
         preprocessing: Preprocessing,
         name: str = "model.onnx",
         threads: int = 0,
-        runtime: str = ONNXRUNTIME,
+        runtime: Runtime = FLOATS,
         streams: int = 1,
     ) -> None:
-        if runtime not in RUNTIMES:
-            raise SpectraDermError(f"there is no runtime {runtime!r}", f"Give one of {', '.join(RUNTIMES)}")
+        runtime.check()
         if _EXTERNAL_DATA in onnx:
             raise ModelFolderError(f"{name} has weights in another file, which is never opened", "Export it again")
         if onnx[4:8] == _ORT or _ENDLESS.search(onnx):
@@ -200,8 +224,8 @@ class Engine:
         self._name, self._preprocessing = name, preprocessing
         self._runtime: OnnxRuntime | OpenVino
         try:
-            if runtime == OPENVINO:
-                self._runtime = OpenVino(onnx, threads, streams)
+            if runtime.name == OPENVINO:
+                self._runtime = OpenVino(onnx, threads, streams, runtime.precision)
             else:
                 self._runtime = OnnxRuntime(onnx, threads, cuda=True)
         except SpectraDermError:

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spectraderm.core.errors import MissingExtra, SpectraDermError, UnreadablePhoto
 from spectraderm.inference.calibration import Choice
-from spectraderm.inference.engine import ONNXRUNTIME
+from spectraderm.inference.engine import FP32, ONNXRUNTIME
 
 REFUSALS = {
     "Malformed": (400, "The request is malformed."),
@@ -67,7 +67,7 @@ class ServeOptions:
     """How to serve.
 
     Attributes:
-        model, runtime, calibration: see `spectraderm.load_model`.
+        model, runtime, precision, calibration: see `spectraderm.load_model`.
         host, port: where; port 0 is any that is free.
         workers: processes that classify; 0 is one per core.
         queue: how many photos may wait; 0 is 16 per process.
@@ -91,6 +91,7 @@ class ServeOptions:
     cors: tuple[str, ...] = ()
     grace: float = 20
     runtime: str = ONNXRUNTIME
+    precision: str = FP32
     calibration: Choice = "auto"
 
 

@@ -15,6 +15,7 @@ from spectraderm.core.parallel import cores
 from spectraderm.images.decoding import open_photo
 from spectraderm.inference.calibration import Choice
 from spectraderm.inference.classifier import Classifier, Prediction, load_model
+from spectraderm.inference.engine import Runtime
 from spectraderm.serving.middleware import Refusal, ServeOptions
 
 QUEUE_PER_WORKER = 16
@@ -32,7 +33,7 @@ class Worker:
         source, runtime, calibration: the model, what computes it and what it judges by; see `spectraderm.load_model`.
     """
 
-    def __init__(self, source: str | None, runtime: str, calibration: Choice) -> None:
+    def __init__(self, source: str | None, runtime: Runtime, calibration: Choice) -> None:
         self._model = (source, runtime, calibration)
         self._executor: ProcessPoolExecutor | None = None
         self._pid = 0
@@ -96,16 +97,16 @@ def _end_with_parent() -> None:
 
 
 @cache
-def _classifier(source: str | None, runtime: str, calibration: Choice) -> Classifier:
+def _classifier(source: str | None, runtime: Runtime, calibration: Choice) -> Classifier:
     """The model of this process."""
-    return load_model(source, _THREADS, runtime, calibration)
+    return load_model(source, _THREADS, runtime.name, calibration, runtime.precision)
 
 
-def _load(source: str | None, runtime: str, calibration: Choice) -> None:
+def _load(source: str | None, runtime: Runtime, calibration: Choice) -> None:
     _classifier(source, runtime, calibration)
 
 
-def _predict(source: str | None, runtime: str, calibration: Choice, photo: bytes) -> Prediction:
+def _predict(source: str | None, runtime: Runtime, calibration: Choice, photo: bytes) -> Prediction:
     classifier = _classifier(source, runtime, calibration)
     return classifier.predict_opened(open_photo(photo, classifier.preprocessing.shortest_side))
 
@@ -122,7 +123,7 @@ class Pool:
     def __init__(self, options: ServeOptions) -> None:
         self.pending, self.draining = 0, False
         self._seconds = self.patience = options.seconds
-        model = (options.model, options.runtime, options.calibration)
+        model = (options.model, Runtime(options.runtime, options.precision), options.calibration)
         self._workers = [Worker(*model) for _ in range(options.workers or cores())]
         self.size = len(self._workers)
         self.queue = options.queue or QUEUE_PER_WORKER * self.size

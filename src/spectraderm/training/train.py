@@ -16,7 +16,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from spectraderm.core import OTHER, allocator
+from spectraderm.core import OTHER
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.files import sha256, write_array, write_bytes, write_csv, write_json
 from spectraderm.core.fold import Fold
@@ -24,6 +24,7 @@ from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import CACHE, CONFIG, ENVIRONMENT, FEATURES, FINAL, MANIFEST, SPLIT, Run, measuring
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
+from spectraderm.images.decoding import reuse_memory
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.training import distributed, feature_cache, lda, learning_curve, loop
 from spectraderm.training.augmentation import Augment
@@ -71,7 +72,7 @@ def train(
         DatasetError: a photo that has to be read vanished or changed since the audit.
     """
     check_log(log)
-    allocator.keep_everything()
+    reuse_memory(all_of_it=True)
     accelerator = distributed.start(device)
     with distributed.one_voice(accelerator):
         rows = manifest.read(run.path(MANIFEST))

@@ -28,7 +28,7 @@ from spectraderm.inference.bulk.filesystem import local_path, open_filesystem, w
 from spectraderm.inference.bulk.sources import Item, list_photos, read_photos
 from spectraderm.inference.calibration import Choice
 from spectraderm.inference.classifier import Classifier
-from spectraderm.inference.engine import ONNXRUNTIME
+from spectraderm.inference.engine import FLOATS, Runtime
 from spectraderm.inference.model_folder import ModelFolder
 
 Engine = Literal["local", "ray"]
@@ -65,7 +65,7 @@ def predict(
     workers: int = 0,
     shard_size: int = SHARD_SIZE,
     track: Track = no_track,
-    runtime: str = ONNXRUNTIME,
+    runtime: Runtime = FLOATS,
     calibration: Choice = "auto",
 ) -> Done:
     """Classify every photo of every source into `out`. Photos that were answered before, and did not change, stay.
@@ -79,7 +79,7 @@ def predict(
         workers: threads, or workers of Ray; 0 is one per core.
         shard_size: photos per Parquet file; so many are answered again after a crash, at most, by every worker.
         track: how progress is shown.
-        runtime: one of `engine.RUNTIMES`.
+        runtime: what computes the network.
         calibration: as `load_model` takes it.
 
     Raises:
@@ -90,7 +90,7 @@ def predict(
     began = time.perf_counter()
     here = local_path(filesystem, folder)  # object stores have no locks; two would do the same work twice there
     with locks.only_writer(here) if here else nullcontext():
-        _claim(filesystem, folder, model, sources, calibration)
+        _claim(filesystem, folder, model, sources, (calibration, runtime.precision))
         if filesystem.exists(f"{folder}/{SUMMARY}"):  # or one that is killed from here on would look done
             filesystem.rm(f"{folder}/{SUMMARY}")
         remaining, dropped = _remaining(filesystem, folder, sources, shard_size)
@@ -108,13 +108,14 @@ def predict(
 
 
 def _claim(
-    filesystem: AbstractFileSystem, folder: str, model: ModelFolder, sources: Sequence[str], calibration: Choice
+    filesystem: AbstractFileSystem, folder: str, model: ModelFolder, sources: Sequence[str], how: tuple[Choice, str]
 ) -> None:
     """Write `job.json`, or make sure that the one that is there asks for the same."""
     job = {
         "model_id": model.model_id,
         "model_sha256": sha256(json_bytes(model.facts)),
-        "calibration": calibration,
+        "calibration": how[0],
+        "precision": how[1],
         "sources": [without_secrets(source) for source in sources],
     }
     path = f"{folder}/{JOB}"

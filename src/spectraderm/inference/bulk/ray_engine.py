@@ -14,7 +14,7 @@ from spectraderm.inference.bulk import table
 from spectraderm.inference.bulk.sources import Item, read_photos
 from spectraderm.inference.calibration import Choice
 from spectraderm.inference.classifier import Classifier
-from spectraderm.inference.engine import first_line
+from spectraderm.inference.engine import Runtime, first_line
 from spectraderm.inference.model_folder import ModelFolder
 
 _AGAIN = "Run the same command again: it goes on where it was"
@@ -26,7 +26,7 @@ _OBJECT_STORE = 200 << 20
 class _Answer:
     """What a worker runs: one model, one thread, batch after batch."""
 
-    def __init__(self, model: ModelFolder, runtime: str, calibration: Choice) -> None:
+    def __init__(self, model: ModelFolder, runtime: Runtime, calibration: Choice) -> None:
         self._classifier = Classifier(model, 1, runtime, calibration)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -43,7 +43,7 @@ def predict(
     shard_size: int,
     address: str,
     workers: int,
-    runtime: str,
+    runtime: Runtime,
     calibration: Choice,
 ) -> None:
     """Answer `remaining.parquet` into `predictions/` of an output folder, which every machine of the cluster reaches.
