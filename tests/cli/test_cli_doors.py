@@ -1,9 +1,12 @@
 """The commands that open a door, as they are typed; what is behind them has tests of its own."""
 
+import csv
 import http.client
+import io
 import json
 import signal
 import socket
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,7 @@ from console import call, start
 from handmade import write_model
 
 import spectraderm
+from spectraderm.core.printable import cell
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +64,22 @@ def test_deploy_writes_a_space_and_uploads_only_if_told_to(model: Path, tmp_path
 
 def test_push_takes_model_folders_only(tmp_path: Path) -> None:
     assert "not a model folder" in refused("push", str(tmp_path), "--repo-id", "me/model")
+
+
+def test_names_of_photos_steer_no_terminal_forge_no_line_and_are_no_formula(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["e\x1b]0;x\x07a.jpg", "a\nerror: forged.jpg", "=cmd|x.jpg", "[bold]x.jpg", "\u202egpj.jpg", "-1.jpg"]
+    for name in names:
+        Path(name).write_bytes(encode(paint(4)))
+        Path(f"bad {name}").write_bytes(b"no photo")
+    asked = ["--model", model, "--format", "csv", "--", *names]
+    done = call("predict", *asked, *(f"bad {name}" for name in names[:2]))
+    assert done.code == 1
+    printed = (done.out + done.err).replace("\n", "")
+    assert [c for c in printed if unicodedata.category(c) in ("Cc", "Cf", "Zl")] == []
+    assert [row["path"] for row in csv.DictReader(io.StringIO(done.out))] == [str(cell(name)) for name in names]
+    assert [line.partition(" ")[0] for line in done.err.splitlines()] == ["error:", "error:", "2"]
+    exact = call("predict", *asked[:3], "jsonl", *asked[4:]).out
+    assert [json.loads(line)["path"] for line in exact.splitlines()] == names

@@ -16,6 +16,7 @@ import spectraderm
 from spectraderm import Classifier
 from spectraderm.cli.console import write_predictions
 from spectraderm.core.files import array_bytes
+from spectraderm.core.printable import cell
 from spectraderm.images import perceptual_hash as hashing
 from spectraderm.inference import model_folder
 
@@ -36,11 +37,12 @@ def written(model: Classifier, format: str, *names: str, top_k: int = 3) -> str:
 def test_csv_has_the_classes_in_the_order_of_the_model(here: Path, model: Classifier) -> None:
     put(*(f"{name}.jpg" for name in ODD))
     rows = list(csv.DictReader(io.StringIO(written(model, "csv", *(f"{name}.jpg" for name in ODD)))))
+    names = {str(cell(f"{name}.jpg")): f"{name}.jpg" for name in ODD}
     assert len(rows) == len(ODD)
     columns = [name for name in rows[0] if name.startswith("probability:")]
     assert columns == [f"probability:{label}" for label in LABELS]
     for row in rows:
-        prediction = model.predict(row["path"])
+        prediction = model.predict(names[row["path"]])
         assert (row["label"], row["model_id"]) == (prediction.label, prediction.model_id)
         assert float(row["probability"]) == prediction.probability
         assert {name.partition(":")[2]: float(row[name]) for name in columns} == prediction.probabilities

@@ -32,7 +32,9 @@ def test_work_that_is_one_piece_has_a_bar_that_ends_with_it() -> None:
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_every_stage_is_named_with_what_is_left(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_stage_is_named_with_what_is_left(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(progress, "console", Console(file=stream, force_terminal=terminal, width=80))
     with progress.progress() as track:
@@ -44,4 +46,4 @@ def test_every_stage_is_named_with_what_is_left(terminal: bool, monkeypatch: pyt
         assert "3/3" in last
         assert "1/1" in last
     else:
-        assert shown == "Reading photos (3)\nScoring\n"
+        assert capsys.readouterr().err == "Reading photos (3)\nScoring\n"

@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard
 from pages import clean_run, evaluated
 
 from spectraderm.core.files import write_json
+from spectraderm.core.printable import markdown
 from spectraderm.core.run import AUDIT, CARD, Run
 from spectraderm.evaluation import formatting
 from spectraderm.evaluation.report import write_card
@@ -141,10 +142,10 @@ def test_the_card_names_data_sets_with_licence_and_citation(tmp_path: Path) -> N
     write_json(Run(run).path(AUDIT), Run(run).audit | {"datasets": datasets})
     text = card(run)
     assert answers(text, "TRIPOD+AI")["Source of data and dates"] == (
-        f"{formatting.plain('Free_set')} (CC BY 4.0); Bound (For research); dates not known"
+        f"{markdown('Free_set')} (CC BY 4.0); Bound (For research); dates not known"
     )
     lines = [line for line in text.splitlines() if line.startswith("- Data set: ")]
-    assert [formatting.plain(str(own["title"])) in line for own, line in zip(datasets, lines, strict=True)] == [
+    assert [markdown(str(own["title"])) in line for own, line in zip(datasets, lines, strict=True)] == [
         True,
         True,
     ]

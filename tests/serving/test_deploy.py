@@ -16,6 +16,7 @@ import pytest
 from conftest import encode, paint
 from handmade import calibration, write_model
 from huggingface_hub import SpaceCardData
+from markdown_it import MarkdownIt
 
 import spectraderm
 from spectraderm.core.errors import MissingExtra, ModelFolderError, SpectraDermError
@@ -110,13 +111,25 @@ def test_the_hub_takes_it_and_its_readme_says_what_it_is(
     else:
         assert (folder / facts["app_file"]).is_file()
     assert ("custom_headers" in facts) == (target == "static")
-    parts = ("Not a diagnosis", "**58.4 %** right,\nof 93 photos.", "A, B c, D", "by-hand")
+    parts = ("Not a diagnosis", "58.4 % right, of 93 photos.", "A, B c, D", "by-hand")
     assert all(part in text for part in parts)
     assert "More." not in text
     assert ("never leaves this device" in text) == (target == "static")
     links = re.findall(r"\]\(([^)]+)\)", text)
     assert links
     assert all((folder / link).is_file() for link in links)
+
+
+def test_what_a_foreign_model_is_called_is_text_in_the_readme(tmp_path: Path) -> None:
+    evil = {"A": "<img src=x>", "B_c": "[a](http://x.org)", "D": "b\u202e | `c` **d**"}
+    card = "# m\n\n## How good it is\n**99 %** <script>alert(1)</script> ![x](http://x.org) \\<b\\>\n"
+    folder = write_model(tmp_path / "m", facts={"display_names": evil}, files={CARD_NAME: card.encode()})
+    deploy(str(folder), "docker", tmp_path / "out", title="<b>T</b> [x](y)")
+    text = (tmp_path / "out" / "README.md").read_text().split("\n---\n", 1)[1]
+    page = MarkdownIt("commonmark", {"html": True}).render(text)
+    assert set(re.findall(r"</?(\w+)", page)) <= {"p", "h1", "h2", "a", "strong", "code", "pre", "hr"}
+    assert re.findall(r'href="([^"]+)', page) == ["model/README.md"]
+    assert "99 % &lt;script&gt;alert(1)&lt;/script&gt; ![x](http://x.org) &lt;b&gt;" in page
 
 
 @pytest.mark.parametrize("title", ['Skin: a "test" \\ # no', "皮肤 🔎", "null", "- 1"])

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from spectraderm.cli.console import say
+from spectraderm.core.printable import say
 
 
 def say_adapted(result: dict[str, Any], out: Path) -> None:
@@ -17,7 +17,7 @@ def say_adapted(result: dict[str, Any], out: Path) -> None:
             f"{100 * calibration['promised_accuracy']:g} % right, on photos like yours"
         )
     say(f"`predicted` {promise}")
-    say(f"Model   {out} ({result['adapted_model_id']})\nNext    spectraderm predict PHOTO --model {out}")
+    say(f"Model   {out} ({result['adapted_model_id']})", f"Next    spectraderm predict PHOTO --model {out}")
 
 
 def say_measured(result: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from spectraderm.cli.console import say
+from spectraderm.core.printable import say
 from spectraderm.core.run import CALIBRATION, Run
 
 
@@ -23,7 +23,7 @@ def say_elsewhere(found: dict[str, Any]) -> None:
     """The settings elsewhere, what is promised or why not, and what to expect of the next source."""
     elsewhere = found["elsewhere"]
     _say_found(found, elsewhere)
-    say(f"Model   {found['model']}\nNext    spectraderm predict PHOTO --model {found['model']}")
+    say(f"Model   {found['model']}", f"Next    spectraderm predict PHOTO --model {found['model']}")
 
 
 def _say_found(found: dict[str, Any], elsewhere: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spectraderm.cli.doctor import Check, State, is_broken
+from spectraderm.core.printable import line
 
 
 def show_checks(checks: Sequence[Check], stream: TextIO) -> None:
@@ -34,9 +35,9 @@ def _checks_table(console: Console, title: str, rows: Sequence[tuple[Check, str,
     table.add_column(max_width=32)
     table.add_column(overflow="fold")
     for check, name, remedy in rows:
-        value = Text(check.value)
+        value = Text(line(check.value))
         if remedy:
-            value.append(f"\n-> {remedy}", style="dim" if check.state == State.absent else "bold")
-        table.add_row(Text(check.state.value, style=styles[check.state]), Text(name), value)
+            value.append(f"\n-> {line(remedy)}", style="dim" if check.state == State.absent else "bold")
+        table.add_row(Text(check.state.value, style=styles[check.state]), Text(line(name)), value)
     console.print(table)
     console.print()

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import typer
 
 from spectraderm.core.errors import SpectraDermError, of_system
+from spectraderm.core.printable import cell, json_text, line, say
 
 if TYPE_CHECKING:
     from spectraderm.inference.classifier import Classifier
@@ -78,19 +79,13 @@ def stdout() -> Iterator[TextIO]:
         raise SpectraDermError(f"stdout can't be written to ({error.strerror})") from error
 
 
-def say(text: str) -> None:
-    """Print for people."""
-    if sys.stderr is not None:  # closed before the start
-        sys.stderr.write(text + "\n")
-
-
 def show(content: Mapping[str, Any], as_json: bool, say_it: Callable[[Any], None]) -> None:
     """Show what a command's function returned: one JSON object on stdout, where `--json` asks for it, or for people."""
     if not as_json:
         say_it(content)
         return
     with stdout() as stream:
-        stream.write(json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        stream.write(f"{json_text(content, indent=2)}\n")
 
 
 def write_predictions(
@@ -105,7 +100,8 @@ def write_predictions(
 
     `jsonl` has one object a line: `path`, then the fields of `Prediction`, of which `heatmap` is empty unless asked
     for. `csv` has a header, then a line per photo: `path`, then the columns of `prediction.columns`, the heatmap aside;
-    lists stand between semicolons, and what an unusable photo lacks is empty. `table` shows `top_k` classes a photo.
+    lists stand between semicolons, what an unusable photo lacks is empty, and no spreadsheet runs a text: see
+    `printable.cell`. `table` shows `top_k` classes a photo.
     """
     if format == "table":
         write_table(predictions, stream, classifier, top_k)
@@ -119,11 +115,12 @@ def write_predictions(
         kinds = columns(classifier.labels)
         joined = [name for name, kind in kinds.items() if kind == list[str]]
         names = [name for name, kind in kinds.items() if kind != list[list[float]]]
-        writer = csv.DictWriter(stream, ["path", *names], extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(map(cell, ["path", *names]))
         for path, prediction in predictions:
             row = prediction.to_row()
-            writer.writerow({"path": path, **row, **{name: ";".join(row[name]) for name in joined}})
+            row |= {"path": path, **{name: ";".join(row[name]) for name in joined}}
+            writer.writerow(cell(row.get(name)) for name in ["path", *names])
 
 
 def write_table(
@@ -153,7 +150,7 @@ def write_table(
         lines = [wrap(f"{prediction.reason}{rests}")]
         if prediction.in_training:
             lines.append(wrap("The model learned from this photo or a copy of it."))
-        console.print(Text(_printable(path), style="bold"), answer, Text("\n".join(lines)), "", sep="\n")
+        console.print(Text(line(path), style="bold"), answer, Text("\n".join(lines)), "", sep="\n")
         note = (
             f"Model {classifier.model_id}. Not a diagnosis. It knows {len(classifier.folder.conditions)} "
             f"conditions. {experience(classifier.folder.facts['calibration'])} {promise(classifier.calibrations)}"
@@ -167,10 +164,5 @@ def write_table(
 
 def _wrap(text: str, width: int, indent: str = "  ") -> str:
     """Lines that fit, broken at no `_JOINT`."""
-    wrapped = textwrap.fill(text, width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+    wrapped = textwrap.fill(line(text), width, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
     return wrapped.replace(_JOINT, " ")
-
-
-def _printable(path: str) -> str:
-    """Without what could move the cursor or clear the screen."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in path)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from spectraderm.core.progress import say
+from spectraderm.core.printable import say
 
 _MOST = 10
 """How many labels without a line are named."""
@@ -23,6 +23,6 @@ def say_imported(facts: dict[str, Any]) -> None:
         more = f" and {len(unknown) - _MOST} more, all in dataset.json" if len(unknown) > _MOST else ""
         become = "are left out" if unknown[0]["label"] is None else f"became {unknown[0]['label'] or 'nothing'}"
         say(f"LABELS  without a line of their own {become}; --label-map says otherwise: {named}{more}")
-    say(f"Licence {facts['licence']}. {facts['terms']}\nCite    {facts['citation']}")
+    say(f"Licence {facts['licence']}. {facts['terms']}", f"Cite    {facts['citation']}")
     if not facts["redistributable_training"]:
         say("        A model that learned from these photos may not be passed on without their owner's leave")

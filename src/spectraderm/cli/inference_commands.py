@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from spectraderm.cli.console import going_on, say, show, stdout, write_predictions
+from spectraderm.cli.console import going_on, show, stdout, write_predictions
 from spectraderm.cli.options import Calibration, Json, Precision, Runtime, Seed
 from spectraderm.core.errors import SpectraDermError, needs
+from spectraderm.core.printable import say
 
 if TYPE_CHECKING:
     from spectraderm.inference.prediction import Prediction
@@ -280,7 +281,7 @@ def import_(
     with progress() as track:
         facts = import_set(name, folder, out, label_map, min_weight, track)
     show(facts, as_json, say_imported)
-    say(f"Photos  {out}\nNext    spectraderm audit {out} --out RUN")
+    say(f"Photos  {out}", f"Next    spectraderm audit {out} --out RUN")
 
 
 @app.command()

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
-from spectraderm.core.progress import console, say
+from spectraderm.core.printable import line, say
+from spectraderm.core.progress import console
 from spectraderm.core.run import Run
 from spectraderm.evaluation.home_and_elsewhere import side_by_side, warning
 
@@ -24,7 +25,7 @@ def say_side_by_side(run: Path, evaluation: dict[str, Any]) -> None:
         print_table(heads, body, "At home and elsewhere; in %, each photo group once")
     if text := warning(Run(run), evaluation):
         how = "mends that, by labelled photos of other sources"
-        say(f"{text}\n  `spectraderm calibrate {run} --external PHOTOS...` {how}")
+        say(text, f"  `spectraderm calibrate {run} --external PHOTOS...` {how}")
 
 
 def say_by_source(result: dict[str, Any]) -> None:
@@ -50,11 +51,19 @@ def say_by_source(result: dict[str, Any]) -> None:
 
 
 def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """Print a table whose cells are plain text; the heads are markup."""
-    table = Table(*heads, box=None, pad_edge=False, title=title, title_justify="left")
+    """Print a table of plain texts."""
+    table = plain_table(heads, title)
     for cells in rows:
-        table.add_row(*(Text(cell) for cell in cells))
+        table.add_row(*(Text(line(cell)) for cell in cells))
     console.print(table, soft_wrap=False)
+
+
+def plain_table(heads: Sequence[str], title: str | None = None) -> Table:
+    """A table without rows, whose heads and title are no markup."""
+    shown = Text(line(title)) if title else None
+    return Table(
+        *(Column(Text(line(head))) for head in heads), box=None, pad_edge=False, title=shown, title_justify="left"
+    )
 
 
 def score(metric: dict[str, Any]) -> str:

@@ -16,8 +16,9 @@ from spectraderm.api import runs, scores
 from spectraderm.api.options import check_evaluate
 from spectraderm.cli import calibrate_report as report
 from spectraderm.cli import checks
-from spectraderm.cli.console import going_on, say, show, stdout, write_table
+from spectraderm.cli.console import going_on, show, stdout, write_table
 from spectraderm.core.errors import needs
+from spectraderm.core.printable import say
 from spectraderm.core.run import MANIFEST, SPLIT
 from spectraderm.inference.model_folder import is_model_folder
 
@@ -36,7 +37,7 @@ def run(photos: Sequence[Path], other: Path | None, folder: Path | None, how: di
         terminal.say_audit(out)
     show(made.evaluation, as_json, lambda result: terminal.say_scores([out], [result]))
     terminal.say_robustness(out / "model")
-    say(f"Report  {out / 'report.html'}\nModel   {out / 'model'}")
+    say(f"Report  {out / 'report.html'}", f"Model   {out / 'model'}")
     say(f"Next    spectraderm predict PHOTO --model {out / 'model'}")
 
 
@@ -53,7 +54,7 @@ def audit(
     with terminal.progress() as track:
         facts = runs.audit(photos, out, fix=fix, crops=crops, other=other, track=track).audit
     show(facts, as_json, lambda _: terminal.say_audit(out))
-    say(f"Copies  {out / 'gallery.html'}\nNext    spectraderm {'train' if fix else 'split'} {out}")
+    say(f"Copies  {out / 'gallery.html'}", f"Next    spectraderm {'train' if fix else 'split'} {out}")
     met = findings.failing(facts["findings"], wanted)
     if met:
         say(f"failed: {', '.join(met)}")
@@ -106,7 +107,7 @@ def demo(out: Path, data: Path | None, seed: int) -> None:
     terminal.say_scores([result.run], [result.evaluation])
     with stdout() as stream:
         write_table(result.predictions.items(), stream, load_model(result.run / "model"), top_k=2)
-    say(result.story)
+    say(*result.story.splitlines())
 
 
 def calibrate(run: Path, options: tuple[float | None, Any, bool, float | None], as_json: bool) -> None:
@@ -177,7 +178,7 @@ def _evaluate_runs(folders: Sequence[Path], as_json: bool) -> None:
     by_run = {str(run): evaluation for run, evaluation in zip(folders, evaluations, strict=True)}
     content = by_run if len(folders) > 1 else evaluations[0]
     show(content, as_json, lambda _: terminal.say_scores(folders, evaluations))
-    say("\n".join(f"Report  {run / 'report.html'}" for run in folders) + f"\nNext    spectraderm export {folders[0]}")
+    say(*(f"Report  {run / 'report.html'}" for run in folders), f"Next    spectraderm export {folders[0]}")
 
 
 def compare(run_a: Path, run_b: Path, as_json: bool) -> None:
@@ -198,8 +199,8 @@ def reproduce(run: Path, photos: Path | None, as_json: bool) -> None:
 
     with terminal.progress() as track:
         lines = again.reproduce(run, photos, track)
-    told = "\n".join([*lines, f"{len(lines)} values differ"]) if lines else "Every published number came out the same"
-    show({"differences": lines}, as_json, lambda _: say(told))
+    told = [*lines, f"{len(lines)} values differ"] if lines else ["Every published number came out the same"]
+    show({"differences": lines}, as_json, lambda _: say(*told))
     if lines:
         raise typer.Exit(3)
 

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from spectraderm.cli.score_tables import print_table, say_by_source, say_side_by_side, score
+from spectraderm.cli.score_tables import plain_table, print_table, say_by_source, say_side_by_side, score
 from spectraderm.core.files import read_json
-from spectraderm.core.progress import console, progress, say  # noqa: F401 - `progress` is for commands
+from spectraderm.core.printable import line, say
+from spectraderm.core.progress import console, progress  # noqa: F401 - `progress` is for commands
 from spectraderm.core.run import Run
 from spectraderm.images.perturbations import CHANGES
 from spectraderm.inference import model_folder
@@ -29,7 +29,7 @@ def say_audit(run: Path) -> None:
     others = [own for own in facts["classes"].values() if own.get("other")]
     told = "".join(f", {own['photos']} of them of none of these (`other`)" for own in others)
     classes = len(facts["classes"]) - len(others)
-    say(f"\n{facts['photos']} photos of {classes} classes{told}, {facts['photo_groups']} photo groups")
+    say("", f"{facts['photos']} photos of {classes} classes{told}, {facts['photo_groups']} photo groups")
     leakage = facts["leakage"]
     if leakage["test_photos_with_copy_in_train"]:
         say(
@@ -80,9 +80,9 @@ def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> N
     """Every protocol of one or several runs beside what needs no model, and which number to believe."""
     for run, evaluation in zip(runs, evaluations, strict=True):
         say("")
-        title = f"{escape(run.name)}: {escape(evaluation['recipe'])}; in %, 95 % intervals over photo groups"
+        title = f"{run.name}: {evaluation['recipe']}; in %, 95 % intervals over photo groups"
         heads = ("tested on", "accuracy", "each group once", "balanced")
-        table = Table(*heads, box=None, pad_edge=False, title=title, title_justify="left")
+        table = plain_table(heads, title)
         for row in evaluation["protocols"]:
             _add_protocol(table, row)
         console.print(table, soft_wrap=False)
@@ -104,7 +104,7 @@ def _add_protocol(table: Table, row: dict[str, Any]) -> None:
     style = "bold" if row["believe"] else "dim" if row["leaked"] else ""
     cells = [score(row[metric]) for metric in _SHOWN]
     name = f"{'> ' if row['believe'] else '  '}{row['name'].removeprefix('external:')}"
-    table.add_row(Text(name, no_wrap=True), *cells, style=style)
+    table.add_row(Text(line(name), no_wrap=True), *cells, style=style)
     for baseline, scores in row.get("baselines", {}).items():
         values = [f"{100 * scores[metric]['value']:.1f}" for metric in _SHOWN]
         table.add_row(f"    {baseline.replace('_', ' ')}", *values, style="dim")
@@ -181,7 +181,7 @@ def say_robustness(model: Path) -> None:
 def say_external(result: dict[str, Any]) -> None:
     """What a model made of another folder."""
     counts = f"{result['n_photos']} photos, {result['n_groups']} photo groups"
-    say(f"\n{result['name']}: {counts}, model {result['model_id']}")
+    say("", f"{result['name']}: {counts}, model {result['model_id']}")
     if result["in_training"]:
         share = 100 * result["in_training"] / result["n_photos"]
         trained = f"{result['in_training']} of them, or on copies of them ({share:.1f} %)"
@@ -220,7 +220,7 @@ def say_comparison(run_a: Path, run_b: Path, found: dict[str, Any]) -> None:
         a, b, difference, low, high = (scale * own[key] for key in ("a", "b", "difference", "low", "high"))
         shown = f"{difference:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
         rows.append((metric.replace("_", " "), f"{a:.{digits}f}", f"{b:.{digits}f}", shown, names[own["better"]]))
-    print_table(("", escape(run_a.name), escape(run_b.name), "difference (95 %)", "better"), rows)
+    print_table(("", run_a.name, run_b.name, "difference (95 %)", "better"), rows)
     right = found["right"]
     say(
         f"{found['n_photos']} photos, {found['n_groups']} photo groups. Only {run_a.name} is right on "
@@ -242,7 +242,7 @@ def say_draws(found: dict[str, Any]) -> None:
     ]
     heads = ("accuracy in %", "notebook's one draw", "mean", "lowest", "highest", "draws as high")
     seeds = found["test"]["seeds"]
-    title = f"The notebook's recipe, seeds {seeds[0]} to {seeds[-1]}; backbone {escape(found['backbone'])}"
+    title = f"The notebook's recipe, seeds {seeds[0]} to {seeds[-1]}; backbone {found['backbone']}"
     print_table(heads, rows, title)
     leakage = found["leakage"]
     if leakage["test_photos_with_copy_in_train"]:

@@ -10,19 +10,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from spectraderm.core.printable import line
+
 
 class SpectraDermError(Exception):
     """An expected failure, worded for the person at the keyboard.
 
     Args:
-        problem: what is wrong, naming the file, folder or class concerned.
+        problem: what is wrong, naming the file, folder or class concerned; `line` is taken of it.
         remedy: what to do about it; empty where nothing can be done.
     """
 
     def __init__(self, problem: str, remedy: str = "") -> None:
-        super().__init__(f"{problem}. {remedy}" if remedy else problem)
-        self.problem = problem
-        self.remedy = remedy
+        self.problem, self.remedy = line(problem), line(remedy)
+        super().__init__(f"{self.problem}. {self.remedy}" if remedy else self.problem)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Between processes, whatever arguments a class takes."""

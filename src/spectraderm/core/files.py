@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spectraderm.core.errors import RunFolderError, WriteError
+from spectraderm.core.printable import json_text, restored, stored
 
 _PARTIAL = ".partial"
 _LEFT = re.compile(rf"\.(.+)\.[a-z0-9_]{{8}}{re.escape(_PARTIAL)}")
@@ -184,15 +185,15 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def json_bytes(content: Mapping[str, Any]) -> bytes:
     """`content` as every JSON file here is written. Raises `ValueError` for a number that JSON does not have."""
-    return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    return f"{json_text(content, indent=2)}\n".encode()
 
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write rows under a header line; keys that are not columns are an error."""
+    """Write rows under a header line, each text as `stored`; keys that are not columns are an error."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer.writerow({name: stored(name) for name in columns})
+    writer.writerows({name: stored(value) for name, value in row.items()} for row in rows)
     write_bytes(path, text.getvalue().encode())
 
 
@@ -250,10 +251,11 @@ def json_object(data: bytes, name: str, remedy: str) -> dict[str, Any]:
 
 
 def read_csv(path: Path, needed: Sequence[str], remedy: str) -> list[dict[str, str]]:
-    """Read rows as dictionaries. Raises `RunFolderError`, with `remedy`, where the file or a needed column lacks."""
+    """Read what `write_csv` wrote. Raises `RunFolderError`, with `remedy`, where the file or a needed column lacks."""
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
+            reader.fieldnames = [restored(name) for name in reader.fieldnames or ()]
             missing = [name for name in needed if name not in (reader.fieldnames or ())]
             if missing:
                 raise RunFolderError(f"{path} has no column {', '.join(missing)}", remedy)
@@ -262,7 +264,7 @@ def read_csv(path: Path, needed: Sequence[str], remedy: str) -> list[dict[str, s
         raise RunFolderError(f"{path} can't be read ({error})", remedy) from error
     if any(row[name] is None for row in rows for name in needed):
         raise RunFolderError(f"{path} has a line that is cut short", remedy)
-    return rows
+    return [{name: restored(text) if isinstance(text, str) else text for name, text in row.items()} for row in rows]
 
 
 def read_regular(path: Path, most: int) -> bytes:

@@ -7,7 +7,8 @@ from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.text import Text
+
+from spectraderm.core.printable import line, say
 
 T = TypeVar("T")
 
@@ -35,11 +36,6 @@ def as_one(track: Track, description: str, work: Callable[[], T]) -> T:
     return result
 
 
-def say(text: str) -> None:
-    """Print a line for people."""
-    console.print(Text(text))
-
-
 @contextmanager
 def progress() -> Iterator[Track]:
     """One view for all stages: a bar each, with the time left. Plain lines where there is no terminal."""
@@ -57,7 +53,7 @@ def progress() -> Iterator[Track]:
     with Progress(*columns, console=console) as bars:
 
         def track(items: Iterable[T], description: str, total: int) -> Iterable[T]:
-            return bars.track(items, total=total, description=description)
+            return bars.track(items, total=total, description=line(description))
 
         yield track
 

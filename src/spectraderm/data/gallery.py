@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jinja2
 
 from spectraderm.core.files import write_bytes
+from spectraderm.core.printable import in_template
 from spectraderm.data.duplicates import KINDS, Copy
 from spectraderm.data.findings import leaked_test_photos
 from spectraderm.data.manifest import Row, display_name
@@ -61,7 +62,10 @@ def write(path: Path, rows: Sequence[Row], copies: Sequence[Copy], thumbnail: Ca
     tested, leaked = sum(row.given_split == "test" for row in rows), len(leaked_test_photos(rows))
     shown = {name for own in sections for pair in own["pairs"] for name in (pair.copy.path, pair.copy.twin)}
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("spectraderm.data"), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.PackageLoader("spectraderm.data"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=in_template,
     )
     environment.filters["display_name"] = display_name
     html = environment.get_template("gallery.html.j2").render(

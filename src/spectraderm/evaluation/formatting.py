@@ -1,6 +1,5 @@
 """Numbers and names as people read them, and the templates of the report and the card. Jinja's door."""
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -9,6 +8,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 import jinja2
+
+from spectraderm.core.printable import in_template, json_text, markdown
 
 DASH = "–"
 """Stands where a number is not defined."""
@@ -87,11 +88,6 @@ def spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
-def plain(text: str) -> str:
-    """A name in one line of Markdown that means nothing but itself."""
-    return re.sub(r"([\\`*_\[\]<>|&])", r"\\\1", " ".join(text.split()))
-
-
 def times(count: int, what: str) -> str:
     """`1 time`, `2 times`."""
     return f"{count} {what}{'' if count == 1 else 's'}"
@@ -110,18 +106,19 @@ def hub_id(name: str, source: str) -> str | None:
 @cache
 def template(name: str) -> jinja2.Template:
     """One of `templates/`, or of the data room's: in `*.html.j2` every text is escaped; in Markdown names go through
-    `plain`.
+    `plain`, and what is JSON in its front matter through `yaml`.
     """
     templates = jinja2.Environment(
         loader=jinja2.ChoiceLoader([jinja2.PackageLoader(f"spectraderm.{room}") for room in ("evaluation", "data")]),
         autoescape=jinja2.select_autoescape(["html.j2"]),
         undefined=jinja2.StrictUndefined,
+        finalize=in_template,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (percent, number, points, bounds, span, score, decimal, spaced, plain, times)
+    filters = (percent, number, points, bounds, span, score, decimal, spaced, times)
     templates.filters |= {function.__name__: function for function in filters}
-    templates.filters["yaml"] = lambda value: json.dumps(value, ensure_ascii=False)  # JSON is YAML, too
+    templates.filters |= {"plain": markdown, "yaml": json_text}  # JSON is YAML, too
     templates.globals |= {"BASELINES": BASELINES, "SHORTCUTS": SHORTCUTS, "KINDS": KINDS}
     return templates.get_template(name)
 

@@ -12,6 +12,7 @@ from fsspec import AbstractFileSystem
 
 from spectraderm.core.errors import DatasetError, SpectraDermError, UnreadablePhoto
 from spectraderm.core.files import read_json, read_regular
+from spectraderm.core.printable import restored
 from spectraderm.core.roots import from_facts
 from spectraderm.images.decoding import HEIC_SUFFIXES, MAX_BYTES, SUFFIXES
 from spectraderm.inference.bulk.filesystem import is_url, local_path, open_filesystem, without_secrets
@@ -113,7 +114,7 @@ def _of_manifest(filesystem: AbstractFileSystem, path: str) -> Iterator[Item]:
     root = from_facts(read_json(audit, "Run `spectraderm audit` again")) if audit.is_file() else None
     with filesystem.open(path, encoding="utf-8-sig", mode="r", newline="") as file:
         try:
-            names = [row["path"] for row in csv.DictReader(file)]
+            names = [restored(row["path"] or "") for row in csv.DictReader(file)]
         except (UnicodeDecodeError, csv.Error, KeyError) as error:
             raise DatasetError(f"{path} is no CSV with a column path ({error})", "Give a manifest.csv") from error
     if not names or not all(names):

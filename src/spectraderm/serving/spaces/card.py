@@ -1,12 +1,12 @@
 """The README of a Space: the front matter that the Hub reads, and in short what the Space is."""
 
-import json
 import re
 import sys
 from importlib import resources
 from string import Template
 from typing import Any
 
+from spectraderm.core.printable import json_text, markdown
 from spectraderm.inference.model_folder import ModelFolder
 from spectraderm.inference.prediction import experience
 from spectraderm.serving.content import WORDS
@@ -62,12 +62,12 @@ def readme(model: ModelFolder, title: str, target: str, gradio: str) -> bytes:
     }
     measured = re.search(r"^## How good it is\n+(.+?)(?:\n\n|\n#|\Z)", model.card, re.DOTALL | re.MULTILINE)
     text = Template(template).substitute(
-        front="\n".join(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()),
-        title=title,
+        front="\n".join(f"{key}: {json_text(value)}" for key, value in front.items()),
+        title=markdown(title),
         notice=WORDS["notice"],
-        conditions=", ".join(model.display_names[label] for label in model.conditions),
+        conditions=", ".join(markdown(model.display_names[label]) for label in model.conditions),
         model_id=model.model_id,
-        measured=measured[1] if measured else "Its model card says nothing of that: expect nothing of it.",
+        measured=_as_text(measured[1]) if measured else "Its model card says nothing of that: expect nothing of it.",
         experience=experience(model.facts["calibration"]),
         privacy=WORDS["privacy"][{"static": "browser", "docker": "server"}.get(target, target)],
         now=WORDS["doctor"]["now"],
@@ -75,6 +75,11 @@ def readme(model: ModelFolder, title: str, target: str, gradio: str) -> bytes:
         run=_RUN[target],
     )
     return text.encode()
+
+
+def _as_text(card: str) -> str:
+    """A paragraph of a model card, which anybody may have written, as text without bold, links, pictures and HTML."""
+    return markdown(re.sub(r"\\([!-/:-@[-`{-~])", r"\1", card.replace("**", "")))
 
 
 def _licence(card: str) -> dict[str, str]:
