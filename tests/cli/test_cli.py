@@ -107,10 +107,10 @@ def test_file_names_that_are_no_text_survive(here: Path, model: Path) -> None:
     name = os.fsdecode(b"caf\xe9.jpg")
     (here / name).write_bytes((here / "a[1].jpg").read_bytes())
     assert json.loads(call("predict", name, "--model", model).out)["path"] == name
-    for kind, shown in (("csv", r"caf\udce9.jpg"), ("table", "caf\N{REPLACEMENT CHARACTER}.jpg")):
+    for kind in ("csv", "table"):
         done = call("predict", name, "--model", model, "--format", kind)
         assert done.code == 0
-        assert shown in done.out
+        assert r"caf\udce9.jpg" in done.out
     assert r"gone\udce9" in call("predict", os.fsdecode(b"gone\xe9"), "--model", model).err
 
 

@@ -57,7 +57,7 @@ FORMULAS = [
     "-",
     "- 1",
 ]
-OTHERS = ["-0.5", "+3", "-1e-05", "0", "", "a=1", "'quoted'", "''", "it's", "x\ny", "a\tb", "'5", "A;B"]
+OTHERS = ["-", "=", "- ", "-0.5", "+3", "-1e-05", "0", "", "a=1", "'quoted'", "''", "it's", "x\ny", "a\tb", "'5", "A;B"]
 
 
 @pytest.mark.parametrize("name", STEERING)

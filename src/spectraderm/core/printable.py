@@ -13,7 +13,7 @@ from typing import Any
 _KEPT = "\u200c\u200d"
 """Join letters or part them, within words of many languages and within emoji."""
 _NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?")
-_FORMULA = r"[\s'\"]*[=+\-@\uff1d\uff0b\uff0d\uff20]"
+_FORMULA = r"[\s'\"]*[=+\-@\uff1d\uff0b\uff0d\uff20]\s*\S"
 _BEGINS = re.compile(rf"{_FORMULA}|'*[\t\r]")
 _AT_BEGIN = re.compile(rf"(^|;)(?={_FORMULA})")
 """Where a spreadsheet would look for a formula; some part columns at semicolons, whatever the file says."""
