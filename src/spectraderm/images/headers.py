@@ -6,9 +6,9 @@ often as there are tags that point to it, and decodes every scan. Photos from ca
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from spectraderm.core.errors import UnreadablePhoto
+from spectraderm.images import tiff
 
 MAX_SCANS = 64
 MAX_SCANNED_PIXELS = 640_000_000
@@ -19,26 +19,13 @@ MAX_PARTS = 10_000
 """Segments, blocks and bytes of junk before the pixels."""
 MAX_CHUNKS = 50_000
 MAX_EXIF_SEGMENTS = 50
-MAX_NUMBERS = 100_000
-"""In the tags of a TIFF: two for each of its strips or tiles."""
-MAX_TILE_PIXELS = 25_000_000
 MAX_RUN_LENGTH_BYTES = 1_000_000
 
 _SCAN = b"\xff\xda"
+_PALETTE = 3  # as the kind of colours of a PNG
 _FRAMES = frozenset({*range(0xC0, 0xD0), 0xDE}) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
 _BARE = frozenset({0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)})
-_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
-_BYTES = frozenset({1, 2, 6, 7})
-_TILE_SIDES = frozenset({322, 323})
-
-
-class _Tag(NamedTuple):
-    number: int
-    kind: int
-    values: int
-    size: int
-    value: int
 
 
 def check(data: bytes, name: str) -> None:
@@ -54,20 +41,9 @@ def check(data: bytes, name: str) -> None:
     elif data.startswith(b"GIF8"):
         _check_gif(data, name)
     elif data[:2] in (b"II", b"MM"):
-        check_directory(data, name)
-        _check_numbers(data, name)
+        tiff.check(data, name)
     elif data.startswith(b"BM") and data[30:34] in (b"\1\0\0\0", b"\2\0\0\0") and len(data) > MAX_RUN_LENGTH_BYTES:
         raise _refusal(f"{name}: a run-length encoded BMP of more than {MAX_RUN_LENGTH_BYTES // 1_000_000} MB")
-
-
-def check_directory(data: bytes, name: str) -> None:
-    """Raise `UnreadablePhoto` for a TIFF or EXIF whose tags hold more than twice its bytes, one value many times."""
-    held = 0
-    for entry in _tags(data):
-        if entry.size > 8 and entry.value + entry.size <= len(data):
-            held += entry.size
-        if held > 2 * len(data):
-            raise _refusal(f"{name}: its tags (EXIF or TIFF) hold more than its bytes")
 
 
 def _refusal(problem: str) -> UnreadablePhoto:
@@ -83,14 +59,16 @@ def _check_jpeg(data: bytes, name: str) -> None:
         if marker == 0xE1 and content.startswith(b"Exif\0\0"):
             exif.append(content[6:])
         elif marker == 0xE2 and content.startswith(b"MPF\0"):
-            check_directory(content[4:], name)
+            tiff.check_directory(content[4:], name)
         elif marker in _FRAMES:
             frame = bytes((marker,)) + content
+            if content[:1] > b"\x08":
+                raise UnreadablePhoto(f"{name}: a JPEG of {content[0]} bits can't be read", "Save it in 8 bits")
         elif marker == 0xDA:
             _check_scans(data, frame, content, name)
     if len(exif) > MAX_EXIF_SEGMENTS:
         raise _refusal(f"{name}: more than {MAX_EXIF_SEGMENTS} segments of EXIF")
-    check_directory(b"".join(exif), name)
+    tiff.check_directory(b"".join(exif), name)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -130,8 +108,14 @@ def _check_scans(data: bytes, frame: bytes, scan: bytes, name: str) -> None:
 def _check_png(data: bytes, name: str) -> None:
     at = 8
     for _ in range(MAX_CHUNKS):
-        if at + 8 > len(data) or data[at + 4 : at + 8] == b"IEND":
+        kind = data[at + 4 : at + 8]
+        if at + 8 > len(data) or kind == b"IEND":
             return
+        if kind == b"tRNS" and data[24] != 8 and data[25] != _PALETTE:  # Pillow compares it with levels of 8 bits
+            raise UnreadablePhoto(
+                f"{name}: a PNG of {data[24]} bits with a transparent colour can't be read safely",
+                "Save it in 8 bits, or without transparency",
+            )
         at += 12 + int.from_bytes(data[at : at + 4], "big")
     raise _refusal(f"{name}: a PNG of more than {MAX_CHUNKS} chunks")
 
@@ -148,37 +132,3 @@ def _check_gif(data: bytes, name: str) -> None:
         else:
             inside, at = data[at] == 0x21, at + (2 if data[at] == 0x21 else 1)
     raise _refusal(f"{name}: a GIF of more than {MAX_PARTS} blocks before its pixels")
-
-
-def _check_numbers(data: bytes, name: str) -> None:
-    """Every number of a tag becomes an object; a tile is held whole, however little of it the photo shows."""
-    numbers, tile = 0, 1
-    for entry in _tags(data):
-        numbers += entry.values if entry.kind not in _BYTES else 0
-        tile *= entry.value if entry.number in _TILE_SIDES else 1
-    if numbers > MAX_NUMBERS:
-        raise _refusal(f"{name}: a TIFF of more than {MAX_NUMBERS} numbers in its tags")
-    if tile > MAX_TILE_PIXELS:
-        raise _refusal(f"{name}: a TIFF whose tiles are larger than {MAX_TILE_PIXELS // 1_000_000} megapixels")
-
-
-def _tags(data: bytes) -> Iterator[_Tag]:
-    """The first directory of a TIFF or of EXIF, as far as it goes. `value` is an offset where `size` does not fit."""
-    order, big = "<" if data[:2] == b"II" else ">", data[2:3] == b"\x2b"
-    if len(data) < 16:
-        return
-    start, number, entry = (
-        (order + "Q", order + "Q", order + "HHQQ") if big else (order + "L", order + "H", order + "HHLL")
-    )
-    (at,) = struct.unpack_from(start, data, 8 if big else 4)
-    if at + struct.calcsize(number) > len(data):
-        return
-    (count,) = struct.unpack_from(number, data, at)
-    at += struct.calcsize(number)
-    step = struct.calcsize(entry)
-    for place in range(at, min(at + count * step, len(data) - step + 1), step):
-        tag, kind, values, value = struct.unpack_from(entry, data, place)
-        size = values * _SIZES.get(kind, 0)
-        if kind == 3 and size <= struct.calcsize(start):
-            (value,) = struct.unpack_from(order + "H", data, place + step - struct.calcsize(start))
-        yield _Tag(tag, kind, values, size, value)

@@ -10,13 +10,14 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from spectraderm.core.errors import UnreadablePhoto
-from spectraderm.images import headers
+from spectraderm.images.tiff import check_directory
 
 BACKGROUND = (255, 255, 255)
 """Transparent pixels are laid over this colour (white)."""
 
 _ORIENTATION_TAG = 0x0112
 _ORIENTED = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")
+_SPACES = (b"RGB ", b"GRAY", b"CMYK")
 _MAX_PROFILE = 8_000_000
 _BAND = 256  # rows that are converted at a time, so that a large photo needs little memory beside its own
 
@@ -31,7 +32,11 @@ def to_rgb(image: Image.Image, name: str = "photo") -> Image.Image:
         if image.mode == "F" or low < 0 or high > 65535:
             raise UnreadablePhoto(f"{name}: 32-bit pixel values have no agreed scale", "Save it as 8 or 16 bit")
     plain = _to_plain(image.crop((0, 0, 1, 1)))
-    transform = _to_srgb(image.info.get("icc_profile"), plain.mode)
+    profile = image.info.get("icc_profile") or b""
+    if profile[36:40] == b"acsp" and profile[16:20] not in _SPACES:
+        space = profile[16:20].decode("latin-1").strip()
+        raise UnreadablePhoto(f"{name}: its colour profile is of {space!r} colours", "Save it as 8-bit RGB in sRGB")
+    transform = _to_srgb(profile, plain.mode)
     if image.mode == "RGB" and transform is None and not image.has_transparency_data:
         result = image.copy()
         result.info = {}
@@ -48,7 +53,7 @@ def to_rgb(image: Image.Image, name: str = "photo") -> Image.Image:
 def _to_plain(image: Image.Image) -> Image.Image:
     """8 bit without alpha or palette, in a mode that colour profiles know."""
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8)).convert("RGB")
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         whole = Image.alpha_composite(Image.new("RGBA", layer.size, (*BACKGROUND, 255)), layer)
@@ -56,7 +61,7 @@ def _to_plain(image: Image.Image) -> Image.Image:
     return image.convert("RGB") if image.mode == "P" else image
 
 
-def _to_srgb(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
+def _to_srgb(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     """What turns pixels of a profile into sRGB; None where they are, and where a broken profile says nothing."""
     if not profile or len(profile) > _MAX_PROFILE or mode not in ("RGB", "CMYK", "L"):
         return None
@@ -83,7 +88,7 @@ def orientation(image: Image.Image, name: str) -> int:
     Raises:
         UnreadablePhoto: EXIF whose tags hold more than its bytes.
     """
-    headers.check_directory(_exif(image.info).removeprefix(b"Exif\0\0"), name)
+    check_directory(_exif(image.info).removeprefix(b"Exif\0\0"), name)
     try:
         found = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:  # damaged EXIF raises struct, value, syntax and other errors
