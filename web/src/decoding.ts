@@ -6,6 +6,7 @@ import { checkSize, decodingScale } from "./preprocessing.ts";
 import { type Pixels, reduce } from "./resize.ts";
 
 const QUALITY = 0.92; // of the JPEG that a large photo becomes
+const HDR = new Set([8, 16, 18]); // linear, PQ and HLG, as a PNG numbers them
 const BAND = 4_000_000; // pixels read at once: some browsers have no larger canvas
 
 /**
@@ -26,7 +27,7 @@ export async function decode(data: Uint8Array<ArrayBuffer>, size: number): Promi
 /** All of a photo's pixels, upright. Throws `UnreadablePhoto` where this browser can't decode it. */
 async function open(data: Uint8Array<ArrayBuffer>, type: string): Promise<ImageBitmap> {
   refuseAlteredReading();
-  const file = new Blob(type === "image/png" ? withoutGamma(data) : [data], { type });
+  const file = new Blob(type === "image/png" ? withUsualColours(data) : [data], { type });
   return createImageBitmap(file, { imageOrientation: "from-image", premultiplyAlpha: "none" }).catch(() => {
     throw damaged();
   });
@@ -57,15 +58,20 @@ export async function shrink(photo: Blob, longest: number): Promise<Blob> {
   }
 }
 
-/** A PNG less the chunks by which browsers, unlike Python's decoder, make a photo brighter or darker. */
-function withoutGamma(data: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>[] {
+/**
+ * A PNG less the chunks by which browsers, unlike Python's decoder, change its colours. A gamma that is not sRGB's stays:
+ * both go by it. Throws `UnreadablePhoto` for light levels of HDR, which Python's decoder refuses.
+ */
+function withUsualColours(data: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>[] {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
   const parts = [data.subarray(0, 8)];
-  for (let at = 8; at + 8 <= data.length; ) {
+  for (let at = 8; at + 12 <= data.length; ) {
     const next = at + 12 + view.getUint32(at);
     const kind = String.fromCharCode(...data.subarray(at + 4, at + 8));
     if (kind === "IDAT") return [...parts, data.subarray(at)];
-    if (!["gAMA", "cHRM", "cICP"].includes(kind)) parts.push(data.subarray(at, next));
+    if (kind === "cICP" && HDR.has(data[at + 9])) throw unreadable("a PNG of HDR light levels", "Save it in sRGB");
+    const usual = kind === "gAMA" && Math.abs(view.getUint32(at + 8) * 2.2e-5 - 1) <= 0.05;
+    if (!usual && !["cHRM", "cICP"].includes(kind)) parts.push(data.subarray(at, next));
     at = next;
   }
   return parts;

@@ -22,6 +22,7 @@ MAX_EXIF_SEGMENTS = 50
 MAX_RUN_LENGTH_BYTES = 1_000_000
 
 _SCAN = b"\xff\xda"
+_HDR = (b"\x08", b"\x10", b"\x12")  # linear, PQ and HLG, as a PNG numbers them
 _PALETTE = 3  # as the kind of colours of a PNG
 _FRAMES = frozenset({*range(0xC0, 0xD0), 0xDE}) - {0xC4, 0xC8, 0xCC}
 _PROGRESSIVE = frozenset({0xC2, 0xC6, 0xCA, 0xCE})
@@ -111,6 +112,8 @@ def _check_png(data: bytes, name: str) -> None:
         kind = data[at + 4 : at + 8]
         if at + 8 > len(data) or kind == b"IEND":
             return
+        if kind == b"cICP" and data[at + 9 : at + 10] in _HDR:
+            raise UnreadablePhoto(f"{name}: a PNG of HDR light levels can't be read", "Save it in sRGB")
         if kind == b"tRNS" and data[24] != 8 and data[25] != _PALETTE:  # Pillow compares it with levels of 8 bits
             raise UnreadablePhoto(
                 f"{name}: a PNG of {data[24]} bits with a transparent colour can't be read safely",

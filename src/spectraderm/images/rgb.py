@@ -37,7 +37,8 @@ def to_rgb(image: Image.Image, name: str = "photo") -> Image.Image:
         space = profile[16:20].decode("latin-1").strip()
         raise UnreadablePhoto(f"{name}: its colour profile is of {space!r} colours", "Save it as 8-bit RGB in sRGB")
     transform = _to_srgb(profile, plain.mode)
-    if image.mode == "RGB" and transform is None and not image.has_transparency_data:
+    levels = None if transform else _levels(image.info)
+    if image.mode == "RGB" and transform is None and levels is None and not image.has_transparency_data:
         result = image.copy()
         result.info = {}
         return result
@@ -46,8 +47,22 @@ def to_rgb(image: Image.Image, name: str = "photo") -> Image.Image:
         band = _to_plain(image.crop((0, top, image.width, min(top + _BAND, image.height))))
         if transform is not None:
             band = ImageCms.applyTransform(band, transform) or band
-        result.paste(band.convert("RGB"), (0, top))
+        band = band.convert("RGB")
+        result.paste(band if levels is None else band.point(levels), (0, top))
     return result
+
+
+def _levels(info: dict[str | tuple[int, int], Any]) -> list[int] | None:
+    """What a PNG's levels are in sRGB, three times over, where it states another gamma alone, as browsers show it.
+
+    A gamma within a twentieth of sRGB's 1/2.2 is none of its own, as in libpng.
+    """
+    gamma = float(info.get("gamma", 0))
+    if gamma <= 0 or abs(2.2 * gamma - 1) <= 0.05 or info.get("icc_profile") or "srgb" in info:
+        return None
+    light = (np.arange(256) / 255) ** (1 / gamma)
+    levels = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)  # IEC 61966-2-1
+    return [int(level) for level in np.rint(255 * levels)] * 3
 
 
 def _to_plain(image: Image.Image) -> Image.Image:
