@@ -16,7 +16,7 @@ from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.locks import is_main, only_writer
 from spectraderm.core.progress import Track, as_one, no_track
 from spectraderm.core.roots import Given, root_of, to_facts
-from spectraderm.core.run import CONFIG, MANIFEST, MODEL, REPORT, SPLIT, Run
+from spectraderm.core.run import AUDIT, CONFIG, MANIFEST, MODEL, REPORT, SPLIT, Run
 from spectraderm.data import audit as auditing
 from spectraderm.data import manifest, synthetic
 from spectraderm.data import split as splitting
@@ -84,6 +84,8 @@ def run(photos: Given, out: Path, options: Options, track: Track = no_track) -> 
 def audit(photos: Given, out: Path, track: Track = no_track, *, look_for_crops: bool | None = None) -> auditing.Audit:
     """Audit a folder of photos into a run folder; see `data.audit.audit`. The default model's features find crops."""
     embedding = None
+    if Run(out).path(CONFIG).is_file() and Run(out).path(AUDIT).is_file():  # before it takes long; and see `Run.stage`
+        auditing.check_same(photos, Run(out))
     if look_for_crops is not False:
         folder = open_model()
         engine = Engine(folder.network, folder.preprocessing)
@@ -147,7 +149,7 @@ def compare(run_a: Path, run_b: Path) -> dict[str, Any]:
         RunFolderError: they were not tested on the same photos.
     """
     a, b = Run(run_a), Run(run_b)
-    with a.stage("evaluate"), b.stage("evaluate"):
+    with a.stage("evaluate", part=True), b.stage("evaluate", part=True):
         return compare_runs(a, b)
 
 
@@ -283,5 +285,6 @@ def _check_same(photos: Given, run_folder: Path, options: Options) -> None:
     before = splitting.read(run_folder / SPLIT, rows)
     if to_facts(Run(run_folder).photos) != to_facts(root_of(photos)):
         raise RunFolderError(f"{run_folder} was made from other photos", "Give another --out")
+    auditing.check_same(photos, Run(run_folder))
     if before != _make_split(rows, options.protocol, options.folds, options.seed):
         raise RunFolderError(f"{run_folder} was split in another way", "Give the same --split, --folds and --seed")

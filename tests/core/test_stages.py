@@ -43,7 +43,7 @@ def test_lines_that_are_cut_off_are_passed_over(tmp_path: Path) -> None:
         file.write(b"0123456789abcdef")
     with at_work(tmp_path):
         write_bytes(tmp_path / "split.csv", b"1")
-    assert sorted(stages.read(tmp_path)) == ["manifest.csv", "split.csv"]
+    assert sorted(stages.read(tmp_path).files) == ["manifest.csv", "split.csv"]
 
 
 def test_a_file_that_was_edited_on_purpose_is_accepted_without_its_line(tmp_path: Path) -> None:
@@ -60,7 +60,8 @@ def test_a_file_that_was_edited_on_purpose_is_accepted_without_its_line(tmp_path
     path.write_text("".join(line for line in path.read_text().splitlines(True) if "split.csv" not in line))
     Run(tmp_path).check("train")
     (tmp_path / "manifest.csv").unlink()
-    Run(tmp_path).check("train")  # what lacks is for the stage to tell
+    with pytest.raises(RunFolderError, match=r"manifest\.csv is gone"):
+        Run(tmp_path).check("train")
 
 
 def test_the_card_may_be_edited(tmp_path: Path) -> None:

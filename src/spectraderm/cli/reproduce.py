@@ -50,7 +50,7 @@ def reproduce(run: Path, photos: Path | None = None, track: Track = no_track) ->
     """
     before = Run(run)
     published = before.evaluation
-    before.check("evaluate")
+    before.check("export")
     settings, config = settings_of(before), before.config
     backbone = load_backbone(config["backbone_name"])
     if backbone.source != config["backbone"]:

@@ -14,6 +14,7 @@ import io
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
 import sys
@@ -37,7 +38,7 @@ _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 CACHE_VARIABLE = "SPECTRADERM_CACHE"
 
 written: list[Callable[[Path, bytes], None]] = []
-"""Called with every file that `write_bytes` has written: a stage notes checksums so."""
+"""Called with every file that `write_bytes` writes, before it gets its name: a stage notes checksums so."""
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -47,8 +48,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     """
     with being_written(path) as file:
         file.write(data)
-    for listener in written:
-        listener(path, data)
+        for listener in written:
+            listener(path, data)
 
 
 @contextlib.contextmanager
@@ -56,14 +57,12 @@ def being_written(path: Path) -> Iterator[BinaryIO]:
     """A file to write to, which gets its name when all is written; after an error it leaves none. See `write_bytes`."""
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(_PARTIAL, f".{path.name[:100]}.", path.parent)
-        temporary = Path(name)
+        temporary = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}{_PARTIAL}")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with temporary.open("xb") as file:  # by the umask, as `mkstemp` is not
                 yield file
                 file.flush()
-                os.fsync(handle)
-            temporary.chmod(0o644)
+                os.fsync(file.fileno())
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 Stages meet only through these files. What their rows mean is for the stages to know; here they are columns.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -68,8 +67,8 @@ _TRAIN = "Run `spectraderm train RUN --resume`"
 
 STAGES = ("audit", "split", "train", "calibrate", "evaluate", "export")
 _BEGINS_WITH = {
-    "split": (MANIFEST,),
-    "train": (MANIFEST, SPLIT),
+    "split": (MANIFEST, AUDIT),
+    "train": (MANIFEST, AUDIT, SPLIT),
     "calibrate": (CONFIG,),
     "evaluate": (CONFIG, CALIBRATION),
     "compare": (CONFIG, CALIBRATION),
@@ -89,12 +88,21 @@ _WRITTEN_BY = {
 """What later stages read, and which one writes it. Reports and the card are for people, who may change them."""
 _FOLD_FILES = (LOGITS, CHECKPOINT, FEATURES, HISTORY, HEAD_STATISTICS, LEARNING_CURVE)
 _OF_FOLD = re.compile(rf"folds/([^/]+)/(?:.*/)?(?:{'|'.join(map(re.escape, _FOLD_FILES))})")
+_INPUTS = {
+    "split": (MANIFEST,),
+    "train": (MANIFEST, SPLIT),
+    "calibrate": (CONFIG,),
+    "evaluate": (CONFIG, CALIBRATION),
+}  # beside logits
 _AGAIN = {
     "audit": "Run `spectraderm audit PHOTOS --out {run}` again",
     "split": "Run `spectraderm split {run}` again",
     "train": "Delete {run}/folds and {file}, then run `spectraderm train {run} --resume`",
     "fold": "Delete {folder}, then run `spectraderm train {run} --resume`: that fold is trained again",
     "calibrate": "Run `spectraderm calibrate {run}` again",
+    "evaluate": "Run `spectraderm evaluate {run}` again",
+    "end": "Run `spectraderm train {run} --resume`",
+    "anew": "Give another run folder; or delete {run}/config.json and {run}/folds, and run `spectraderm train {run}`",
 }
 
 
@@ -122,14 +130,16 @@ class Run:
         return self.folder / name
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str, *, part: bool = False) -> Iterator[None]:
         """Do the work of a stage, one of `STAGES`: alone here, on inputs that are whole, noting what is written.
 
-        Of processes that train together the first one locks the folder.
+        Of processes that train together the first one locks the folder. What is done beside a stage's work, with the
+        inputs that it has, is a `part`: it says nothing of whether the stage ended, and of what inputs.
 
         Raises:
             FolderInUse: another process is at work here.
-            RunFolderError: an earlier stage's file is damaged; or this is one of several processes, and no training.
+            RunFolderError: see `check`; or other photos or splits would take the place of those trained on; or this is
+                one of several processes, and no training.
             WriteError: the folder can't be written to.
         """
         if not is_main() and name != "train":
@@ -137,9 +147,11 @@ class Run:
         if not is_main() or (name != "audit" and not self.folder.is_dir()):  # the stage itself says best what lacks
             yield
             return
-        with only_writer(self.folder), stages.noting(self.folder):
+        with only_writer(self.folder):
             self.check(name)
-            yield
+            inputs = {file: digest for file in self._inputs(name) if (digest := stages.digest(self.path(file)))}
+            with stages.noting(self.folder, "" if part else name, inputs, self._check_trained):
+                yield
 
     def check_there(self, command: str) -> None:
         """Raise `RunFolderError`, before anything takes long, where what a command begins with is not there."""
@@ -155,32 +167,47 @@ class Run:
             raise RunFolderError(f"{self.folder} was trained in before", "Add --resume to go on, or give another --out")
 
     def check(self, stage: str) -> None:
-        """Compare what the stages before this one wrote with the checksums of then.
+        """Compare what the stages before this one wrote with the checksums of then, and what these read with what is now.
 
         Of a training that goes on, the folds that are done are compared, too. Files without a checksum pass.
 
         Raises:
-            RunFolderError: a file was damaged, or changed by hand.
+            RunFolderError: a file was damaged, deleted, or changed by hand; an earlier stage did not end; or what it
+                was done from has changed since.
         """
-        for name, expected in stages.read(self.folder).items():
-            source, file = self._source(name), self.folder / name
-            before = source and STAGES.index("train" if source == "fold" else source) < STAGES.index(stage)
-            if not before and not (stage == "train" and source == "fold"):
-                continue
-            try:
-                with file.open("rb") as stream:
-                    altered = hashlib.file_digest(stream, "sha256").hexdigest() != expected
-            except FileNotFoundError:  # the stage itself says best what lacks
-                continue
-            except OSError as error:
-                raise RunFolderError(f"{file} can't be read ({error.strerror})", "Look whether it is yours") from error
-            if altered:
-                remedy = _AGAIN[source].format(run=self.folder, file=file, folder=file.parent)
+        noted, before = stages.read(self.folder), STAGES[: STAGES.index(stage)]
+        for earlier in before:
+            if earlier in noted.unended:
                 raise RunFolderError(
-                    f"{file} is damaged or was changed: its SHA-256 is not the one in {stages.CHECKSUMS}",
-                    f"{remedy}; or, where it was changed on purpose, delete its line in "
-                    f"{self.folder / stages.CHECKSUMS}",
+                    f"`{earlier}` did not end in {self.folder}", self._again("end" if earlier == "train" else earlier)
                 )
+        going_on = stage == "train" and any(self.folder.glob(f"folds/*/{LOGITS}"))
+        for name, allowed in noted.files.items():
+            source, file = self._source(name), self.folder / name
+            if source in before or (source == "fold" and "train" in (*before, stage)) or (going_on and name == CONFIG):
+                stages.check_file(self.folder, name, allowed, self._again(source, file))
+        for earlier in (*before, *(["train"] if stage == "train" and self.path(CONFIG).is_file() else ())):
+            for name, digest in noted.inputs[earlier].items():
+                if stages.digest(self.path(name)) not in ("", digest):
+                    problem = f"`{earlier}` was done from another {name} than {self.folder} has now"
+                    raise RunFolderError(problem, self._again("anew" if earlier == "train" else earlier))
+
+    def _again(self, source: str, file: Path = Path()) -> str:
+        return _AGAIN[source].format(run=self.folder, file=file, folder=file.parent)
+
+    def _inputs(self, stage: str) -> list[str]:
+        """The files that a stage is done from, by relative name."""
+        scored = sorted(path.relative_to(self.folder).as_posix() for path in self.folder.glob(f"folds/*/{LOGITS}"))
+        return [*_INPUTS.get(stage, ()), *(scored if stage in ("calibrate", "evaluate") else ())]
+
+    def _check_trained(self, name: str, digest: str) -> None:
+        """Make sure, before a file gets its name, that it doesn't take the place of another that was trained on."""
+        if name not in (MANIFEST, SPLIT) or not self.path(CONFIG).is_file():
+            return
+        noted = stages.read(self.folder)
+        before = noted.inputs["train"].get(name) or next(iter(noted.files.get(name, [])), digest)
+        if digest != before:
+            raise RunFolderError(f"{self.folder} was trained with another {name}", "Give another run folder")
 
     def _source(self, name: str) -> str:
         """The stage that wrote a file, `fold` for those of a fold that is done; empty where none reads it."""

@@ -6,13 +6,14 @@ Every photo is read and decoded once; all that follows looks at what was measure
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from spectraderm.core import OTHER
-from spectraderm.core.errors import DatasetError
-from spectraderm.core.files import write_arrays, write_csv, write_json
+from spectraderm.core.errors import DatasetError, RunFolderError
+from spectraderm.core.files import sha256, write_arrays, write_csv, write_json
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.roots import Given, Root, root_of, to_facts
 from spectraderm.core.run import AUDIT, COPIES, GALLERY, MANIFEST, MEASUREMENTS, Run
@@ -99,6 +100,30 @@ def audit(
     gallery.write(run.path(GALLERY), rows, copies, measured.thumbnail)
     write_json(run.path(AUDIT), facts)  # last: it says that there is an audit
     return Audit(rows, facts)
+
+
+def check_same(photos: Given, run: Run) -> None:
+    """Make sure that photos are those that a run was made from, by their paths and bytes.
+
+    Raises:
+        RunFolderError: one was added, changed, or is gone; or the run's files can't be read.
+        DatasetError: as `audit`.
+    """
+    root, before = root_of(photos), {row.path: row.sha256 for row in manifest.read(run.path(MANIFEST))}
+    before |= {entry["path"]: "" for entry in run.audit["unreadable"]}
+    paths = [photo.path for photo in list_photos(root).photos]
+    new, gone = sorted({*paths} - before.keys()), sorted(before.keys() - {*paths})
+    changed = (path for path in paths if path in before and before[path] not in ("", _sha256(root / path)))
+    if path := next(iter([*new, *gone]), None) or next(changed, None):
+        how = "is new" if path in new else "is gone" if path in gone else "was changed"
+        raise RunFolderError(f"{run.folder} was made from other photos: {path} {how}", "Give another --out")
+
+
+def _sha256(path: Path) -> str:
+    try:
+        return sha256(path.read_bytes())
+    except OSError:
+        return "unreadable"
 
 
 def _rows(

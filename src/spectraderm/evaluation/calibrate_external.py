@@ -138,7 +138,7 @@ def _model_of(run: Run) -> ModelFolder:
 
 
 def _keep(run: Run, elsewhere: Mapping[str, Any]) -> None:
-    with run.stage("calibrate"):
+    with run.stage("calibrate", part=True):
         logits = {"logits_sha256": files.sha256(run.fold(FINAL).logits.read_bytes())}
         files.write_json(run.path(CALIBRATION), {**run.calibration, ELSEWHERE: {**elsewhere, **logits}})
 

@@ -68,7 +68,7 @@ def evaluate_external(
     """
     folder = find_model(model)
     run = Run(folder.parent) if folder.name == MODEL and (folder.parent / EVALUATION).is_file() else None
-    with run.stage("evaluate") if run else nullcontext():
+    with run.stage("evaluate", part=True) if run else nullcontext():
         result = _evaluate(model, run, photos, label_map, track, calibration, chosen_on=chosen_on)
         if out:
             files.write_json(out, result)

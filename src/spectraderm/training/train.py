@@ -21,7 +21,7 @@ from spectraderm.core.errors import RunFolderError
 from spectraderm.core.files import sha256, write_array, write_bytes, write_csv, write_json
 from spectraderm.core.fold import Fold
 from spectraderm.core.progress import Track, no_track
-from spectraderm.core.run import CACHE, CONFIG, ENVIRONMENT, FEATURES, FINAL, MANIFEST, SPLIT, Run, measuring
+from spectraderm.core.run import CACHE, CONFIG, ENVIRONMENT, FEATURES, FINAL, LOGITS, MANIFEST, SPLIT, Run, measuring
 from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.images.decoding import reuse_memory
@@ -279,6 +279,8 @@ def _config(
 def _claim(run: Run, config: dict[str, Any], resume: bool) -> None:
     """Write the run's config, or make sure that the one that is there says the same."""
     if not run.path(CONFIG).is_file():
+        if done := sorted(run.folder.glob(f"folds/*/{LOGITS}")):  # by nobody knows what settings
+            raise RunFolderError(f"{run.folder} has {done[0]}, and no {CONFIG}", f"Delete {run.folder / 'folds'}")
         write_json(run.path(CONFIG), config)
     elif not resume:
         raise RunFolderError(f"{run.folder} was trained in before", "Add --resume to go on, or give another --out")
