@@ -16,7 +16,7 @@ from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.locks import is_main, only_writer
 from spectraderm.core.progress import Track, as_one, no_track
 from spectraderm.core.roots import Given, root_of, to_facts
-from spectraderm.core.run import AUDIT, CONFIG, MANIFEST, MODEL, REPORT, SPLIT, Run
+from spectraderm.core.run import CONFIG, MANIFEST, MODEL, REPORT, SPLIT, Run
 from spectraderm.data import audit as auditing
 from spectraderm.data import manifest, synthetic
 from spectraderm.data import split as splitting
@@ -84,7 +84,7 @@ def run(photos: Given, out: Path, options: Options, track: Track = no_track) -> 
 def audit(photos: Given, out: Path, track: Track = no_track, *, look_for_crops: bool | None = None) -> auditing.Audit:
     """Audit a folder of photos into a run folder; see `data.audit.audit`. The default model's features find crops."""
     embedding = None
-    if Run(out).path(CONFIG).is_file() and Run(out).path(AUDIT).is_file():  # before it takes long; and see `Run.stage`
+    if Run(out).path(CONFIG).is_file():  # before it takes long; `Run.stage` looks at what is written
         auditing.check_same(photos, Run(out))
     if look_for_crops is not False:
         folder = open_model()

@@ -167,7 +167,7 @@ class Run:
             raise RunFolderError(f"{self.folder} was trained in before", "Add --resume to go on, or give another --out")
 
     def check(self, stage: str) -> None:
-        """Compare what the stages before this one wrote with the checksums of then, and what these read with what is now.
+        """Compare what the stages before this one wrote and read with what is there now.
 
         Of a training that goes on, the folds that are done are compared, too. Files without a checksum pass.
 

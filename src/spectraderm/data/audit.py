@@ -103,14 +103,18 @@ def audit(
 
 
 def check_same(photos: Given, run: Run) -> None:
-    """Make sure that photos are those that a run was made from, by their paths and bytes.
+    """Make sure that photos are those that a run was made from, by their paths and bytes, as far as its files say.
 
     Raises:
-        RunFolderError: one was added, changed, or is gone; or the run's files can't be read.
+        RunFolderError: one was added, changed, or is gone.
         DatasetError: as `audit`.
     """
-    root, before = root_of(photos), {row.path: row.sha256 for row in manifest.read(run.path(MANIFEST))}
-    before |= {entry["path"]: "" for entry in run.audit["unreadable"]}
+    root = root_of(photos)
+    try:
+        before = {row.path: row.sha256 for row in manifest.read(run.path(MANIFEST))}
+        before |= {entry["path"]: "" for entry in run.audit["unreadable"]}
+    except RunFolderError:
+        return
     paths = [photo.path for photo in list_photos(root).photos]
     new, gone = sorted({*paths} - before.keys()), sorted(before.keys() - {*paths})
     changed = (path for path in paths if path in before and before[path] not in ("", _sha256(root / path)))
