@@ -10,6 +10,7 @@ from spectraderm.cli.reproduce import differences, reproduce, reproduce_notebook
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.files import write_json
 from spectraderm.core.run import CALIBRATION, CONFIG, EVALUATION, EXTERNAL, MANIFEST, MEASUREMENTS, SPLIT, Run
+from spectraderm.core.stages import CHECKSUMS
 from spectraderm.data import manifest
 
 
@@ -75,6 +76,7 @@ def test_another_version_of_the_backbone_is_refused(published: Path, tmp_path: P
     shutil.copytree(published, tmp_path / "run")
     path = tmp_path / "run" / CONFIG
     write_json(path, json.loads(path.read_text()) | {"backbone": "tiny-resnet@older"})
+    (tmp_path / "run" / CHECKSUMS).unlink()  # or it would not be the run's
     with pytest.raises(RunFolderError, match="was tiny-resnet@older"):
         reproduce(tmp_path / "run")
 
