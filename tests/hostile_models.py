@@ -9,6 +9,7 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -201,6 +202,117 @@ def _any_size(model: ModelProto) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[2].Clear()
 
 
+def _functions(model: ModelProto) -> None:
+    """Functions that each call the next twice, 40 deep: 2^40 steps when a runtime puts them in place."""
+    body = ["x"], ["y"]
+    opsets = [helper.make_opsetid("", 18), helper.make_opsetid("own", 1)]
+    for number in range(40):
+        kind, domain = (f"F{number + 1}", "own") if number < 39 else ("Relu", "")
+        nodes = [helper.make_node(kind, [a], [b], domain=domain) for a, b in (("x", "m"), ("m", "y"))]
+        model.functions.append(helper.make_function("own", f"F{number}", *body, nodes, opsets))
+    model.opset_import.append(opsets[1])
+    _instead(model, "logits", helper.make_node("F0", ["made"], ["logits"], domain="own"))
+
+
+def _branches(model: ModelProto) -> None:
+    value = helper.make_tensor_value_info("l", TensorProto.FLOAT, ["n", 3])
+    body = helper.make_graph([helper.make_node("Identity", ["made"], ["l"])], "body", [], [value])
+    holds = _number(model, "holds", np.bool_(True))
+    _instead(model, "logits", helper.make_node("If", [holds], ["logits"], then_branch=body, else_branch=body))
+
+
+def _sparse(model: ModelProto) -> None:
+    indices = numpy_helper.from_array(np.zeros(1, np.int64), "i")
+    values = numpy_helper.from_array(np.ones(1, np.float32), "bomb")
+    model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [2**40]))
+
+
+def _doubles(kind: str, constant: bool, **settings: Any) -> Callable[[ModelProto], None]:  # noqa: ANN401
+    """A tensor joined to itself, 40 times over."""
+
+    def change(model: ModelProto) -> None:
+        last = _number(model, "one", np.ones((1, 3), np.float32)) if constant else "made"
+        _instead(model, "logits")
+        for number in range(40):
+            model.graph.node.append(helper.make_node(kind, [last, last], [f"d{number}"], **settings))
+            last = f"d{number}"
+        model.graph.node.append(helper.make_node("ReduceMean", [last, _number(model, "a0", [0])], ["mean"]))
+        model.graph.node.append(helper.make_node("Add", ["made", "mean"], ["logits"]))
+
+    return change
+
+
+def _blown_up(kind: str, *given: object, **settings: Any) -> Callable[[ModelProto], None]:  # noqa: ANN401
+    """Logits plus the mean of what an operator makes; `x` of it are the logits, all other inputs constants."""
+
+    def change(model: ModelProto) -> None:
+        names = [
+            value if isinstance(value, str) else _number(model, f"c{number}", value)
+            for number, value in enumerate(given)
+        ]
+        _instead(
+            model,
+            "logits",
+            helper.make_node(kind, names, ["blown"], **settings),
+            helper.make_node("ReduceMean", ["blown"], ["mean"], keepdims=0),
+            helper.make_node("Add", ["made", "mean"], ["logits"]),
+        )
+
+    return change
+
+
+def _slow(steps: int, side: int) -> Callable[[ModelProto], None]:
+    """Products of square matrices, which take little memory and long."""
+
+    def change(model: ModelProto) -> None:
+        shape = _number(model, "square", [side, side])
+        _instead(model, "logits", helper.make_node("ConstantOfShape", [shape], ["s0"]))
+        for number in range(steps):
+            model.graph.node.append(helper.make_node("MatMul", [f"s{number}"] * 2, [f"s{number + 1}"]))
+        model.graph.node.append(helper.make_node("ReduceMean", [f"s{steps}"], ["mean"], keepdims=0))
+        model.graph.node.append(helper.make_node("Add", ["made", "mean"], ["logits"]))
+
+    return change
+
+
+def _long(model: ModelProto) -> None:
+    _instead(model, "logits")
+    names = ["made", *(f"r{number}" for number in range(4_000)), "logits"]
+    model.graph.node.extend(helper.make_node("Relu", [one], [two]) for one, two in pairwise(names))
+
+
+_BIG, _MILLION = 2**31, np.ones((100_000, 1), np.float32)
+_TOO_MUCH = "million numbers|its size accounts for"
+BOMBS: dict[str, tuple[Callable[[ModelProto], None], str]] = {
+    "functions nested 40 deep": (_functions, "functions of its own"),
+    "training information": (lambda model: model.training_info.add(), "training information"),
+    "sparse weights": (_sparse, "sparse weights"),
+    "a branch": (_branches, "loops or branches"),
+    "Concat, constant": (_doubles("Concat", True, axis=0), _TOO_MUCH),
+    "Concat, of a photo": (_doubles("Concat", False, axis=1), _TOO_MUCH),
+    "ConstantOfShape": (_blown_up("ConstantOfShape", [_BIG]), _TOO_MUCH),
+    "Expand": (_blown_up("Expand", np.ones(1, np.float32), [2**16, 2**16]), _TOO_MUCH),
+    "Tile": (_blown_up("Tile", "made", [2**20, 2**20]), _TOO_MUCH),
+    "Pad": (_blown_up("Pad", "made", [0, 0, _BIG, _BIG]), _TOO_MUCH),
+    "Resize by sizes": (_blown_up("Resize", "maps", "", "", [1, 3, 2**20, 2**20]), _TOO_MUCH),
+    "Resize by scales": (_blown_up("Resize", "maps", "", np.array([1, 1, 1e6, 1e6], np.float32)), _TOO_MUCH),
+    "Range": (_blown_up("Range", np.int64(0), np.int64(2**40), np.int64(1)), _TOO_MUCH),
+    "an outer sum": (_blown_up("Add", _MILLION, _MILLION.T), _TOO_MUCH),
+    "an outer product": (_blown_up("MatMul", _MILLION, _MILLION.T), _TOO_MUCH),
+    "an outer Einsum": (_blown_up("Einsum", _MILLION, _MILLION, equation="ab,cb->ac"), "unknown size"),
+    "Gather": (_blown_up("Gather", np.ones((1, 100_000), np.float32), np.zeros(100_000, np.int64)), _TOO_MUCH),
+    "a wide Conv": (_blown_up("Conv", "maps", np.ones((1, 3, 1, 1), np.float32), pads=[2**20] * 4), _TOO_MUCH),
+    "OneHot": (_blown_up("OneHot", [1], np.int64(2**40), np.array([0, 1], np.float32)), "operator 'OneHot'"),
+    "NonZero": (_blown_up("NonZero", "made"), "operator 'NonZero'"),
+    "EyeLike": (_blown_up("EyeLike", "made"), "operator 'EyeLike'"),
+    "a size that the photo says": (_blown_up("ConstantOfShape", "made"), "unknown size"),
+    "a size that overflows": (_blown_up("Expand", np.ones(1, np.float32), [2**62, 2**62]), "unknown size"),
+    "products for hours": (_slow(50, 5000), _TOO_MUCH),
+    "4,000 steps more": (_long, "steps"),
+}  # fmt: skip
+
+"""Networks that are refused before a runtime sees them; of a few bytes each, most would take all memory, or hours."""
+
 _SHAPES = "shapes|can't be loaded|fails"
 _CHANGED: dict[str, tuple[Callable[[ModelProto], None], str]] = {
     **{
@@ -209,9 +321,10 @@ _CHANGED: dict[str, tuple[Callable[[ModelProto], None], str]] = {
     },
     "a constant in /etc/hostname": (lambda model: put_constant_outside(model, "/etc/hostname"), "another file"),
     "a loop of 2^62 rounds": (_loops, "loops"),
-    "an operator of a library": (_custom, "can't be loaded"),
-    "a weight of 2^40 rows": (_claims, "can't be loaded"),
-    "a tensor of 2^42 numbers": (_grows(2**42), "fails"),
+    "an operator of a library": (_custom, "of a library"),
+    "a weight of 2^40 rows": (_claims, "claims more"),
+    "a tensor of 2^42 numbers": (_grows(2**42), "million numbers"),
+    **{name: BOMBS[name] for name in ("functions nested 40 deep", "Concat, constant", "4,000 steps more")},
     "weights that are NaN": (_weights(float("nan")), "no number"),
     "weights that are infinite": (_weights(float("inf")), "no number"),
     "weights of 1e38": (_weights(1e38), "no number"),
@@ -223,7 +336,7 @@ _CHANGED: dict[str, tuple[Callable[[ModelProto], None], str]] = {
     "features of no channel": (_other_shape("features", 1, 0), _SHAPES),
 }
 GRAPHS = {name: (graph(change=change), refused) for name, (change, refused) in _CHANGED.items()} | {
-    "a model in ONNX Runtime's format": (b"\0\0\0\0ORTM" + bytes(999), "without loops"),
+    "a model in ONNX Runtime's format": (b"\0\0\0\0ORTM" + bytes(999), "can't be loaded"),
     "an output whose name is no text": (graph().replace(b"\x08features", b"\x08featur\xee\xee"), "can't be loaded"),
     "a pickle for a network": (b"\x80\x02}q\x00.", "can't be loaded"),
     "no bytes": (b"", "can't be loaded"),
@@ -257,7 +370,7 @@ NAMES: dict[str, Attack] = {
     "spectraderm.json a link outside": Attack(_linked(FACTS, str(_OUTSIDE)), "link out"),
     "a hard link to a secret": Attack(_hard_linked, "altered"),
     "10,000 files": Attack(
-        _rewrite(FACTS, lambda _: json.dumps({"sha256": {str(n): "" for n in range(10_000)}}).encode()), "does not list"
+        _rewrite(FACTS, lambda _: json.dumps({"sha256": {str(n): "" for n in range(4_000)}}).encode()), "does not list"
     ),
 }
 
@@ -290,8 +403,22 @@ JSONS = {
                          ('"height": 56', '"height": 1000000'), ("0.229", "NaN"),
                          ("0.485", "Infinity"), ('"size"', '"sizes"'))
     },
-    "a temperature of next to nothing": Attack(
-        _nothing, "no number", facts={"calibration": calibration(3, temperature=5e-324)}
+    **{
+        f"a temperature of {value!r}": Attack(
+            _rewrite(FACTS, lambda data, value=value: data.replace(b': 1.0', b": " + value, 1)),  # type: ignore[misc]
+            "is damaged",
+        )
+        for value in (b"5e-324", b"9" * 5000)
+    },
+    "a coverage of 2": Attack(_nothing, "is damaged", facts={"calibration": calibration(3, coverage=2.0)}),
+    "config.json of 50,000 classes": _signed(
+        "names no classes", config=b'{"id2label": {%s}}' % b",".join(b'"%d":"%d"' % (n, n) for n in range(50_000))
+    ),
+    "spectraderm.json of 700,000 lists": Attack(
+        _rewrite(FACTS, lambda _: b'{"sha256": {}, "a": [' + b"[]," * 700_000 + b"[]]}"), "more than"
+    ),
+    "spectraderm.json with a NaN somewhere": Attack(
+        _rewrite(FACTS, lambda data: data.replace(b"{", b'{"x": [NaN],', 1)), "damaged"
     ),
 }  # fmt: skip
 

@@ -20,6 +20,8 @@ Choice = Literal["auto", "home", "elsewhere"]
 
 RAPS_PENALTY, RAPS_FREE_RANKS = 0.1, 1
 """Regularisation of RAPS: what each class beyond the first costs."""
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 100
+"""Of any model; with a temperature next to nothing every answer would be sure. Fits stay within 1/20 and 20."""
 _BLOCK = 1024
 _UNIT = 2.0**24
 """Features of length one are kept in whole units of 2^-24: sums of their products stay below 2^53, where floats of 64
@@ -169,13 +171,15 @@ class Calibration:
         if method not in ("lac", "raps"):
             raise ValueError(f"no method {method!r} for prediction sets")
         names = ("temperature", "coverage", "confidence_threshold", "novelty_threshold")
-        values = {name: float(settings[name]) for name in names}
+        values = {name: _number(settings[name]) for name in names}
         shares = {name: settings[name] for name in ("promised_accuracy", "answered_others")}
-        known = {name: None if share is None else float(share) for name, share in shares.items()}
-        thresholds, places = tuple(float(value) for value in settings["thresholds"]), int(settings["places"])
+        known = {name: None if share is None else _number(share) for name, share in shares.items()}
+        thresholds, places = tuple(map(_number, settings["thresholds"])), int(settings["places"])
         numbers = [*values.values(), *thresholds, *(share for share in known.values() if share is not None)]
-        if not np.isfinite(numbers).all() or values["temperature"] <= 0 or places < 0:
+        if not np.isfinite(numbers).all() or places < 0:
             raise ValueError("a setting is out of range")
+        if not MIN_TEMPERATURE <= values["temperature"] <= MAX_TEMPERATURE or not 0 < values["coverage"] < 1:
+            raise ValueError("a temperature or coverage is out of range")
         if known["promised_accuracy"] is None and values["confidence_threshold"] <= 1:
             raise ValueError("a threshold without a promise")
         return cls(
@@ -227,6 +231,13 @@ class Calibrations:
         """What `from_dict` takes."""
         parts = {"home": self.home, "elsewhere": self.elsewhere}
         return {name: part.to_dict() for name, part in parts.items() if part}
+
+
+def _number(value: object) -> float:
+    """A number of JSON; text and truth values are none."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{str(value)[:40]!r} is no number")
+    return float(value)
 
 
 def _unit(features: Features) -> Reals:

@@ -1,9 +1,8 @@
 """An exported model's bytes and a photo's pixels -> logits, features and class activation maps. Both runtimes' door.
 
-Weights come as bytes, and a model that would have a runtime open other files is refused before any runtime sees it.
+Weights come as bytes, and `check_network` looks at them before any runtime does.
 """
 
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,6 +16,7 @@ import onnxruntime
 
 from spectraderm.core.errors import ModelFolderError, SpectraDermError, needs
 from spectraderm.images.preprocessing import Floats, Pixels, Preprocessing
+from spectraderm.inference.network_bounds import check_network
 
 INPUT = "pixel_values"
 """`float32[n, 3, size, size]`, normalised, as the Hugging Face Hub's own tools call and make it."""
@@ -26,12 +26,6 @@ RUNTIMES = (ONNXRUNTIME, OPENVINO)
 FP32, BF16 = "fp32", "bf16"
 PRECISIONS = (FP32, BF16)
 
-_EXTERNAL_DATA = b"location"
-"""The key that names a file of weights outside the model. Even of bytes the runtime follows it, from where it runs."""
-_ENDLESS = re.compile(rb"(\x22|\xa2\x80*\x00)(\x04|\x84\x80*\x00)(Loop|Scan)")
-"""An operator that runs a part of the graph as often as it likes: field 4 of an ONNX node, of four letters."""
-_ORT = b"ORTM"
-"""At 4 in a model of ONNX Runtime's own format, which it opens as well and checks far less."""
 _CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _CUDA_SETTINGS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
 """Floats of 32 bits, as on the processor: the model's calibration was measured with these."""
@@ -202,7 +196,7 @@ class Engine:
         classes: how many classes it tells apart.
 
     Raises:
-        ModelFolderError: not a model that `export` wrote, or one with weights outside `onnx`.
+        ModelFolderError: not a model that `export` wrote, or one that takes more work than its size accounts for.
         MissingExtra: OpenVINO is asked for and not installed.
         SpectraDermError: there is no such runtime or precision, or not on this processor.
     """
@@ -217,10 +211,7 @@ class Engine:
         streams: int = 1,
     ) -> None:
         runtime.check()
-        if _EXTERNAL_DATA in onnx:
-            raise ModelFolderError(f"{name} has weights in another file, which is never opened", "Export it again")
-        if onnx[4:8] == _ORT or _ENDLESS.search(onnx):
-            raise ModelFolderError(f"{name} is not ONNX without loops", "Use a model that `export` wrote")
+        check_network(onnx, name)
         self._name, self._preprocessing = name, preprocessing
         self._runtime: OnnxRuntime | OpenVino
         try:

@@ -34,8 +34,8 @@ NOVELTY, HASHES, STATISTICS = "novelty.npy", "training_photos.npy", "head_statis
 DEFAULT = "default"
 """Name of the model that comes with the package, unless a folder of that name is here."""
 
-MAX_FACTS_BYTES, MAX_MODEL_BYTES, MAX_MODEL_FILES = 10_000_000, 2**31, 1000
-"""Of `spectraderm.json`, of all files together (protobuf, and so ONNX, ends there), and how many those may be."""
+MAX_JSON_BYTES, MAX_MODEL_BYTES, MAX_MODEL_FILES, MAX_CLASSES = 2_000_000, 2**31, 1000, 10_000
+"""Of a JSON file, of all files together (protobuf, and so ONNX, ends there), how many those may be, and of classes."""
 
 _AGAIN = "Export or download the model folder again"
 _PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".h5", ".keras"}
@@ -208,9 +208,9 @@ def _read_facts(path: Path) -> tuple[bytes, dict[str, Any], dict[str, Any]]:
         )
     if not (path / FACTS).is_file():
         raise ModelFolderError(f"{path} is not a model folder: it has no {FACTS}", "Give one that `export` wrote")
-    data = _read_part(path, FACTS, MAX_FACTS_BYTES)
+    data = _read_part(path, FACTS, MAX_JSON_BYTES)
     with _understood(f"{path / FACTS} is damaged"):
-        facts = json.loads(data)
+        facts = _json(data)
         sums = facts["sha256"]
         if not isinstance(sums, dict) or len(sums) > MAX_MODEL_FILES:
             raise ValueError("sha256 does not list files")
@@ -236,16 +236,16 @@ def _read_part(path: Path, name: str, most: int) -> bytes:
 def _parse(path: Path, hub: str, files: dict[str, bytes], facts: dict[str, Any]) -> ModelFolder:
     """A `ModelFolder` of unaltered files. Raises `ModelFolderError` where one is damaged."""
     with _understood(f"{path.name}/{MODEL_CONFIG} names no classes"):
-        names = json.loads(files[MODEL_CONFIG])["id2label"]
+        names = _json(files[MODEL_CONFIG])["id2label"]
         labels = [str(names[str(number)]) for number in range(len(names))]
-        if len(set(labels)) < max(len(labels), 1):
-            raise ValueError("a class twice, or none")
+        if not 0 < len(set(labels)) == len(labels) <= MAX_CLASSES:
+            raise ValueError(f"a class twice, none, or more than {MAX_CLASSES}")
     with _understood(f"{path.name}/{FACTS}: its calibration is damaged"):
         calibrations = Calibrations.from_dict(facts["calibration"])
         if len(calibrations.home.thresholds) != len(labels):
             raise ValueError(f"{len(calibrations.home.thresholds)} thresholds of {len(labels)} classes")
     with _understood(f"{path.name}/{PREPROCESSOR} is damaged"):
-        preprocessing = Preprocessing.from_hub(json.loads(files[PREPROCESSOR]))
+        preprocessing = Preprocessing.from_hub(_json(files[PREPROCESSOR]))
     with _understood(f"{path.name}/{NOVELTY} does not hold features"), np.errstate(over="ignore"):
         array = _array(files[NOVELTY])
         references = array.astype(np.float32) if array.dtype.kind == "f" else np.empty(0, np.float32)
@@ -261,18 +261,9 @@ def _parse(path: Path, hub: str, files: dict[str, bytes], facts: dict[str, Any])
     for name in (*labels, *display_names.values(), model_id):  # none may move a terminal's cursor
         if len(name) > _MAX_NAME or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
             raise ModelFolderError(f"{path.name}: {name[:80]!r} is not a name of a class or a model", _AGAIN)
+    names = (model_id, labels, display_names)
     return ModelFolder(
-        path=path,
-        hub=hub,
-        files=files,
-        facts=facts,
-        model_id=model_id,
-        labels=labels,
-        display_names=display_names,
-        calibrations=calibrations,
-        references=references,
-        training_hashes=hashes.astype(np.uint8),
-        preprocessing=preprocessing,
+        path, hub, files, facts, *names, calibrations, references, hashes.astype(np.uint8), preprocessing
     )
 
 
@@ -288,6 +279,16 @@ def _understood(problem: str) -> Iterator[None]:
         yield
     except (LookupError, TypeError, ValueError, OverflowError, RecursionError, RecipeError) as error:
         raise ModelFolderError(f"{problem} ({error!r})", _AGAIN) from error
+
+
+def _json(data: bytes) -> Any:  # noqa: ANN401
+    if len(data) > MAX_JSON_BYTES:
+        raise ValueError(f"more than {MAX_JSON_BYTES // 1_000_000} MB")
+    return json.loads(data, parse_constant=_refuse)
+
+
+def _refuse(number: str) -> None:
+    raise ValueError(f"{number} is no number of JSON")
 
 
 def _array(data: bytes) -> npt.NDArray[np.generic]:
