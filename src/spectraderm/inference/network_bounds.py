@@ -65,10 +65,8 @@ def _made(node: Node, given: Given, part: int) -> Tensor:
 
 
 def _work(node: Node, given: Given, size: int) -> int:
-    products = 0
-    if node.kind == "Conv":
-        products = count(given[1].shape[1:])
-    elif node.kind in ("MatMul", "Gemm"):
+    products = count(given[1].shape[1:]) if node.kind == "Conv" else 0
+    if node.kind in ("MatMul", "Gemm"):
         products = max(given[0].shape[-2 if node.settings.get("transA") else -1 :])
     elif node.kind in ("MaxPool", "AveragePool"):
         products = count(node.settings["kernel_shape"])
@@ -241,11 +239,6 @@ def _gather(given: Given, settings: Settings) -> Shape:
     return (*shape[:axis], *given[1].shape, *shape[axis + 1 :])
 
 
-def _gather_nd(given: Given, settings: Settings) -> Shape:
-    *places, depth = given[1].shape
-    return (*places, *given[0].shape[settings.get("batch_dims", 0) + depth :])
-
-
 def _pad(given: Given, _: Settings) -> Shape:
     sides, pads = list(given[0].shape), _ints(given, 1)
     axes = _ints(given, 3) or [*range(len(sides))]
@@ -285,7 +278,10 @@ _RULES: dict[str, Callable[[Given, Settings], Shape]] = {
     "Expand": lambda given, _: np.broadcast_shapes(given[0].shape, tuple(_ints(given, 1))),
     "Flatten": _flatten,
     "Gather": _gather,
-    "GatherND": _gather_nd,
+    "GatherND": lambda given, settings: (
+        *given[1].shape[:-1],
+        *given[0].shape[settings.get("batch_dims", 0) + given[1].shape[-1] :],
+    ),
     "Gemm": _gemm,
     "GlobalAveragePool": lambda given, _: (*given[0].shape[:2], *(1 for _ in given[0].shape[2:])),
     "MatMul": _matmul,
