@@ -17,9 +17,10 @@ from spectraderm.core.errors import DatasetError, SpectraDermError, needs
 from spectraderm.core.files import sha256
 from spectraderm.core.progress import Track, no_track
 from spectraderm.data import own_photos
-from spectraderm.data.layouts import class_of, read_label_map
+from spectraderm.data.layouts import class_of
 from spectraderm.data.manifest import display_name
 from spectraderm.data.own_photos import Integers, OwnPhotos
+from spectraderm.data.tables import read_label_map
 from spectraderm.evaluation import before_after
 from spectraderm.evaluation.adapted_card import card
 from spectraderm.evaluation.before_after import HeldOut
@@ -153,7 +154,7 @@ def _labels(taken: OwnPhotos, folder: ModelFolder, label_map: Path | None, *, ad
     wanted = read_label_map(label_map) if label_map else {}
     classes: dict[str, str] = {}
     for name in dict.fromkeys(taken.folders):
-        asked = wanted.get(name, class_of(name)) or OTHER
+        asked = class_of(wanted.get(name, name)) or OTHER
         label = folder.class_of(asked) or (asked if asked == OTHER else None)
         if label is None and not add_classes:
             raise DatasetError(

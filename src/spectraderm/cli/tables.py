@@ -43,6 +43,8 @@ def say_audit(run: Path) -> None:
         )
     for source, own in facts.get("sources", {}).items():
         say(f"  {source}: {own['photos']} photos of {len(own['classes'])} classes, {own['photo_groups']} photo groups")
+    for own in facts.get("tables", ()):
+        _say_table(own)
     conflicts = facts["label_conflicts"] + facts["label_conflicts_by_crop"]
     if conflicts:
         by_crop = facts["label_conflicts_by_crop"]
@@ -54,6 +56,14 @@ def say_audit(run: Path) -> None:
     rows = [(own["id"].replace("_", " "), own["severity"], str(own["count"]), own["remedy"]) for own in findings]
     if rows:
         print_table(("finding", "severity", "count", "what to do"), rows)
+
+
+def _say_table(table: dict[str, Any]) -> None:
+    """A table beside the photos: what its columns were taken for."""
+    known = ", ".join(f"{name} from {column!r}" for name, column in table["columns"].items()) or "nothing that joins"
+    others = f"; as they are: {', '.join(table['other_columns'])}" if table["other_columns"] else ""
+    encoding = f"; read as {table['encoding']}" if "encoding" in table else ""
+    say(f"TABLE {table['path']}: {table['lines']} lines, {table['photos']} photos; {known}{others}{encoding}")
 
 
 def _say_shortcuts(shortcuts: Sequence[dict[str, Any]], display: dict[str, str]) -> None:

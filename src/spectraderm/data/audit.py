@@ -23,7 +23,9 @@ from spectraderm.data.findings import Evidence, leaked_test_photos
 from spectraderm.data.layouts import PhotoFile, list_photos
 from spectraderm.data.manifest import Row
 from spectraderm.data.measurements import Embedding, Floats, Table
+from spectraderm.data.metadata import read_metadata
 from spectraderm.data.split import label_conflicts
+from spectraderm.data.tables import JOINING
 from spectraderm.images import quality
 from spectraderm.images.quality import Flaw, Quality
 
@@ -63,7 +65,7 @@ def audit(
     root = root_of(photos)
     listing = list_photos(root)
     paths = [photo.path for photo in listing.photos]
-    metadata = manifest.read_metadata(root, paths, listing.sources)
+    metadata = read_metadata(root, listing)
     if look_for_crops is False or (look_for_crops is None and len(paths) > CROPS_UP_TO):
         embedding = None
     measured = measurements.measure_all(root, paths, run.folder, track, embedding)
@@ -73,8 +75,8 @@ def audit(
         raise DatasetError(f"no photo of class {label!r} can be read", f"First: {first}")
 
     pairs = near_pairs(measured.table["hashes"])
-    known = [metadata.get(photo.path, {}) for photo in readable]
-    patients = [[(name, own[name]) for name in manifest.JOINING if name in own] for own in known]
+    known = [metadata.of_photo.get(photo.path, {}) for photo in readable]
+    patients = [[(name, own[name]) for name in JOINING if name in own] for own in known]
     near, whole = photo_groups(len(readable), pairs), photo_groups(len(readable), pairs, patients)
     if measured.features is not None:
         pairs = np.concatenate([pairs, crops.find_crops(measured.features, measured.grey, near, track)])
@@ -89,8 +91,9 @@ def audit(
     features = {name: arrays[name] for name in shortcuts.NAMES} | _sources_as_features(rows)
     found = shortcuts.measure(features, labels, groups[1], track=track)
     unreadable = [{"path": path, "reason": why} for path, why in zip(paths, measured.reasons, strict=True) if why]
-    evidence = Evidence(rows, near, whole, flaws, found, unreadable, listing)
+    evidence = Evidence(rows, near, whole, flaws, found, unreadable, listing, metadata)
     facts = _facts(root, evidence) | {"looked_for_crops": embedding is not None}
+    facts["tables"] = metadata.tables
     facts["datasets"] = importers.read_datasets(root)
 
     copies = duplicates.pair(rows, measured.table["hashes"], near)

@@ -14,6 +14,7 @@ from spectraderm.data import shortcuts
 from spectraderm.data.duplicates import KINDS, RANKS, within_splits
 from spectraderm.data.layouts import Listing
 from spectraderm.data.manifest import Row
+from spectraderm.data.metadata import NOTES, Metadata
 from spectraderm.data.shortcuts import Shortcut
 from spectraderm.data.split import label_conflicts
 from spectraderm.images.quality import Flaw
@@ -36,7 +37,7 @@ KNOWN = (
     *(f"shortcut_{name}" for name in (*shortcuts.NAMES, "source")), *(f"{kind}_copy" for kind in KINDS),
     "class_of_one_source", "class_imbalance",
     *QUALITY, "extreme_aspect", "minority_size", "nested_folder", "link_outside", "other_files",
-    "copy_across_sources",
+    "copy_across_sources", *NOTES,
 )  # fmt: skip
 """Every finding there is, by id."""
 
@@ -66,6 +67,7 @@ class Evidence:
     shortcuts: Sequence[Shortcut]
     unreadable: list[dict[str, str]]
     listing: Listing
+    metadata: Metadata
 
     @property
     def labels(self) -> list[str]:
@@ -215,4 +217,7 @@ def _files(evidence: Evidence) -> Iterable[Finding]:
     nested = "Only <split>/<class>/* or <class>/* is read: move them up"
     yield _finding("nested_folder", "medium", listing.nested, nested)
     yield _finding("link_outside", "medium", listing.outside, "Links that lead out of the folder are not followed")
-    yield _finding("other_files", "low", listing.other_files, "Not photos in a class folder: they were passed over")
+    read = {table["path"] for table in evidence.metadata.tables}
+    others = [path for path in listing.other_files if path not in read]
+    yield _finding("other_files", "low", others, "Not photos in a class folder: they were passed over")
+    yield from (_finding(*note) for note in evidence.metadata.notes)

@@ -18,6 +18,7 @@ from spectraderm.core.errors import DatasetError
 from spectraderm.core.files import read_json, sha256, write_bytes, write_csv, write_errors, write_json
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.roots import Folders, Root
+from spectraderm.data import tables
 from spectraderm.data.layouts import SPLIT_FOLDERS
 from spectraderm.data.public_sets import PHOTO_SUFFIXES, READERS, Listed
 
@@ -113,26 +114,18 @@ def read_label_map(name: str, override: Path | None = None) -> dict[str, str]:
     """The table of a set, the owner's label -> class, `other` or nothing; lines of `override` take precedence.
 
     Raises:
-        DatasetError: `override` can't be read, lacks a column, or names a class that can't be a folder.
+        DatasetError: `override` can't be read, lacks a column, names a class that can't be a folder, or two of one
+            label.
     """
-    lines = _read_map((resources.files("spectraderm.data") / "imports" / f"{name}.csv").read_bytes(), name)
+    shipped = resources.files("spectraderm.data") / "imports" / f"{name}.csv"
+    lines = tables.read_label_map(Path(f"{name}.csv"), "original", _key, shipped.read_bytes())
     if override:
-        try:
-            lines |= _read_map(override.read_bytes(), str(override))
-        except OSError as error:
-            raise DatasetError(f"{override} can't be read ({error.strerror})", "Give a CSV file") from error
-    return lines
-
-
-def _read_map(data: bytes, path: str) -> dict[str, str]:
-    try:
-        rows = list(csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline="")))
-        lines = {_key(row["original"]): (row["label"] or "").strip() for row in rows}
-    except (KeyError, AttributeError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} has no columns original,label", "Give a CSV file in UTF-8 with both") from error
+        lines |= tables.read_label_map(override, "original", _key)
     for label in lines.values():
         if {"/", "\\", "\0"} & {*label} or label.startswith(".") or label.lower() in SPLIT_FOLDERS:
-            raise DatasetError(f"{path}: {label!r} can't be a class", "Name a class folder, `other`, or nothing")
+            raise DatasetError(
+                f"{override or name}: {label!r} can't be a class", "Name a class folder, `other`, or nothing"
+            )
     return lines
 
 
@@ -261,7 +254,7 @@ def _copy(
         with write_errors(out / path):
             (out / path).parent.mkdir(parents=True, exist_ok=True)
             (out / path).write_bytes(data)
-        known = {key: value for key, value in photo.about.items() if value}
+        known = {key: value for key, value in photo.about.items() if not tables.is_unknown(value)}
         rows.append({"file_name": path, "source": name, **known, "original_label": photo.label})
     return rows
 

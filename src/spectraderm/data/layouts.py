@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from spectraderm.core import OTHER
 from spectraderm.core.errors import DatasetError
-from spectraderm.core.files import read_csv
 from spectraderm.core.roots import Folders, Root, check_folders
 from spectraderm.images.decoding import HEIC_SUFFIXES, SUFFIXES
 
@@ -21,8 +20,6 @@ SPLIT_FOLDERS = {
     **dict.fromkeys(("val", "valid", "validation", "dev", "val_set"), "val"),
     **dict.fromkeys(("test", "testing", "test_set"), "test"),
 }
-MAP_COLUMNS = ("folder", "label")
-"""Of a `--label-map`."""
 _SUFFIXES = SUFFIXES | HEIC_SUFFIXES
 
 
@@ -53,12 +50,6 @@ class Listing:
 def class_of(folder: str) -> str:
     """The class of a folder's photos: its name, but `other` for `Other` and the like."""
     return OTHER if folder.casefold() == OTHER else folder
-
-
-def read_label_map(path: Path) -> dict[str, str]:
-    """The class of every folder that a CSV of `folder,label` names, `other` in any case as that; empty for none."""
-    lines = read_csv(path, MAP_COLUMNS, "Give a CSV file with these two columns")
-    return {line["folder"]: class_of(line["label"]) for line in lines}
 
 
 def list_photos(root: Root) -> Listing:

@@ -1,8 +1,7 @@
-"""`manifest.csv`, what is known of every photo; `metadata.csv` beside the photos may say more of each."""
+"""`manifest.csv`, what is known of every photo."""
 
-import csv
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,9 @@ from spectraderm.core import OTHER
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.files import read_csv, sha256, write_csv
 from spectraderm.core.roots import Root
+from spectraderm.data.tables import JOINING
 from spectraderm.images.decoding import decode
 
-METADATA = "metadata.csv"
-JOINING = ("patient", "lesion", "group")
-"""Columns of `metadata.csv` that join photos into one photo group; all others only describe them."""
 COLUMNS = (
     *("path", "label", "given_split", "source", "sha256", "format", "width", "height", "bytes", "photo_group"),
     *("copy_group", "phash", "jpeg_quality", "ita", "skin_tone_estimate", "unusable"),
@@ -37,7 +34,7 @@ class Row:
 
     `photo_group` is the same for files that show one photo, patient or lesion; `given_split` is the split folder's
     meaning (`train`, `val`, `test`) or empty; `source` names who took the photo, where known; `metadata` holds the
-    other columns of `metadata.csv`.
+    other columns of the tables beside the photos.
     Measured, where known: `copy_group` is the same for files that show one photo (None: take `photo_group`), `phash`
     the photo's own 64-bit hash as 16 hexadecimal digits, `jpeg_quality` that of its last save (0: unknown), `ita` the
     skin's individual typology angle in degrees, `skin_tone_estimate` the group that angle falls into, and `unusable`
@@ -74,51 +71,6 @@ def display_name(label: str) -> str:
     return name[:1].upper() + name[1:] if name else label
 
 
-def read_metadata(root: Root, paths: Iterable[str], sources: Sequence[str] = ()) -> dict[str, dict[str, str]]:
-    """Read `root/metadata.csv`, if there is one: path -> its columns that are not empty, of any name.
-
-    Folders that are `sources` may have one each, too, whose names are relative to it; what it says goes before. A
-    patient, lesion or group there is of that source alone, and its name is put before. Columns that the manifest has
-    itself (`label`, `width`), but `source`, are passed over.
-
-    Raises:
-        DatasetError: no `file_name` column, a file named twice, or one that is not among `paths`.
-    """
-    paths = list(paths)
-    metadata = _read_table(root / METADATA, paths) if isinstance(root, Path) else {}
-    for source in sources:
-        below = f"{source}/"
-        names = [path.removeprefix(below) for path in paths if path.startswith(below)]
-        for name, cells in _read_table(root / f"{below}{METADATA}", names).items():
-            own = {key: f"{below}{value}" if key in JOINING else value for key, value in cells.items()}
-            metadata[below + name] = metadata.get(below + name, {}) | own
-    return metadata
-
-
-def _read_table(file: Path, paths: Iterable[str]) -> dict[str, dict[str, str]]:
-    if not file.is_file():
-        return {}
-    known = set(paths)
-    metadata: dict[str, dict[str, str]] = {}
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            if "file_name" not in (reader.fieldnames or ()):
-                raise DatasetError(f"{file} has no column file_name", "Its first column must be file_name")
-            for line, record in enumerate(reader, start=2):
-                name = (record["file_name"] or "").replace("\\", "/").removeprefix("./")
-                if name not in known:
-                    raise DatasetError(
-                        f"{file}, line {line}: no photo {name!r}", "Give paths relative to the folder of metadata.csv"
-                    )
-                if name in metadata:
-                    raise DatasetError(f"{file}, line {line}: {name!r} stands there twice", "Keep one of the lines")
-                metadata[name] = _metadata(record, but=("source",))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{file} can't be read ({error})", "Save it as UTF-8 CSV") from error
-    return metadata
-
-
 def write(path: Path, rows: Sequence[Row]) -> None:
     """Write `manifest.csv`: `COLUMNS`, then the metadata columns that any photo has, joining ones first."""
     extra = dict.fromkeys(key for key in JOINING if any(key in row.metadata for row in rows))
@@ -151,10 +103,6 @@ def open_photo(root: Root, row: Row) -> Image.Image:
     return decode(data, row.path).image
 
 
-def _metadata(record: Mapping[str, str | None], but: Sequence[str] = ()) -> dict[str, str]:
-    """A line's cells beside our own columns, `but` these. Cells without a header come under None, missing ones as
-    None.
-    """
-    own = {"file_name", *COLUMNS} - {*but}
-    cells = {key: value.strip() for key, value in record.items() if isinstance(value, str)}
-    return {key: value for key, value in cells.items() if key and value and key not in own}
+def _metadata(record: Mapping[str, str]) -> dict[str, str]:
+    """A line's cells that hold something, beside our own columns."""
+    return {key: value for key, value in record.items() if key and value and key not in COLUMNS}

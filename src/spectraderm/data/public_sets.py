@@ -4,13 +4,13 @@ Written after the published schemas. A table may lie in the folder itself or any
 """
 
 import ast
-import csv
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from spectraderm.core.errors import DatasetError
+from spectraderm.data import tables
 from spectraderm.data.layouts import SPLIT_FOLDERS
 from spectraderm.images.decoding import HEIC_SUFFIXES, SUFFIXES
 
@@ -129,10 +129,10 @@ def pad_ufes_20(folder: Path, _: float) -> list[Listed]:
 
 def ddi(folder: Path, _: float) -> list[Listed]:
     """DDI: photos of biopsied lesions with the skin tone in three groups of two Fitzpatrick types: 12, 34, 56."""
-    rows = _table(folder, ["ddi_metadata.csv"], ["DDI_file", "skin_tone", "disease"])
+    rows = _table(folder, ["ddi_metadata.csv"], ["ddi_file", "skin_tone", "disease"])
     tones = {pair: "-".join(pair) for pair in ("12", "34", "56")}
     return [
-        Listed(row["DDI_file"], row["disease"], {"fitzpatrick": tones.get(_whole(row["skin_tone"]), "")})
+        Listed(row["ddi_file"], row["disease"], {"fitzpatrick": tones.get(_whole(row["skin_tone"]), "")})
         for row in rows
     ]
 
@@ -199,27 +199,23 @@ READERS: dict[str, Callable[[Path, float], list[Listed]]] = {
 
 
 def _table(folder: Path, names: Sequence[str], needed: Iterable[str]) -> list[dict[str, str]]:
-    """The rows of an owner's table, whose cells are stripped; the first of these names, nearest to the folder's top.
+    """The rows of an owner's table by column, in lower case; the first of these names, nearest to the folder's top.
 
     Raises:
         DatasetError: there is none, it can't be read, or a column lacks.
     """
-    found = sorted((len(path.parts), path) for name in names for path in folder.rglob(name) if path.is_file())
-    if not found:
+    order = {name.lower(): number for number, name in enumerate(names)}
+    files = [path for path in folder.rglob("*") if path.name.lower() in order and path.is_file()]
+    if not files:
         raise DatasetError(f"{folder} has no {names[0]}", "Give the folder that holds what the set's owner publishes")
-    path = found[0][1]
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            tabs = "\t" in stream.readline()
-            stream.seek(0)
-            reader = csv.DictReader(stream, delimiter="\t" if tabs else ",")
-            rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DatasetError(f"{path} can't be read ({error})", "Give it as its owner publishes it") from error
-    missing = [name for name in needed if name not in (reader.fieldnames or ())]
-    if missing:
-        raise DatasetError(f"{path} has no column {', '.join(missing)}", "Give it as its owner publishes it")
-    return rows
+    table = tables.read(min(files, key=lambda path: (len(path.parts), order[path.name.lower()], path)))
+    columns = {column: column.lower().replace(" ", "_") for column in table.columns}
+    if missing := [name for name in needed if name not in columns.values()]:
+        raise DatasetError(f"{table.path} has no column {', '.join(missing)}", "Give it as its owner publishes it")
+    return [
+        dict.fromkeys(columns.values(), "") | {columns[key]: cell for key, cell in line.cells.items()}
+        for line in table.lines
+    ]
 
 
 def _digits(text: str | None) -> str:

@@ -17,7 +17,8 @@ from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track
 from spectraderm.core.roots import Folders
 from spectraderm.data.duplicates import near_pairs, photo_groups
-from spectraderm.data.layouts import MAP_COLUMNS, class_of, read_label_map, source_folders
+from spectraderm.data.layouts import class_of, source_folders
+from spectraderm.data.tables import read_label_map
 from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers
 from spectraderm.images.decoding import open_photo
 from spectraderm.images.perceptual_hash import Hashes, turned_hashes
@@ -164,7 +165,7 @@ def _labels(photos: Path, folders: Sequence[Path], classifier: Classifier, label
     classes = ", ".join(classifier.labels)
     numbers = {label: i for i, label in enumerate(classifier.labels) if label != OTHER}
     if label_map:
-        wanted = read_label_map(label_map)
+        wanted = {folder: class_of(label) for folder, label in read_label_map(label_map).items()}
         if unknown := [label for label in wanted.values() if label not in ("", OTHER, *numbers)]:
             raise DatasetError(f"{label_map}: {unknown[0]!r} is no class of the model", f"Its classes: {classes}")
         if lacking := [folder.name for folder in folders if folder.name not in wanted]:
@@ -177,6 +178,6 @@ def _labels(photos: Path, folders: Sequence[Path], classifier: Classifier, label
     if unknown and len(unknown) < len(of_folder):
         raise DatasetError(
             f"{photos}: the model has no class {unknown[0]!r}, but has others of these folders",
-            f"Give a --label-map with the columns {','.join(MAP_COLUMNS)}; its classes: {classes}",
+            f"Give a --label-map with the columns folder,label; its classes: {classes}",
         )
     return of_folder | dict.fromkeys(others, NO_CLASS)

@@ -1,0 +1,309 @@
+"""What tables beside photos say of them: which line is of which photo, who is one patient, and what can't be so.
+
+A table's names are relative to the folder that it lies in: that of all photos, of a source, a split or a class.
+"""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from spectraderm.core.errors import DatasetError
+from spectraderm.core.names import join, look_alikes
+from spectraderm.core.roots import Root
+from spectraderm.data import tables
+from spectraderm.data.layouts import Listing
+from spectraderm.data.manifest import COLUMNS, display_name
+from spectraderm.data.tables import JOINING, USUAL, Table
+
+MANY_CLASSES = 3
+"""A patient or lesion with photos of so many classes is looked at twice."""
+MANY_PHOTOS = 5
+"""And so is one with more than these photos, and more than half of all."""
+_METADATA = "metadata"
+"""A table of this name must be of use; one of another name may be."""
+_READ = {".csv", ".tsv", ".tab", ".jsonl", ".ndjson"}
+_SHEETS = {".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers", ".parquet", ".feather", ".sav", ".dta", ".rds"}
+_PERHAPS = {".txt", ".json", ""}
+_OURS = ({"photogroup", "phash"}, {"path", "verdict"}, {"original", "label"})
+"""Columns of tables that SpectraDerm writes: manifest, predictions and label maps."""
+_DESCRIBING = tuple(name for name in USUAL if name not in ("file_name", "label"))
+
+
+NOTES = (
+    *("table_not_read", "line_without_photo", "photo_without_line", "table_label_conflict"),
+    *(f"{key}_{kind}" for key in JOINING for kind in ("unknown", "look_alike", "of_many")),
+)
+"""Ids of all notes."""
+
+
+class Note(NamedTuple):
+    """Something about tables that is a finding: its id, how bad it is, examples and what to do."""
+
+    id: str
+    severity: Literal["high", "medium", "low"]
+    examples: list[str]
+    remedy: str
+
+
+@dataclass
+class Metadata:
+    """What all tables say of the photos, by path; the tables that were read, as `audit.json` has them; and notes."""
+
+    of_photo: dict[str, dict[str, str]] = field(default_factory=dict)
+    tables: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
+
+
+class _Used(NamedTuple):
+    """A table in the folder `parent` (empty, or ending in a slash), and by line the photo that it is of, or nothing."""
+
+    table: Table
+    parent: str
+    photos: list[str]
+    names: list[str]
+
+    @property
+    def path(self) -> str:
+        return f"{self.parent}{self.table.path.name}"
+
+    def where(self, line: int) -> str:
+        return f"{self.path}, line {self.table.lines[line].number}"
+
+
+@dataclass
+class _Scope:
+    """Photos whose tables speak of the same patients: `labels` by path, and what the tables say of them."""
+
+    labels: dict[str, str]
+    used: list[_Used] = field(default_factory=list)
+    cells: defaultdict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    lines: dict[tuple[str, str], str] = field(default_factory=dict)
+    """By path and column, the line that says it."""
+    not_read: list[str] = field(default_factory=list)
+    contradicted: list[str] = field(default_factory=list)
+
+
+def read_metadata(root: Root, listing: Listing) -> Metadata:
+    """Read the tables beside the photos: path -> patient, lesion, group, source, and other columns by their own names.
+
+    A patient, lesion or group of a table within a source is of that source alone, and the source is put before its
+    name; what such a table says goes before what one of all sources says. Columns that the manifest has itself
+    (`width`) are passed over.
+
+    Raises:
+        DatasetError: a table called `metadata` can't be read, or is of none of these photos; or tables contradict
+            themselves or each other.
+    """
+    result, labels = Metadata(), {photo.path: photo.label for photo in listing.photos}
+    for below in ["", *(f"{source}/" for source in listing.sources)]:
+        scope = _Scope({path: label for path, label in labels.items() if path.startswith(below)})
+        alone = below == "" and bool(listing.sources)  # its folders are the other scopes
+        for parent in _parents(scope.labels, below, alone=alone) if below or isinstance(root, Path) else ():
+            for used in _tables(root / parent, parent, scope):
+                scope.used.append(used)
+                result.tables.append(_add(used, scope))
+        result.notes += [*_notes(scope), *_forget_unknown(scope)]
+        for path, cells in scope.cells.items():
+            scoped = {key: f"{below}{value}" if key in JOINING else value for key, value in cells.items()}
+            result.of_photo[path] = result.of_photo.get(path, {}) | scoped
+    result.notes += _suspicious(result.of_photo, labels)
+    return result
+
+
+def _parents(paths: Sequence[str] | dict[str, str], below: str, *, alone: bool) -> list[str]:
+    """The folder `below` and, unless it stands alone, those in it that hold photos or folders of photos."""
+    folders = {path.rpartition("/")[0] for path in paths}
+    parts = [folder.split("/") for folder in folders]
+    deeper = {"".join(f"{part}/" for part in way[: end + 1]) for way in parts for end in range(len(way))}
+    return sorted({below} | (set() if alone else {parent for parent in deeper if parent.startswith(below)}))
+
+
+def _tables(folder: Path, parent: str, scope: _Scope) -> Iterator[_Used]:
+    """The tables in a folder that are of use; the scope gets why others are passed over."""
+    for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
+        kind = _kind(name)
+        if not kind or not (folder / name).is_file():
+            continue
+        try:
+            used = _use(folder / name, parent, [path for path in scope.labels if path.startswith(parent)])
+        except DatasetError as error:
+            if kind == "needed":
+                raise
+            if kind == "named":
+                scope.not_read.append(str(error))
+        else:
+            yield from [used] if used else []
+
+
+def _kind(name: str) -> str:
+    """`needed`: a table that must be of use; `named`: one that is told where it is not; `perhaps`; or nothing."""
+    path = Path(name)
+    suffix = path.suffix.lower()
+    if name.startswith((".", "~$")):
+        return ""
+    if suffix in (".gz", ".zip", ".xz", ".bz2"):
+        return "named" if Path(path.stem).suffix.lower() in _READ else ""
+    if suffix in _READ | _SHEETS | _PERHAPS and tables.folded(path.stem) == _METADATA:
+        return "needed"
+    if suffix in _READ | _SHEETS:
+        return "named"
+    return "perhaps" if suffix == ".txt" or (suffix in _PERHAPS and _METADATA in name.lower()) else ""
+
+
+def _use(file: Path, parent: str, paths: Sequence[str]) -> _Used | None:
+    """A table and its lines' photos; None for one of our own. Raises `DatasetError` where it is of no use."""
+    if file.suffix.lower() not in _READ | _PERHAPS:
+        raise DatasetError(f"{file} can't be read as it is", "Save it as CSV in UTF-8")
+    table = tables.read(file)
+    if any(ours <= {tables.folded(column) for column in table.columns} for ours in _OURS):
+        return None
+    columns, has = table.named(USUAL["file_name"]), f"it has {', '.join(table.columns[:6])}"
+    if not columns:
+        raise DatasetError(f"{file} has no column file_name", f"Name that of the photos so; {has}")
+    if not any(table.named(USUAL[name]) for name in (*_DESCRIBING, "label")) and _kind(file.name) != "needed":
+        raise DatasetError(f"{file} has no column patient, lesion, source or label", f"Name them so; {has}")
+    best: list[str] = []
+    names: list[str] = []
+    for column in columns:  # the one that names the most photos
+        given = [tables.tidy(line.cells.get(column, "")) for line in table.lines]
+        matched = tables.match_photos(given, [path.removeprefix(parent) for path in paths])
+        photos = [f"{parent}{matched[name]}" if name in matched else "" for name in given]
+        if not names or sum(map(bool, photos)) > sum(map(bool, best)):
+            best, names = photos, given
+    if names and not any(best):
+        problem = f"{file} names none of these photos, but {next(filter(None, names), '')!r}"
+        raise DatasetError(problem, f"Give paths relative to the folder of {file.name}, such as {paths[0]}")
+    return _Used(table, parent, best, names)
+
+
+def _add(used: _Used, scope: _Scope) -> dict[str, Any]:
+    """Take what a table says into its scope; what `audit.json` has of it."""
+    table, columns = used.table, {}
+    for name in _DESCRIBING:
+        if named := table.named(USUAL[name]):
+            columns[name] = named if name in JOINING else named[:1]
+    label = _compare_labels(used, scope)
+    taken = {column for named in columns.values() for column in named} | {*table.named(USUAL["file_name"])}
+    others = [column for column in table.columns if column not in {*taken, *COLUMNS, label}]
+    mine: set[tuple[str, str]] = set()
+    for number, (path, line) in enumerate(zip(used.photos, table.lines, strict=True)):
+        values = {name: _one(used, number, name, line.cells, named) for name, named in columns.items()}
+        values |= {column: line.cells.get(column, "") for column in others}
+        for key, value in values.items() if path else ():
+            before = scope.cells[path].get(key, "")
+            if value and before not in ("", value) and not (tables.is_unknown(value) or tables.is_unknown(before)):
+                if key in columns or (path, key) in mine:
+                    problem = f"{used.where(number)}: {path!r} has {key} {value!r}, and {before!r} in "
+                    raise DatasetError(problem + scope.lines[path, key], "Keep the right one")
+            elif value and (not before or tables.is_unknown(before)):
+                scope.cells[path][key], scope.lines[path, key] = value, used.where(number)
+                mine.add((path, key))
+    return {
+        "path": used.path,
+        "lines": len(table.lines),
+        "photos": len({*used.photos} - {""}),
+        "columns": {name: ", ".join(named) for name, named in columns.items()} | ({"label": label} if label else {}),
+        "other_columns": others,
+        **({"encoding": table.encoding} if table.encoding else {}),
+    }
+
+
+def _one(used: _Used, line: int, name: str, cells: dict[str, str], columns: Sequence[str]) -> str:
+    """What the columns of one meaning say in a line; where only some know it, what these say."""
+    values = [
+        tables.as_id(cells[column]) if name in JOINING else cells[column] for column in columns if column in cells
+    ]
+    known = list(dict.fromkeys(value for value in values if not tables.is_unknown(value)))
+    if len(known) > 1:
+        problem = (
+            f"{used.where(line)}: columns {' and '.join(columns)} name two of a {name}, {known[0]!r} and {known[1]!r}"
+        )
+        raise DatasetError(problem, "Rename the column that is something else")
+    return next(iter(known or (values if name in JOINING else ())), "")
+
+
+def _compare_labels(used: _Used, scope: _Scope) -> str:
+    """The column that names classes as the folders do, at least half of them; empty where there is none."""
+    classes = {*scope.labels.values()}
+    for column in used.table.named(USUAL["label"]):
+        pairs = [
+            (path, line.cells.get(column, "")) for path, line in zip(used.photos, used.table.lines, strict=True) if path
+        ]
+        labels = {value for _, value in pairs if not tables.is_unknown(value)}
+        classed = join(labels, classes, {display_name(label): label for label in classes})
+        if labels and 2 * len(classed) >= len(labels):
+            wrong = [
+                (path, value) for path, value in pairs if value in labels and classed.get(value) != scope.labels[path]
+            ]
+            scope.contradicted += [f"{path}: {value!r} in {used.path}" for path, value in wrong]
+            return column
+    return ""
+
+
+def _notes(scope: _Scope) -> Iterator[Note]:
+    """What is wrong with a scope's tables."""
+    yield Note("table_not_read", "medium", scope.not_read, f"Not taken into account: {next(iter(scope.not_read), '')}")
+    lost = [
+        f"{used.where(number)}: {used.names[number]!r}"
+        for used in scope.used
+        for number, path in enumerate(used.photos)
+        if not path
+    ]
+    yield Note("line_without_photo", "medium", lost, "These lines name no photo, or one of several: give its path")
+    named = {path for used in scope.used for path in used.photos}
+    parents = tuple(used.parent for used in scope.used)
+    silent = [path for path in scope.labels if path.startswith(parents) and path not in named] if parents else []
+    yield Note("photo_without_line", "low", silent, "The table says nothing of them: add lines, or they count alone")
+    yield Note(
+        "table_label_conflict", "high", scope.contradicted, "Folder and table say two classes: keep the right one"
+    )
+    for key in JOINING:
+        alike = look_alikes({cells[key] for cells in scope.cells.values() if key in cells})
+        shown = [" and ".join(map(repr, group)) for group in alike]
+        yield Note(f"{key}_look_alike", "medium", shown, f"Taken for two each: if they are one {key}, write them alike")
+
+
+def _holders(cells: dict[str, dict[str, str]], key: str) -> dict[str, list[str]]:
+    """The photos of every patient, lesion or group."""
+    holders: defaultdict[str, list[str]] = defaultdict(list)
+    for path, own in cells.items():
+        if key in own:
+            holders[own[key]].append(path)
+    return holders
+
+
+def _forget_unknown(scope: _Scope) -> Iterator[Note]:
+    """Take away patients, lesions and groups that are nobody's name.
+
+    `0` is one only where it holds more photos, or of more classes, than any other: else numbers may begin with it.
+    """
+    for key in JOINING:
+        holders = _holders(scope.cells, key)
+        sizes = {value: (len(paths), len({scope.labels[path] for path in paths})) for value, paths in holders.items()}
+        known = [size for value, size in sizes.items() if not tables.is_unknown(value) and value.strip("0")]
+        most = [max((size[part] for size in known), default=0) for part in (0, 1)]
+        unknown = [
+            value
+            for value, size in sizes.items()
+            if tables.is_unknown(value) or (not value.strip("0") and (size[0] > most[0] or size[1] > most[1]))
+        ]
+        paths = [path for value in unknown for path in holders[value]]
+        for path in paths:
+            del scope.cells[path][key]
+        counts = ", ".join(f"{value!r} ({len(holders[value])} photos)" for value in unknown[:5])
+        yield Note(f"{key}_unknown", "low", paths, f"{counts}: taken for no {key}, each photo counts alone")
+
+
+def _suspicious(cells: dict[str, dict[str, str]], labels: dict[str, str]) -> Iterator[Note]:
+    """Patients, lesions and groups that join more than one would think."""
+    for key in JOINING:
+        odd = []
+        for value, paths in _holders(cells, key).items():
+            classes = len({labels[path] for path in paths})
+            if classes >= MANY_CLASSES or len(paths) > max(MANY_PHOTOS, len(labels) // 2):
+                odd.append(f"{value!r}: {len(paths)} photos of {classes} classes")
+        remedy = f"{odd[0] if odd else ''}, kept together as one {key}: if it is none, leave its cells empty"
+        yield Note(f"{key}_of_many", "medium", odd, remedy)
