@@ -5,7 +5,8 @@ import pytest
 
 from spectraderm.core.errors import DatasetError
 from spectraderm.data import tables
-from spectraderm.data.tables import USUAL, match_photos, parse, read_label_map
+from spectraderm.data.photo_tables import match_photos, tidy
+from spectraderm.data.tables import USUAL, parse, read_label_map
 
 ROWS = [{"file_name": "a/1.jpg", "Patient ID": "Jörg, 1"}, {"file_name": "a/2.jpg"}]
 COMMAS = 'file_name,Patient ID\na/1.jpg,"Jörg, 1"\n\na/2.jpg,\n'
@@ -117,7 +118,7 @@ def test_floats_are_ids_and_leading_zeros_stay() -> None:
 )  # fmt: skip
 def test_a_line_is_of_the_only_photo_that_fits(name: str, photo: str | None) -> None:
     photos = ["train/a/1.jpg", "test/a/1.jpg", "test/b/4.jpg", "test/b/5.2.1.jpg", "test/b/zoë.jpg"]
-    name = tables.tidy(name)
+    name = tidy(name)
     assert match_photos([name], photos).get(name) == photo
 
 

@@ -3,7 +3,6 @@
 A table's names are relative to the folder that it lies in: that of all photos, of a source, a split or a class.
 """
 
-import os
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,22 +15,13 @@ from spectraderm.core.roots import Root
 from spectraderm.data import tables
 from spectraderm.data.layouts import Listing
 from spectraderm.data.manifest import COLUMNS, display_name
-from spectraderm.data.tables import JOINING, USUAL, Table
+from spectraderm.data.photo_tables import DESCRIBING, PhotoTable, folders_of, in_folder
+from spectraderm.data.tables import JOINING, USUAL
 
 MANY_CLASSES = 3
 """A patient or lesion with photos of so many classes is looked at twice."""
 MANY_PHOTOS = 5
 """And so is one with more than these photos, and more than half of all."""
-_METADATA = "metadata"
-"""A table of this name must be of use; one of another name may be."""
-_READ = {".csv", ".tsv", ".tab", ".jsonl", ".ndjson"}
-_SHEETS = {".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers", ".parquet", ".feather", ".sav", ".dta", ".rds"}
-_PERHAPS = {".txt", ".json", ""}
-_OURS = ({"photogroup", "phash"}, {"path", "verdict"}, {"original", "label"})
-"""Columns of tables that SpectraDerm writes: manifest, predictions and label maps."""
-_DESCRIBING = tuple(name for name in USUAL if name not in ("file_name", "label"))
-
-
 NOTES = (
     *("table_not_read", "line_without_photo", "photo_without_line", "table_label_conflict"),
     *(f"{key}_{kind}" for key in JOINING for kind in ("unknown", "look_alike", "of_many")),
@@ -57,28 +47,12 @@ class Metadata:
     notes: list[Note] = field(default_factory=list)
 
 
-class _Used(NamedTuple):
-    """A table in the folder `parent` (empty, or ending in a slash), and by line the photo that it is of, or nothing."""
-
-    table: Table
-    parent: str
-    photos: list[str]
-    names: list[str]
-
-    @property
-    def path(self) -> str:
-        return f"{self.parent}{self.table.path.name}"
-
-    def where(self, line: int) -> str:
-        return f"{self.path}, line {self.table.lines[line].number}"
-
-
 @dataclass
 class _Scope:
     """Photos whose tables speak of the same patients: `labels` by path, and what the tables say of them."""
 
     labels: dict[str, str]
-    used: list[_Used] = field(default_factory=list)
+    used: list[PhotoTable] = field(default_factory=list)
     cells: defaultdict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
     lines: dict[tuple[str, str], str] = field(default_factory=dict)
     """By path and column, the line that says it."""
@@ -101,8 +75,8 @@ def read_metadata(root: Root, listing: Listing) -> Metadata:
     for below in ["", *(f"{source}/" for source in listing.sources)]:
         scope = _Scope({path: label for path, label in labels.items() if path.startswith(below)})
         alone = below == "" and bool(listing.sources)  # its folders are the other scopes
-        for parent in _parents(scope.labels, below, alone=alone) if below or isinstance(root, Path) else ():
-            for used in _tables(root / parent, parent, scope):
+        for parent in folders_of(scope.labels, below, alone=alone) if below or isinstance(root, Path) else ():
+            for used in in_folder(root / parent, parent, list(scope.labels), scope.not_read):
                 scope.used.append(used)
                 result.tables.append(_add(used, scope))
         result.notes += [*_notes(scope), *_forget_unknown(scope)]
@@ -113,76 +87,10 @@ def read_metadata(root: Root, listing: Listing) -> Metadata:
     return result
 
 
-def _parents(paths: Sequence[str] | dict[str, str], below: str, *, alone: bool) -> list[str]:
-    """The folder `below` and, unless it stands alone, those in it that hold photos or folders of photos."""
-    folders = {path.rpartition("/")[0] for path in paths}
-    parts = [folder.split("/") for folder in folders]
-    deeper = {"".join(f"{part}/" for part in way[: end + 1]) for way in parts for end in range(len(way))}
-    return sorted({below} | (set() if alone else {parent for parent in deeper if parent.startswith(below)}))
-
-
-def _tables(folder: Path, parent: str, scope: _Scope) -> Iterator[_Used]:
-    """The tables in a folder that are of use; the scope gets why others are passed over."""
-    for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
-        kind = _kind(name)
-        if not kind or not (folder / name).is_file():
-            continue
-        try:
-            used = _use(folder / name, parent, [path for path in scope.labels if path.startswith(parent)])
-        except DatasetError as error:
-            if kind == "needed":
-                raise
-            if kind == "named":
-                scope.not_read.append(str(error))
-        else:
-            yield from [used] if used else []
-
-
-def _kind(name: str) -> str:
-    """`needed`: a table that must be of use; `named`: one that is told where it is not; `perhaps`; or nothing."""
-    path = Path(name)
-    suffix = path.suffix.lower()
-    if name.startswith((".", "~$")):
-        return ""
-    if suffix in (".gz", ".zip", ".xz", ".bz2"):
-        return "named" if Path(path.stem).suffix.lower() in _READ else ""
-    if suffix in _READ | _SHEETS | _PERHAPS and tables.folded(path.stem) == _METADATA:
-        return "needed"
-    if suffix in _READ | _SHEETS:
-        return "named"
-    return "perhaps" if suffix == ".txt" or (suffix in _PERHAPS and _METADATA in name.lower()) else ""
-
-
-def _use(file: Path, parent: str, paths: Sequence[str]) -> _Used | None:
-    """A table and its lines' photos; None for one of our own. Raises `DatasetError` where it is of no use."""
-    if file.suffix.lower() not in _READ | _PERHAPS:
-        raise DatasetError(f"{file} can't be read as it is", "Save it as CSV in UTF-8")
-    table = tables.read(file)
-    if any(ours <= {tables.folded(column) for column in table.columns} for ours in _OURS):
-        return None
-    columns, has = table.named(USUAL["file_name"]), f"it has {', '.join(table.columns[:6])}"
-    if not columns:
-        raise DatasetError(f"{file} has no column file_name", f"Name that of the photos so; {has}")
-    if not any(table.named(USUAL[name]) for name in (*_DESCRIBING, "label")) and _kind(file.name) != "needed":
-        raise DatasetError(f"{file} has no column patient, lesion, source or label", f"Name them so; {has}")
-    best: list[str] = []
-    names: list[str] = []
-    for column in columns:  # the one that names the most photos
-        given = [tables.tidy(line.cells.get(column, "")) for line in table.lines]
-        matched = tables.match_photos(given, [path.removeprefix(parent) for path in paths])
-        photos = [f"{parent}{matched[name]}" if name in matched else "" for name in given]
-        if not names or sum(map(bool, photos)) > sum(map(bool, best)):
-            best, names = photos, given
-    if names and not any(best):
-        problem = f"{file} names none of these photos, but {next(filter(None, names), '')!r}"
-        raise DatasetError(problem, f"Give paths relative to the folder of {file.name}, such as {paths[0]}")
-    return _Used(table, parent, best, names)
-
-
-def _add(used: _Used, scope: _Scope) -> dict[str, Any]:
+def _add(used: PhotoTable, scope: _Scope) -> dict[str, Any]:
     """Take what a table says into its scope; what `audit.json` has of it."""
     table, columns = used.table, {}
-    for name in _DESCRIBING:
+    for name in DESCRIBING:
         if named := table.named(USUAL[name]):
             columns[name] = named if name in JOINING else named[:1]
     label = _compare_labels(used, scope)
@@ -211,7 +119,7 @@ def _add(used: _Used, scope: _Scope) -> dict[str, Any]:
     }
 
 
-def _one(used: _Used, line: int, name: str, cells: dict[str, str], columns: Sequence[str]) -> str:
+def _one(used: PhotoTable, line: int, name: str, cells: dict[str, str], columns: Sequence[str]) -> str:
     """What the columns of one meaning say in a line; where only some know it, what these say."""
     values = [
         tables.as_id(cells[column]) if name in JOINING else cells[column] for column in columns if column in cells
@@ -225,7 +133,7 @@ def _one(used: _Used, line: int, name: str, cells: dict[str, str], columns: Sequ
     return next(iter(known or (values if name in JOINING else ())), "")
 
 
-def _compare_labels(used: _Used, scope: _Scope) -> str:
+def _compare_labels(used: PhotoTable, scope: _Scope) -> str:
     """The column that names classes as the folders do, at least half of them; empty where there is none."""
     classes = {*scope.labels.values()}
     for column in used.table.named(USUAL["label"]):

@@ -10,7 +10,6 @@ import io
 import json
 import re
 import unicodedata
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,7 @@ from typing import Any, NamedTuple
 
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.files import read_regular
-from spectraderm.core.names import folded as alike
 from spectraderm.core.names import same
-from spectraderm.images.decoding import HEIC_SUFFIXES, SUFFIXES
 
 JOINING = ("patient", "lesion", "group")
 """Columns that join photos into one photo group; all others only describe them."""
@@ -53,7 +50,6 @@ _UNKNOWN = {
 _SENTINELS = re.compile(r"-(1|9{1,4})(\.0)?")
 _MOST = 2**28
 """Bytes of a table that is read, at most."""
-_PHOTOS = tuple(SUFFIXES | HEIC_SUFFIXES)
 _SAVE = "Save it as CSV in UTF-8"
 
 
@@ -147,52 +143,6 @@ def read_label_map(
             problem = f"{path}, line {line.number}: {folder!r} is {label!r}, and {wanted[key(folder)]!r} before"
             raise DatasetError(problem, "Keep one of the lines")
     return wanted
-
-
-def tidy(name: str) -> str:
-    """A photo's name as a table gives it, with forward slashes and without what leads nowhere."""
-    parts = name.replace("\\", "/").split("/")
-    return "/".join(part for part in parts if part not in ("", ".", ".."))
-
-
-def match_photos(names: Sequence[str], photos: Sequence[str]) -> dict[str, str]:
-    """The photo of every name: that of this path, or of this end of a path, or without suffix, if only one fits.
-
-    Each is tried as it is, then as names that are the same, then as ones that look alike (`core.names`). What has a
-    folder in its name that holds other photos is not taken for a photo elsewhere.
-    """
-    matched = {name: name for name in {*names} & {*photos}}
-    folders = {part for photo in photos for part in photo.split("/")[:-1]}
-    for bare in (False, True):
-        for length in (0, 3, 2, 1):
-            for form in (str, same, alike):
-                left = [name for name in {*names} if name and name not in matched]
-                if not left:
-                    return matched
-                taken = {*matched.values()}
-                free = [photo for photo in photos if photo not in taken]
-                ends = [_by_end(each, length, form, bare) for each in (left, free)]
-                for end, (name, *more) in ends[0].items():
-                    fitting = ends[1].get(end, ())
-                    if (
-                        not more
-                        and len(fitting) == 1
-                        and not ({*name.split("/")[:-1]} & folders) - {*fitting[0].split("/")}
-                    ):
-                        matched[name] = fitting[0]
-    return matched
-
-
-def _by_end(paths: Sequence[str], length: int, form: Callable[[str], str], bare: bool) -> dict[str, list[str]]:
-    """Paths by their last parts, so many or all; the last one without a photo's suffix, where `bare`."""
-    ends: defaultdict[str, list[str]] = defaultdict(list)
-    for path in paths:
-        *parents, last = path.split("/")[-length:]
-        if bare and last.lower().endswith(_PHOTOS):
-            last = last.rpartition(".")[0]
-        if len(parents) + 1 >= length:
-            ends["/".join(map(form, (*parents, last)))].append(path)
-    return ends
 
 
 def _decode(data: bytes, path: Path) -> tuple[str, str]:
