@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, Page
 from spectraderm import Classifier, load_model
 from spectraderm.cli.console import write_predictions
 from spectraderm.core.errors import UnreadablePhoto
-from spectraderm.serving.middleware import public
+from spectraderm.serving.refusals import public
 from spectraderm.serving.spaces.site import page_files
 
 NOISE = photos()["noise"]

@@ -18,8 +18,9 @@ from spectraderm.core.errors import MissingExtra, ModelFolderError, SpectraDermE
 from spectraderm.inference.engine import Runtime
 from spectraderm.inference.prediction import Prediction
 from spectraderm.serving import pool as pools
-from spectraderm.serving.middleware import Refusal, ServeOptions, kind_of
+from spectraderm.serving.middleware import ServeOptions
 from spectraderm.serving.pool import Pool
+from spectraderm.serving.refusals import Refusal, kind_of
 
 CRASH, HANG = b"crash", b"hang"
 

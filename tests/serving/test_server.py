@@ -29,8 +29,8 @@ from spectraderm.serving.server import ServeOptions, serve
 
 _START = """
 import sys
-from spectraderm.serving import server
-server.HEAD_SECONDS = 0.4
+from spectraderm.serving import connection, server
+connection.HEAD_SECONDS = connection.STALL_SECONDS = 0.4
 workers = int(sys.argv[2])
 server.serve(server.ServeOptions(sys.argv[1], port=0, workers=workers, queue=50, body_seconds=0.4, grace=5))
 """

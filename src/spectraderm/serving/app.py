@@ -4,53 +4,49 @@ Bodies are complete, in memory and within the limits before any route runs (`mid
 """
 
 import asyncio
-import logging
 import mimetypes
 import sys
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
-from pydantic import ValidationError
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartParser
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.inference.model_folder import ModelFolder
 from spectraderm.inference.prediction import Prediction, experience, promise
-from spectraderm.serving.middleware import Gate, LogEntry, Refusal, ServeOptions, kind_of, public
+from spectraderm.serving.bodies import (
+    BYTES,
+    FORM,
+    JSON,
+    MAX_PHOTOS,
+    TOP_K,
+    form_photos,
+    json_photo,
+    media_type,
+    whole_photo,
+)
+from spectraderm.serving.middleware import Gate, LogEntry, ServeOptions
 from spectraderm.serving.pool import Pool
-from spectraderm.serving.schemas import BINARY, NOTICE, About, Answer, Failed, Inputs, Parameters, Score, documented
+from spectraderm.serving.refusals import Refusal, kind_of, public
+from spectraderm.serving.schemas import BINARY, INPUTS, NOTICE, About, Answer, Failed, Score, documented
 from spectraderm.serving.spaces.site import page_files
 
-MAX_PHOTOS = 16
-"""In one form."""
-_BYTES, _FORM, _JSON = "application/octet-stream", "multipart/form-data", "application/json"
-_PHOTO = {"image/*": BINARY, _BYTES: BINARY}
+_PHOTO = {"image/*": BINARY, BYTES: BINARY}
 _PHOTO_ERRORS = documented(400, 408, 413, 415, 422, 429, 503)
+_Parsed = TypeVar("_Parsed")
 _BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
-
-logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # its warnings quote what was sent
-MultiPartParser.spool_max_size = sys.maxsize  # from where on it would write to disk
 
 
 def create_app(pool: Pool, model: ModelFolder, options: ServeOptions) -> FastAPI:
     """The REST interface to a pool, which the caller starts and stops, and the page at `/`; `model` is the pool's."""
-    cors = Middleware(  # outermost, so that pages can read refusals, too
-        CORSMiddleware,
-        allow_origins=list(options.cors),
-        allow_methods=["GET", "POST"],
-        allow_headers=["authorization", "content-type", "x-api-key"],
-        expose_headers=["x-request-id", "x-verdict", "x-notice", "retry-after"],
-    )
     registry = CollectorRegistry()
     gate = Middleware(Gate, options=options, draining=lambda: pool.draining, log=_logger(registry, pool))
     app = FastAPI(
@@ -59,14 +55,15 @@ def create_app(pool: Pool, model: ModelFolder, options: ServeOptions) -> FastAPI
         version=str(model.facts.get("spectraderm", "")) or "0",
         docs_url=None,  # the pages would load scripts from other hosts
         redoc_url=None,
-        middleware=[cors, gate] if options.cors else [gate],
+        redirect_slashes=False,  # its addresses would be made of what the client says is the host
+        middleware=[gate],
         exception_handlers={RequestValidationError: _refuse, HTTPException: _refuse},
         responses=documented(401, 500),
     )
     _add_server_routes(app, pool, model, registry)
-    _add_photo_routes(app, pool)
+    _add_photo_routes(app, pool, int(1e6 * options.max_mb))
     for name, data in page_files(model, options.max_mb).items():  # the page's script sends photos to `/predict`
-        file = Response(data, media_type=mimetypes.guess_type(name)[0] or _BYTES)
+        file = Response(data, media_type=mimetypes.guess_type(name)[0] or BYTES)
         app.routes.append(Route("/" if name == "index.html" else f"/{name}", file, methods=["GET"]))
     return app
 
@@ -100,9 +97,15 @@ def _add_server_routes(app: FastAPI, pool: Pool, model: ModelFolder, registry: C
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-def _add_photo_routes(app: FastAPI, pool: Pool) -> None:
+def _add_photo_routes(app: FastAPI, pool: Pool, most: int) -> None:
     files = {"type": "array", "minItems": 1, "maxItems": MAX_PHOTOS, "items": BINARY["schema"]}
-    form = {_FORM: {"schema": {"type": "object", "required": ["photo"], "properties": {"photo": files}}}}
+    form = {FORM: {"schema": {"type": "object", "required": ["photo"], "properties": {"photo": files}}}}
+    one_at_a_time = asyncio.Semaphore(1)  # each copies its body a few times
+
+    async def parsed(parse: Callable[..., _Parsed], *arguments: object) -> _Parsed:
+        """What a function of a body gives, which may take longer than others should wait."""
+        async with one_at_a_time:
+            return await asyncio.to_thread(parse, *arguments)
 
     @app.post(
         "/predict",
@@ -114,39 +117,34 @@ def _add_photo_routes(app: FastAPI, pool: Pool) -> None:
         request: Request, heatmap: Annotated[bool, Query(description="Also where the evidence lies.")] = False
     ) -> Response:
         """The prediction of one photo, or of each of up to 16 photos of a form, in order."""
-        media = _media_type(request)
-        photos = await _form_photos(request) if media == _FORM else [await _body(request, media, _FORM)]
+        sent, body = request.headers.get("content-type", ""), request.state.body
+        media = media_type(sent)
+        photos = await parsed(form_photos, body, sent) if media == FORM else [whole_photo(body, media, FORM)]
         results = await _predict(pool, request, photos)
-        if media != _FORM and not isinstance(results[0], Prediction):
+        if media != FORM and not isinstance(results[0], Prediction):
             raise results[0]
-        bodies = [
+        answers = [
             (one if heatmap else replace(one, heatmap=[])).to_dict() | {"notice": NOTICE}
             if isinstance(one, Prediction)
             else {"error": public(one), "notice": NOTICE}
             for one in results
         ]
-        return JSONResponse(bodies if media == _FORM else bodies[0])
+        return JSONResponse(answers if media == FORM else answers[0])
 
     @app.post(
         "/",
         response_model=list[Score],
         responses=_PHOTO_ERRORS,
-        openapi_extra={
-            "requestBody": {"required": True, "content": _PHOTO | {_JSON: {"schema": Inputs.flat_schema()}}}
-        },
+        openapi_extra={"requestBody": {"required": True, "content": _PHOTO | {JSON: {"schema": INPUTS}}}},
     )
     async def classify(request: Request) -> Response:
         """As Hugging Face's image classification; headers hold the verdict, for which its body has no place."""
-        media, top_k = _media_type(request) or _BYTES, Parameters().top_k  # its clients name no type
-        if media == _JSON:
-            try:
-                parsed = Inputs.model_validate_json(await request.body())
-            except ValidationError as error:
-                remedy = 'Send {"inputs": the photo\'s bytes as base64}, never an address'
-                raise Refusal("Malformed", "the JSON is not of this shape", remedy) from error
-            photo, top_k = parsed.inputs, parsed.parameters.top_k
+        body, top_k = request.state.body, TOP_K[0]
+        media = media_type(request.headers.get("content-type", "")) or BYTES  # its clients name no type
+        if media == JSON:
+            photo, top_k = await parsed(json_photo, body, most)
         else:
-            photo = await _body(request, media, _JSON)
+            photo = whole_photo(body, media, JSON)
         (result,) = await _predict(pool, request, [photo])
         if not isinstance(result, Prediction):
             raise result
@@ -195,34 +193,6 @@ async def _predict(pool: Pool, request: Request, photos: list[bytes]) -> list[Pr
     if busy and not any(isinstance(one, Prediction) for one in results):
         raise busy[0]
     return results
-
-
-def _media_type(request: Request) -> str:
-    """The body's media type without parameters, in lower case; empty where the request names none."""
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
-
-
-async def _body(request: Request, media: str, other: str) -> bytes:
-    """The body as a photo. Raises a `Refusal` where its type is another, or it is empty."""
-    if media != _BYTES and not media.startswith("image/"):
-        raise Refusal("WrongType", "a body of this type is not read here", f"Send image/jpeg, {_BYTES} or {other}")
-    if not (photo := await request.body()):
-        raise Refusal("Malformed", "the body is empty", "Send a photo")
-    return photo
-
-
-async def _form_photos(request: Request) -> list[bytes]:
-    """The photos of a form's files, in order, whatever their names. Raises a `Refusal`."""
-    try:
-        async with request.form(max_files=MAX_PHOTOS, max_fields=4, max_part_size=1000) as form:
-            parts = [value for _, value in form.multi_items()]
-            photos = [await part.read() for part in parts if not isinstance(part, str)]
-    except (HTTPException, UnicodeError, ValueError, LookupError) as error:
-        remedy = f"Send multipart/form-data with 1 to {MAX_PHOTOS} files and nothing else"
-        raise Refusal("Malformed", "the form can't be read", remedy) from error
-    if not parts or len(photos) < len(parts):
-        raise Refusal("Malformed", "the form has no file, or a part that is none", "Send each photo as a file")
-    return photos
 
 
 async def _refuse(_: Request, error: Exception) -> NoReturn:

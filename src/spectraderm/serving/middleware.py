@@ -1,6 +1,7 @@
 """One ASGI middleware around every request: its key, size and time, its line in the access log, its error as JSON.
 
-A request reaches the application only with its whole body in memory and within the limits.
+A request reaches the application only with its whole body in memory and within the limits; one that is due no body has
+none. Uvicorn's and Starlette's ways with HEAD, CORS and clients that leave are made ours here.
 """
 
 import asyncio
@@ -20,46 +21,21 @@ from pathlib import Path
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from spectraderm.core.errors import MissingExtra, SpectraDermError, UnreadablePhoto
 from spectraderm.inference.calibration import Choice
 from spectraderm.inference.engine import FP32, ONNXRUNTIME
+from spectraderm.serving.bodies import most_bytes
+from spectraderm.serving.refusals import ClientGone, Refusal, kind_of, public
+from spectraderm.serving.uploads import Uploads
 
-REFUSALS = {
-    "Malformed": (400, "The request is malformed."),
-    "NoKey": (401, "The API key is missing or wrong."),
-    "NotFound": (404, "There is no such path."),
-    "WrongMethod": (405, "The path does not take this method."),
-    "SlowBody": (408, "The body stalled on its way."),
-    "TooLarge": (413, "The body is too large."),
-    "WrongType": (415, "The body is of a type that is never opened."),
-    "TooSlow": (422, "The body can't be read as a photo, or not in time."),
-    "TooBusy": (429, "The queue is full; `Retry-After` says when to try again."),
-    "NotReady": (503, "The server is about to stop."),
-    "TooLate": (503, "About to stop, or the photo waited too long in the queue; `Retry-After` says when to try again."),
-}
-"""Kind of refusal -> HTTP status, and what it means."""
-_RATE = 10_000
-"""Bytes a second, on average over `body_seconds`, that are no stall."""
 _HEADERS = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "cache-control": "no-store"}
 _WITHOUT_KEY = frozenset({"/health", "/ready"})
-_DECODER_MESSAGE = re.compile(r" \(.*", re.DOTALL)
-"""Pillow's message about damaged bytes: it could quote them, or name where they lie in memory."""
-
-
-class Refusal(SpectraDermError):
-    """A request, or a photo of it, that is refused; `kind` is a key of `REFUSALS`."""
-
-    def __init__(self, kind: str, problem: str, remedy: str = "", headers: dict[str, str] | None = None) -> None:
-        super().__init__(problem, remedy)
-        self.kind, self.status = kind, REFUSALS[kind][0]
-        self.headers = headers or ({"retry-after": "1"} if self.status in (429, 503) else {})
-
-
-class ClientGone(Exception):
-    """The client disconnected before its body was complete."""
+_WITH_BODY = frozenset({"/", "/predict"})
+_ORIGIN = re.compile(r"https?://(\*\.)?[\w.-]+(:\d+)?|https?://\[[\da-f:]+\](:\d+)?", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -71,11 +47,12 @@ class ServeOptions:
         host, port: where; port 0 is any that is free.
         workers: processes that classify; 0 is one per core.
         queue: how many photos may wait; 0 is 16 per process.
-        max_mb: of one request's body, in 10^6 bytes; 16 such bodies may be in memory at once.
+        max_mb: of one request's photos, in 10^6 bytes; 8 such bodies may be in memory at once.
         seconds: how long a photo may wait, and how long classifying it may take.
         body_seconds: a body that brings less than 10 kB a second in so many seconds is a stall; slow lines are not.
         api_key: what `Authorization: Bearer` or `X-API-Key` must hold; by default `SPECTRADERM_API_KEY`; empty: no key.
-        cors: origins whose pages may call the server from a browser.
+        cors: origins whose pages may call the server from a browser; `*` is every one.
+        frame_ancestors: origins, beside the server's own, whose pages may show its page in a frame.
         grace: seconds after SIGTERM to finish the requests under way.
     """
 
@@ -89,10 +66,19 @@ class ServeOptions:
     body_seconds: float = 15
     api_key: str = field(default_factory=lambda: os.environ.get("SPECTRADERM_API_KEY", ""), repr=False)
     cors: tuple[str, ...] = ()
+    frame_ancestors: tuple[str, ...] = ()
     grace: float = 20
     runtime: str = ONNXRUNTIME
     precision: str = FP32
     calibration: Choice = "auto"
+
+    def __post_init__(self) -> None:
+        """Raise `SpectraDermError` where an origin is none: browsers would take it for nothing, without a word."""
+        for name, origins, any_of_host in (("cors", self.cors, False), ("frame-ancestors", self.frame_ancestors, True)):
+            for origin in origins:
+                if origin != "*" and (not _ORIGIN.fullmatch(origin) or ("*" in origin and not any_of_host)):
+                    problem = f"--{name} takes no {origin!r}"
+                    raise SpectraDermError(problem, "Give an origin as https://HOST or https://HOST:PORT, or *")
 
 
 @dataclass
@@ -127,23 +113,6 @@ class LogEntry:
         return json.dumps(entry | ({"where": self.where} if self.where else {}))
 
 
-def kind_of(error: Exception) -> str:
-    """The name of an error for programs."""
-    return error.kind if isinstance(error, Refusal) else type(error).__name__
-
-
-def public(error: Exception) -> dict[str, str]:
-    """`type`, `problem` and `remedy` of an error for the client: names no file of the server, quotes no photo."""
-    problem, remedy = "the server failed", "Report the request's id to whoever runs it"
-    if isinstance(error, MissingExtra):
-        problem, remedy = "this server reads no HEIC photos", "Save it as JPEG"
-    elif isinstance(error, UnreadablePhoto):
-        problem, remedy = _DECODER_MESSAGE.sub("", error.problem), error.remedy
-    elif isinstance(error, Refusal):
-        problem, remedy = error.problem, error.remedy
-    return {"type": kind_of(error), "problem": problem, "remedy": remedy}
-
-
 class Gate:
     """The middleware.
 
@@ -157,33 +126,52 @@ class Gate:
     def __init__(
         self, app: ASGIApp, options: ServeOptions, draining: Callable[[], bool], log: Callable[[LogEntry], None]
     ) -> None:
-        self._app, self._options, self._draining, self._log = app, options, draining, log
+        self._app, self._options, self._draining, self._log = self._shared(app, options), options, draining, log
         self._most = int(1e6 * options.max_mb)
-        self._held = 0
+        self._uploads = Uploads(self._most, options.body_seconds)
+        ancestors = " ".join(("'self'", *options.frame_ancestors))
+        self._headers = _HEADERS | {"content-security-policy": f"frame-ancestors {ancestors}"}
+
+    @staticmethod
+    def _shared(app: ASGIApp, options: ServeOptions) -> ASGIApp:
+        """An application whose responses, errors among them, pages of the named origins may read."""
+        return (
+            app
+            if not options.cors
+            else CORSMiddleware(
+                app,
+                allow_origins=options.cors,
+                allow_methods=["GET", "HEAD", "POST"],
+                allow_headers=["authorization", "content-type", "x-api-key"],
+                expose_headers=["x-request-id", "x-verdict", "x-notice", "retry-after"],
+            )
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, whatever happens."""
-        entry, body = LogEntry(), bytearray()
+        entry, headers = LogEntry(), Headers(scope=scope)
         scope.setdefault("state", {})["entry"] = entry
+        unread = headers.get("content-length", "0").strip("0") != "" or "transfer-encoding" in headers
 
         async def respond(message: Message) -> None:
             if message["type"] == "http.response.start":
                 entry.status = message["status"]
-                headers = MutableHeaders(scope=message)
-                for name, value in {**_HEADERS, "x-request-id": entry.request_id}.items():
-                    headers.setdefault(name, value)
-                if self._draining():
-                    headers["connection"] = "close"
+                sent = MutableHeaders(scope=message)
+                for name, value in {**self._headers, "x-request-id": entry.request_id}.items():
+                    sent.setdefault(name, value)
+                if unread or self._draining():  # the rest of a body is not waited for
+                    sent["connection"] = "close"
+            elif scope["method"] == "HEAD":
+                message = {**message, "body": b""}
             await send(message)
 
-        async def replay() -> Message:
-            """The body in one piece."""
-            return {"type": "http.request", "body": bytes(body), "more_body": False}
-
         try:
-            self._check_head(scope["path"], Headers(scope=scope))
-            await self._read(body, receive)
-            await self._app(scope, replay, respond)
+            if not self._takes_body(scope, headers, unread):
+                await self._answer(scope, b"", None, respond)
+            else:
+                async with self._uploads.body(receive, self._limit(scope, headers)) as body:
+                    unread = False
+                    await self._answer(scope, body, receive, respond)
         except ClientGone:
             entry.error = "ClientGone"
         except Exception as error:  # every error becomes a response
@@ -191,27 +179,61 @@ class Gate:
             if not isinstance(error, SpectraDermError):  # the log gets its place, not its text: it could quote a photo
                 frame = traceback.extract_tb(error.__traceback__)[-1]
                 entry.where = f"{Path(frame.filename).name}:{frame.lineno}"
-            status, headers = 422 if isinstance(error, (UnreadablePhoto, MissingExtra)) else 500, {}
+            status, more = 422 if isinstance(error, (UnreadablePhoto, MissingExtra)) else 500, {}
             if isinstance(error, Refusal):
-                status, headers = error.status, error.headers
+                status, more = error.status, error.headers
             if not entry.status:
-                content = {"error": public(error), "request_id": entry.request_id}
-                await JSONResponse(content, status, headers)(scope, receive, respond)
+                response = JSONResponse({"error": public(error), "request_id": entry.request_id}, status, more)
+                await self._shared(response, self._options)(scope, receive, respond)
         finally:
-            self._held -= len(body)
             self._log(entry)
 
-    def _check_head(self, path: str, headers: Headers) -> None:
-        """Raise a `Refusal` where the request's head is reason enough."""
-        if path not in _WITHOUT_KEY and not self._has_key(headers):
+    async def _answer(self, scope: Scope, body: bytes, receive: Receive | None, respond: Send) -> None:
+        """Let the application answer; it gets a HEAD as a GET, and the body, whole, as its `request.state.body`.
+
+        Raises:
+            ClientGone: the client left before, which `receive` tells; its photos wait no longer.
+        """
+
+        async def nothing() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        scope["state"]["body"] = body
+        asked = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+        if receive is None:
+            await self._app(asked, nothing, respond)
+            return
+        answer, gone = asyncio.ensure_future(self._app(asked, nothing, respond)), asyncio.ensure_future(receive())
+        try:
+            await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done() and not scope["state"]["entry"].status:
+                raise ClientGone
+            await answer
+        finally:
+            gone.cancel()
+            answer.cancel()
+
+    def _takes_body(self, scope: Scope, headers: Headers, sent: bool) -> bool:
+        """Whether a body is due. Raises a `Refusal` where the request's head is reason enough."""
+        method, path = scope["method"], scope["path"]
+        preflight = self._options.cors and method == "OPTIONS" and "access-control-request-method" in headers
+        if path not in _WITHOUT_KEY and not preflight and not self._has_key(headers):
             page = "text/html" in headers.get("accept", "")  # a browser asks its user for a name and a password
             remedy = "Send it as X-API-Key, as Authorization: Bearer KEY, or from a browser as the password of any name"
             scheme = {"www-authenticate": 'Basic realm="SpectraDerm", charset="UTF-8"' if page else "Bearer"}
             raise Refusal("NoKey", "this server needs an API key", remedy, scheme)
         if any(value.strip().lower() not in ("", "identity") for value in headers.getlist("content-encoding")):
             raise Refusal("WrongType", "compressed bodies are not opened", "Send the photo as it is")
-        if int(headers.get("content-length", 0)) > self._most:  # h11 has checked its form
-            raise self._too_large()
+        if sent and method in ("GET", "HEAD", "OPTIONS"):
+            raise Refusal("Malformed", "a request of this method takes no body", "Send it without")
+        return method == "POST" and path in _WITH_BODY
+
+    def _limit(self, scope: Scope, headers: Headers) -> int:
+        """Bytes that the body may have. Raises a `Refusal` where the head claims more."""
+        most = most_bytes(self._most, headers.get("content-type", "") if scope["path"] == "/" else "")
+        if int(headers.get("content-length", 0)) > most:  # h11 has checked its form
+            raise Refusal("TooLarge", f"more than {self._options.max_mb:g} MB", "Scale the photo down")
+        return most
 
     def _has_key(self, headers: Headers) -> bool:
         """Whether a key was sent and is right, compared in constant time; True where none is needed."""
@@ -225,31 +247,3 @@ class Gate:
                     given.append(base64.b64decode(credentials).partition(b":")[2])
         key = self._options.api_key.encode()
         return not key or any(hmac.compare_digest(one, key) for one in given)
-
-    async def _read(self, body: bytearray, receive: Receive) -> None:
-        """Read the whole body; its bytes count as they arrive, whatever its head claims."""
-        loop, seconds = asyncio.get_running_loop(), self._options.body_seconds
-        more, due = True, _RATE * seconds
-        try:
-            async with asyncio.timeout(seconds) as limit:
-                while more:
-                    message = await receive()
-                    if message["type"] == "http.disconnect":
-                        raise ClientGone
-                    chunk = message.get("body", b"")
-                    if len(body) + len(chunk) > self._most:
-                        raise self._too_large()
-                    if self._held + len(chunk) > 16 * self._most:
-                        raise Refusal("TooBusy", "too many uploads at once", "Send it again later")
-                    self._held += len(chunk)
-                    body += chunk
-                    more = message.get("more_body", False)
-                    if len(body) >= due:  # it came in time, so that as much more gets the same
-                        due = len(body) + _RATE * seconds
-                        limit.reschedule(loop.time() + seconds)
-        except TimeoutError as error:
-            problem = f"the body stalled: it brought less than {_RATE * seconds / 1000:g} kB in {seconds:g} seconds"
-            raise Refusal("SlowBody", problem, "Send it again") from error
-
-    def _too_large(self) -> Refusal:
-        return Refusal("TooLarge", f"more than {self._options.max_mb:g} MB", "Scale the photo down")

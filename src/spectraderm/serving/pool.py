@@ -16,7 +16,8 @@ from spectraderm.images.decoding import open_photo
 from spectraderm.inference.calibration import Choice
 from spectraderm.inference.classifier import Classifier, Prediction, load_model
 from spectraderm.inference.engine import Runtime
-from spectraderm.serving.middleware import Refusal, ServeOptions
+from spectraderm.serving.middleware import ServeOptions
+from spectraderm.serving.refusals import Refusal
 
 QUEUE_PER_WORKER = 16
 _LOAD_SECONDS = 120.0
@@ -163,12 +164,16 @@ class Pool:
                 worker = await self._idle.get()
         except TimeoutError as error:
             raise Refusal("TooLate", "the photo waited too long for its turn", "Send it again later") from error
-        else:
+        finally:
+            self.pending -= worker is None  # its place is free, also where the client has left
+        return await asyncio.shield(self._predict_and_free(worker, photo))  # who leaves later ends no worker
+
+    async def _predict_and_free(self, worker: Worker, photo: bytes) -> Prediction:
+        try:
             return await self._predict(worker, photo)
         finally:
             self.pending -= 1
-            if worker:
-                self._idle.put_nowait(worker)
+            self._idle.put_nowait(worker)
 
     async def _predict(self, worker: Worker, photo: bytes) -> Prediction:
         """Let a process predict; one that crashes is replaced, and the photo tried once more."""

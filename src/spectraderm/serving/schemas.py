@@ -6,8 +6,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from spectraderm.inference.prediction import Prediction
+from spectraderm.serving.bodies import TOP_K
 from spectraderm.serving.content import WORDS
-from spectraderm.serving.middleware import REFUSALS
+from spectraderm.serving.refusals import REFUSALS
 
 NOTICE: str = WORDS["notice"]
 BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -69,30 +70,34 @@ class Score(BaseModel):
     score: float = Field(ge=0, le=1)
 
 
-class Parameters(BaseModel):
-    """Options of Hugging Face's clients."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    top_k: int = Field(default=5, ge=1, le=1000, description="How many classes.")
-
-
-class Inputs(BaseModel):
-    """The body of Hugging Face's image classification."""
-
-    model_config = ConfigDict(
-        extra="forbid", val_json_bytes="base64", json_schema_extra={"example": {"inputs": "/9j/4AAQSkZJRg..."}}
-    )
-
-    inputs: bytes = Field(description="The photo's bytes, never an address.", json_schema_extra={"format": "byte"})
-    parameters: Parameters = Parameters()
-
-    @classmethod
-    def flat_schema(cls) -> dict[str, Any]:
-        """The JSON schema without references, which only itself could resolve."""
-        schema = cls.model_json_schema()
-        schema["properties"]["parameters"] = schema.pop("$defs")["Parameters"]
-        return schema
+INPUTS: dict[str, Any] = {
+    "type": "object",
+    "description": "The body of Hugging Face's image classification.",
+    "required": ["inputs"],
+    "additionalProperties": False,
+    "properties": {
+        "inputs": {
+            "type": "string",
+            "format": "byte",
+            "minLength": 4,
+            "description": "The photo's bytes as base64, with or without line breaks, or a `data:` URL; no address.",
+        },
+        "parameters": {
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "top_k": {
+                    "type": "integer",
+                    "default": TOP_K[0],
+                    "minimum": 1,
+                    "maximum": TOP_K[1],
+                    "description": "How many classes.",
+                }
+            },
+        },
+    },
+    "example": {"inputs": "/9j/4AAQSkZJRg..."},
+}
 
 
 def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:

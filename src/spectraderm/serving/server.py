@@ -3,24 +3,20 @@
 import asyncio
 import socket
 import sys
-from asyncio import TimerHandle, Transport
 from types import FrameType
 
-import h11
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.inference.model_folder import open_model
 from spectraderm.inference.prediction import experience, promise
 from spectraderm.serving.app import create_app
+from spectraderm.serving.connection import Connection
 from spectraderm.serving.middleware import ServeOptions
 from spectraderm.serving.pool import Pool
 
 __all__ = ["ServeOptions", "serve"]
-HEAD_SECONDS = 10.0
-"""For a request's head, and for the rest of a body that was refused."""
 _LINGER = 0.5
 """Seconds after SIGTERM in which new requests are still answered: those on their way when it came."""
 
@@ -64,7 +60,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=TimedHttp,
+                http=Connection,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -93,32 +89,3 @@ class Server(uvicorn.Server):
         """Finish what was accepted."""
         await asyncio.sleep(_LINGER)
         await super().shutdown(sockets)
-
-
-class TimedHttp(H11Protocol):
-    """HTTP that closes a connection on which a head, or the rest of a refused body, takes too long to arrive."""
-
-    _timer: TimerHandle | None = None
-
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
-        """Start to wait for a head."""
-        super().connection_made(transport)
-        self._watch(True)
-
-    def data_received(self, data: bytes) -> None:
-        """Wait on where this was not all of it; the limit is that of the whole head, not since its last byte."""
-        super().data_received(data)
-        refused = self.conn.their_state is h11.SEND_BODY and self.cycle is not None and self.cycle.response_complete
-        self._watch(self.conn.their_state is h11.IDLE or refused)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Wait no more."""
-        self._watch(False)
-        super().connection_lost(exc)
-
-    def _watch(self, waits: bool) -> None:
-        if waits and self._timer is None:
-            self._timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
-        elif not waits and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
