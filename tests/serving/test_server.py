@@ -184,6 +184,86 @@ def test_a_large_body_or_one_of_two_lengths_is_refused_before_it_was_sent(runnin
         assert link.recv(1000).startswith(b"HTTP/1.1 400 ")
 
 
+def request(method: str, path: str, head: str = "", body: bytes = b"") -> bytes:
+    return f"{method} {path} HTTP/1.1\r\nHost: evil.example\r\n{head}\r\n".encode() + body
+
+
+def sized(length: int) -> str:
+    return f"Content-Type: image/jpeg\r\nContent-Length: {length}\r\n"
+
+
+_CHUNKED = "Transfer-Encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        *((request(method, "/health", sized(9), b"x"), 400) for method in ("GET", "HEAD", "OPTIONS")),
+        (request("GET", "/ready", _CHUNKED, b"f" * 9), 400),
+        (request("GET", "/app.css", sized(16_000_000)), 400),
+        (request("POST", "/health", sized(16_000_000), b"x" * 4_000_000), 405),
+        (request("PUT", "/predict", sized(9)), 405),
+        (request("POST", "/nothing", sized(16_000_000), b"x" * 4_000_000), 404),
+        (request("POST", "/predict", sized(99_000_000), b"x" * 4_000_000), 413),
+        (request("POST", "/predict", "Expect: 100-continue\r\n" + sized(99_000_000)), 413),
+        (request("GET", "/health", "Expect: 100-continue\r\n" + sized(5)), 400),
+        (request("POST", "/predict", "Content-Encoding: gzip\r\n" + sized(9)), 415),
+        (request("POST", "/predict", sized(5) + _CHUNKED, b"5\r\nhello\r\n0\r\n\r\n"), 400),
+        (request("GET", "/health", "Content-Length: 0\r\n" + _CHUNKED, b"0\r\n\r\n"), 400),
+        (request("POST", "/predict", sized(5) + "Content-Length: 6\r\n", b"hello!"), 400),
+        *((request("POST", "/predict", f"Content-Length: {bad}\r\n"), 400) for bad in ("-1", "+5", "5 5", "9" * 30)),
+        (request("POST", "/predict", _CHUNKED, b"1\r\nx\r\n" * 99_999), 400),
+        (request("POST", "/predict", _CHUNKED, b"5;" + b"x" * 200_000), 400),
+        (request("POST", "/predict", _CHUNKED, b"0\r\n" + b"A: b\r\n" * 30_000), 400),
+        (request("POST", "/predict", "Content-Encoding: gzip\r\n" + _CHUNKED, b"5\r\nhello\r\nzz\r\n"), 400),
+        (request("GET", "/health", "A: b\r\n" * 10_000), 400),
+    ],
+)  # fmt: skip
+def test_what_is_not_due_is_refused_from_the_head_and_hung_up_on(running: Running, sent: bytes, status: int) -> None:
+    """The response arrives although the rest of the body is never read."""
+    with running.raw() as link, contextlib.suppress(ConnectionError):
+        link.sendall(sent)
+        answer = b"".join(iter(lambda: link.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 %d " % status)
+    assert b"connection: close" in answer.lower()
+    assert answer.count(b"HTTP/1.1") == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/predict/", "/health/", "//a", "/examples", "/" + "a" * 5000, "/%00", "/examples/%2e%2e/x", "/%ff", "/a\\b"],
+)
+def test_no_path_leads_elsewhere(running: Running, path: str) -> None:
+    with running.raw() as link:
+        link.sendall(request("GET", path, "Connection: close\r\n"))
+        answer = b"".join(iter(lambda: link.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 404 ")
+    assert b"evil.example" not in answer
+
+
+def test_who_never_reads_is_hung_up_on(running: Running) -> None:
+    with socket.socket() as link:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        link.connect(("127.0.0.1", running.port))
+        with pytest.raises(ConnectionError):
+            flood(link, time.monotonic() + 5)
+
+
+def flood(link: socket.socket, end: float) -> None:
+    while time.monotonic() < end:
+        link.sendall(request("GET", "/openapi.json") * 50)
+
+
+def test_photos_of_clients_that_left_wait_no_longer(running: Running) -> None:
+    """They would fill the queue of 50 else."""
+    photo = encode(paint(1, (1200, 900)), quality=90)
+    for _ in range(99):
+        with running.raw() as link:
+            link.sendall(request("POST", "/predict", sized(len(photo)), photo))
+    time.sleep(0.1)
+    assert running.send("POST", "/predict", photo)[0] == 200
+
+
 POSTS = [(path, "POST", mode) for path in ("/predict", "/") for mode in GenerationMode]
 GETS = [(path, "GET", GenerationMode.POSITIVE) for path in ("/health", "/ready", "/model", "/metrics")]
 

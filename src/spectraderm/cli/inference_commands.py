@@ -184,6 +184,9 @@ def serve(
     cors: Annotated[
         list[str] | None, typer.Option(help="Origin whose pages may call it from a browser; may be repeated.")
     ] = None,
+    frame_ancestors: Annotated[
+        list[str] | None, typer.Option(help="Origin that may show the page in a frame; may be repeated.")
+    ] = None,
     runtime: Runtime = "onnxruntime",
     precision: Precision = "fp32",
     calibration: Calibration = "auto",
@@ -205,6 +208,7 @@ def serve(
         grace=grace,
         api_key=api_key,
         cors=tuple(cors or ()),
+        frame_ancestors=tuple(frame_ancestors or ()),
         runtime=runtime,
         precision=precision,
         calibration=calibration,

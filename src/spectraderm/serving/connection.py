@@ -18,11 +18,11 @@ STALL_SECONDS = 5.0
 """In which a client must take what is sent at 10 kB a second, and, once refused, stop sending."""
 HEAD_BYTES = 16_384
 _CONNECTIONS, _OTHER_FILES = 4000, 200
-_READ, _DISCARD = 16_384, 262_144
-"""Bytes that are read at once of what is due and of what is not: the first take time, and others wait meanwhile."""
+_READ_HEAD, _READ_BODY, _DISCARD = 16_384, 65_536, 262_144
+"""Bytes that are read at once of a head, a body, and what is not due: those of heads take longest, and others wait."""
 _PAUSE = 0.02
 """Seconds between two reads of what is not due."""
-_CRUMBS = 64, 32
+_CRUMBS = 64, 256
 """How many chunks a body may have, and one more for every so many bytes."""
 _buffer = memoryview(bytearray(_DISCARD))  # of all connections: what is read into it is copied at once
 
@@ -132,7 +132,7 @@ class Connection(H11Protocol, asyncio.BufferedProtocol):
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002
         """Where to the next bytes are read."""
-        return _buffer[: _DISCARD if self.transport.is_closing() else _READ]
+        return _buffer[: _DISCARD if self.transport.is_closing() else _READ_HEAD if self.idle else _READ_BODY]
 
     def buffer_updated(self, nbytes: int) -> None:
         """Take what was read, or drop it where nothing is due any more."""

@@ -30,6 +30,18 @@ _RUN = {
     "static": "python -m http.server",
 }
 
+_LIMITS = {
+    "gradio": """
+
+## What this app does not promise
+
+Gradio takes the photos here, not the server of `spectraderm serve`, and little of what that server promises holds. An
+upload lies in a file, under the name that it came with, for up to eleven minutes, and whoever knows its address can
+read it. Pages of every origin may call the app. Only the size of a file is bounded: not how many come at once, how
+slowly, or how long one may take; and an answer under way is lost when the app ends. `--target docker` is the server
+with all of that; on a static Space the photo never leaves the device."""
+}
+
 
 def readme(model: ModelFolder, title: str, target: str, gradio: str) -> bytes:
     """The README of a Space.
@@ -70,6 +82,7 @@ def readme(model: ModelFolder, title: str, target: str, gradio: str) -> bytes:
         measured=_as_text(measured[1]) if measured else "Its model card says nothing of that: expect nothing of it.",
         experience=experience(model.facts["calibration"]),
         privacy=WORDS["privacy"][{"static": "browser", "docker": "server"}.get(target, target)],
+        limits=_LIMITS.get(target, ""),
         now=WORDS["doctor"]["now"],
         soon=WORDS["doctor"]["soon"],
         run=_RUN[target],

@@ -20,7 +20,7 @@ def classify(photo: str | None) -> tuple[str, dict[str, float]]:
     try:
         prediction = MODEL.predict(photo)
     except SpectraDermError as error:
-        raise gr.Error(str(error)) from error
+        raise gr.Error(str(error), print_exception=False) from error  # or the log would name the file
     title = WORDS["verdicts"][prediction.verdict]["title"]
     if prediction.verdict not in ("predicted", "unsure"):  # a guess would mean nothing
         return f"{title}. {prediction.reason}", {}
@@ -41,4 +41,4 @@ app = gr.Interface(
 )
 
 if __name__ == "__main__":
-    app.launch()
+    app.launch(max_file_size="16mb")
