@@ -169,23 +169,17 @@ def adapt(
 @app.command()
 def serve(
     model: Annotated[str | None, typer.Argument(help=MODEL_HELP)] = None,
-    host: Annotated[
-        str, typer.Option(help="Address to listen on; 0.0.0.0 is every one of this machine.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0: every one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any that is free.")] = 8000,
     workers: Annotated[int, typer.Option(min=0, help="Processes that classify; 0: one per core.")] = 0,
     queue: Annotated[int, typer.Option(min=0, help="Photos that may wait; past it 429. 0: 16 per process.")] = 0,
     max_mb: Annotated[int, typer.Option(min=1, max=100, help="Size of a request, in MB.")] = 16,
     seconds: Annotated[float, typer.Option(min=0.1, help="Time that one photo may take.")] = 10,
     grace: Annotated[int, typer.Option(min=0, help="Seconds after SIGTERM to finish what was accepted.")] = 20,
-    api_key: Annotated[
-        str, typer.Option(envvar="SPECTRADERM_API_KEY", help="Needed by every request but /health and /ready.")
-    ] = "",
-    cors: Annotated[
-        list[str] | None, typer.Option(help="Origin whose pages may call it from a browser; may be repeated.")
-    ] = None,
+    api_key: Annotated[str, typer.Option(envvar="SPECTRADERM_API_KEY", help="All but /health, /ready need it.")] = "",
+    cors: Annotated[list[str] | None, typer.Option(help="Origin whose pages may call it; may be repeated.")] = None,
     frame_ancestors: Annotated[
-        list[str] | None, typer.Option(help="Origin that may show the page in a frame; may be repeated.")
+        list[str] | None, typer.Option(help="Origin that may frame it; may be repeated.")
     ] = None,
     runtime: Runtime = "onnxruntime",
     precision: Precision = "fp32",
@@ -198,7 +192,7 @@ def serve(
     with needs("serve", "the server"):
         from spectraderm.serving.server import ServeOptions, serve  # noqa: PLC0415
     options = ServeOptions(
-        model=model,
+        model,
         host=host,
         port=port,
         workers=workers,
