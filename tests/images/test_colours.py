@@ -53,6 +53,8 @@ def test_a_png_of_another_gamma_is_shown_as_browsers_do(gamma: int, expected: li
     levels = (b"gAMA", gamma.to_bytes(4, "big"))
     assert np.abs(ramp(levels)[[10, 64, 128, 200]] - expected).max() <= 1
     np.testing.assert_array_equal(ramp(levels, colour=0), ramp(levels))
+    clear = png_with(Image.new("RGBA", (32, 32), (64, 64, 64, 128)), [levels])  # before it is laid over white
+    assert abs(array(decode(clear).image)[5, 5, 0] - (expected[1] * 128 + 255 * 127) / 255) <= 1
     compressed = (b"iCCP", b"x\0\0" + zlib.compress(SRGB))
     for other in ((b"sRGB", b"\0"), compressed):  # go before gAMA
         np.testing.assert_array_equal(ramp(other, levels), np.arange(256))

@@ -44,16 +44,18 @@ def to_rgb(image: Image.Image, name: str = "photo") -> Image.Image:
         return result
     result = Image.new("RGB", image.size)
     for top in range(0, image.height, _BAND):
-        band = _to_plain(image.crop((0, top, image.width, min(top + _BAND, image.height))))
+        band = image.crop((0, top, image.width, min(top + _BAND, image.height)))
+        if levels is not None:
+            band = (_to_plain(band) if band.mode.startswith("I") else band).convert("RGBA").point(levels)
+        band = _to_plain(band)
         if transform is not None:
             band = ImageCms.applyTransform(band, transform) or band
-        band = band.convert("RGB")
-        result.paste(band if levels is None else band.point(levels), (0, top))
+        result.paste(band.convert("RGB"), (0, top))
     return result
 
 
 def _levels(info: dict[str | tuple[int, int], Any]) -> list[int] | None:
-    """What a PNG's levels are in sRGB, three times over, where it states another gamma alone, as browsers show it.
+    """What a PNG's levels of RGBA are in sRGB, where it states another gamma alone, as browsers show it.
 
     A gamma within a twentieth of sRGB's 1/2.2 is none of its own, as in libpng.
     """
@@ -62,7 +64,7 @@ def _levels(info: dict[str | tuple[int, int], Any]) -> list[int] | None:
         return None
     light = (np.arange(256) / 255) ** (1 / gamma)
     levels = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)  # IEC 61966-2-1
-    return [int(level) for level in np.rint(255 * levels)] * 3
+    return [int(level) for level in np.rint(255 * levels)] * 3 + list(range(256))
 
 
 def _to_plain(image: Image.Image) -> Image.Image:
