@@ -98,6 +98,7 @@ def test_what_is_read_is_what_was_meant(
         (RGB, 2, {"compression": 50001}, "in compression 50001"),
         (RGB, 2, {"tags": {317: [2]}}, "with predictor 2 in compression 1"),
         (GREY >> 6, 1, {"bits": 2, "tags": {266: [2]}}, "of 2-bit grey whose bytes begin with their lowest bit"),
+        (RGB, 2, {"tags": {266: [2]}, "planar": 2}, "of 8-bit RGB in separate planes"),
         (RGB, 2, {"tags": {254: [1]}}, "that begins with a thumbnail or a mask"),
         (RGB, 2, {"tags": {255: [2]}}, "that begins with a thumbnail or a mask"),
         (RGB, 2, {"order": ">", "big": True}, "of the kind BigTIFF in big-endian order"),

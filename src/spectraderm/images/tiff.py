@@ -39,7 +39,7 @@ _EXTRAS |= {(_CMYK, 8): ((0,), 2)}
 """By colours and bits: what the first sample beyond the colours may be (0 unstated, 1 alpha by which the colours are
 multiplied, 2 alpha), and how many of them there may be."""
 _FAX, _JPEG, _PREDICTED = (2, 3, 4), 7, (5, 8, 32946, 34925, 50000)
-_RAW_PLANES = ((_GREY, ()), (_RGB, ()), (_RGB, (2,)), (_CMYK, ()))
+_RAW_PLANES = ((_GREY, ()), (_PALETTE, ()), (_RGB, ()), (_RGB, (2,)), (_CMYK, ()))
 """Colours and extra samples."""
 _LOW_BIT_FIRST = ((0, 1), (_GREY, 1), (_GREY, 8), (_RGB, 8))
 """Colours and bits."""
@@ -128,7 +128,7 @@ class _Layout(NamedTuple):
             fits = bits == 8 and (self.colours, self.extras) in _RAW_PLANES
         else:
             fits = self.samples == 1 or (self.colours in (_RGB, _CMYK) and len(self.extras) < 2)
-        if self.planes != 1 and (self.planes != 2 or not fits):
+        if self.planes != 1 and (self.planes != 2 or not fits or self.fill_order != 1):
             return "in separate planes"
         return ""
 
