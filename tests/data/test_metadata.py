@@ -63,6 +63,10 @@ def test_other_columns_stay_and_labels_are_compared(tmp_path: Path) -> None:
     [table] = got.tables
     columns = {"patient": "patient id", "source": "source", "fitzpatrick": "fst", "label": "Diagnosis"}
     assert (table["columns"], table["other_columns"]) == (columns, ["age"])
+    text = lines(PHOTOS, "train,III train,FST3 test,3.0 test,3-4", "image,dataset,fst")
+    splits = read(tmp_path, PHOTOS, {"metadata.csv": text})
+    tones = [cells.pop("fitzpatrick") for cells in splits.of_photo.values()]
+    assert (tones, splits.of_photo[PHOTOS[0]]) == (["3", "3", "3", "3-4"], {"dataset": "train"})
     codes = read(tmp_path, PHOTOS, {"metadata.csv": lines(PHOTOS, "nv mel nv mel", "file_name,dx")})
     assert codes.of_photo["train/b/2.jpg"] == {"dx": "mel"}
     assert notes(codes) == {}
@@ -74,6 +78,14 @@ def test_nobody_in_particular_joins_no_photos(nobody: str, tmp_path: Path) -> No
     assert [got.of_photo[path] for path in PHOTOS] == [{}, {}, {}, {"patient": "q"}]
     assert notes(got) == {"patient_unknown": PHOTOS[:3]}
     assert f"'{nobody}' (3 photos)" in next(note.remedy for note in got.notes if note.examples)
+
+
+def test_lesions_that_each_patient_numbers_anew_are_the_patients_own(tmp_path: Path) -> None:
+    table = lines(PHOTOS, "p,1 p,2 q,1 NA,1", "file_name,patient_id,lesion_id")
+    got = read(tmp_path, PHOTOS, {"metadata.csv": table})
+    assert [got.of_photo[path].get("lesion") for path in PHOTOS] == ["p/1", "p/2", "q/1", "1"]
+    unique = read(tmp_path, PHOTOS, {"metadata.csv": table.replace("q,1", "q,3").replace("NA,1", "NA,4")})
+    assert [unique.of_photo[path].get("lesion") for path in PHOTOS] == ["1", "2", "3", "4"]
 
 
 def test_a_number_may_begin_with_zero(tmp_path: Path) -> None:
@@ -96,7 +108,7 @@ def test_odd_patients_are_told(tmp_path: Path) -> None:
         ({"metadata.csv": lines(PHOTOS), "train/metadata.csv": lines(["a/1.jpg"], "z")},
          "train/metadata.csv, line 2: .* in metadata.csv, line 2"),
         ({"metadata.csv": lines(PHOTOS, "1,2 1,1 1,1 1,1", "file_name,patient,subject_id")},
-         "line 2: columns patient and subject_id name two"),
+         "line 2: patient and subject_id name two"),
         ({"metadata.csv": lines(["x.jpg", "y.jpg"], "p q")}, "names none of these photos, but 'x.jpg'"),
         ({"metadata.csv": lines(PHOTOS, head="foo,patient")}, "has no column file_name.*foo, patient"),
         ({"metadata.xlsx": "PK"}, "metadata.xlsx can't be read as it is. Save it as CSV"),

@@ -254,7 +254,8 @@ def _copy(
         with write_errors(out / path):
             (out / path).parent.mkdir(parents=True, exist_ok=True)
             (out / path).write_bytes(data)
-        known = {key: value for key, value in photo.about.items() if not tables.is_unknown(value)}
+        nobody = [key for key in tables.JOINING if tables.is_unknown(photo.about.get(key, ""))]
+        known = {key: value for key, value in photo.about.items() if value and key not in nobody}
         rows.append({"file_name": path, "source": name, **known, "original_label": photo.label})
     return rows
 

@@ -3,8 +3,9 @@
 A table's names are relative to the folder that it lies in: that of all photos, of a source, a split or a class.
 """
 
+import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -13,7 +14,7 @@ from spectraderm.core.errors import DatasetError
 from spectraderm.core.names import join, look_alikes
 from spectraderm.core.roots import Root
 from spectraderm.data import tables
-from spectraderm.data.layouts import Listing
+from spectraderm.data.layouts import SPLIT_FOLDERS, Listing
 from spectraderm.data.manifest import COLUMNS, display_name
 from spectraderm.data.photo_tables import DESCRIBING, PhotoTable, folders_of, in_folder
 from spectraderm.data.tables import JOINING, USUAL
@@ -22,6 +23,8 @@ MANY_CLASSES = 3
 """A patient or lesion with photos of so many classes is looked at twice."""
 MANY_PHOTOS = 5
 """And so is one with more than these photos, and more than half of all."""
+_FORMS: dict[str, Callable[[str], str]] = {"fitzpatrick": tables.skin_type, "source": str}
+_FILLERS = re.compile("0+|9{2,}")
 NOTES = (
     *("table_not_read", "line_without_photo", "photo_without_line", "table_label_conflict"),
     *(f"{key}_{kind}" for key in JOINING for kind in ("unknown", "look_alike", "of_many")),
@@ -79,7 +82,7 @@ def read_metadata(root: Root, listing: Listing) -> Metadata:
             for used in in_folder(root / parent, parent, list(scope.labels), scope.not_read):
                 scope.used.append(used)
                 result.tables.append(_add(used, scope))
-        result.notes += [*_notes(scope), *_forget_unknown(scope)]
+        result.notes += [*_notes(scope), *_settle(scope)]
         for path, cells in scope.cells.items():
             scoped = {key: f"{below}{value}" if key in JOINING else value for key, value in cells.items()}
             result.of_photo[path] = result.of_photo.get(path, {}) | scoped
@@ -93,6 +96,8 @@ def _add(used: PhotoTable, scope: _Scope) -> dict[str, Any]:
     for name in DESCRIBING:
         if named := table.named(USUAL[name]):
             columns[name] = named if name in JOINING else named[:1]
+    if {line.cells.get(columns.get("source", [""])[0], "").lower() for line in table.lines} <= {*SPLIT_FOLDERS}:
+        columns.pop("source", None)  # a column `dataset` that says train and test
     label = _compare_labels(used, scope)
     taken = {column for named in columns.values() for column in named} | {*table.named(USUAL["file_name"])}
     others = [column for column in table.columns if column not in {*taken, *COLUMNS, label}]
@@ -121,14 +126,10 @@ def _add(used: PhotoTable, scope: _Scope) -> dict[str, Any]:
 
 def _one(used: PhotoTable, line: int, name: str, cells: dict[str, str], columns: Sequence[str]) -> str:
     """What the columns of one meaning say in a line; where only some know it, what these say."""
-    values = [
-        tables.as_id(cells[column]) if name in JOINING else cells[column] for column in columns if column in cells
-    ]
+    values = [_FORMS.get(name, tables.as_id)(cells[column]) for column in columns if column in cells]
     known = list(dict.fromkeys(value for value in values if not tables.is_unknown(value)))
     if len(known) > 1:
-        problem = (
-            f"{used.where(line)}: columns {' and '.join(columns)} name two of a {name}, {known[0]!r} and {known[1]!r}"
-        )
+        problem = f"{used.where(line)}: {' and '.join(columns)} name two of a {name}, {known[0]!r} and {known[1]!r}"
         raise DatasetError(problem, "Rename the column that is something else")
     return next(iter(known or (values if name in JOINING else ())), "")
 
@@ -137,16 +138,12 @@ def _compare_labels(used: PhotoTable, scope: _Scope) -> str:
     """The column that names classes as the folders do, at least half of them; empty where there is none."""
     classes = {*scope.labels.values()}
     for column in used.table.named(USUAL["label"]):
-        pairs = [
-            (path, line.cells.get(column, "")) for path, line in zip(used.photos, used.table.lines, strict=True) if path
-        ]
-        labels = {value for _, value in pairs if not tables.is_unknown(value)}
-        classed = join(labels, classes, {display_name(label): label for label in classes})
-        if labels and 2 * len(classed) >= len(labels):
-            wrong = [
-                (path, value) for path, value in pairs if value in labels and classed.get(value) != scope.labels[path]
-            ]
-            scope.contradicted += [f"{path}: {value!r} in {used.path}" for path, value in wrong]
+        cells = {path: line.cells.get(column, "") for path, line in zip(used.photos, used.table.lines, strict=True)}
+        told = {path: value for path, value in cells.items() if path and not tables.is_unknown(value)}
+        classed = join({*told.values()}, classes, {display_name(label): label for label in classes})
+        if told and 2 * len(classed) >= len({*told.values()}):
+            wrong = [path for path, value in told.items() if classed.get(value) != scope.labels[path]]
+            scope.contradicted += [f"{path}: {told[path]!r} in {used.path}" for path in wrong]
             return column
     return ""
 
@@ -154,27 +151,17 @@ def _compare_labels(used: PhotoTable, scope: _Scope) -> str:
 def _notes(scope: _Scope) -> Iterator[Note]:
     """What is wrong with a scope's tables."""
     yield Note("table_not_read", "medium", scope.not_read, f"Not taken into account: {next(iter(scope.not_read), '')}")
-    lost = [
-        f"{used.where(number)}: {used.names[number]!r}"
-        for used in scope.used
-        for number, path in enumerate(used.photos)
-        if not path
-    ]
+    numbered = [(used, number, path) for used in scope.used for number, path in enumerate(used.photos)]
+    lost = [f"{used.where(number)}: {used.names[number]!r}" for used, number, path in numbered if not path]
     yield Note("line_without_photo", "medium", lost, "These lines name no photo, or one of several: give its path")
-    named = {path for used in scope.used for path in used.photos}
-    parents = tuple(used.parent for used in scope.used)
+    named, parents = {path for _, _, path in numbered}, tuple(used.parent for used in scope.used)
     silent = [path for path in scope.labels if path.startswith(parents) and path not in named] if parents else []
     yield Note("photo_without_line", "low", silent, "The table says nothing of them: add lines, or they count alone")
-    yield Note(
-        "table_label_conflict", "high", scope.contradicted, "Folder and table say two classes: keep the right one"
-    )
-    for key in JOINING:
-        alike = look_alikes({cells[key] for cells in scope.cells.values() if key in cells})
-        shown = [" and ".join(map(repr, group)) for group in alike]
-        yield Note(f"{key}_look_alike", "medium", shown, f"Taken for two each: if they are one {key}, write them alike")
+    wrong = scope.contradicted
+    yield Note("table_label_conflict", "high", wrong, "Folder and table say two classes: keep the right one")
 
 
-def _holders(cells: dict[str, dict[str, str]], key: str) -> dict[str, list[str]]:
+def _holders(cells: Mapping[str, Mapping[str, str]], key: str) -> dict[str, list[str]]:
     """The photos of every patient, lesion or group."""
     holders: defaultdict[str, list[str]] = defaultdict(list)
     for path, own in cells.items():
@@ -183,35 +170,45 @@ def _holders(cells: dict[str, dict[str, str]], key: str) -> dict[str, list[str]]
     return holders
 
 
-def _forget_unknown(scope: _Scope) -> Iterator[Note]:
-    """Take away patients, lesions and groups that are nobody's name.
+def _settle(scope: _Scope) -> Iterator[Note]:
+    """Take away patients, lesions and groups that are nobody's name; lesions numbered anew in each patient are theirs.
 
-    `0` is one only where it holds more photos, or of more classes, than any other: else numbers may begin with it.
+    `0` and `99` are no names only where they hold more photos, or of more classes, than any other.
     """
     for key in JOINING:
         holders = _holders(scope.cells, key)
-        sizes = {value: (len(paths), len({scope.labels[path] for path in paths})) for value, paths in holders.items()}
-        known = [size for value, size in sizes.items() if not tables.is_unknown(value) and value.strip("0")]
-        most = [max((size[part] for size in known), default=0) for part in (0, 1)]
-        unknown = [
-            value
-            for value, size in sizes.items()
-            if tables.is_unknown(value) or (not value.strip("0") and (size[0] > most[0] or size[1] > most[1]))
-        ]
-        paths = [path for value in unknown for path in holders[value]]
+        nobody = [value for value in holders if tables.is_unknown(value)]
+        patients = {value: {scope.cells[path].get("patient") for path in paths} for value, paths in holders.items()}
+        if key != "patient" and any(len(own - {None}) > 1 for value, own in patients.items() if value not in nobody):
+            for own in scope.cells.values():
+                if key in own and "patient" in own and own[key] not in nobody:
+                    own[key] = f"{own['patient']}/{own[key]}"
+        else:
+            sizes = {value: (len(paths), _classes(paths, scope.labels)) for value, paths in holders.items()}
+            names = [size for value, size in sizes.items() if value not in nobody and not _FILLERS.fullmatch(value)]
+            most = [max((size[part] for size in names), default=0) for part in (0, 1)]
+            fillers = [value for value in holders if _FILLERS.fullmatch(value)]
+            nobody += [value for value in fillers if sizes[value][0] > most[0] or sizes[value][1] > most[1]]
+        paths = [path for value in nobody for path in holders[value]]
         for path in paths:
             del scope.cells[path][key]
-        counts = ", ".join(f"{value!r} ({len(holders[value])} photos)" for value in unknown[:5])
+        counts = ", ".join(f"{value!r} ({len(holders[value])} photos)" for value in nobody[:5])
         yield Note(f"{key}_unknown", "low", paths, f"{counts}: taken for no {key}, each photo counts alone")
 
 
-def _suspicious(cells: dict[str, dict[str, str]], labels: dict[str, str]) -> Iterator[Note]:
-    """Patients, lesions and groups that join more than one would think."""
+def _suspicious(cells: Mapping[str, Mapping[str, str]], labels: Mapping[str, str]) -> Iterator[Note]:
+    """Patients, lesions and groups that join more than one would think, or two that may be one."""
     for key in JOINING:
-        odd = []
-        for value, paths in _holders(cells, key).items():
-            classes = len({labels[path] for path in paths})
+        odd, holders = [], _holders(cells, key)
+        for value, paths in holders.items():
+            classes = _classes(paths, labels)
             if classes >= MANY_CLASSES or len(paths) > max(MANY_PHOTOS, len(labels) // 2):
                 odd.append(f"{value!r}: {len(paths)} photos of {classes} classes")
         remedy = f"{odd[0] if odd else ''}, kept together as one {key}: if it is none, leave its cells empty"
         yield Note(f"{key}_of_many", "medium", odd, remedy)
+        alike = [" and ".join(map(repr, group)) for group in look_alikes(holders)]
+        yield Note(f"{key}_look_alike", "medium", alike, f"Taken for two each: if they are one {key}, write them alike")
+
+
+def _classes(paths: Sequence[str], labels: Mapping[str, str]) -> int:
+    return len({labels[path] for path in paths})

@@ -22,8 +22,6 @@ _FEET = ("body_parts_foot_top_or_side", "body_parts_foot_sole")
 _DIAGNOSES = ("diagnosis", *(f"diagnosis_{depth}" for depth in (5, 4, 3, 2, 1)))
 """Of the ISIC Archive: one column in older downloads, five that become finer in newer ones."""
 
-_ROMAN = {"I": "1", "II": "2", "III": "3", "IV": "4", "V": "5", "VI": "6"}
-
 
 @dataclass(frozen=True)
 class Listed:
@@ -163,7 +161,7 @@ def isic(folder: Path, _: float) -> list[Listed]:
         about = {
             "patient": row.get("patient_id", ""),
             "lesion": row.get("lesion_id", ""),
-            "fitzpatrick": _ROMAN.get(row.get("fitzpatrick_skin_type", ""), ""),
+            "fitzpatrick": tables.skin_type(row.get("fitzpatrick_skin_type", "")),
             "age": row.get("age_approx", ""),
             "sex": row.get("sex", ""),
             "licence": row.get("copyright_license", ""),

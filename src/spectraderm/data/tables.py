@@ -45,7 +45,8 @@ FOLDERS = ("folder", "folder_name", "directory", "dir", "original", "original_la
 """Names of a label map's first column."""
 _UNKNOWN = {
     *("unknown", "unk", "na", "nan", "none", "null", "nil", "nat", "missing", "undefined", "unspecified", "refna"),
-    *("anonymous", "anon", "notavailable", "notknown", "notapplicable", "notgiven", "notrecorded"),
+    *("notavailable", "notknown", "notapplicable", "notgiven", "notprovided", "notrecorded", "unidentified", "tbd"),
+    *("anonymous", "anon", "anonymized", "anonymised", "deidentified", "redacted", "noid", "unknownpatient"),
 }
 _SENTINELS = re.compile(r"-(1|9{1,4})(\.0)?")
 _MOST = 2**28
@@ -92,7 +93,14 @@ def is_unknown(value: str) -> bool:
 
 def as_id(value: str) -> str:
     """A number that a program made of an id is that id: `3.0` -> `3`. All else stays, `007` too."""
-    return re.sub(r"(?<=\d)\.0+", "", value) if re.fullmatch(r"\d+\.0+", value) else value
+    number = re.fullmatch(r"(\d+)\.0+", value)
+    return number[1] if number else value
+
+
+def skin_type(value: str) -> str:
+    """A Fitzpatrick type as a digit: `III`, `FST3`, `Type 3` and `3.0` are `3`. All else stays, `3-4` too."""
+    text = re.sub(r"^(fitzpatrick|skin|type|fst|\s)+", "", value.casefold())
+    return {"i": "1", "ii": "2", "iii": "3", "iv": "4", "v": "5", "vi": "6"}.get(text, as_id(text) or value)
 
 
 def read(path: Path) -> Table:
