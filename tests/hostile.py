@@ -90,7 +90,7 @@ BOMBS = {
     "WEBP header of 16383x16383": Attack(lambda: riff(16_383, 16_383), "megapixels|damaged"),
     "GIF header of 65535x65535": Attack(lambda: gif(65_535, 65_535), "megapixels"),
     "GIF frame of 65535x65535 on a small screen": Attack(lambda: gif(64, 64, (65_535, 65_535)), "megapixels"),
-    "TIFF header of 60000x60000": Attack(lambda: tiff({256: 60_000, 257: 60_000}), "megapixels"),
+    "TIFF header of 60000x60000": Attack(lambda: tiff({256: 60_000, 257: 60_000}), "instead of 938"),
     "BMP header of 60000x-60000": Attack(lambda: bmp(60_000, -60_000), "megapixels"),
     "BMP header of 60000 x lowest height": Attack(lambda: bmp(60_000, -(2**31)), "megapixels|strip"),
     "PNG of 8000x8000": Attack(lambda: png(8000, 8000, 8, 0, bytes(8000)), "megapixels"),

@@ -101,6 +101,10 @@ def test_what_is_read_is_what_was_meant(
         (RGB, 2, {"tags": {266: [2]}, "planar": 2}, "of 8-bit RGB in separate planes"),
         (RGB, 2, {"tags": {254: [1]}}, "that begins with a thumbnail or a mask"),
         (RGB, 2, {"tags": {255: [2]}}, "that begins with a thumbnail or a mask"),
+        (RGB, 2, {"tags": {278: [7]}}, "of 1 strips or tiles instead of 6"),
+        (RGB, 2, {"rows": 5, "tags": {278: [38]}}, "of 8 strips or tiles instead of 1"),
+        (RGB, 2, {"tile": (16, 16), "tags": {322: [48]}}, "of 9 strips or tiles instead of 3"),
+        (RGB, 2, {"tags": {258: [16] * 3}}, "of 5130 bytes of pixels instead of 10260"),
         (RGB, 2, {"order": ">", "big": True}, "of the kind BigTIFF in big-endian order"),
     ],
 )  # fmt: skip

@@ -133,6 +133,21 @@ class _Layout(NamedTuple):
         return ""
 
 
+def _parts_problem(tags: Mapping[int, tuple[int, ...]], layout: _Layout) -> str:
+    """Strips or tiles that are not as many, or not as long, as the pixels need: what is missing would be made up."""
+    width, height = (max((tags.get(side) or (0,))[0], 1) for side in (256, 257))
+    offsets, lengths, sides = (273, 279, (256, 278)) if 273 in tags else (324, 325, (322, 323))
+    wide, high = (max((tags.get(side) or (height,))[0], 1) for side in sides)
+    planes, together = (layout.samples, 1) if layout.planes == 2 else (1, layout.samples)
+    parts = planes * -(-width // wide) * -(-height // high)
+    size = -(-wide * together * layout.bits[0] // 8) * (planes * height if offsets == 273 else parts * high)
+    if len(tags.get(offsets, ())) != parts:
+        return f"of {len(tags.get(offsets, ()))} strips or tiles instead of {parts}"
+    if layout.compression == 1 and lengths in tags and sum(tags[lengths]) < size:
+        return f"of {sum(tags[lengths])} bytes of pixels instead of {size}"
+    return ""
+
+
 def check(data: bytes, name: str) -> None:
     """Look at the tags of a TIFF, before each of their numbers becomes an object, and each tile is held whole.
 
@@ -149,7 +164,8 @@ def check(data: bytes, name: str) -> None:
         raise _refusal(f"{name}: a TIFF whose tiles are larger than {MAX_TILE_PIXELS // 1_000_000} megapixels")
     problem = "of the kind BigTIFF in big-endian order" if data[:4] == b"MM\0+" else ""
     if data[2:4] in _MAGIC and tags:
-        problem = problem or _Layout.of(values).problem()
+        layout = _Layout.of(values)
+        problem = problem or layout.problem() or _parts_problem(values, layout)
     if problem:
         remedy = "Save it as PNG, or as an uncompressed TIFF of 8-bit RGB"
         raise UnreadablePhoto(f"{name}: a TIFF {problem} can't be read safely", remedy)
