@@ -189,7 +189,7 @@ def test_another_job_and_other_peoples_folders_are_refused(
     model: Path, photos: Path, whole: Path, tmp_path: Path
 ) -> None:
     changed = write_model(tmp_path / "changed", facts={"calibration": calibration(len(LABELS), coverage=0.8)})
-    with pytest.raises(RunFolderError, match="another model_sha256"):
+    with pytest.raises(RunFolderError, match="begun with another model\."):
         run(changed, whole, photos)
     with pytest.raises(RunFolderError, match="another calibration"):
         job.predict(open_model(model), [str(photos)], str(whole), calibration="home")
@@ -304,7 +304,7 @@ def test_ray_gives_the_same_rows_and_goes_on(model: Path, photos: Path, whole: P
     parts[0].unlink()
     parts[1].write_bytes(parts[1].read_bytes()[:100])  # as a killed worker leaves it
     done = run(model, tmp_path / "out", photos, engine="ray", workers=2)
-    assert (done.photos, done.dropped) == (10, 1)
+    assert (done.photos, done.damaged) == (10, 1)
     assert sorted(rows(tmp_path / "out"), key=lambda row: row["path"]) == rows(whole)
     assert "RAY_AUTH_TOKEN" in os.environ
 

@@ -73,15 +73,16 @@ def predict(
         return
     if engine != "local" or address or workers:
         raise SpectraDermError("--engine, --address and --workers go with --out", "Give --out DIR")
+    from spectraderm.images.photo_files import LeftOut, lines  # noqa: PLC0415
     from spectraderm.inference.classifier import load_model  # noqa: PLC0415
     from spectraderm.inference.photo_paths import photos as photos_of  # noqa: PLC0415
 
     classifier = load_model(model, 0, runtime, calibration, precision)
-    failed = 0
+    failed, left = 0, LeftOut(list)
 
     def readable() -> Iterator[tuple[str, "Prediction"]]:
         nonlocal failed
-        for path, result in classifier.predict_each(photos_of(photos, sys.stdin.buffer)):
+        for path, result in classifier.predict_each(photos_of(photos, sys.stdin.buffer, left)):
             if isinstance(result, SpectraDermError):
                 failed += 1
                 say(f"error: {result}")
@@ -93,6 +94,7 @@ def predict(
         if heatmap and kind != "jsonl":
             raise SpectraDermError(f"a {kind} has no heatmaps", "Give --format jsonl, or leave --heatmap out")
         write_predictions(readable(), kind, stream, classifier, top_k, heatmap=heatmap)
+    say(*lines(left))
     if failed:
         say(f"{failed} of the photos could not be read")
         raise typer.Exit(1)
@@ -121,6 +123,9 @@ def _predict_into(
     say(f"Done    {done.out}: {counts}; {rate}")
     if done.dropped:
         say(f"        {done.dropped} earlier answers were dropped: their photos changed or are gone")
+    if done.damaged:
+        say(f"        {done.damaged} damaged files of earlier answers were deleted: their photos were done again")
+    say(*(f"        {line}" for line in done.left_out))
     if summary["unreadable"]:
         raise typer.Exit(1)
 

@@ -21,6 +21,7 @@ from spectraderm.core.roots import Folders, Root
 from spectraderm.data import tables
 from spectraderm.data.layouts import SPLIT_FOLDERS
 from spectraderm.data.public_sets import PHOTO_SUFFIXES, READERS, Listed
+from spectraderm.images.photo_files import is_debris, why_left_out
 
 DATASET, LABELS, METADATA = "dataset.json", "label_map.csv", "metadata.csv"
 MIN_WEIGHT = 0.5
@@ -145,12 +146,12 @@ def _to_csv(table: Mapping[str, str]) -> bytes:
 def _photo_files(folder: Path) -> dict[str, Path]:
     """Photo files below a folder by path, by name, and by name without suffix; of several of one name the first.
 
-    Hidden files and links are passed over.
+    Links, and what `photo_files` calls debris, are passed over.
     """
     found: list[Path] = []
     for parent, folders, names in os.walk(folder):
-        folders[:] = sorted(each for each in folders if not each.startswith((".", "__MACOSX")))
-        paths = [Path(parent, each) for each in sorted(names) if not each.startswith(".")]
+        folders[:] = sorted(each for each in folders if not why_left_out(parent, each, is_folder=True))
+        paths = [Path(parent, each) for each in sorted(names) if not is_debris(each)]
         found += [path for path in paths if path.suffix.lower() in PHOTO_SUFFIXES and not path.is_symlink()]
     files: dict[str, Path] = {}
     for names in ([path.relative_to(folder).as_posix() for path in found], [path.name for path in found]):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from spectraderm.core import OTHER
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.roots import Folders, Root, check_folders
-from spectraderm.images.decoding import HEIC_SUFFIXES, SUFFIXES
+from spectraderm.images.photo_files import HEIC_SUFFIXES, SUFFIXES
 
 SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training", "train_set"), "train"),

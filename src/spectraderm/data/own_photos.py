@@ -3,7 +3,6 @@
 A small audit that needs no extra: some hundred photos are compared each with each.
 """
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,9 @@ from spectraderm.core import OTHER
 from spectraderm.core.errors import DatasetError, SpectraDermError
 from spectraderm.core.parallel import cores, in_order
 from spectraderm.core.progress import Track, no_track
-from spectraderm.images.decoding import HEIC_SUFFIXES, SUFFIXES, open_photo
+from spectraderm.images.decoding import open_photo
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, distances, turned_hashes
+from spectraderm.images.photo_files import UNREAD, LeftOut, below, lines, why_left_out
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.images.quality import flaws, measure
 
@@ -89,17 +89,20 @@ def conflict(labels: Sequence[str], groups: Integers) -> tuple[int, int] | None:
 def _listed(root: Path) -> Iterator[tuple[str, str]]:
     if not root.is_dir():
         raise DatasetError(f"{root} is not a folder", "Give the folder that holds your class folders")
-    for folder in sorted(entry for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
-        yield from ((path, folder.name) for path in _photos(folder))
+    for folder in sorted(entry for entry in root.iterdir() if entry.is_dir()):
+        if not why_left_out(str(root), folder.name, is_folder=True):
+            left = LeftOut(list)
+            photos = _photos(folder, left)
+            if left[UNREAD] and not photos:
+                raise DatasetError(f"{folder} holds no photos; {lines(left)[-1]}", "Convert them to JPEG or PNG")
+            yield from ((path, folder.name) for path in photos)
 
 
-def _photos(folder: Path) -> list[str]:
-    """The photo files below a folder; no link is followed."""
+def _photos(folder: Path, left: LeftOut | None = None) -> list[str]:
+    """The photo files below a folder; no link is followed. `left` gets what is left out."""
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder", "Give a folder of photos")
-    files = (Path(above) / name for above, _, names in os.walk(folder) for name in names if not name.startswith("."))
-    suffixes = SUFFIXES | HEIC_SUFFIXES
-    return sorted(str(file) for file in files if file.suffix.lower() in suffixes and not file.is_symlink())
+    return sorted(path for path in below(str(folder), left) if not Path(path).is_symlink())
 
 
 def _read(path: str, preprocessing: Preprocessing) -> tuple[Pixels, Hashes] | str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from spectraderm.core.errors import DatasetError
 from spectraderm.data import tables
 from spectraderm.data.layouts import SPLIT_FOLDERS
-from spectraderm.images.decoding import HEIC_SUFFIXES, SUFFIXES
+from spectraderm.images.photo_files import HEIC_SUFFIXES, SUFFIXES
 
 PHOTO_SUFFIXES = SUFFIXES | HEIC_SUFFIXES
 

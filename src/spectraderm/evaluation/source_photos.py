@@ -22,6 +22,7 @@ from spectraderm.data.tables import read_label_map
 from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers
 from spectraderm.images.decoding import open_photo
 from spectraderm.images.perceptual_hash import Hashes, turned_hashes
+from spectraderm.images.photo_files import UNREAD, LeftOut
 from spectraderm.inference.calibration import Judgement
 from spectraderm.inference.classifier import Classifier, Prediction
 from spectraderm.inference.photo_paths import walk
@@ -123,17 +124,19 @@ def predict_sources(
             map.
     """
     paths: list[tuple[str, str]] = []
+    unreadable: dict[str, list[str]] = {source: [] for source in sources}
     of_folder: dict[Path, int] = {}
     for source, folders in sources.items():
         for folder in folders:
-            own = list(walk(str(folder)))
+            left = LeftOut(list)
+            own = list(walk(str(folder), left))
+            unreadable[source] += [f"{path}: {UNREAD}" for path in left[UNREAD]]
             paths += [(source, path) for path in own]
             within = sorted({Path(path).parent for path in own})
             known = {} if folder in others else _labels(folder, within, classifier, label_map)
             of_folder |= dict.fromkeys(within, NO_CLASS) | known
     many, threads = classifier.for_many()
     results = in_order(lambda photo: _predict(many, photo[1]), paths, threads)
-    unreadable: dict[str, list[str]] = {source: [] for source in sources}
     read = []
     for (source, path), photo in track(results, f"Predicting {', '.join(sources)}", len(paths)):
         if isinstance(photo, SpectraDermError):

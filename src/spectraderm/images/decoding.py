@@ -25,8 +25,6 @@ from spectraderm.images.preprocessing import SHORTEST_SIDE
 from spectraderm.images.rgb import orientation, to_rgb, turned, upright
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-HEIC_SUFFIXES = frozenset({".heic", ".heif"})
 MAX_PIXELS = 64_000_000
 """Of a JPEG, which need not be decoded at its full size. Other formats need more memory."""
 MAX_DECODED_PIXELS = 16_000_000

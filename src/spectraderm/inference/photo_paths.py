@@ -1,37 +1,41 @@
 """A name that someone typed -> the photos that it stands for, one by one, however many there are."""
 
 import glob
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from spectraderm.core.errors import SpectraDermError, UnreadablePhoto
-from spectraderm.images.decoding import HEIC_SUFFIXES, MAX_BYTES, SUFFIXES
+from spectraderm.images.decoding import MAX_BYTES
+from spectraderm.images.photo_files import DEBRIS, OWN, LeftOut, below, lines, note, why_left_out
 
 STDIN = "-"
 
 
-def photos(names: Sequence[str], stdin: BinaryIO) -> Iterator[tuple[str, str | bytes | SpectraDermError]]:
+def photos(
+    names: Sequence[str], stdin: BinaryIO, left: LeftOut | None = None
+) -> Iterator[tuple[str, str | bytes | SpectraDermError]]:
     """What the names stand for, in their order: what each photo is called, and its path or bytes, or why it is none.
 
-    `-` is the photo on `stdin`.
+    `-` is the photo on `stdin`; `left` is as `walk` takes it.
     """
     for name in names:
         try:
-            for path in walk(name):
+            for path in walk(name, left):
                 yield path, stdin.read(MAX_BYTES + 1) if path == STDIN else path
         except SpectraDermError as error:
             yield name, error
 
 
-def walk(name: str) -> Iterator[str]:
+def walk(name: str, left: LeftOut | None = None) -> Iterator[str]:
     """The photos that a file, a folder (with all below it), a glob or `-` stands for, sorted, as they are found.
+
+    `left` gets what is left out of folders and globs, see `photo_files`.
 
     Raises:
         UnreadablePhoto: there are none.
     """
-    path, found = Path(name), False
+    path, found, left = Path(name), False, LeftOut(list) if left is None else left
     if not name:  # or it would stand for the current folder
         raise UnreadablePhoto("a photo's name is empty", "Give a file, folder or glob")
     try:
@@ -39,45 +43,30 @@ def walk(name: str) -> Iterator[str]:
             yield name
             return
         folder = path.is_dir()
-        matching = (match for match in sorted(glob.glob(name, recursive=True)) if Path(match).is_file())  # noqa: PTH207
-        for photo in _below(str(path)) if folder else matching:
+        for photo in below(str(path), left) if folder else _matching(name, left):
             found = True
             yield photo
     except OSError as error:  # such as a name that is too long
         raise UnreadablePhoto(f"{name}: {error.strerror}", "Check the path") from error
     if not found and folder:
-        raise UnreadablePhoto(f"{name} holds no photos", "Give a folder with JPEG, PNG, WEBP, BMP, TIFF, GIF or HEIC")
+        but = "".join(f"; {line}" for line in lines(left))
+        remedy = "Give a folder with JPEG, PNG, WEBP, BMP, TIFF, GIF or HEIC"
+        raise UnreadablePhoto(f"{name} holds no photos{but}", remedy)
     if not found:
         raise UnreadablePhoto(f"{name}: no such file or folder", "Check the path")
 
 
-def _below(folder: str) -> Iterator[str]:
-    """The photos in a folder and all below it, without hidden files and folders. A link is followed to a file only.
-
-    Holds the names of one folder at a time, and of those above it.
+def _matching(pattern: str, left: LeftOut) -> Iterator[str]:
+    """The files that a glob stands for, but what lies in a folder, or has a name, that none of its parts asks for and
+    that `photo_files` leaves out.
     """
-    waiting = [_entries("" if folder == "." else folder, folder)]
-    while waiting:
-        path, is_folder = next(waiting[-1], ("", False))
-        if not path:
-            waiting.pop()
-        elif is_folder:
-            waiting.append(_entries(path, path))
-        else:
-            yield path
-
-
-def _entries(prefix: str, folder: str) -> Iterator[tuple[str, bool]]:
-    """Photos and folders right below a folder that may be read, sorted, and which of them are folders."""
-    kept: list[tuple[str, bool]] = []
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                is_folder = entry.is_dir(follow_symlinks=False)
-                suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
-                is_photo = suffix in SUFFIXES | HEIC_SUFFIXES and (entry.is_symlink() or entry.is_file())
-                if not entry.name.startswith(".") and (is_folder or is_photo):
-                    kept.append((entry.name, is_folder))
-    except PermissionError:
-        return iter(())
-    return ((os.path.join(prefix, name), is_folder) for name, is_folder in sorted(kept))  # noqa: PTH118
+    asked = set(Path(pattern).parts)
+    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
+        path = Path(match)
+        if path.is_file():
+            parts = [each for each in (path, *path.parents) if each.name not in asked]
+            reasons = (why_left_out(str(each.parent), each.name, is_folder=each != path) for each in parts)
+            if why := next((why for why in reasons if why in (DEBRIS, OWN)), ""):
+                note(left, why, match)
+            else:
+                yield match

@@ -8,8 +8,8 @@ summary.json        counts, and the SHA-256 of every file; written last
 
 import time
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from spectraderm.core.errors import RunFolderError
 from spectraderm.core.files import json_bytes, json_object, sha256
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track, no_track
+from spectraderm.images.photo_files import LeftOut, lines
 from spectraderm.inference.bulk import table
 from spectraderm.inference.bulk.filesystem import local_path, open_filesystem, without_secrets, write_whole
 from spectraderm.inference.bulk.sources import Item, list_photos, read_photos
@@ -34,7 +35,17 @@ from spectraderm.inference.model_folder import ModelFolder
 Engine = Literal["local", "ray"]
 JOB, PREDICTIONS, REMAINING, SUMMARY = "job.json", "predictions", "remaining.parquet", "summary.json"
 SHARD_SIZE = 512
+Answered = Counter[tuple[str, str]]
+"""How many rows there are, by path and version."""
 _ANOTHER = "Give another --out"
+_ASKED = {
+    "model_id": "model",
+    "model_sha256": "model",
+    "calibration": "--calibration",
+    "precision": "--precision",
+    "sources": "PHOTOS",
+}
+"""What `job.json` says, in the words of the command."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +56,19 @@ class Done:
         out: its address, without secrets.
         summary: `summary.json`.
         photos: how many were answered this time.
-        dropped: how many rows went, because their photo changed or is gone, or their file was damaged.
+        dropped: how many rows went, because their photo changed or is gone.
+        damaged: how many files of rows were damaged, and deleted.
         seconds: how long that took.
+        left_out: what of the sources' folders was left out, a line for each reason.
     """
 
     out: str
     summary: dict[str, Any]
     photos: int
     dropped: int
+    damaged: int
     seconds: float
+    left_out: list[str]
 
 
 def predict(
@@ -91,9 +106,11 @@ def predict(
     here = local_path(filesystem, folder)  # object stores have no locks; two would do the same work twice there
     with locks.only_writer(here) if here else nullcontext():
         _claim(filesystem, folder, model, sources, (calibration, runtime.precision))
+        left = LeftOut(list)
+        answered, damaged = _answered(filesystem, folder)
         if filesystem.exists(f"{folder}/{SUMMARY}"):  # or one that is killed from here on would look done
             filesystem.rm(f"{folder}/{SUMMARY}")
-        remaining, dropped = _remaining(filesystem, folder, sources, shard_size)
+        remaining, dropped = _remaining(filesystem, folder, list_photos(sources, left), answered, shard_size)
         if remaining and engine == "ray":
             from spectraderm.inference.bulk import ray_engine  # noqa: PLC0415 - an extra
 
@@ -104,7 +121,8 @@ def predict(
         if filesystem.exists(f"{folder}/{REMAINING}"):
             filesystem.rm(f"{folder}/{REMAINING}")
         summary = _summarize(filesystem, folder, model.model_id)
-    return Done(without_secrets(out), summary, remaining, dropped, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    return Done(without_secrets(out), summary, remaining, dropped, damaged, seconds, lines(left))
 
 
 def _claim(
@@ -121,8 +139,8 @@ def _claim(
     path = f"{folder}/{JOB}"
     if filesystem.exists(path):
         before = json_object(filesystem.cat_file(path), path, _ANOTHER)
-        if other := [key for key, value in job.items() if before.get(key) != value]:
-            raise RunFolderError(f"{folder} was begun with another {', '.join(other)}", _ANOTHER)
+        if other := dict.fromkeys(_ASKED[key] for key, value in job.items() if before.get(key) != value):
+            raise RunFolderError(f"{folder} was begun with another {' and another '.join(other)}", _ANOTHER)
         return
     names = filesystem.ls(folder, detail=False) if filesystem.isdir(folder) else []
     if any(not name.rpartition("/")[2].startswith(".") for name in names):
@@ -130,20 +148,28 @@ def _claim(
     write_whole(filesystem, path, json_bytes(job))
 
 
-def _remaining(filesystem: AbstractFileSystem, folder: str, sources: Sequence[str], shard_size: int) -> tuple[int, int]:
+def _remaining(
+    filesystem: AbstractFileSystem, folder: str, photos: Iterable[Item], answered: Answered, shard_size: int
+) -> tuple[int, int]:
     """Write `remaining.parquet`, and drop the rows of photos that changed or are gone.
 
     Returns:
         How many photos remain, and how many rows were dropped.
     """
-    answered, dropped = _answered(filesystem, folder)
+    dropped = 0
 
     def new() -> Iterator[dict[str, Any]]:
-        for item in list_photos(sources):
-            if (item.path, item.version) in answered:
-                answered.discard((item.path, item.version))  # what stays in there is gone, or changed
+        for item in photos:
+            key = _key(item.path, item.version, item.row)
+            if answered.get(key):
+                answered[key] -= 1  # what stays in there is gone, or changed
             else:
-                yield item._asdict()
+                yield {**item._asdict(), "version": key[1]}
+
+    def stays(path: str, version: str) -> bool:
+        gone = answered[path, version] > 0
+        answered[path, version] -= gone
+        return not gone
 
     schema = pa.schema([(name, pa.int64() if name == "row" else pa.string()) for name in Item._fields])
     buffer, coming, count = pa.BufferOutputStream(), new(), 0
@@ -154,24 +180,41 @@ def _remaining(filesystem: AbstractFileSystem, folder: str, sources: Sequence[st
     for path in table.parts(filesystem, f"{folder}/{PREDICTIONS}") if answered else []:
         part = table.read(filesystem, path)
         pairs = zip(part["path"].to_pylist(), part["version"].to_pylist(), strict=True)
-        kept = part.filter(pa.array([pair not in answered for pair in pairs]))
+        kept = part.filter(pa.array([stays(*pair) for pair in pairs], pa.bool_()))
         dropped += part.num_rows - kept.num_rows
-        if kept.num_rows < part.num_rows:
+        if not kept.num_rows:
+            filesystem.rm(path)
+        elif kept.num_rows < part.num_rows:
             table.write(filesystem, path, kept)
     if count:
         write_whole(filesystem, f"{folder}/{REMAINING}", buffer.getvalue().to_pybytes())
     return count, dropped
 
 
-def _answered(filesystem: AbstractFileSystem, folder: str) -> tuple[set[tuple[str, str]], int]:
-    """Path and version of every photo that has a row, and how many rows were lost: a damaged file is deleted."""
-    answered: set[tuple[str, str]] = set()
-    lost = 0
+def _key(path: str, version: str, row: int) -> tuple[str, str]:
+    """What a row is found by: rows of one Parquet file may have one name."""
+    return path, f"{version} {row}" if row >= 0 else version
+
+
+def _answered(filesystem: AbstractFileSystem, folder: str) -> tuple[Answered, int]:
+    """How many rows there are of a path and version, and how many files were lost: a damaged file is deleted.
+
+    Damaged is what is no Parquet file, or not what the summary says.
+    """
+    answered, lost, sums = Answered(), 0, {}
+    if filesystem.exists(f"{folder}/{SUMMARY}"):
+        with suppress(RunFolderError):
+            sums = dict(json_object(filesystem.cat_file(f"{folder}/{SUMMARY}"), SUMMARY, "").get("sha256", {}))
     for path in table.parts(filesystem, f"{folder}/{PREDICTIONS}"):
         try:
             part = table.read(filesystem, path, ["path", "version"])
-            answered |= set(zip(part["path"].to_pylist(), part["version"].to_pylist(), strict=True))
+            rows = list(zip(part["path"].to_pylist(), part["version"].to_pylist(), strict=True))
+            whole = path.rpartition("/")[2] not in sums or sha256(filesystem.cat_file(path)) in sums.values()
         except (pa.ArrowException, OSError, KeyError):
+            rows, whole = [], False
+        if whole:
+            answered.update(rows)
+        else:
             filesystem.rm(path)
             lost += 1
     return answered, lost

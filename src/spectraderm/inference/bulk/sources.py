@@ -14,7 +14,8 @@ from spectraderm.core.errors import DatasetError, SpectraDermError, UnreadablePh
 from spectraderm.core.files import read_json, read_regular
 from spectraderm.core.printable import restored
 from spectraderm.core.roots import from_facts
-from spectraderm.images.decoding import HEIC_SUFFIXES, MAX_BYTES, SUFFIXES
+from spectraderm.images.decoding import MAX_BYTES
+from spectraderm.images.photo_files import DEBRIS, HEIC_SUFFIXES, OWN, SUFFIXES, LeftOut, is_debris, is_own, note
 from spectraderm.inference.bulk.filesystem import is_url, local_path, open_filesystem, without_secrets
 from spectraderm.inference.photo_paths import STDIN, walk
 
@@ -38,26 +39,37 @@ class Item(NamedTuple):
     row: int = -1
 
 
-def list_photos(sources: Sequence[str]) -> Iterator[Item]:
-    """All photos of all sources, in their order, each once.
+def list_photos(sources: Sequence[str], left: LeftOut | None = None) -> Iterator[Item]:
+    """All photos of all sources, in their order, each once. One that is called as another before it gets its address
+    for a name.
 
     Args:
         sources: folders, files, globs, manifests (`.csv` with a column `path`), Parquet files or folders of them, URLs.
+        left: gets what is left out of folders, see `photo_files`; at an address, a photo is known by its suffix alone.
 
     Raises:
         SpectraDermError: a source holds no photos or can't be read.
     """
     listed: set[tuple[str, int]] = set()
+    named: dict[str, tuple[str, int]] = {}
+    left = LeftOut(list) if left is None else left
+    folder = len(sources) == 1 and not sources[0].lower().endswith(".csv")  # whose photos can't share a name
     for source in sources:
-        for item in _list_source(source):
-            if len(sources) == 1:
+        for item in _list_source(source, left):
+            place = item.address, item.row
+            if folder and item.row < 0:
                 yield item
-            elif (item.address, item.row) not in listed:
-                listed.add((item.address, item.row))
-                yield item
+            elif place not in listed:
+                listed.add(place)
+                alike = named.setdefault(item.path, place) != place
+                yield (
+                    item._replace(path=f"{item.address}#{item.row}" if item.row >= 0 else item.address)
+                    if alike
+                    else item
+                )
 
 
-def _list_source(source: str) -> Iterator[Item]:
+def _list_source(source: str, left: LeftOut) -> Iterator[Item]:
     if source == STDIN:
         raise DatasetError("a photo on stdin has no path to be found by again", "Give files or folders with --out")
     filesystem, path = open_filesystem(source)
@@ -67,17 +79,17 @@ def _list_source(source: str) -> Iterator[Item]:
         elif source.lower().endswith(".parquet") and filesystem.isfile(path):
             yield from _of_parquet(filesystem, path)
         else:
-            yield from _of_url(filesystem, path) if is_url(source) else _of_path(filesystem, source)
+            yield from _of_url(filesystem, path, left) if is_url(source) else _of_path(filesystem, source, left)
     except OSError as error:
         remedy = "Check the address and the permissions"
         raise SpectraDermError(f"{without_secrets(source)} can't be read ({error})", remedy) from error
 
 
-def _of_path(filesystem: AbstractFileSystem, name: str) -> Iterator[Item]:
+def _of_path(filesystem: AbstractFileSystem, name: str, left: LeftOut) -> Iterator[Item]:
     """The photos of a file, folder or glob on this machine; of a folder without photos, its Parquet files' photos."""
     found = False
     try:
-        for found_path in walk(name):
+        for found_path in walk(name, left):
             found = True
             yield Item(found_path, os.path.abspath(found_path), _version_of(found_path))  # noqa: PTH100
     except UnreadablePhoto:
@@ -88,19 +100,25 @@ def _of_path(filesystem: AbstractFileSystem, name: str) -> Iterator[Item]:
             yield from _of_parquet(filesystem, os.path.abspath(table))  # noqa: PTH100
 
 
-def _of_url(filesystem: AbstractFileSystem, path: str) -> Iterator[Item]:
+def _of_url(filesystem: AbstractFileSystem, path: str, left: LeftOut) -> Iterator[Item]:
     """A photo, or all photos and Parquet files below a folder of an object store."""
     found, folders = False, filesystem.walk(path, detail=True)
     if filesystem.isfile(path):
         folders = [("", {}, {path: filesystem.info(path)})]
-    for _, below, entries in folders:
-        for name in [name for name in below if name.startswith(".")]:
-            del below[name]  # hidden, so that `walk` does not enter it
+    for where, below, entries in folders:
+        if where.rstrip("/") != path.rstrip("/") and is_own((below.keys() | entries.keys()).__contains__):
+            below.clear()
+            note(left, OWN, where)
+            continue
+        for name in [name for name in below if is_debris(name)]:
+            note(left, DEBRIS, below.pop(name)["name"])  # so that `walk` does not enter it
         for name, info in sorted(entries.items()):
-            if name.lower().endswith(".parquet"):
+            if is_debris(name):
+                note(left, DEBRIS, info["name"])
+            elif name.lower().endswith(".parquet"):
                 found = True
                 yield from _of_parquet(filesystem, info["name"])
-            elif name.lower().endswith(tuple(SUFFIXES | HEIC_SUFFIXES)) and not name.startswith("."):
+            elif name.lower().endswith(tuple(SUFFIXES | HEIC_SUFFIXES)):
                 found = True
                 yield Item(info["name"], _address(filesystem, info["name"]), _version(info))
     if not found:
@@ -169,6 +187,9 @@ def _version_of(address: str) -> str:
 
 
 def _version(info: dict[str, Any]) -> str:
+    """Of a file on this machine its size, its time, and when its entry was changed, which no program sets back."""
+    if "ino" in info:
+        return f"{info['size']} {info['mtime']} {info.get('created')}"
     return f"{info['size']} {info.get('ETag') or info.get('etag') or info.get('mtime') or info.get('LastModified')}"
 
 

@@ -28,7 +28,7 @@ _TYPES = {
 def schema(labels: Sequence[str]) -> pa.Schema:
     """The columns of `predictions/`.
 
-    These are `path`, `version` (the file's size and time), `sha256` of the photo's bytes, every field of `Prediction`
+    These are `path`, `version` (the file's size and times), `sha256` of the photo's bytes, every field of `Prediction`
     (`probabilities` as a column `probability:<class>` each), and `error` and `remedy`, which are null where the photo
     could be read; the fields of `Prediction` are null where it could not.
     """
