@@ -2,10 +2,13 @@ import os
 from pathlib import Path
 
 import pytest
+from conftest import encode, paint
 
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.roots import Folders, from_facts, root_of, to_facts, with_other
 from spectraderm.data.layouts import list_photos, source_folders
+from spectraderm.images.photo_files import DEBRIS, OWN, LeftOut
+from spectraderm.inference.photo_paths import walk
 
 WORDS = {
     **dict.fromkeys(("train", "training", "train_set", "TRAIN"), "train"),
@@ -52,8 +55,62 @@ def test_all_but_photos_in_class_folders_is_listed_and_what_is_hidden_is_not(tmp
     found = list_photos(tmp_path)
     assert [path for path, _, _ in found.photos] == [*sorted(photos), "train/b/1.jpg"]
     assert sorted(found.nested) == ["extra", "train/a/deep"]
-    others = ["train/a/Thumbs.db", "train/a/noend", "train/a/notes.txt"]
+    others = ["train/a/noend", "train/a/notes.txt"]
     assert sorted(found.other_files) == ["loose.jpg", *others, "train/loose.png"]
+
+
+@pytest.mark.parametrize(
+    ("paths", "problem", "remedy"),
+    [
+        (["c/1.avif", "c/2.avif"], "c is a class without a photo: it holds 2 files of a type", "Convert them"),
+        (["c/1.DNG"], "1 files of a type", "Convert them"),
+        (["c/anna/1.jpg", "c/bert/1.jpg"], "it holds 2 folders of photos, such as c/anna", "Move the photos up"),
+    ],
+)
+def test_a_class_of_which_no_photo_is_read_does_not_vanish(
+    paths: list[str], problem: str, remedy: str, root: Path
+) -> None:
+    touch(root, *paths)
+    with pytest.raises(DatasetError, match=problem) as caught:
+        list_photos(root)
+    assert remedy in caught.value.remedy
+    touch(root, "c/9.jpg")
+    assert len(list_photos(root).photos) == 3
+
+
+def test_a_folder_of_nothing_that_may_be_a_photo_is_told(root: Path) -> None:
+    touch(root, "docs/readme.txt")
+    (root / "c").mkdir()
+    assert list(list_photos(root).empty) == ["c", "docs"]
+
+
+def test_a_file_without_suffix_is_a_photo_by_how_it_begins(root: Path) -> None:
+    (root / "a" / "scan").write_bytes(encode(paint(0)))
+    (root / "a" / "note").write_bytes(b"I am none")
+    found = list_photos(root)
+    assert [photo.path for photo in found.photos] == ["a/1.jpg", "a/scan", "b/1.jpg"]
+    assert found.other_files == ["a/note"]
+
+
+def test_what_systems_and_we_leave_is_no_class_and_no_photo(root: Path) -> None:
+    junk = ["@eaDir/1.jpg", "a/@eaDir/1.jpg/SYNOPHOTO_THUMB_M.jpg", "__MACOSX/a/1.jpg", "a/._1.jpg", "b/Thumbs.db"]
+    touch(root, *junk, "$RECYCLE.BIN/1.jpg", "a/SYNOPHOTO_THUMB_S.jpg", ".DS_Store", "a/.ipynb_checkpoints/1.jpg")
+    own = ["run/manifest.csv", "run/checksums.txt", "run/curves.png", "m/spectraderm.json", "m/roc.png"]
+    touch(root, *own, "out/job.json", "out/predictions/part-000000.parquet", "s/space.json", "s/README.md", "s/x.png")
+    found = list_photos(root)
+    assert (found.photos, found.other_files, found.nested, found.empty) == (PLAIN, [], [], {})
+    assert found.left_out == {
+        DEBRIS: [
+            *("$RECYCLE.BIN", "@eaDir", "__MACOSX", "a/._1.jpg", "a/.ipynb_checkpoints", "a/@eaDir"),
+            *("a/SYNOPHOTO_THUMB_S.jpg", "b/Thumbs.db"),
+        ],
+        OWN: ["m", "out", "run", "s"],
+    }
+    left = LeftOut(list)
+    assert list(walk(str(root), left)) == [str(root / "a/1.jpg"), str(root / "b/1.jpg")]
+    assert {why: len(paths) for why, paths in left.items()} == {DEBRIS: 8, OWN: 4}
+    assert list(walk(f"{root}/**/*.jpg")) == [str(root / "a/1.jpg"), str(root / "b/1.jpg")]
+    assert list(walk(f"{root}/@eaDir/*.jpg")) == [str(root / "@eaDir/1.jpg")]  # asked for by name
 
 
 def test_links_inside_the_root_are_followed_and_others_are_not(root: Path) -> None:

@@ -181,7 +181,7 @@ def test_damaged_parts_are_made_again(model: Path, photos: Path, whole: Path, tm
     for number, damage in enumerate((b"", b"PAR1 cut")):
         (tmp_path / f"out/predictions/part-00000{number}.parquet").write_bytes(damage)
     done = run(model, tmp_path / "out", photos)
-    assert (done.photos, done.dropped) == (10, 2)
+    assert (done.photos, done.damaged) == (10, 2)
     assert sorted(row["path"] for row in rows(tmp_path / "out")) == paths(photos)
 
 
@@ -189,11 +189,11 @@ def test_another_job_and_other_peoples_folders_are_refused(
     model: Path, photos: Path, whole: Path, tmp_path: Path
 ) -> None:
     changed = write_model(tmp_path / "changed", facts={"calibration": calibration(len(LABELS), coverage=0.8)})
-    with pytest.raises(RunFolderError, match="begun with another model\."):
+    with pytest.raises(RunFolderError, match=r"begun with another model\."):
         run(changed, whole, photos)
-    with pytest.raises(RunFolderError, match="another calibration"):
+    with pytest.raises(RunFolderError, match="another --calibration"):
         job.predict(open_model(model), [str(photos)], str(whole), calibration="home")
-    with pytest.raises(RunFolderError, match="another sources"):
+    with pytest.raises(RunFolderError, match="another PHOTOS"):
         run(model, whole, photos / "0")
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "thesis.txt").write_text("mine")

@@ -121,11 +121,7 @@ def _predict_into(
     rate = f"{done.photos} this time, {done.photos / done.seconds:.1f} a second" if done.photos else "all of it before"
     counts = f"{summary['photos']} photos, {summary['predicted']} predicted, {summary['unreadable']} unreadable"
     say(f"Done    {done.out}: {counts}; {rate}")
-    if done.dropped:
-        say(f"        {done.dropped} earlier answers were dropped: their photos changed or are gone")
-    if done.damaged:
-        say(f"        {done.damaged} damaged files of earlier answers were deleted: their photos were done again")
-    say(*(f"        {line}" for line in done.left_out))
+    say(*(f"        {note}" for note in done.notes))
     if summary["unreadable"]:
         raise typer.Exit(1)
 

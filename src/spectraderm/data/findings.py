@@ -17,6 +17,7 @@ from spectraderm.data.manifest import Row
 from spectraderm.data.metadata import NOTES, Metadata
 from spectraderm.data.shortcuts import Shortcut
 from spectraderm.data.split import label_conflicts
+from spectraderm.images.photo_files import DEBRIS, OWN, UNREAD
 from spectraderm.images.quality import Flaw
 
 Severity = Literal["high", "medium", "low"]
@@ -36,7 +37,8 @@ KNOWN = (
     "leakage", "leakage_by_crop", "class_all_leaked", "label_conflict", "unreadable", "size_gives_class_away",
     *(f"shortcut_{name}" for name in (*shortcuts.NAMES, "source")), *(f"{kind}_copy" for kind in KINDS),
     "class_of_one_source", "class_imbalance",
-    *QUALITY, "extreme_aspect", "minority_size", "nested_folder", "link_outside", "other_files",
+    *QUALITY, "extreme_aspect", "minority_size", "nested_folder", "link_outside",
+    "empty_class", "unread_type", "debris", "own_output", "other_files",
     "copy_across_sources", *NOTES,
 )  # fmt: skip
 """Every finding there is, by id."""
@@ -219,5 +221,14 @@ def _files(evidence: Evidence) -> Iterable[Finding]:
     yield _finding("link_outside", "medium", listing.outside, "Links that lead out of the folder are not followed")
     read = {table["path"] for table in evidence.metadata.tables}
     others = [path for path in listing.other_files if path not in read]
+    empty = "Class folders that no photo is read from: put photos there, or delete them"
+    yield _finding("empty_class", "medium", list(listing.empty), empty)
+    unread = "Their type is not read: convert them to JPEG or PNG"
+    yield _finding("unread_type", "medium", listing.left_out[UNREAD], unread)
+    yield _finding(
+        "debris", "low", listing.left_out[DEBRIS], "Left there by a system or program: they were passed over"
+    )
+    own = "Written by SpectraDerm, no class: they were passed over"
+    yield _finding("own_output", "low", listing.left_out[OWN], own)
     yield _finding("other_files", "low", others, "Not photos in a class folder: they were passed over")
     yield from (_finding(*note) for note in evidence.metadata.notes)

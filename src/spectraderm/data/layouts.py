@@ -13,14 +13,13 @@ from typing import NamedTuple
 from spectraderm.core import OTHER
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.roots import Folders, Root, check_folders
-from spectraderm.images.photo_files import HEIC_SUFFIXES, SUFFIXES
+from spectraderm.images.photo_files import UNREAD, LeftOut, below, is_debris, is_photo, note, why_left_out
 
 SPLIT_FOLDERS = {
     **dict.fromkeys(("train", "training", "train_set"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev", "val_set"), "val"),
     **dict.fromkeys(("test", "testing", "test_set"), "test"),
 }
-_SUFFIXES = SUFFIXES | HEIC_SUFFIXES
 
 
 class PhotoFile(NamedTuple):
@@ -33,12 +32,17 @@ class PhotoFile(NamedTuple):
 
 @dataclass
 class Listing:
-    """The photo files of a folder, and what is not read: other files, links out of it, and folders too deep."""
+    """The photo files of a folder, and what is not read: other files, links out of it, folders too deep, and what
+    `photo_files` leaves out.
+    """
 
     photos: list[PhotoFile] = field(default_factory=list)
     other_files: list[str] = field(default_factory=list)
     outside: list[str] = field(default_factory=list)
     nested: list[str] = field(default_factory=list)
+    left_out: LeftOut = field(default_factory=lambda: LeftOut(list))
+    empty: dict[str, str] = field(default_factory=dict)
+    """Class folders that no photo is read from, and the class of each."""
     sources: list[str] = field(default_factory=list)
     """Names of the folders that are a source each, where there are several; paths begin with them."""
 
@@ -76,6 +80,7 @@ def list_photos(root: Root) -> Listing:
         else:
             _list_folder(root, "", listing)
     where = root if isinstance(root, Path) else ", ".join(map(str, root.of_source.values()))
+    _check_empty(root, listing)
     labels = {photo.label for photo in listing.photos}
     classes = labels - {OTHER}
     if len(classes) < 2:
@@ -89,6 +94,22 @@ def list_photos(root: Root) -> Listing:
             f"{where}: class {label!r} has no training photos", "Name its folder the same in every split"
         )
     return listing
+
+
+def _check_empty(root: Root, listing: Listing) -> None:
+    """Raise `DatasetError` where a class has no photo that is read, but something in its folders that may be photos."""
+    labels = {photo.label for photo in listing.photos}
+    for folder in (folder for folder, label in listing.empty.items() if labels and label not in labels):
+        within = f"{folder}/"
+        deeper = [path for path in listing.nested if path.startswith(within) and any(below(str(root / path)))]
+        for paths, what, remedy in (
+            (listing.left_out[UNREAD], f"files {UNREAD}", "Convert them to JPEG or PNG"),
+            (deeper, "folders of photos", "Move the photos up into it"),
+            (listing.outside, "links that lead out of the data set", "Put the photos themselves there"),
+        ):
+            if own := [path for path in paths if path.startswith(within)]:
+                problem = f"{root / folder} is a class without a photo: it holds {len(own)} {what}, such as {own[0]}"
+                raise DatasetError(problem, f"{remedy}, or move the folder away")
 
 
 def source_folders(root: Path) -> list[str]:
@@ -120,11 +141,10 @@ def _classes(root: Path, parent: str) -> set[str] | None:
     splits = [name for name in folders if name.lower() in SPLIT_FOLDERS]
     parents = [f"{parent}{name}/" for name in splits] or [parent]
     pairs = [(within, label) for within in parents for label in _folders(root, within, Listing())]
-    suffixes = tuple(_SUFFIXES)
     return {
         label
         for within, label in pairs
-        if any(name.lower().endswith(suffixes) for name in _names(root, f"{within}{label}/", Listing()))
+        if any(is_photo(f"{root}/{within}{label}", name) for name in _names(root, f"{within}{label}/", Listing()))
     }
 
 
@@ -145,6 +165,9 @@ def _list_source(folder: Path, source: str, listing: Listing, *, all_other: bool
     listing.photos += [photo._replace(path=f"{source}/{photo.path}") for photo in own.photos]
     for name in ("other_files", "outside", "nested"):
         getattr(listing, name).extend(f"{source}/{path}" for path in getattr(own, name))
+    for why, paths in own.left_out.items():
+        listing.left_out[why] += [f"{source}/{path}" for path in paths]
+    listing.empty |= {f"{source}/{path}": label for path, label in own.empty.items()}
 
 
 def _list_folder(root: Path, parent: str, listing: Listing) -> None:
@@ -169,20 +192,23 @@ def _folders(root: Path, parent: str, listing: Listing) -> list[str]:
             if _printable(name) != name:
                 raise DatasetError(f"{root}: the name of folder {parent + name!r} is not UTF-8", "Rename it")
             folders.append(name)
-        elif Path(name).suffix.lower() in _SUFFIXES:
+        elif is_photo(f"{root}/{parent}", name):
             listing.other_files.append(_printable(parent + name))
     return folders
 
 
 def _list_class(root: Path, folder: PhotoFile, listing: Listing) -> None:
+    before = len(listing.photos)
     for name in _names(root, f"{folder.path}/", listing):
         path = f"{folder.path}/{name}"
         if (root / path).is_dir():
             listing.nested.append(_printable(path))
-        elif Path(name).suffix.lower() in _SUFFIXES and _printable(name) == name:
+        elif is_photo(f"{root}/{folder.path}", name) and _printable(name) == name:
             listing.photos.append(folder._replace(path=path))
         else:
             listing.other_files.append(_printable(path))
+    if len(listing.photos) == before:
+        listing.empty[folder.path] = folder.label
 
 
 def _list_other(root: Path, folder: PhotoFile, listing: Listing) -> None:
@@ -193,19 +219,28 @@ def _list_other(root: Path, folder: PhotoFile, listing: Listing) -> None:
         if (root / path).is_dir() and not (root / path).is_symlink():
             split = folder.given_split if parent else SPLIT_FOLDERS.get(name.lower(), "")
             _list_other(root, PhotoFile(path, folder.label, split), listing)
-        elif Path(name).suffix.lower() in _SUFFIXES and _printable(path) == path:
+        elif is_photo(f"{root}/{parent}", name) and _printable(path) == path:
             listing.photos.append(folder._replace(path=path))
         else:
             listing.other_files.append(_printable(path))
 
 
 def _names(root: Path, parent: str, listing: Listing) -> list[str]:
-    """What is in a folder and not hidden; links out of `root` go to the listing. `Path.resolve` fails on link loops."""
+    """What is in a folder and may be read; links out of `root` and what is left out go to the listing."""
+    left: set[str] = set()
     try:
-        names = sorted(name for name in os.listdir(root / parent) if not name.startswith("."))
+        names = sorted(os.listdir(root / parent))
     except OSError as error:
         raise DatasetError(f"{root / parent} can't be listed ({error})", "Check its permissions") from error
-    home = os.path.realpath(root)
+    for name in names:
+        path = root / parent / name
+        if not path.is_dir() and not is_debris(name) and is_photo(f"{root}/{parent}", name):
+            continue
+        if why := why_left_out(f"{root}/{parent}", name, is_folder=path.is_dir()):
+            note(listing.left_out, why, _printable(parent + name))
+            left.add(name)
+    names = [name for name in names if name not in left]
+    home = os.path.realpath(root)  # `Path.resolve` fails on link loops
     links = [name for name in names if (root / parent / name).is_symlink()]
     out = [name for name in links if not Path(os.path.realpath(root / parent / name)).is_relative_to(home)]
     listing.outside += [_printable(parent + name) for name in out]

@@ -10,7 +10,7 @@ from spectraderm.core.errors import DatasetError
 from spectraderm.core.names import folded, same
 from spectraderm.data import tables
 from spectraderm.data.tables import USUAL, Table
-from spectraderm.images.decoding import HEIC_SUFFIXES, SUFFIXES
+from spectraderm.images.photo_files import HEIC_SUFFIXES, SUFFIXES
 
 _METADATA = "metadata"
 """A table of this name must be of use; one of another name may be."""

@@ -70,6 +70,13 @@ class Done:
     seconds: float
     left_out: list[str]
 
+    @property
+    def notes(self) -> list[str]:
+        """What became of earlier answers, and what was left out, a line each."""
+        dropped = f"{self.dropped} earlier answers were dropped: their photos changed or are gone"
+        damaged = f"{self.damaged} damaged files of earlier answers were deleted: their photos were done again"
+        return [line for number, line in ((self.dropped, dropped), (self.damaged, damaged)) if number] + self.left_out
+
 
 def predict(
     model: ModelFolder,
