@@ -3,6 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -124,38 +125,34 @@ def tidy(name: str) -> str:
 def match_photos(names: Sequence[str], photos: Sequence[str]) -> dict[str, str]:
     """The photo of every name: that of this path, or of this end of a path, or without suffix, if only one fits.
 
-    Each is tried as it is, then as names that are the same, then as ones that look alike (`core.names`). What has a
-    folder in its name that holds other photos is not taken for a photo elsewhere.
+    Names are compared as they are, then as ones that are the same, then as ones that look alike (`core.names`). What
+    has a folder in its name that holds other photos is not taken for a photo elsewhere.
     """
     matched = {name: name for name in {*names} & {*photos}}
     folders = {part for photo in photos for part in photo.split("/")[:-1]}
-    for bare in (False, True):
-        for length in (0, 3, 2, 1):
-            for form in (str, same, folded):
-                left = [name for name in {*names} if name and name not in matched]
+    for form in (str, cache(same), cache(folded)):
+        for bare in (False, True):
+            for length in (0, 3, 2, 1):
+                left = {*names} - matched.keys() - {""}
                 if not left:
                     return matched
                 taken = {*matched.values()}
-                free = [photo for photo in photos if photo not in taken]
-                ends = [_by_end(each, length, form, bare) for each in (left, free)]
-                for end, (name, *more) in ends[0].items():
-                    fitting = ends[1].get(end, ())
-                    if (
-                        not more
-                        and len(fitting) == 1
-                        and not ({*name.split("/")[:-1]} & folders) - {*fitting[0].split("/")}
-                    ):
-                        matched[name] = fitting[0]
+                free = _by_end((photo for photo in photos if photo not in taken), length, form, bare)
+                for end, (name, *more) in _by_end(left, length, form, bare).items():
+                    photo, *others = free.get(end, [""])
+                    elsewhere = ({*name.split("/")[:-1]} & folders) - {*photo.split("/")}
+                    if photo and not (more or others or elsewhere):
+                        matched[name] = photo
     return matched
 
 
-def _by_end(paths: Sequence[str], length: int, form: Callable[[str], str], bare: bool) -> dict[str, list[str]]:
+def _by_end(paths: Iterable[str], length: int, form: Callable[[str], str], bare: bool) -> dict[str, list[str]]:
     """Paths by their last parts, so many or all; the last one without a photo's suffix, where `bare`."""
     ends: defaultdict[str, list[str]] = defaultdict(list)
     for path in paths:
-        *parents, last = path.split("/")[-length:]
-        if bare and last.lower().endswith(_PHOTOS):
-            last = last.rpartition(".")[0]
-        if len(parents) + 1 >= length:
-            ends["/".join(map(form, (*parents, last)))].append(path)
+        parts = path.split("/")[-length:]
+        if bare and parts[-1].lower().endswith(_PHOTOS):
+            parts[-1] = parts[-1].rpartition(".")[0]
+        if len(parts) >= length:
+            ends["/".join([form(part) for part in parts])].append(path)
     return ends

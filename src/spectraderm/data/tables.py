@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -86,6 +87,7 @@ def folded(header: str) -> str:
     return "".join(letter for letter in unicodedata.normalize("NFKC", header).casefold() if letter.isalnum())
 
 
+@lru_cache(2**16)
 def is_unknown(value: str) -> bool:
     """Whether a cell only says that something is not known: `NA`, `unknown`, `-`, `?`, `-1` and the like."""
     return not folded(value) or folded(value) in _UNKNOWN or bool(_SENTINELS.fullmatch(value))
