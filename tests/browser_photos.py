@@ -32,6 +32,7 @@ def photos() -> dict[str, bytes]:
         "cmyk": encode(painted(40).convert("CMYK"), quality=95),
         "png-gamma": encode(painted(43), "PNG", pnginfo=linear),
         "png-alpha": encode(seen, "PNG"),
+        "png-moving": encode(painted(47), "PNG", save_all=True, default_image=True, append_images=[painted(48)] * 2),
         "webp": encode(painted(46), "WEBP", quality=80),
         "gif-moving": encode(painted(49), "GIF", save_all=True, append_images=[painted(50)]),
         "bmp": encode(painted(51), "BMP"),

@@ -235,7 +235,7 @@ STRANGERS = {
     "PSD": Attack(lambda: struct.pack(">4sH6xHIIHH", b"8BPS", 1, 3, 32, 32, 8, 3) + bytes(3090), "not a photo"),
     "zip": Attack(_zip, "not a photo"),
     "JPEG with a zip behind": Attack(lambda: encode(PHOTO) + _zip()),
-    "GIF that is a script": Attack(lambda: gif(0x2F2A, 64, (64, 64)) + b"*/=1;alert(1)", "strip"),
+    "GIF that is a script": Attack(lambda: gif(0x2F2A, 64, (64, 64)) + b"*/=1;alert(1)", "cover"),
     "cut JPEG": Attack(lambda: encode(PHOTO)[:-200], "damaged"),
     "cut PNG": Attack(lambda: encode(PHOTO, "PNG")[:-200], "damaged"),
     "cut WEBP": Attack(lambda: encode(PHOTO, "WEBP")[:-200], "damaged|not a photo"),

@@ -81,6 +81,7 @@ LAB[16:20] = b"Lab "
             "a PNG of 16 bits with a transparent colour",
         ),
         (png(32, 32, 4, 0, b"\x33" * 16, (b"tRNS", b"\0\3")), "a PNG of 4 bits with a transparent colour"),
+        (encode(PHOTO, "GIF").replace(struct.pack("<HH", *PHOTO.size), b"\x80\0\x80\0", 1), "a GIF whose first frame"),
         (png(32, 32, 8, 2, b"\x7f" * 96, (b"cICP", b"\x09\x10\0\1")), "a PNG of HDR light levels"),
     ],
 )

@@ -49,7 +49,18 @@ from spectraderm.serving.spaces.deploy import deploy
 from spectraderm.serving.spaces.runtime import RuntimeDownloadError
 
 KEY = "k\u00e9y"
-COMPARED = ("jpeg-30-2", "turned-6", "progressive", "cmyk", "png-alpha", "png-gamma", "webp", "gif-moving", "noise")
+COMPARED = (
+    "jpeg-30-2",
+    "turned-6",
+    "progressive",
+    "cmyk",
+    "png-alpha",
+    "png-gamma",
+    "png-moving",
+    "webp",
+    "gif-moving",
+    "noise",
+)
 
 
 @pytest.fixture(scope="module")

@@ -59,8 +59,9 @@ export async function shrink(photo: Blob, longest: number): Promise<Blob> {
 }
 
 /**
- * A PNG less the chunks by which browsers, unlike Python's decoder, change its colours. A gamma that is not sRGB's stays:
- * both go by it. Throws `UnreadablePhoto` for light levels of HDR, which Python's decoder refuses.
+ * A PNG less the chunks by which browsers, unlike Python's decoder, change its colours or show a moving picture in its
+ * place. A gamma that is not sRGB's stays: both go by it. Throws `UnreadablePhoto` for light levels of HDR, as Python's
+ * decoder does.
  */
 function withUsualColours(data: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer>[] {
   const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
@@ -71,7 +72,7 @@ function withUsualColours(data: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer
     if (kind === "IDAT") return [...parts, data.subarray(at)];
     if (kind === "cICP" && HDR.has(data[at + 9])) throw unreadable("a PNG of HDR light levels", "Save it in sRGB");
     const usual = kind === "gAMA" && Math.abs(view.getUint32(at + 8) * 2.2e-5 - 1) <= 0.05;
-    if (!usual && !["cHRM", "cICP"].includes(kind)) parts.push(data.subarray(at, next));
+    if (!usual && !["cHRM", "cICP", "acTL"].includes(kind)) parts.push(data.subarray(at, next));
     at = next;
   }
   return parts;

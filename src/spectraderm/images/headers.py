@@ -129,9 +129,18 @@ def _check_gif(data: bytes, name: str) -> None:
     inside = False
     for _ in range(MAX_PARTS):
         if at + 1 >= len(data) or (not inside and data[at] in b",;"):
-            return
+            return _check_cover(data[6:10], data[at : at + 9], name)
         if inside:
             inside, at = data[at] != 0, at + 1 + data[at]
         else:
             inside, at = data[at] == 0x21, at + (2 if data[at] == 0x21 else 1)
     raise _refusal(f"{name}: a GIF of more than {MAX_PARTS} blocks before its pixels")
+
+
+def _check_cover(screen: bytes, frame: bytes, name: str) -> None:
+    """Programs don't agree on what stands where the first frame of a GIF is not."""
+    if len(frame) < 9 or frame[:1] != b",":
+        return
+    (wide, high), (left, top, width, height) = struct.unpack("<HH", screen), struct.unpack("<HHHH", frame[1:])
+    if left or top or width < wide or height < high:
+        raise UnreadablePhoto(f"{name}: a GIF whose first frame does not cover it", "Save it as PNG or JPEG")
