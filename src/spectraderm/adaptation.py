@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from spectraderm.core import OTHER, other_of
+from spectraderm.core.arguments import checked
 from spectraderm.core.errors import DatasetError, SpectraDermError, needs
 from spectraderm.core.files import sha256
 from spectraderm.core.progress import Track, no_track
@@ -45,6 +46,7 @@ class NotBetter(SpectraDermError):
     result: dict[str, Any]
 
 
+@checked
 def adapt(
     model: str | os.PathLike[str] | None,
     photos: str | os.PathLike[str],

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from spectraderm.api.given import AnyPath, AnyRun, Photos, all_photos, folder_of, path_of, several, stages
 from spectraderm.api.options import check_run, check_train, options_of
 from spectraderm.core import DEFAULT_BACKBONE, DEFAULT_RECIPE
+from spectraderm.core.arguments import checked
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import Run
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["audit", "export", "run", "split", "train"]
 
 
+@checked
 def run(
     photos: Photos,
     out: AnyPath | None = None,
@@ -85,6 +87,7 @@ def run(
     return Run(folder)
 
 
+@checked
 def audit(
     photos: Photos,
     out: AnyPath,
@@ -117,6 +120,7 @@ def audit(
     return Run(folder)
 
 
+@checked
 def split(run: AnyRun, split: "Protocol" = "grouped", folds: int = 0, seed: int = 0) -> Run:
     """Split an audited run folder, and prove that the split holds.
 
@@ -137,6 +141,7 @@ def split(run: AnyRun, split: "Protocol" = "grouped", folds: int = 0, seed: int 
     return Run(folder_of(run))
 
 
+@checked
 def train(
     run: AnyRun,
     *,
@@ -190,6 +195,7 @@ def train(
     return Run(folder_of(run))
 
 
+@checked
 def export(
     run: AnyRun,
     out: AnyPath | None = None,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from spectraderm.api.given import AnyPath, AnyRun, Photos, all_photos, folder_of, path_of, several, stages
 from spectraderm.api.options import check_calibrate, check_evaluate
+from spectraderm.core.arguments import checked
 from spectraderm.core.errors import needs
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import Run
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["calibrate", "compare", "evaluate", "import_"]
 
 
+@checked
 def calibrate(
     target: AnyRun,
     photos: Photos | None = None,
@@ -86,6 +88,7 @@ def evaluate(
 ) -> dict[str, Any]: ...
 
 
+@checked
 def evaluate(
     target: AnyRun | Sequence[AnyRun],
     photos: Photos | None = None,
@@ -138,6 +141,7 @@ def evaluate(
     return scores if isinstance(target, Sequence) and not isinstance(target, str) else scores[0]
 
 
+@checked
 def compare(run_a: AnyRun, run_b: AnyRun) -> dict[str, Any]:
     """Which of two runs is better, photo by photo, and whether that is more than noise.
 
@@ -155,6 +159,7 @@ def compare(run_a: AnyRun, run_b: AnyRun) -> dict[str, Any]:
     return found
 
 
+@checked
 def import_(
     name: str,
     folder: AnyPath,

@@ -26,7 +26,7 @@ Folds = Annotated[
     typer.Option(help="grouped: k folds, or 1 for one held-out test set. original: random draws of validation. "
                       "0: 5 of grouped, else 1."),
 ]  # fmt: skip
-Seed = Annotated[int, typer.Option(help="Of everything random.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of everything random.")]
 Recipe = Annotated[str, typer.Option(help="discriminant, notebook, finetune, or a TOML file.")]
 Backbone = Annotated[str, typer.Option(help="Hub id, local folder in Hub layout, or open-nsfw-thin (offline).")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")]

@@ -38,6 +38,14 @@ class UnreadablePhoto(SpectraDermError):
     """These bytes are not a photo that can be decoded safely."""
 
 
+class WrongArgument(SpectraDermError, TypeError, ValueError):
+    """A function was given in Python what it does not take."""
+
+
+class NotAPhoto(UnreadablePhoto, TypeError):
+    """A photo was asked for in Python, and something of another kind given."""
+
+
 class DatasetError(SpectraDermError):
     """The folder of photos can't be used as it is."""
 

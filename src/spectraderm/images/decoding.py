@@ -7,8 +7,9 @@ converts wrongly (16 bit, alpha, colour profiles) is converted in `rgb`. Audit, 
 import ctypes
 import io
 import os
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from spectraderm.core.errors import UnreadablePhoto, needs
+from spectraderm.core.errors import NotAPhoto, UnreadablePhoto, needs
 from spectraderm.core.files import read_regular
 from spectraderm.images import headers
 from spectraderm.images.preprocessing import SHORTEST_SIDE
@@ -100,10 +101,11 @@ def open_photo(photo: PhotoLike, shortest_side: int = SHORTEST_SIDE, name: str =
         image = decode(_from_file(photo), str(getattr(photo, "name", name)), shortest_side).image
     else:
         try:
-            data = read_regular(Path(photo), MAX_BYTES)  # refuses what has no end or waits for a writer, as a pipe does
+            data = read_regular(Path(path := os.fsdecode(photo)), MAX_BYTES)  # refuses what has no end, as a pipe has
         except (OSError, ValueError) as error:
-            raise UnreadablePhoto(f"{photo}: {getattr(error, 'strerror', None) or error}", "Check the path") from error
-        image = decode(data, str(photo), shortest_side).image
+            problem = f"{path}: {getattr(error, 'strerror', None) or error}"
+            raise UnreadablePhoto(problem, remedy_of(path)) from error
+        image = decode(data, path, shortest_side).image
     image.info = {}
     return image
 
@@ -206,19 +208,44 @@ def check_size(width: int, height: int, name: str) -> None:
         raise UnreadablePhoto(f"{name}: {width}x{height} is a strip, not a photo", "Crop it to the skin")
 
 
+def remedy_of(path: str) -> str:
+    """What to do where there is no file of a name that somebody gave."""
+    if re.match(r"(data:|[A-Za-z][A-Za-z0-9+.-]+://)", path):
+        return "It is an address, and nothing is fetched: download it, and give the file"
+    return "Write the home folder out, `~` is none here" if path.startswith("~") else "Check the path"
+
+
+def is_tensor(given: object) -> bool:
+    """Whether this holds numbers in rows, as tensors of torch, TensorFlow and JAX do, and is no array of NumPy's."""
+    numeric = re.search(r"u?int|float|bool", str(getattr(given, "dtype", "")))
+    return bool(numeric) and hasattr(given, "shape") and not isinstance(given, np.ndarray)
+
+
 def _from_file(file: BinaryIO) -> bytes:
     """What is left in an open file, but no more than is looked at."""
+    if not hasattr(file, "read"):
+        raise _other_kind(file)
     try:
         data = file.read(MAX_BYTES + 1)
-    except AttributeError:
-        raise UnreadablePhoto(
-            f"a {type(file).__name__} is no photo", "Give a path, bytes, a binary file, a Pillow image or an array"
-        ) from None
-    except (OSError, ValueError) as error:  # such as a file that is closed
-        raise UnreadablePhoto(f"the file can't be read ({error})") from error
-    if not isinstance(data, bytes):
-        raise UnreadablePhoto("the file was opened as text", 'Open it with mode "rb"')
-    return data
+    except (OSError, ValueError, TypeError) as error:  # such as a file that is closed
+        raise UnreadablePhoto(f"the file can't be read ({error})", "Open it again, or give its bytes") from error
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise NotAPhoto(f"the file gives {type(data).__name__}, not bytes", 'Open it with mode "rb"')
+    return bytes(data)
+
+
+def _other_kind(given: object) -> NotAPhoto:
+    """Of what is no photo, with what to give in its place."""
+    about, remedy = f"{given!r} ({type(given).__name__})", "Give a path, bytes, a binary file, a Pillow image or pixels"
+    if is_tensor(given):
+        about = f"a {type(given).__module__.split('.')[0]} {type(given).__name__}"
+        remedy = "Give NumPy's pixels, uint8[h, w, 3] in RGB order; of a torch tensor float[3, h, w] from 0 to 1: "
+        remedy += "(255 * tensor).byte().permute(1, 2, 0).numpy()"
+    elif isinstance(given, Mapping) or hasattr(given, "columns"):
+        about, remedy = f"a {type(given).__name__}", "Give a list of the photos in it, such as list(photos.values())"
+    elif len(about) > 60 or not about.isprintable():
+        about = f"a {type(given).__name__}"
+    return NotAPhoto(f"{about} is no photo", remedy)
 
 
 def _from_pillow(photo: Image.Image) -> Image.Image:
@@ -234,9 +261,13 @@ def _from_pillow(photo: Image.Image) -> Image.Image:
 def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:
     grey, colour = array.ndim == 2, array.ndim == 3 and array.shape[2] in (3, 4)
     if array.dtype != np.uint8 or not (grey or colour):
-        raise UnreadablePhoto(
-            f"an array of {array.dtype}{list(array.shape)} is not a photo",
-            "Give uint8[h, w], uint8[h, w, 3] in RGB order, or uint8[h, w, 4]",
-        )
+        remedy = "Give uint8[h, w], uint8[h, w, 3] in RGB order, or uint8[h, w, 4]"
+        if array.ndim == 4:
+            remedy = "Give the photos of a batch one by one, as list(array)"
+        elif array.dtype == np.uint8 and array.ndim == 3 and array.shape[0] in (3, 4):
+            remedy = "Give channels last: array.transpose(1, 2, 0)"
+        elif array.dtype.kind == "f":
+            remedy = "Give whole numbers from 0 to 255: (255 * array).astype('uint8') where they are from 0 to 1"
+        raise NotAPhoto(f"an array of {array.dtype}{list(array.shape)} is not a photo", remedy)
     check_size(array.shape[1], array.shape[0], "the array")
     return Image.fromarray(array)

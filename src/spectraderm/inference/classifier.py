@@ -5,13 +5,13 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypeVar, get_args, overload
 
 import numpy as np
 from PIL import Image
 
 from spectraderm.core import OTHER, other_of
-from spectraderm.core.errors import ModelFolderError, SpectraDermError
+from spectraderm.core.errors import ModelFolderError, SpectraDermError, WrongArgument
 from spectraderm.images.decoding import PhotoLike, open_photo
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, nearest, turned_hashes
 from spectraderm.images.preprocessing import Pixels
@@ -28,6 +28,7 @@ R = TypeVar("R")
 
 FEW = 32
 """So many photos are done before another engine, for many, would have been loaded."""
+MAX_THREADS = 1024
 _MOST_STREAMS = 8
 """Each holds a decoded photo and the network's maps in memory."""
 
@@ -50,6 +51,10 @@ class Classifier:
         self.folder, self._threads, self._runtime = folder, threads, runtime
         self.labels, self.model_id = folder.labels, folder.model_id
         self.calibrations, self.preprocessing, self.calibration = folder.calibrations, folder.preprocessing, calibration
+        if isinstance(threads, bool) or not isinstance(threads, int) or not 0 <= threads <= MAX_THREADS:
+            raise WrongArgument(f"threads can't be {threads!r}", f"Give a whole number from 0 to {MAX_THREADS}")
+        if calibration not in get_args(Choice):
+            raise WrongArgument(f"there is no calibration {calibration!r}", f"Give one of {', '.join(get_args(Choice))}")
         if calibration == "elsewhere" and folder.calibrations.elsewhere is None:
             raise ModelFolderError(
                 f"{self.model_id} was never calibrated on photos from elsewhere",
@@ -272,6 +277,7 @@ def load_model(
             never calibrated `elsewhere`.
         MissingExtra: `runtime` or the Hub needs an extra that is not installed.
         SpectraDermError: no such runtime or precision, or the processor has no 16-bit floats.
+        WrongArgument: an argument is of another kind.
     """
     return Classifier(open_model(source), threads, Runtime(runtime, precision), calibration)
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spectraderm.core import OTHER
-from spectraderm.core.errors import ModelFolderError, RecipeError, needs
+from spectraderm.core.errors import ModelFolderError, RecipeError, WrongArgument, needs
 from spectraderm.core.files import json_bytes, read_regular, sha256, write_folder
 from spectraderm.images.perceptual_hash import Hashes
 from spectraderm.images.preprocessing import Preprocessing
@@ -169,11 +169,13 @@ def write_model_folder(target: Path, files: Mapping[str, bytes], facts: Mapping[
 
 def _here(source: str | os.PathLike[str] | None) -> Path | None:
     """The folder of a model on this machine; None where there is no folder or file of that name."""
+    if not isinstance(source, str | os.PathLike | None) or not str(source).strip():
+        raise WrongArgument(f"{source!r} names no model", "Give a folder, as text or `Path`, or an id of the Hub")
     try:
-        if source is not None and Path(source).exists():
-            return Path(source)
-    except OSError as error:  # such as a name that is too long
-        raise ModelFolderError(f"{source}: {error.strerror}", "Check the path") from error
+        if source is not None and (path := Path(os.fsdecode(source)).expanduser()).exists():
+            return path
+    except (OSError, RuntimeError) as error:  # such as a name that is too long, or `~` of nobody
+        raise ModelFolderError(f"{source}: {getattr(error, 'strerror', error)}", "Check the path") from error
     if source is None or str(source) == DEFAULT:
         return Path(str(resources.files("spectraderm") / "default_model"))
     return None
@@ -181,7 +183,7 @@ def _here(source: str | os.PathLike[str] | None) -> Path | None:
 
 def _check_hub_id(name: str) -> None:
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise ModelFolderError(f"there is no model folder {name}", "Give a folder that `spectraderm export` wrote")
+        raise ModelFolderError(f"there is no model folder {name}", "Give a folder that `export` wrote, or `OWNER/NAME`")
 
 
 def _from_hub(name: str) -> Path:
@@ -284,11 +286,7 @@ def _understood(problem: str) -> Iterator[None]:
 def _json(data: bytes) -> Any:  # noqa: ANN401
     if len(data) > MAX_JSON_BYTES:
         raise ValueError(f"more than {MAX_JSON_BYTES // 1_000_000} MB")
-    return json.loads(data, parse_constant=_refuse)
-
-
-def _refuse(number: str) -> None:
-    raise ValueError(f"{number} is no number of JSON")
+    return json.loads(data, parse_constant=int)  # raises `ValueError` for NaN and infinities
 
 
 def _array(data: bytes) -> npt.NDArray[np.generic]:

@@ -12,10 +12,11 @@ import numpy as np
 from PIL import Image
 
 from spectraderm.core.errors import SpectraDermError
-from spectraderm.images.decoding import PhotoLike
+from spectraderm.images.decoding import PhotoLike, is_tensor
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference.photo_paths import walk
 
+_ONE = (bytes, bytearray, memoryview, Image.Image, np.ndarray, Mapping)
 _SIDE = 192
 """Of thumbnails, in pixels."""
 
@@ -48,15 +49,18 @@ def as_many(given: object) -> Iterator[PhotoLike] | None:
         UnreadablePhoto: a folder or glob holds no photo; as soon as the first photo is asked for.
     """
     if isinstance(given, str | os.PathLike):
-        return walk(os.fspath(given)) if _is_many(given) else None
-    if isinstance(given, bytes | bytearray | memoryview | Image.Image | np.ndarray) or hasattr(given, "read"):
+        path = os.fsdecode(given)
+        return walk(path) if _is_many(path) else None
+    if isinstance(given, np.ndarray) and given.ndim == 1 and given.dtype.kind in "UO":
+        return _each(given.tolist())
+    if isinstance(given, _ONE) or hasattr(given, "read") or is_tensor(given) or hasattr(given, "columns"):
         return None
     return _each(given) if isinstance(given, Iterable) else None
 
 
 def path_of(photo: object) -> str:
     """A photo's path; empty where it did not come as one."""
-    return os.fspath(photo) if isinstance(photo, str | os.PathLike) else ""
+    return os.fsdecode(photo) if isinstance(photo, str | os.PathLike) else ""
 
 
 def thumbnail(image: Image.Image) -> bytes:
@@ -77,9 +81,9 @@ def _each(given: Iterable[object]) -> Iterator[PhotoLike]:
             yield from many
 
 
-def _is_many(path: str | os.PathLike[str]) -> bool:
+def _is_many(path: str) -> bool:
     try:
         there = Path(path)
-        return there.is_dir() or (glob.has_magic(os.fspath(path)) and not there.exists())
+        return there.is_dir() or (glob.has_magic(path) and not there.exists())
     except (OSError, ValueError):  # no such name can be: that is said where it is opened
         return False
