@@ -69,6 +69,17 @@ def test_globs_stand_for_the_files_that_match(here: Path) -> None:
     assert find("f[1]") == ["f[1]/a.jpg"]
 
 
+def test_a_folder_that_is_there_is_no_part_of_a_glob(here: Path) -> None:
+    put("p [2024]/a.jpg", "p [2024]/b/c.jpg", "p 2/d.jpg", "w*d/e.jpg", "wxd/f.jpg")
+    assert find("p [2024]/*.jpg") == ["p [2024]/a.jpg"]
+    assert find(str(here / "p [2024]/**/*.jpg")) == [str(here / "p [2024]/a.jpg"), str(here / "p [2024]/b/c.jpg")]
+    assert find("w*d/*") == ["w*d/e.jpg"]
+    assert find("p ?2*") == ["p [2024]/a.jpg", "p [2024]/b/c.jpg"]  # of folders that match, their photos
+    for name, said in (("p*/*.png", "no file matches"), ("{a,b}.jpg", "quotes"), ("p\\a.jpg", "parted by /")):
+        with pytest.raises(UnreadablePhoto, match=said):
+            find(name)
+
+
 @pytest.mark.parametrize("name", ["a[1].jpg", "what?.jpg", "*.jpg", "-.jpg", " .jpg"])
 def test_a_file_is_a_file_before_it_is_a_glob(name: str, here: Path) -> None:
     put(name, "a1.jpg", "whatx.jpg")

@@ -112,3 +112,55 @@ def test_a_model_crosses_processes_and_is_opened_again(model: sd.Classifier, tmp
     write_model(tmp_path / "model", facts={"model_id": "another"})
     with pytest.raises(ModelFolderError, match="is another now, and was by-hand"):
         pickle.loads(pickled)
+
+
+class Tensor:
+    """As torch's, TensorFlow's and JAX's are: numbers in rows, that can be gone through."""
+
+    dtype, shape, ndim = "torch.float32", (3, 64, 64), 3
+
+    def __iter__(self) -> Iterator[int]:
+        raise AssertionError("taken for a list")
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        (None, "Give a path, bytes"),
+        (3, "Give a path, bytes"),
+        ({"a.jpg": 1}, "given.values()"),
+        (Tensor(), r"permute(1, 2, 0)"),
+        (np.zeros((3, 64, 60), np.uint8), "transpose(1, 2, 0)"),
+        (np.zeros((2, 64, 60, 3), np.uint8), "one by one"),
+        (np.zeros((64, 60, 3)), "255 * array"),
+        (np.zeros((64, 60, 1), np.uint8), "uint8[h, w]"),
+        (io.StringIO("text"), 'mode "rb"'),
+    ],
+    ids=str,
+)
+def test_what_is_no_photo_is_a_typed_error_that_says_what_is(given: object, remedy: str, model: sd.Classifier) -> None:
+    for form in (given, [given]):
+        if form is given:
+            with pytest.raises(UnreadablePhoto) as caught:
+                model.predict(form)  # type: ignore[call-overload]
+            error: object = caught.value
+        else:
+            (entry,) = model.predict(form)  # type: ignore[call-overload]
+            error = entry.error
+        assert isinstance(error, TypeError)
+        assert remedy in str(error)
+
+
+def test_a_file_is_read_from_where_it_stands_and_names_come_in_arrays(model: sd.Classifier, here: Path) -> None:
+    put("a.jpg")
+    data = Path("a.jpg").read_bytes()
+    file = io.BytesIO(b"before" + data)
+    file.seek(6)
+    assert model.predict(file) == model.predict(data)
+    assert [one.path for one in model.predict(np.array(["a.jpg"]))] == ["a.jpg"]
+
+
+@pytest.mark.parametrize("name", ["https://a.org/b.jpg?c=1", "s3://a/b.jpg", "data:image/png;base64,AA", "~/b.jpg"])
+def test_addresses_and_home_are_not_looked_up(name: str, model: sd.Classifier, here: Path) -> None:
+    with pytest.raises(UnreadablePhoto, match=r"download it|home folder"):
+        model.predict(name)

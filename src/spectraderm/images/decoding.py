@@ -212,7 +212,11 @@ def remedy_of(path: str) -> str:
     """What to do where there is no file of a name that somebody gave."""
     if re.match(r"(data:|[A-Za-z][A-Za-z0-9+.-]+://)", path):
         return "It is an address, and nothing is fetched: download it, and give the file"
-    return "Write the home folder out, `~` is none here" if path.startswith("~") else "Check the path"
+    if "{" in path:
+        return "Leave quotes out where a shell shall fill in braces"
+    if "\\" in path and os.sep == "/":
+        return "Check the path; folders are parted by / here"
+    return "Write the home folder out: `~` is a shell's" if path.startswith("~") else "Check the path"
 
 
 def is_tensor(given: object) -> bool:
@@ -241,8 +245,10 @@ def _other_kind(given: object) -> NotAPhoto:
         about = f"a {type(given).__module__.split('.')[0]} {type(given).__name__}"
         remedy = "Give NumPy's pixels, uint8[h, w, 3] in RGB order; of a torch tensor float[3, h, w] from 0 to 1: "
         remedy += "(255 * tensor).byte().permute(1, 2, 0).numpy()"
-    elif isinstance(given, Mapping) or hasattr(given, "columns"):
-        about, remedy = f"a {type(given).__name__}", "Give a list of the photos in it, such as list(photos.values())"
+    elif isinstance(given, Mapping):
+        about, remedy = f"a {type(given).__name__}", "Give a list of photos, such as list(given.values())"
+    elif hasattr(given, "columns"):
+        about, remedy = f"a {type(given).__name__}", "Give a list of photos, such as list(given['path'])"
     elif len(about) > 60 or not about.isprintable():
         about = f"a {type(given).__name__}"
     return NotAPhoto(f"{about} is no photo", remedy)

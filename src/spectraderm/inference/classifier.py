@@ -54,7 +54,9 @@ class Classifier:
         if isinstance(threads, bool) or not isinstance(threads, int) or not 0 <= threads <= MAX_THREADS:
             raise WrongArgument(f"threads can't be {threads!r}", f"Give a whole number from 0 to {MAX_THREADS}")
         if calibration not in get_args(Choice):
-            raise WrongArgument(f"there is no calibration {calibration!r}", f"Give one of {', '.join(get_args(Choice))}")
+            raise WrongArgument(
+                f"there is no calibration {calibration!r}", f"Give one of {', '.join(get_args(Choice))}"
+            )
         if calibration == "elsewhere" and folder.calibrations.elsewhere is None:
             raise ModelFolderError(
                 f"{self.model_id} was never calibrated on photos from elsewhere",

@@ -1,12 +1,13 @@
 """A name that someone typed -> the photos that it stands for, one by one, however many there are."""
 
 import glob
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
 from spectraderm.core.errors import SpectraDermError, UnreadablePhoto
-from spectraderm.images.decoding import MAX_BYTES
+from spectraderm.images.decoding import MAX_BYTES, remedy_of
 from spectraderm.images.photo_files import DEBRIS, OWN, LeftOut, below, lines, note, why_left_out
 
 STDIN = "-"
@@ -46,27 +47,41 @@ def walk(name: str, left: LeftOut | None = None) -> Iterator[str]:
         for photo in below(str(path), left) if folder else _matching(name, left):
             found = True
             yield photo
-    except OSError as error:  # such as a name that is too long
-        raise UnreadablePhoto(f"{name}: {error.strerror}", "Check the path") from error
+    except (OSError, ValueError) as error:  # such as a name that is too long
+        raise UnreadablePhoto(f"{name}: {getattr(error, 'strerror', error)}", "Check the path") from error
     if not found and folder:
         but = "".join(f"; {line}" for line in lines(left))
         remedy = "Give a folder with JPEG, PNG, WEBP, BMP, TIFF, GIF or HEIC"
         raise UnreadablePhoto(f"{name} holds no photos{but}", remedy)
+    if not found and glob.has_magic(name) and "://" not in name:
+        raise UnreadablePhoto(
+            f"{name}: no file matches", "Check the path; `**` stands for any folders, `*` for any name"
+        )
     if not found:
-        raise UnreadablePhoto(f"{name}: no such file or folder", "Check the path")
+        raise UnreadablePhoto(f"{name}: no such file or folder", remedy_of(name))
 
 
-def _matching(pattern: str, left: LeftOut) -> Iterator[str]:
-    """The files that a glob stands for, but what lies in a folder, or has a name, that none of its parts asks for and
-    that `photo_files` leaves out.
+def _matching(name: str, left: LeftOut) -> Iterator[str]:
+    """The files that a glob matches, sorted, and the photos of folders that it matches, as where a shell fills it in;
+    but what lies in a folder, or has a name, that none of its parts asks for and that `photo_files` leaves out.
+
+    A part of it that is the name of a folder that is there is no glob: `photos [2024]/*.jpg`.
     """
-    asked = set(Path(pattern).parts)
-    for match in sorted(glob.glob(pattern, recursive=True)):  # noqa: PTH207
+    known, parts, asked = "", name.split(os.sep), set(Path(name).parts)  # noqa: PTH206 - of globs, every part
+    for number, part in enumerate(parts):
+        known = os.path.join(known, part) if number else part or os.sep  # noqa: PTH118
+        if not os.path.lexists(known):
+            break
+        parts[number] = glob.escape(part)
+    for match in sorted(glob.glob("/".join(parts), recursive=True)):  # noqa: PTH207
         path = Path(match)
-        if path.is_file():
-            parts = [each for each in (path, *path.parents) if each.name not in asked]
-            reasons = (why_left_out(str(each.parent), each.name, is_folder=each != path) for each in parts)
-            if why := next((why for why in reasons if why in (DEBRIS, OWN)), ""):
-                note(left, why, match)
-            else:
-                yield match
+        within = [each for each in (path, *path.parents) if each.name not in asked]
+        reasons = (
+            why_left_out(str(each.parent), each.name, is_folder=each != path or path.is_dir()) for each in within
+        )
+        if why := next((why for why in reasons if why in (DEBRIS, OWN)), ""):
+            note(left, why, match)
+        elif path.is_file():
+            yield match
+        elif "**" not in parts:  # which goes into folders itself
+            yield from below(match.rstrip(os.sep), left)
