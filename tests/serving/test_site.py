@@ -28,7 +28,7 @@ from browser_site import (
     served,
     wait_for,
 )
-from conftest import encode, jpeg_of_size, paint
+from conftest import encode, jpeg_of_size, paint, png
 from handmade import calibration, write_model
 from PIL import Image
 from playwright.sync_api import Browser, Page
@@ -61,6 +61,11 @@ COMPARED = (
     "gif-moving",
     "noise",
 )
+
+
+def profile(space: bytes) -> bytes:
+    """The head of a colour profile."""
+    return bytes(16) + space + bytes(16) + b"acsp" + bytes(88)
 
 
 @pytest.fixture(scope="module")
@@ -123,6 +128,9 @@ def test_the_default_model_answers_the_same_even_offline_and_asks_no_other_host(
         (b"", "not a photo in a known format"),
         (encode(paint(1))[:900], "damaged or incomplete"),
         (encode(paint(1), "PNG")[:-40], "damaged or incomplete"),
+        (encode(paint(1).convert("CMYK"), icc_profile=profile(b"CMYK")), "can't go by its profile of CMYK colours"),
+        (encode(paint(1), icc_profile=profile(b"Lab ")), "can't go by its profile of Lab colours"),
+        (png(32, 32, 8, 2, b"\x7f" * 96, (b"cICP", b"\x09\x10\0\1")), "a PNG of HDR light levels"),
         (encode(paint(1), "TIFF"), "browsers can't open TIFF"),
         (b"\0\0\0\x18ftypheic" + bytes(64), "browsers can't open HEIC"),
         (jpeg_of_size(30000, 30000), "more than 64 megapixels"),

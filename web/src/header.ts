@@ -62,7 +62,7 @@ function webp(view: DataView, kind: string): Header {
 
 /** From segment to segment to the first scan. */
 function jpeg(data: Uint8Array, view: DataView): Header {
-  let frame = 0;
+  let [frame, space] = [0, "RGB "];
   for (let at = 2; ; ) {
     const marker = view.getUint8(at + 1);
     if (view.getUint8(at) !== 0xff || marker === 0xff) at++;
@@ -70,11 +70,16 @@ function jpeg(data: Uint8Array, view: DataView): Header {
       if (!frame) throw damaged();
       const header = checked("image/jpeg", view.getUint16(frame + 7), view.getUint16(frame + 5));
       checkScans(data, view, { frame, scan: at }, header);
+      if (!["RGB ", "GRAY"].includes(space) && (space !== "CMYK" || view.getUint8(frame + 9) === 4)) {
+        throw unreadable(`browsers can't go by its profile of ${space.trim()} colours`, "Save it as 8-bit RGB in sRGB");
+      }
       return header;
     } else if (marker < 2 || marker === 0xc8 || (marker >= 0xd0 && marker <= 0xd9) || (marker >= 0xf0 && marker < 0xfe)) {
       at += 2; // stands alone
     } else {
       if (marker >= 0xc0 && marker <= 0xcf && marker !== 0xc4 && marker !== 0xcc) frame = at;
+      const text = marker === 0xe2 ? String.fromCharCode(...data.subarray(at + 4, at + 58)) : "";
+      if (text.startsWith("ICC_PROFILE\0\x01") && text.slice(50, 54) === "acsp") space = text.slice(30, 34);
       at += 2 + Math.max(view.getUint16(at + 2), 2);
     }
   }
