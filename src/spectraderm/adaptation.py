@@ -17,11 +17,11 @@ from spectraderm.core.arguments import checked
 from spectraderm.core.errors import DatasetError, SpectraDermError, needs
 from spectraderm.core.files import sha256
 from spectraderm.core.progress import Track, no_track
+from spectraderm.core.tables import read_label_map
 from spectraderm.data import own_photos
 from spectraderm.data.layouts import class_of
 from spectraderm.data.manifest import display_name
 from spectraderm.data.own_photos import Integers, OwnPhotos
-from spectraderm.data.tables import read_label_map
 from spectraderm.evaluation import before_after
 from spectraderm.evaluation.adapted_card import card
 from spectraderm.evaluation.before_after import HeldOut

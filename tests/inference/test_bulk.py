@@ -204,7 +204,7 @@ def test_another_job_and_other_peoples_folders_are_refused(
 
 def test_a_manifest_names_photos(model: Path, few: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (few / "list.csv").write_text("label,path\nx,3.jpg\nx,1.jpg\nx,gone.jpg\n")
+    (few / "list.csv").write_text("\ufefflabel;Path\r\nx;3.jpg\r\nx;1.jpg\r\nx;gone.jpg\r\n")  # saved by Excel
     run(model, "out", few / "list.csv")
     assert [row["path"] for row in rows(Path("out"))] == ["3.jpg", "1.jpg", "gone.jpg"]
     assert "No such file" in rows(Path("out"))[2]["error"]

@@ -17,6 +17,7 @@ from spectraderm.core.files import sha256, write_arrays, write_csv, write_json
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.roots import Given, Root, root_of, to_facts
 from spectraderm.core.run import AUDIT, COPIES, GALLERY, MANIFEST, MEASUREMENTS, Run
+from spectraderm.core.tables import JOINING
 from spectraderm.data import crops, duplicates, findings, gallery, importers, manifest, measurements, shortcuts
 from spectraderm.data.duplicates import Copy, Integers, near_pairs, photo_groups
 from spectraderm.data.findings import Evidence, leaked_test_photos
@@ -25,7 +26,6 @@ from spectraderm.data.manifest import Row
 from spectraderm.data.measurements import Embedding, Floats, Table
 from spectraderm.data.metadata import read_metadata
 from spectraderm.data.split import label_conflicts
-from spectraderm.data.tables import JOINING
 from spectraderm.images import quality
 from spectraderm.images.quality import Flaw, Quality
 

@@ -14,11 +14,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from spectraderm.core import tables
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.files import read_json, sha256, write_bytes, write_csv, write_errors, write_json
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.roots import Folders, Root
-from spectraderm.data import tables
 from spectraderm.data.layouts import SPLIT_FOLDERS
 from spectraderm.data.public_sets import PHOTO_SUFFIXES, READERS, Listed
 from spectraderm.images.photo_files import is_debris, why_left_out

@@ -12,7 +12,7 @@ from spectraderm.core import OTHER
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.files import read_csv, sha256, write_csv
 from spectraderm.core.roots import Root
-from spectraderm.data.tables import JOINING
+from spectraderm.core.tables import JOINING
 from spectraderm.images.decoding import decode
 
 COLUMNS = (

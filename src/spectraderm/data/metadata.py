@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from spectraderm.core import tables
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.names import join, look_alikes
 from spectraderm.core.roots import Root
-from spectraderm.data import tables
+from spectraderm.core.tables import JOINING, USUAL
 from spectraderm.data.layouts import SPLIT_FOLDERS, Listing
 from spectraderm.data.manifest import COLUMNS, display_name
 from spectraderm.data.photo_tables import DESCRIBING, PhotoTable, folders_of, in_folder
-from spectraderm.data.tables import JOINING, USUAL
 
 MANY_CLASSES = 3
 """A patient or lesion with photos of so many classes is looked at twice."""
@@ -150,15 +150,17 @@ def _compare_labels(used: PhotoTable, scope: _Scope) -> str:
 
 def _notes(scope: _Scope) -> Iterator[Note]:
     """What is wrong with a scope's tables."""
-    yield Note("table_not_read", "medium", scope.not_read, f"Not taken into account: {next(iter(scope.not_read), '')}")
+    yield Note("table_not_read", "medium", scope.not_read, f"Not taken into account: {''.join(scope.not_read[:1])}")
     numbered = [(used, number, path) for used in scope.used for number, path in enumerate(used.photos)]
     lost = [f"{used.where(number)}: {used.names[number]!r}" for used, number, path in numbered if not path]
-    yield Note("line_without_photo", "medium", lost, "These lines name no photo, or one of several: give its path")
+    yield Note(
+        "line_without_photo", "medium", lost, f"{''.join(lost[:1])} is no photo, or one of several: give its path"
+    )
     named, parents = {path for _, _, path in numbered}, tuple(used.parent for used in scope.used)
     silent = [path for path in scope.labels if path.startswith(parents) and path not in named] if parents else []
     yield Note("photo_without_line", "low", silent, "The table says nothing of them: add lines, or they count alone")
     wrong = scope.contradicted
-    yield Note("table_label_conflict", "high", wrong, "Folder and table say two classes: keep the right one")
+    yield Note("table_label_conflict", "high", wrong, f"{''.join(wrong[:1])}: keep the right one")
 
 
 def _holders(cells: Mapping[str, Mapping[str, str]], key: str) -> dict[str, list[str]]:

@@ -7,10 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from spectraderm.core import tables
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.names import folded, same
-from spectraderm.data import tables
-from spectraderm.data.tables import USUAL, Table
+from spectraderm.core.tables import USUAL, Table
 from spectraderm.images.photo_files import HEIC_SUFFIXES, SUFFIXES
 
 _METADATA = "metadata"

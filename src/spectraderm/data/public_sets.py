@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from spectraderm.core import tables
 from spectraderm.core.errors import DatasetError
-from spectraderm.data import tables
 from spectraderm.data.layouts import SPLIT_FOLDERS
 from spectraderm.images.photo_files import HEIC_SUFFIXES, SUFFIXES
 

@@ -10,8 +10,8 @@ import numpy.typing as npt
 from spectraderm.core import OTHER, files
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.run import EVALUATION, MANIFEST, Run
+from spectraderm.core.tables import JOINING
 from spectraderm.data.manifest import COLUMNS
-from spectraderm.data.tables import JOINING
 from spectraderm.evaluation import calibrate, calibration_metrics, metrics
 from spectraderm.evaluation.bootstrap import MIN_GROUPS, Booleans, Integers, Scored, group_weights, rate
 from spectraderm.evaluation.by_source import by_source, stated

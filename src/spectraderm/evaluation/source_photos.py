@@ -16,9 +16,9 @@ from spectraderm.core.errors import DatasetError, SpectraDermError
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track
 from spectraderm.core.roots import Folders
+from spectraderm.core.tables import read_label_map
 from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.data.layouts import class_of, source_folders
-from spectraderm.data.tables import read_label_map
 from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers
 from spectraderm.images.decoding import open_photo
 from spectraderm.images.perceptual_hash import Hashes, turned_hashes

@@ -1,6 +1,5 @@
 """What someone names -> the photos it stands for: files, or cells of Parquet files that hold photos themselves."""
 
-import csv
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -10,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
+from spectraderm.core import tables
 from spectraderm.core.errors import DatasetError, SpectraDermError, UnreadablePhoto
 from spectraderm.core.files import read_json, read_regular
-from spectraderm.core.printable import restored
 from spectraderm.core.roots import from_facts
 from spectraderm.images.decoding import MAX_BYTES
 from spectraderm.images.photo_files import DEBRIS, HEIC_SUFFIXES, OWN, SUFFIXES, LeftOut, is_debris, is_own, note
@@ -126,15 +125,17 @@ def _of_url(filesystem: AbstractFileSystem, path: str, left: LeftOut) -> Iterato
 
 
 def _of_manifest(filesystem: AbstractFileSystem, path: str) -> Iterator[Item]:
-    """The photos of a CSV with a column `path`: below the folder that was audited, or else the one the CSV lies in."""
+    """The photos of a table with a column `path`: below the folder that was audited, or else that of the table."""
     folder = path.rpartition("/")[0]
     audit = Path(folder) / "audit.json"
     root = from_facts(read_json(audit, "Run `spectraderm audit` again")) if audit.is_file() else None
-    with filesystem.open(path, encoding="utf-8-sig", mode="r", newline="") as file:
-        try:
-            names = [restored(row["path"] or "") for row in csv.DictReader(file)]
-        except (UnicodeDecodeError, csv.Error, KeyError) as error:
-            raise DatasetError(f"{path} is no CSV with a column path ({error})", "Give a manifest.csv") from error
+    with filesystem.open(path, mode="rb") as file:
+        table = tables.parse(file.read(), Path(path), trim=False)
+    columns = table.named(tables.USUAL["file_name"])
+    if not columns:
+        problem = f"{path} has no column path, but {', '.join(table.columns[:5])}"
+        raise DatasetError(problem, "Give a manifest.csv, or a table with one")
+    names = [line.cells.get(columns[0], "") for line in table.lines]
     if not names or not all(names):
         raise DatasetError(f"{path} has a line without a path, or none", "Give a manifest.csv")
     for name in names:

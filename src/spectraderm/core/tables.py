@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.files import read_regular
 from spectraderm.core.names import same
+from spectraderm.core.printable import restored
 
 JOINING = ("patient", "lesion", "group")
 """Columns that join photos into one photo group; all others only describe them."""
@@ -119,12 +120,12 @@ def read(path: Path) -> Table:
     return parse(data, path)
 
 
-def parse(data: bytes, path: Path) -> Table:
-    """Read the table that a file called `path` holds; raises as `read`."""
+def parse(data: bytes, path: Path, *, trim: bool = True) -> Table:
+    """Read the table that a file called `path` holds, as `read` does; without `trim`, cells keep their spaces."""
     text, encoding = _decode(data, path)
     text = text.replace("\r\n", "\n").replace("\r", "\n")
     is_json = path.suffix.lower() in (".jsonl", ".ndjson", ".json")
-    columns, lines = _json(text, path) if is_json else _separated(text, path)
+    columns, lines = _json(text, path) if is_json else _separated(text, path, same if trim else str)
     return Table(path, columns, lines, encoding)
 
 
@@ -171,19 +172,19 @@ def _decode(data: bytes, path: Path) -> tuple[str, str]:
     raise DatasetError(f"{path} can't be read: it is neither UTF-8 nor UTF-16 nor Windows-1252", _SAVE)
 
 
-def _separated(text: str, path: Path) -> tuple[list[str], list[Line]]:
+def _separated(text: str, path: Path, cell: Callable[[str], str]) -> tuple[list[str], list[Line]]:
     first, _, rest = text.lstrip("\n").partition("\n")
     named = re.fullmatch(r'"?sep=(.)"?[\s;,]*', first, re.IGNORECASE)  # as Excel reads and writes it
     if named:
         text = "\n" * (text.count("\n") - rest.count("\n")) + rest
     separator = named[1] if named else _separator(text)
     text = re.sub(rf'" +(?=[{re.escape(separator)}\n])', '"', text)
-    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=True, strict=True)
-    rows = ((reader.line_num, [same(cell) for cell in row]) for row in reader)
+    reader = csv.reader(io.StringIO(text), delimiter=separator, skipinitialspace=cell is same, strict=True)
+    rows = ((reader.line_num, [cell(restored(each)) for each in row]) for row in reader)
     lines: list[Line] = []
     try:
         filled = ((number, row) for number, row in rows if any(row))
-        _, columns = next(filled, (1, []))
+        columns = [same(column) for column in next(filled, (1, [""]))[1]]
         _check_header(columns, path)
         lines = [Line(number, _cells(columns, row, f"{path}, line {number}")) for number, row in filled]
     except csv.Error as error:
@@ -207,7 +208,7 @@ def _separator(text: str) -> str:
 
 
 def _check_header(columns: list[str], path: object) -> None:
-    if not columns:
+    if not any(columns):
         raise DatasetError(f"{path} is empty", "Give it a first line with the names of its columns")
     names = [column.casefold() for column in columns if column]
     for column in (column for column in columns if names.count(column.casefold()) > 1):

@@ -3,10 +3,10 @@ from pathlib import Path
 
 import pytest
 
+from spectraderm.core import tables
 from spectraderm.core.errors import DatasetError
-from spectraderm.data import tables
+from spectraderm.core.tables import USUAL, parse, read_label_map
 from spectraderm.data.photo_tables import match_photos, tidy
-from spectraderm.data.tables import USUAL, parse, read_label_map
 
 ROWS = [{"file_name": "a/1.jpg", "Patient ID": "Jörg, 1"}, {"file_name": "a/2.jpg"}]
 COMMAS = 'file_name,Patient ID\na/1.jpg,"Jörg, 1"\n\na/2.jpg,\n'
