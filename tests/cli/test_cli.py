@@ -7,6 +7,7 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from conftest import encode, paint
@@ -116,7 +117,8 @@ def test_file_names_that_are_no_text_survive(here: Path, model: Path) -> None:
 
 @pytest.mark.parametrize("name", ["no/such/model", "f", ""])
 def test_an_unknown_model_is_one_line_and_2(name: str, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda _: (_ for _ in ()).throw(ConnectionError("down")))
+    down = mock.Mock(side_effect=ConnectionError("down"))
+    monkeypatch.setattr("huggingface_hub.snapshot_download", down)
     done = call("predict", "f/a.jpg", "--model", name)
     assert (done.code, done.out) == (2, "")
     assert done.err.startswith("error: ")

@@ -64,6 +64,7 @@ def test_the_hub_gets_no_result_that_is_not_to_be_believed_or_not_defined(tmp_pa
     ("name", "source", "told"),
     [
         ("microsoft/resnet-50", "microsoft/resnet-50@0123abc", "microsoft/resnet-50"),
+        ("microsoft/resnet-50@v1", "microsoft/resnet-50@0123abc", "microsoft/resnet-50"),
         ("models/resnet", "resnet@0123abc", None),
         ("/home/jane/resnet", "resnet@0123abc", None),
     ],

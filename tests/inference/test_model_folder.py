@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import hostile_models
 import huggingface_hub
@@ -199,7 +200,7 @@ def test_a_folder_that_is_not_there_is_not_asked_of_the_hub(name: str, monkeypat
 
 @pytest.mark.parametrize("kind", [LocalEntryNotFoundError, RepositoryNotFoundError, ConnectionError, ValueError])
 def test_a_hub_that_does_not_answer_is_one_line(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(name: str) -> str:
+    def refuse(name: str, revision: str) -> str:
         raise kind.__new__(kind, f"no {name}\nand more")
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
@@ -210,8 +211,11 @@ def test_a_hub_that_does_not_answer_is_one_line(kind: type[Exception], monkeypat
 
 def test_a_model_of_the_hub_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = str(write_model(tmp_path / "model"))
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda _: folder)
+    asked = mock.Mock(return_value=folder)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", asked)
     assert spectraderm.load_model("some/model").model_id == "by-hand"
+    assert spectraderm.load_model("some/model@v1").folder.hub == "some/model@v1"
+    assert asked.call_args_list == [mock.call("some/model", revision=revision) for revision in ("main", "v1")]
 
 
 @pytest.fixture(scope="module")

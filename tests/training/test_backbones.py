@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 from safetensors.torch import load_file, save_file
 from tinynet import write_tiny
 
-from spectraderm.core import DEFAULT_BACKBONE, OFFLINE_BACKBONE
+from spectraderm.core import DEFAULT_BACKBONE, OFFLINE_BACKBONE, REVISIONS, of_hub
 from spectraderm.core.errors import BackboneError, MissingExtra
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.training import recipe as config
@@ -100,6 +100,9 @@ def test_a_hub_that_does_not_answer_is_said_to_with_the_remedy(monkeypatch: pyte
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
     problem = refusal(DEFAULT_BACKBONE)
     assert "can't be had from the Hugging Face Hub (Cannot reach the Hub)" in problem
+    assert "from the Hugging Face Hub" in refusal(f"{DEFAULT_BACKBONE}@v1")
+    assert of_hub(DEFAULT_BACKBONE) == (DEFAULT_BACKBONE, REVISIONS[DEFAULT_BACKBONE])
+    assert of_hub(f"{DEFAULT_BACKBONE}@v1") == (DEFAULT_BACKBONE, "v1")
 
 
 @pytest.fixture(scope="module")

@@ -217,7 +217,7 @@ def _graphics_card(theme: str) -> Iterator[Check]:
         yield Check(theme, "NVIDIA", "none", State.absent)
         return
     query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603
+    done = subprocess.run(query, capture_output=True, text=True, timeout=10, check=False)  # noqa: S603  # nosec B603
     if done.returncode:
         told = f"nvidia-smi fails: {(done.stdout or done.stderr).strip()}"
         yield Check(theme, "NVIDIA", told, State.warning, "Install the card's driver again, or restart the machine")
@@ -257,7 +257,7 @@ def _ask(address: str) -> str:
         return "not a web address"
     request = urllib.request.Request(address, method="HEAD", headers={"User-Agent": "spectraderm"})  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=_HUB_SECONDS):  # noqa: S310
+        with urllib.request.urlopen(request, timeout=_HUB_SECONDS):  # noqa: S310  # nosec B310
             return ""
     except urllib.error.HTTPError as error:
         return "" if error.code < 400 else f"answers HTTP {error.code}"

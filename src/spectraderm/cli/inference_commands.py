@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-MODEL_HELP = "Model folder, Hub id, or `default` for the one that comes along."
+MODEL_HELP = "Model folder, Hub id (OWNER/NAME@REVISION), or `default` for the one that comes along."
 Model = Annotated[str, typer.Argument(help=MODEL_HELP)]
 Repo = Annotated[str, typer.Option(help="OWNER/NAME on the Hugging Face Hub.")]
 Private = Annotated[bool, typer.Option("--private", help="Make it visible to its owner only.")]

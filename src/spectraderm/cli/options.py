@@ -28,7 +28,9 @@ Folds = Annotated[
 ]  # fmt: skip
 Seed = Annotated[int, typer.Option(min=0, max=2**31 - 1, help="Of everything random.")]
 Recipe = Annotated[str, typer.Option(help="discriminant, notebook, finetune, or a TOML file.")]
-Backbone = Annotated[str, typer.Option(help="Hub id, local folder in Hub layout, or open-nsfw-thin (offline).")]
+Backbone = Annotated[
+    str, typer.Option(help="Hub id (OWNER/NAME@REVISION), local folder in Hub layout, or open-nsfw-thin (offline).")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")]
 Log = Annotated[
     Literal["tensorboard", "mlflow", "wandb"] | None,

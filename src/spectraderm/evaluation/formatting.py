@@ -13,7 +13,7 @@ from spectraderm.core.printable import in_template, json_text, markdown
 
 DASH = "–"
 """Stands where a number is not defined."""
-_HUB_ID = r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*"
+_HUB_ID = r"([A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@[\w.-]+)?"
 
 BASELINES = {
     "majority_class": "the most frequent class",
@@ -99,8 +99,9 @@ def pathless(name: str) -> str:
 
 
 def hub_id(name: str, source: str) -> str | None:
-    """A backbone's name where it is an id of the Hugging Face Hub, `owner/name`, not a folder: `source` begins so."""
-    return name if re.fullmatch(_HUB_ID, name) and source.partition("@")[0] == name else None
+    """The `owner/name` of a backbone that is named by its id on the Hugging Face Hub: its `source` begins so."""
+    match = re.fullmatch(_HUB_ID, name)
+    return match[1] if match and source.partition("@")[0] == match[1] else None
 
 
 @cache

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm.core import OTHER
+from spectraderm.core import OTHER, of_hub
 from spectraderm.core.errors import ModelFolderError, RecipeError, WrongArgument, needs
 from spectraderm.core.files import json_bytes, read_regular, sha256, write_folder
 from spectraderm.images.perceptual_hash import Hashes
@@ -48,7 +48,7 @@ class ModelFolder:
 
     Attributes:
         path: where it is.
-        hub: its id on the Hugging Face Hub, `owner/name`; empty where it was read from a folder.
+        hub: its id on the Hugging Face Hub; empty where it was read from a folder.
         files: the content of every file by relative name, `spectraderm.json` among them.
         facts: what `spectraderm.json` says: recipe, backbone, measured parity, checksums.
         model_id: what its predictions call it.
@@ -109,7 +109,7 @@ def find_model(source: str | os.PathLike[str] | None = None) -> Path:
 
     Args:
         source: a folder; None or `default` for the model that comes with the package (a folder called `default` comes
-            first); or else its id on the Hugging Face Hub, `owner/name`, from where it is downloaded.
+            first); or else its id on the Hugging Face Hub, `owner/name@revision`, from where it is downloaded.
 
     Raises:
         ModelFolderError: there is none of that name.
@@ -192,7 +192,8 @@ def _from_hub(name: str) -> Path:
         from huggingface_hub import snapshot_download  # noqa: PLC0415
         from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError  # noqa: PLC0415
     try:
-        return Path(snapshot_download(name))
+        repository, revision = of_hub(name)
+        return Path(snapshot_download(repository, revision=revision))
     except (OSError, HfHubHTTPError, LocalEntryNotFoundError, ValueError) as error:
         raise ModelFolderError(
             f"there is no folder {name}, and the Hugging Face Hub does not give it "

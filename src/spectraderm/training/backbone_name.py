@@ -7,7 +7,7 @@ from spectraderm.core import OFFLINE_BACKBONE
 from spectraderm.core.errors import BackboneError
 
 REMEDY = f"Connect to the internet, give a local folder in the same layout, or use --backbone {OFFLINE_BACKBONE}"
-_HUB_ID = re.compile(r"(?:[\w.-]+/)?[\w.-]+", re.ASCII)
+_HUB_ID = re.compile(r"(?:[\w.-]+/)?[\w.-]+(?:@[\w.-]+)?", re.ASCII)
 
 
 def local_folder(name: str) -> Path | None:
@@ -21,7 +21,9 @@ def local_folder(name: str) -> Path | None:
         return None
     if not (path.exists() or name.startswith((".", "/", "~")) or name.count("/") > 1):
         if not _HUB_ID.fullmatch(name):
-            raise BackboneError(f"{name!r} is neither a folder here nor a Hub id, OWNER/NAME", REMEDY)
+            raise BackboneError(
+                f"{name!r} is neither a folder here nor a Hub id, OWNER/NAME or OWNER/NAME@REVISION", REMEDY
+            )
         return None
     if not path.is_dir():
         raise BackboneError(f"there is no model folder {name}", REMEDY)

@@ -26,7 +26,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel, ResNetConfig, ResNetModel
 from transformers.utils import logging as transformers_logging
 
-from spectraderm.core import OFFLINE_BACKBONE
+from spectraderm.core import OFFLINE_BACKBONE, of_hub
 from spectraderm.core.errors import BackboneError, needs
 from spectraderm.core.files import sha256
 from spectraderm.images.preprocessing import rgb_values
@@ -61,7 +61,7 @@ def load_backbone(name: str) -> Backbone:
 
     Args:
         name: `open-nsfw-thin`, a local folder in Hub layout, or the Hub id of an image model that
-            `AutoModel` opens. No code that comes with a model is ever run, and no pickle opened.
+            `AutoModel` opens, `owner/name@revision`. No code that comes with a model is run, and no pickle opened.
 
     Raises:
         BackboneError: the folder is not such a model, or the Hub does not answer; says what to do.
@@ -137,19 +137,20 @@ def _from_hub_layout(name: str, folder: Path | None) -> Backbone:
     from huggingface_hub import hf_hub_download  # noqa: PLC0415
     from huggingface_hub.errors import HfHubHTTPError, StrictDataclassError  # noqa: PLC0415
 
-    kind = "an image model"
+    kind, colours_file = "an image model", "preprocessor_config.json"
+    where, revision = (name, "main") if folder else of_hub(name)
     try:
-        file = folder / "preprocessor_config.json" if folder else hf_hub_download(name, "preprocessor_config.json")
+        file = folder / colours_file if folder else hf_hub_download(where, colours_file, revision=revision)
         colours = json.loads(Path(file).read_text(encoding="utf-8"))
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(where, revision=revision, trust_remote_code=False)
         kind = f"a whole {config.model_type}"
         is_resnet = config.model_type == "resnet"
-        model = _resnet(name, config) if is_resnet else _image_model(name, config)
+        model = (_resnet if is_resnet else _image_model)(where, revision, config)
         mean, std = rgb_values(colours["image_mean"]), rgb_values(colours["image_std"])
         if not is_resnet:
             mean, std = _colours_of_pixels(colours, mean, std)
         # the Hub's cache has a folder for each revision
-        source = f"{name}@{Path(file).parent.name}"
+        source = f"{where}@{Path(file).parent.name}"
         if folder:  # nothing is said of where it lies
             weights = b"".join(weights.read_bytes() for weights in sorted(folder.glob("*.safetensors")))
             source = f"{folder.name}@{sha256(weights)[:12]}"
@@ -161,19 +162,19 @@ def _from_hub_layout(name: str, folder: Path | None) -> Backbone:
         raise BackboneError(f"{name} is not {kind} in Hub layout ({_first_line(error)})", REMEDY) from error
 
 
-def _resnet(name: str, config: ResNetConfig) -> ResNetModel:
-    loaded = ResNetModel.from_pretrained(name, use_safetensors=True, output_loading_info=True)
+def _resnet(name: str, revision: str, config: ResNetConfig) -> ResNetModel:
+    loaded = ResNetModel.from_pretrained(name, revision=revision, use_safetensors=True, output_loading_info=True)
     model: ResNetModel = _complete(loaded)
     set_pooling(model, getattr(config, "pool_padding", "both"))
     return model
 
 
-def _image_model(name: str, config: Any) -> Any:  # noqa: ANN401
+def _image_model(name: str, revision: str, config: Any) -> Any:  # noqa: ANN401
     """Another image model, in 32 bits, whose weights are all there but those of a pooler, which is not used."""
     settings = {"use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32}
     # torch's exporter can't write the usual attention of Swin
     settings |= {"config": config, "output_loading_info": True, "attn_implementation": "eager"}
-    model = _complete(AutoModel.from_pretrained(name, **settings))
+    model = _complete(AutoModel.from_pretrained(name, revision=revision, **settings))
     if model.main_input_name != "pixel_values":
         raise ValueError(f"a {config.model_type} reads {model.main_input_name}, not photos alone")
     model.eval()

@@ -6,6 +6,7 @@ from importlib import resources
 from string import Template
 from typing import Any
 
+from spectraderm.core import of_hub
 from spectraderm.core.printable import json_text, markdown
 from spectraderm.inference.model_folder import ModelFolder
 from spectraderm.inference.prediction import experience
@@ -69,7 +70,7 @@ def readme(model: ModelFolder, title: str, target: str, gradio: str) -> bytes:
         "pinned": False,
         **_licence(model.card),
         "short_description": SHORT,
-        **({"models": [model.hub]} if model.hub else {}),
+        **({"models": [of_hub(model.hub)[0]]} if model.hub else {}),
         "tags": ["dermatology", "skin", "image-classification", "calibrated", "onnx"],
     }
     measured = re.search(r"^## How good it is\n+(.+?)(?:\n\n|\n#|\Z)", model.card, re.DOTALL | re.MULTILINE)

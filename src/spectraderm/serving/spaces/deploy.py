@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from packaging.requirements import Requirement
 from packaging.version import Version
 
-from spectraderm.core.errors import MissingExtra, SpectraDermError
+from spectraderm.core.errors import SpectraDermError
 from spectraderm.inference.model_folder import ONNX, ModelFolder, open_model
 from spectraderm.inference.network_bounds import check_network
 from spectraderm.serving.spaces.card import PORT, PYTHON, readme
@@ -47,10 +47,10 @@ def deploy(model: str | None, target: str, out: Path, title: str = "SpectraDerm"
         case "static":
             files = site_files(folder, _address(repo_id))
         case "gradio":
-            files = _with_package(folder, [f"gradio=={GRADIO}", *pins()])
+            files = _with_package(folder, "".join(f"{line}\n" for line in (f"gradio=={GRADIO}", *pins())).encode())
             files |= {"app.py": _template("app.py").replace(b'"$title"', repr(title).encode())}
         case _:
-            files = _with_package(folder, pins("serve"))
+            files = _with_package(folder, _template("requirements.txt"))
             files |= {"Dockerfile": _template("Dockerfile"), ".dockerignore": _template("dockerignore")}
     for name in ("LICENSE", "NOTICE"):
         files[name] = (metadata.distribution("spectraderm").read_text(f"licenses/{name}") or "").encode()
@@ -63,25 +63,22 @@ def _address(repo_id: str) -> str:
     return f"https://{name}.static.hf.space/" if repo_id else ""
 
 
-def pins(extra: str = "") -> list[str]:
-    """What the installed spectraderm asks for, also for an extra, as `name==version` of what is installed.
+def pins() -> list[str]:
+    """What the installed spectraderm asks for, without any extra, as `name==version` of what is installed.
 
-    Raises:
-        MissingExtra: some of it is not installed.
+    They carry no hashes: the Hub installs a Gradio Space's packages in one command with some of its own that have none,
+    which pip then refuses.
     """
     needs = [Requirement(line) for line in metadata.requires("spectraderm") or ()]
-    names = {need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": extra})}
-    try:
-        return [f"{name}=={Version(metadata.version(name)).public}" for name in sorted(names)]
-    except metadata.PackageNotFoundError as error:
-        raise MissingExtra(f"{error.name}, which a Space needs,", extra or "serve") from error
+    names = {need.name for need in needs if need.marker is None or need.marker.evaluate({"extra": ""})}
+    return [f"{name}=={Version(metadata.version(name)).public}" for name in sorted(names)]
 
 
-def _with_package(folder: ModelFolder, requirements: list[str]) -> dict[str, bytes]:
+def _with_package(folder: ModelFolder, requirements: bytes) -> dict[str, bytes]:
     """The model whole, this package's source (no index has it) without the model that comes with it, and the pins."""
     home = Path(str(resources.files("spectraderm")))
     files = {f"model/{name}": data for name, data in folder.files.items()}
-    files["requirements.txt"] = "".join(f"{line}\n" for line in requirements).encode()
+    files["requirements.txt"] = requirements
     for file in sorted(home.rglob("*")):
         name = file.relative_to(home.parent)
         if file.is_file() and not {"default_model", "__pycache__"} & set(name.parts):

@@ -11,6 +11,7 @@ from spectraderm.serving.spaces.folder import MANIFEST, read_space
 
 _STARTERS = {".gitattributes", "README.md", "index.html", "style.css"}
 """What the Hub itself puts into a new repository."""
+_REVISION = "main"
 _WRITE = "Log in with a token that may write: hf auth login"
 _REMEDIES = {
     400: "Update SpectraDerm, or write the folder again",
@@ -85,7 +86,7 @@ def _push(
     api, kind = HfApi(token=token, library_name="spectraderm"), "space" if sdk else "model"
     with _explained(name):
         url = api.create_repo(name, repo_type=kind, private=private or None, exist_ok=True, space_sdk=sdk)
-        there = api.repo_info(name, repo_type=kind)
+        there = api.repo_info(name, repo_type=kind, revision=_REVISION)
         present = {file.rfilename for file in getattr(there, "siblings", None) or ()}
         if private and not there.private:
             raise SpectraDermError(f"{name} is there already, and public", "Make it private on the Hub, or rename")
@@ -99,6 +100,7 @@ def _push(
             + [CommitOperationDelete(path_in_repo=file) for file in stale],
             commit_message=f"Upload {len(files)} files with SpectraDerm",
             repo_type=kind,
+            revision=_REVISION,
             parent_commit=there.sha,
         )
     return str(url)

@@ -66,7 +66,7 @@ def npm(folder: Path, *arguments: str) -> None:
         command = [str(node / "bin" / "node"), str(node / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
     path = os.pathsep.join([str(Path(command[0]).parent), os.environ.get("PATH", "")])  # where npm finds its node
     try:
-        done = subprocess.run(  # noqa: S603
+        done = subprocess.run(  # noqa: S603  # nosec B603
             [*command, *arguments], cwd=folder, env=os.environ | {"PATH": path}, capture_output=True, text=True,
             timeout=600, check=False,
         )  # fmt: skip

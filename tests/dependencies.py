@@ -1,0 +1,48 @@
+"""What is asked for by pyproject.toml and what that brings along, beside what files of versions and hashes hold."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import metadata
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ENTRY = re.compile(r"^([\w.-]+)==(\S+)( ; [^\\]+)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
+
+
+def locked(file: Path) -> dict[str, str]:
+    """The version of each package of a file in which every package has a version and hashes, and nothing else is."""
+    text = re.sub(r"^#.*\n", "", file.read_text(), flags=re.MULTILINE)
+    assert ENTRY.sub("", text) == "", file
+    return {canonicalize_name(entry[1]): entry[2] for entry in ENTRY.finditer(text)}
+
+
+def needed(extra: str, besides: str = "") -> set[str]:
+    """The packages of an extra and all that they need here, but not for the sake of one of them."""
+    todo, known = [("spectraderm", frozenset({extra}))], set[tuple[str, frozenset[str]]]()
+    while todo:
+        name, extras = one = todo.pop()
+        if one in known or name == besides:
+            continue
+        known.add(one)
+        asked = [each for each in _asked(name, extras) if each.marker is None or _holds(each, extras)]
+        todo += [(canonicalize_name(each.name), frozenset(each.extras)) for each in asked]
+    return {name for name, _ in known} - {"spectraderm"}
+
+
+def _asked(name: str, extras: frozenset[str]) -> Iterator[Requirement]:
+    lines = []
+    if name == "spectraderm":  # as it is now, not as it was installed
+        project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+        lines = project["dependencies"] + [line for e in extras for line in project["optional-dependencies"][e]]
+    else:
+        with suppress(metadata.PackageNotFoundError):
+            lines = metadata.requires(name) or []
+    return map(Requirement, lines)
+
+
+def _holds(need: Requirement, extras: frozenset[str]) -> bool:
+    return any(need.marker is not None and need.marker.evaluate({"extra": each}) for each in extras | {""})
