@@ -1,11 +1,13 @@
 """Every way to store a TIFF gives the pixels that its writer meant, or an error that names the way."""
 
+import io
 import zlib
 from typing import Any
 
 import numpy as np
 import pytest
 from conftest import paint
+from PIL import Image
 from tiffs import Samples, tiff
 
 from spectraderm.core.errors import UnreadablePhoto
@@ -114,5 +116,14 @@ def test_what_would_be_misread_is_refused_by_name(
     with pytest.raises(UnreadablePhoto, match=rf"^x\.tif: a TIFF .*{problem} can't be read safely") as caught:
         decode(tiff(samples, colours, **options), "x.tif")
     assert "Save it as" in str(caught.value.remedy)
-    with pytest.raises(UnreadablePhoto, match=r"^photo: a TIFF"):
-        open_photo(tiff(samples, colours, **options))
+
+
+def test_a_pillow_image_of_such_a_file_is_refused_and_another_left_where_it_was() -> None:
+    with (
+        Image.open(io.BytesIO(tiff(WIDE, 2, planar=2))) as image,
+        pytest.raises(UnreadablePhoto, match="separate planes"),
+    ):
+        open_photo(image)
+    with Image.open(io.BytesIO(tiff(WIDE, 2))) as image:
+        np.testing.assert_array_equal(np.asarray(open_photo(image)), RGB)
+        np.testing.assert_array_equal(np.asarray(image), RGB)

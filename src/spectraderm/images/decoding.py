@@ -257,11 +257,23 @@ def _other_kind(given: object) -> NotAPhoto:
 def _from_pillow(photo: Image.Image) -> Image.Image:
     check_size(*photo.size, "the image")
     try:
+        _check_file_of(photo)
         return to_rgb(upright(photo), "the image")
     except UnreadablePhoto:
         raise
     except Exception as error:  # Pillow decodes late, and raises nearly anything on damaged bytes
         raise UnreadablePhoto(f"the image can't be decoded ({error})") from error
+
+
+def _check_file_of(photo: Image.Image) -> None:
+    """Look at the file of a Pillow image that is not decoded yet, as at any other."""
+    file = getattr(photo, "fp", None)
+    if file is not None and not getattr(file, "closed", False):
+        at = file.tell()
+        file.seek(0)
+        data = file.read(MAX_BYTES)
+        file.seek(at)
+        headers.check(data, "the image")
 
 
 def _from_array(array: npt.NDArray[np.uint8]) -> Image.Image:
