@@ -46,8 +46,9 @@ def model_of(folder: Path, *learned: Image.Image) -> Path:
 
 def test_folders_are_classes_by_name_or_by_display_name(photos: Photos, tmp_path: Path) -> None:
     folder = photos(**{B: 2, "D": 3, "x/BA- a": 1})
+    (folder / "D/patients.csv").write_text("image;Patient ID\n0.png;p\n1.png;p\n2.png;unknown\n")
     got = evaluate_external(model_of(tmp_path), folder)
-    assert (got["n_photos"], got["n_groups"], got["name"], got["model_id"]) == (6, 6, "photos", "by-hand")
+    assert (got["n_photos"], got["n_groups"], got["name"], got["model_id"]) == (6, 5, "photos", "by-hand")
     assert [sum(row) for row in got["confusion_matrix"]] == [1, 2, 3]
     assert "out_of_distribution" not in got
     assert sum(got["verdicts"].values()) == 6

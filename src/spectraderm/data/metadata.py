@@ -5,7 +5,7 @@ A table's names are relative to the folder that it lies in: that of all photos, 
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -15,7 +15,7 @@ from spectraderm.core.errors import DatasetError
 from spectraderm.core.names import join, look_alikes
 from spectraderm.core.roots import Root
 from spectraderm.core.tables import JOINING, USUAL
-from spectraderm.data.layouts import SPLIT_FOLDERS, Listing
+from spectraderm.data.layouts import SPLIT_FOLDERS, Listing, PhotoFile
 from spectraderm.data.manifest import COLUMNS, display_name
 from spectraderm.data.photo_tables import DESCRIBING, PhotoTable, folders_of, in_folder
 
@@ -88,6 +88,17 @@ def read_metadata(root: Root, listing: Listing) -> Metadata:
             result.of_photo[path] = result.of_photo.get(path, {}) | scoped
     result.notes += _suspicious(result.of_photo, labels)
     return result
+
+
+def joining_keys(folder: Path, paths: Iterable[str], source: str) -> dict[str, list[tuple[str, str]]]:
+    """What the tables in a source's folder join each of its photos by, as `duplicates.photo_groups` takes it."""
+    photos = {Path(path).relative_to(folder).as_posix(): path for path in paths}
+    listing = Listing([PhotoFile(name, Path(path).parent.name, "") for name, path in photos.items()])
+    told = read_metadata(folder, listing).of_photo if photos else {}
+    return {
+        path: [(key, f"{source}/{told[name][key]}") for key in JOINING if key in told.get(name, {})]
+        for name, path in photos.items()
+    }
 
 
 def _add(used: PhotoTable, scope: _Scope) -> dict[str, Any]:

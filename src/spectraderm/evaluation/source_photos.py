@@ -19,6 +19,7 @@ from spectraderm.core.roots import Folders
 from spectraderm.core.tables import read_label_map
 from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.data.layouts import class_of, source_folders
+from spectraderm.data.metadata import joining_keys
 from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers
 from spectraderm.images.decoding import open_photo
 from spectraderm.images.perceptual_hash import Hashes, turned_hashes
@@ -111,6 +112,8 @@ def predict_sources(
 ) -> tuple[Predicted, dict[str, list[str]]]:
     """Every photo of the sources, on all cores, and by source why which could not be read.
 
+    Copies are one photo group, and photos of one patient or lesion, as the tables beside them say.
+
     Args:
         classifier: the model.
         sources: where the photos are.
@@ -121,34 +124,37 @@ def predict_sources(
 
     Raises:
         DatasetError: no photo of a source can be read, folders of which only some bear a class's name, or an unusable
-            map.
+            map or table beside the photos.
     """
     paths: list[tuple[str, str]] = []
     unreadable: dict[str, list[str]] = {source: [] for source in sources}
     of_folder: dict[Path, int] = {}
+    keys: dict[str, list[tuple[str, str]]] = {}
     for source, folders in sources.items():
         for folder in folders:
             left = LeftOut(list)
             own = list(walk(str(folder), left))
             unreadable[source] += [f"{path}: {UNREAD}" for path in left[UNREAD]]
             paths += [(source, path) for path in own]
+            keys |= joining_keys(folder, own, source)
             within = sorted({Path(path).parent for path in own})
             known = {} if folder in others else _labels(folder, within, classifier, label_map)
             of_folder |= dict.fromkeys(within, NO_CLASS) | known
     many, threads = classifier.for_many()
     results = in_order(lambda photo: _predict(many, photo[1]), paths, threads)
-    read = []
+    read, kept = [], []
     for (source, path), photo in track(results, f"Predicting {', '.join(sources)}", len(paths)):
         if isinstance(photo, SpectraDermError):
             unreadable[source].append(str(photo))
         else:
+            kept.append(keys[path])
             read.append((source, of_folder[Path(path).parent], *photo))
     for source in sorted({*sources} - {source for source, *_ in read}):
         raise DatasetError(
             f"{', '.join(map(str, sources[source]))}: no photo can be read", f"First: {unreadable[source][0]}"
         )
     names, labels, predictions, hashes = zip(*read, strict=True)
-    groups = photo_groups(len(read), near_pairs(np.stack(hashes)))
+    groups = photo_groups(len(read), near_pairs(np.stack(hashes)), kept)
     arrays = np.array(names), np.array(labels), list(predictions), list(hashes), groups
     return Predicted(*arrays, classifier.labels), unreadable
 
