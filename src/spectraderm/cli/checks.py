@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectraderm.api.options import check_run, check_train, options_of
-from spectraderm.core.errors import DatasetError
+from spectraderm.core.errors import DatasetError, remedy_of
 
 if TYPE_CHECKING:
     from spectraderm.core.roots import Given
@@ -63,7 +63,7 @@ def there(photos: Sequence[str | Path], table: Path | None = None, out: Path | N
         name, is_named, folder = given.partition("=")
         path = Path(folder if is_named and os.sep not in name and not Path(given).exists() else given)
         if not path.exists():
-            raise DatasetError(f"{path}: no such file or folder", "Check the path")
+            raise DatasetError(f"{path}: no such file or folder", remedy_of(path))
     if table and not table.is_file():
         raise DatasetError(f"{table} is not a file", "Give the CSV file of --label-map")
     if out:

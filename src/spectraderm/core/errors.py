@@ -6,6 +6,7 @@ Every error that a user can cause or meet is one of these; anything else that es
 import errno
 import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -114,6 +115,18 @@ class WriteError(SpectraDermError, OSError):
     def __reduce__(self) -> tuple[type["WriteError"], tuple[str, OSError, str]]:
         """Between processes."""
         return WriteError, (self._path, self.said, self._remedy)
+
+
+def remedy_of(path: object, usual: str = "Check the path") -> str:
+    """What to do where there is no file or folder of a name that somebody gave."""
+    name = str(path)
+    if re.match(r"(data:|[A-Za-z][A-Za-z0-9+.-]+:/)", name):  # a `Path` has one of two slashes
+        return "It is an address, and nothing is fetched: download it, and give what you have then"
+    if "{" in name:
+        return "Leave quotes out where a shell shall fill in braces"
+    if "\\" in name and os.sep == "/":
+        return f"{usual}; folders are parted by / here"
+    return "Write the home folder out: `~` is a shell's" if name.startswith("~") else usual
 
 
 def of_system(error: OSError) -> SpectraDermError:

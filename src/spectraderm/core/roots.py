@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from spectraderm.core.errors import DatasetError
+from spectraderm.core.errors import DatasetError, remedy_of
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,8 @@ def check_folders(given: Given) -> None:
     root = root_of(given)
     for folder in [root] if isinstance(root, Path) else root.of_source.values():
         if not folder.is_dir():
-            raise DatasetError(f"{folder} is not a folder", "Give the folder that holds the class or split folders")
+            remedy = remedy_of(folder, "Give the folder that holds the class or split folders")
+            raise DatasetError(f"{folder} is not a folder", remedy)
 
 
 def root_of(given: Given) -> Root:

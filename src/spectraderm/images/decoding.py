@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from spectraderm.core.errors import NotAPhoto, UnreadablePhoto, needs
+from spectraderm.core.errors import NotAPhoto, UnreadablePhoto, needs, remedy_of
 from spectraderm.core.files import read_regular
 from spectraderm.images import headers
 from spectraderm.images.preprocessing import SHORTEST_SIDE
@@ -206,17 +206,6 @@ def check_size(width: int, height: int, name: str) -> None:
         raise UnreadablePhoto(f"{name}: {width}x{height} is too small", f"Both sides need {MIN_SIDE} pixels")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise UnreadablePhoto(f"{name}: {width}x{height} is a strip, not a photo", "Crop it to the skin")
-
-
-def remedy_of(path: str) -> str:
-    """What to do where there is no file of a name that somebody gave."""
-    if re.match(r"(data:|[A-Za-z][A-Za-z0-9+.-]+://)", path):
-        return "It is an address, and nothing is fetched: download it, and give the file"
-    if "{" in path:
-        return "Leave quotes out where a shell shall fill in braces"
-    if "\\" in path and os.sep == "/":
-        return "Check the path; folders are parted by / here"
-    return "Write the home folder out: `~` is a shell's" if path.startswith("~") else "Check the path"
 
 
 def is_tensor(given: object) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spectraderm.core import OTHER, of_hub
-from spectraderm.core.errors import ModelFolderError, RecipeError, WrongArgument, needs
+from spectraderm.core.errors import ModelFolderError, RecipeError, WrongArgument, needs, remedy_of
 from spectraderm.core.files import json_bytes, read_regular, sha256, write_folder
 from spectraderm.images.perceptual_hash import Hashes
 from spectraderm.images.preprocessing import Preprocessing
@@ -183,7 +183,8 @@ def _here(source: str | os.PathLike[str] | None) -> Path | None:
 
 def _check_hub_id(name: str) -> None:
     if name.startswith((".", "/", "~")) or name.count("/") != 1:
-        raise ModelFolderError(f"there is no model folder {name}", "Give a folder that `export` wrote, or `OWNER/NAME`")
+        remedy = remedy_of(name, "Give a folder that `spectraderm export` wrote, or `OWNER/NAME`")
+        raise ModelFolderError(f"there is no model folder {name}", remedy)
 
 
 def _from_hub(name: str) -> Path:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from spectraderm.core.errors import SpectraDermError, UnreadablePhoto
-from spectraderm.images.decoding import MAX_BYTES, remedy_of
+from spectraderm.core.errors import SpectraDermError, UnreadablePhoto, remedy_of
+from spectraderm.images.decoding import MAX_BYTES
 from spectraderm.images.photo_files import DEBRIS, OWN, LeftOut, below, lines, note, why_left_out
 
 STDIN = "-"
