@@ -94,6 +94,8 @@ def test_what_is_read_is_what_was_meant(
         (np.dstack([RGB, ALPHA]), 2, {"tags": {338: [999]}}, "extra samples of the kind 999"),
         (np.dstack([GREY, ALPHA]), 1, {"tags": {338: [2]}, "planar": 2, **ZIP}, "in separate planes"),
         (np.dstack([RGB, ALPHA]), 2, {"planar": 2, **ZIP}, "with 4 samples a pixel"),
+        (WIDE, 2, {"tags": {277: [4]}}, "of 16-bit RGB with 4 samples a pixel"),
+        (GREY >> 4, 1, {"bits": 4, "tags": {317: [2]}, **ZIP}, "with predictor 2 in compression 8"),
         (CMYK, 5, {"tags": {332: [2]}}, "of 8-bit CMYK with other inks"),
         (GREY, 3, {"tags": {320: [n % 256 for n in range(768)]}}, "without a palette of 16-bit levels"),
         (RGB, 2, {"compression": 6}, "in compression 6"),

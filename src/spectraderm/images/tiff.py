@@ -101,7 +101,7 @@ class _Layout(NamedTuple):
 
     def _samples_problem(self) -> str:
         kinds, most = _EXTRAS.get((self.colours, self.bits[0]), ((), 0))
-        if self.samples != _SAMPLES[self.colours] + len(self.extras):
+        if self.samples != _SAMPLES[self.colours] + len(self.extras) or len(self.bits) not in (1, self.samples):
             return f"with {self.samples} samples a pixel"
         if self.extras and (self.extras[0] not in kinds or len(self.extras) > most or any(self.extras[1:])):
             return f"with extra samples of the kind{'s' * (len(self.extras) > 1)} {', '.join(map(str, self.extras))}"
@@ -112,7 +112,7 @@ class _Layout(NamedTuple):
         fits = bits == 1 if self.compression in _FAX else bits == 8 if jpeg else self.colours != _YCBCR
         if self.compression not in (1, *_FAX, _JPEG, 32773, *_PREDICTED) or not fits:
             return f"in compression {self.compression}"
-        if self.predictor != 1 and (self.predictor != 2 or self.compression not in _PREDICTED):
+        if self.predictor != 1 and (self.predictor != 2 or bits < 8 or self.compression not in _PREDICTED):
             return f"with predictor {self.predictor} in compression {self.compression}"
         if self.colours == _CMYK and self.inks != 1:
             return "with other inks"
