@@ -387,10 +387,10 @@ JSONS = {
         for what in (b"[" * 100_000, b"[]", b'{"id2label": 5}', b'{"id2label": "abc"}', b'{"id2label": null}', b"NaN",
                      b'{"id2label": {"0": "a"}, "id2label": {}}')
     },
-    "a class with an escape sequence": _signed("not a name", config=_CONFIG % rb"\u001b[2J"),
-    "a class of half a character": _signed("not a name", config=_CONFIG % rb"\ud800"),
-    "a class of a million letters": _signed("not a name", config=_CONFIG % (b"x" * 1_000_000)),
-    "a model id with an escape sequence": Attack(_nothing, "not a name", facts={"model_id": "\x1b[2J"}),
+    "a class with an escape sequence": _signed("can't be shown in a line", config=_CONFIG % rb"\u001b[2J"),
+    "a class of half a character": _signed("can't be shown in a line", config=_CONFIG % rb"\ud800"),
+    "a class of a million letters": _signed("has 1000000 characters", config=_CONFIG % (b"x" * 1_000_000)),
+    "a model id with an escape sequence": Attack(_nothing, "can't be shown in a line", facts={"model_id": "\x1b[2J"}),
     "display names that are numbers": Attack(_nothing, "", facts={"display_names": {"BA- a": 3}}),
     "a class called as a script": _signed("", config=_CONFIG % b"<script>alert(1)</script>"),
     **{

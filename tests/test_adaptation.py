@@ -145,6 +145,12 @@ def test_photos_that_cannot_be_used_are_errors_with_a_remedy(exports: dict[str, 
     lone = write_tinted(tmp_path / "lone", {"b": 3, "new": 1}, ELSEWHERE, 6000)
     with pytest.raises(DatasetError, match="one photo of the new class 'new'"):
         spectraderm.adapt(model, lone, out, add_classes=True)
+    for number, (name, problem) in enumerate(
+        {"B": "look alike", "Test": "name of a split", "x\ty": "U\\+0009"}.items()
+    ):
+        odd = write_tinted(tmp_path / f"odd{number}", {"b": 1, name: 1}, ELSEWHERE, 6500)
+        with pytest.raises(DatasetError, match=problem):
+            spectraderm.adapt(model, odd, out, add_classes=True)
     with pytest.raises(SpectraDermError, match="no model folder"):
         spectraderm.adapt(model, lone, tmp_path)
 

@@ -12,15 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from spectraderm.core import OTHER, other_of
+from spectraderm.core import other_of
 from spectraderm.core.arguments import checked
 from spectraderm.core.errors import DatasetError, SpectraDermError, needs
 from spectraderm.core.files import sha256
+from spectraderm.core.names import look_alikes, same, tell_apart
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.tables import read_label_map
 from spectraderm.data import own_photos
-from spectraderm.data.layouts import class_of
-from spectraderm.data.manifest import display_name
+from spectraderm.data.class_folders import check_class, match
+from spectraderm.data.manifest import display_names
 from spectraderm.data.own_photos import Integers, OwnPhotos
 from spectraderm.evaluation import before_after
 from spectraderm.evaluation.adapted_card import card
@@ -35,7 +36,7 @@ from spectraderm.inference.model_folder import ModelFolder, open_model
 
 FEW = 3
 """Of a class with fewer photo groups than this, little can be said."""
-_APART, _LISTS = ("parity", "calibration"), ("in_training", "left_out")
+_APART, _LISTS = ("parity", "calibration"), ("in_training", "left_out", "joined")
 """What stands elsewhere in `spectraderm.json`, and names of files, which are only counted there."""
 _OF_THE_OLD_HEAD = ("sha256", "robustness", "loss")
 
@@ -87,7 +88,9 @@ def adapt(
     folder, training = open_model(model), _training()
     training.closed_form(folder)  # what can fail early, fails early
     taken = own_photos.read(Path(photos), folder.preprocessing, Path(other) if other else None, track)
-    named = _labels(taken, folder, Path(label_map) if label_map else None, add_classes=add_classes)
+    named, joined = _labels(
+        taken, folder, Path(photos), Path(label_map) if label_map else None, add_classes=add_classes
+    )
     photos_of = _Labelled.of(taken, named, folder)
     engine = Engine(folder.network, folder.preprocessing, f"{folder.path.name}/{model_folder.ONNX}")
     features, before = training.own_features(engine, photos_of.pixels, track)
@@ -104,6 +107,7 @@ def adapt(
         "seed": seed,
         "in_training": photos_of.in_training,
         "left_out": taken.left_out,
+        "joined": joined,
         "new_classes": [label for label in photos_of.labels if label not in folder.labels],
         **before_after.score(held, photos_of.labels),
         "verdicts": before_after.judge_own(held, settings),
@@ -151,21 +155,25 @@ class _Labelled:
         return cls(labels, targets, groups, taken.pixels[new], taken.hashes[new][:, 0], known)
 
 
-def _labels(taken: OwnPhotos, folder: ModelFolder, label_map: Path | None, *, add_classes: bool) -> list[str]:
-    """The class of every photo: one of the model's, `other`, or a new one."""
+def _labels(
+    taken: OwnPhotos, folder: ModelFolder, root: Path, label_map: Path | None, *, add_classes: bool
+) -> tuple[list[str], list[str]]:
+    """The class of every photo, one of the model's, `other`, or a new one; and which folders are spelled otherwise."""
     wanted = read_label_map(label_map) if label_map else {}
-    classes: dict[str, str] = {}
-    for name in dict.fromkeys(taken.folders):
-        asked = class_of(wanted.get(name, name)) or OTHER
-        label = folder.class_of(asked) or (asked if asked == OTHER else None)
-        if label is None and not add_classes:
+    folders = [root / name for name in dict.fromkeys(taken.folders)]
+    found = match(folders, {label: folder.display_names[label] for label in folder.labels}, wanted)
+    for path, name in found.lacking.items():
+        if not add_classes:
             raise DatasetError(
-                f"{folder.model_id} has no class {asked!r}",
+                f"{folder.model_id} has no class {name!r}",
                 "Add --add-classes to make it one, or --label-map with the columns folder,label; its classes: "
                 f"{', '.join(folder.labels)}",
             )
-        classes[name] = label or asked
-    return [classes[name] for name in taken.folders]
+        check_class(name, path)
+    if alike := look_alikes(found.lacking.values()):
+        raise DatasetError(f"{label_map}: the new classes {' and '.join(map(repr, alike[0]))} look alike", "Name one")
+    classes = found.classes | {path: same(name) for path, name in found.lacking.items()}
+    return [classes[root / name] for name in taken.folders], found.joined
 
 
 def _check_better(measured: dict[str, Any]) -> None:
@@ -203,7 +211,7 @@ def _write(
     target: Path, folder: ModelFolder, labels: list[str], files: dict[str, bytes], measured: dict[str, Any]
 ) -> dict[str, Any]:
     """Write the new folder; what was measured, and where it is."""
-    names = folder.display_names | {label: display_name(label) for label in labels if label not in folder.labels}
+    names = tell_apart(display_names(labels) | folder.display_names)
     new = files | {model_folder.CARD: card(folder.card, measured, measured["calibration"], names).encode()}
     kept = {name: data for name, data in folder.files.items() if name != model_folder.FACTS}
     facts = {

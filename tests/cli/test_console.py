@@ -62,6 +62,16 @@ def test_what_is_not_known_is_empty_in_csv_and_null_in_json(here: Path, model: C
     assert (record["probabilities"], record["heatmap"]) == ({}, [])
 
 
+def test_names_with_semicolons_come_back_from_csv(tmp_path: Path) -> None:
+    labels = ["a;b", 'c"d', "e, f"]
+    model = spectraderm.load_model(write_model(tmp_path / "model", labels))
+    unsure = dataclasses.replace(model.predict(paint(1)), prediction_set=labels)
+    stream = io.StringIO()
+    write_predictions([("x.jpg", unsure)], "csv", stream, model, 3)
+    (line,) = csv.DictReader(io.StringIO(stream.getvalue()))
+    assert next(csv.reader([line["prediction_set"]], delimiter=";")) == labels
+
+
 def test_json_never_has_what_json_does_not_know_and_no_photos_are_a_header(model: Classifier) -> None:
     wrong = dataclasses.replace(model.predict(paint(1)), novelty=float("nan"))
     with pytest.raises(ValueError, match="JSON"):

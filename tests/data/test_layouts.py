@@ -282,3 +282,62 @@ def test_a_folder_of_others_may_lie_in_any_way(tmp_path: Path) -> None:
     for folder, problem in (("set", "hold the same photos"), ("empty", "holds no photos"), ("lost", "not a folder")):
         with pytest.raises(DatasetError, match=problem):
             list_photos(root_of(with_other([tmp_path / "set"], tmp_path / folder)))
+
+
+CAFE, DECOMPOSED = "caf\N{LATIN SMALL LETTER E WITH ACUTE}", "cafe\N{COMBINING ACUTE ACCENT}"
+
+
+@pytest.mark.parametrize(
+    ("paths", "labels", "joined"),
+    [
+        (["train/Melanoma/1.jpg", "train/b/1.jpg", "test/melanoma/2.jpg"], {"Melanoma", "b"}, ["test/melanoma"]),
+        (["train/x/1.jpg", "train/b/1.jpg", "dev/X /2.jpg", "test/_x/1.jpg"], {"x", "b"}, ["dev/X ", "test/_x"]),
+        ([f"{CAFE}/1.jpg", f"{DECOMPOSED}/1.jpg", "b/1.jpg"], {CAFE, "b"}, [DECOMPOSED]),
+        (["A/Nail fungus/1.jpg", "A/b/1.jpg", "B/nail-fungus/1.jpg", "B/B/2.jpg"], {"Nail fungus", "b"},
+         ["B/B", "B/nail-fungus"]),
+        (["a ;b/1.jpg", "1.5 mm/1.jpg", "15 mm/1.jpg"], {"a ;b", "1.5 mm", "15 mm"}, []),
+    ],
+)  # fmt: skip
+def test_one_class_in_two_places_is_joined_and_told(
+    paths: list[str], labels: set[str], joined: list[str], tmp_path: Path
+) -> None:
+    touch(tmp_path, *paths)
+    listed = list_photos(tmp_path)
+    assert {photo.label for photo in listed.photos} == labels
+    assert [line.partition(" is ")[0] for line in sorted(listed.joined)] == sorted(joined)
+    assert (sorted(photo.path for photo in listed.photos), listed.alike) == (sorted(paths), [])
+
+
+def test_names_beside_each_other_that_only_look_alike_stay_two_and_are_told(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{split}/{name}/1.jpg" for split in ("train", "test") for name in ("Melanoma", "melanoma", "b")))
+    listed = list_photos(tmp_path)
+    assert {photo.label for photo in listed.photos} == {"Melanoma", "melanoma", "b"}
+    assert listed.alike == ["train/Melanoma", "train/melanoma", "test/Melanoma", "test/melanoma"]
+    assert listed.joined == []
+
+
+@pytest.mark.parametrize(
+    ("paths", "named"),
+    [
+        (["cat/1.jpg", "train/1.jpg"], "train"),
+        (["cat/1.jpg", "Test/1.jpg", "dev/1.jpg"], "Test"),
+        (["train/test/1.jpg", "train/b/1.jpg"], "'test'"),
+        (["train/train_set/a/1.jpg", "train/train_set/b/1.jpg"], "'train_set'"),
+        (["test/VAL/1.jpg", "train/VAL/1.jpg", "train/b/1.jpg"], "'VAL'"),
+        (["a\nb/1.jpg", "c/1.jpg"], r"'a\\nb'"),
+        (["train/a\x1b[2J/1.jpg", "train/b/1.jpg"], r"'a\\x1b\[2J'"),
+        ([f"{'x' * 201}/1.jpg", "b/1.jpg"], "201 characters"),
+    ],
+)  # fmt: skip
+def test_a_class_named_as_a_split_or_that_no_line_can_show_is_refused(
+    paths: list[str], named: str, tmp_path: Path
+) -> None:
+    touch(tmp_path, *paths)
+    with pytest.raises(DatasetError, match=named) as caught:
+        list_photos(tmp_path)
+    assert caught.value.remedy
+
+
+def test_a_test_folder_without_classes_beside_training_folders_is_passed_over(tmp_path: Path) -> None:
+    touch(tmp_path, "train/a/1.jpg", "train/b/1.jpg", "test/1.jpg")
+    assert list_photos(tmp_path).other_files == ["test/1.jpg"]

@@ -254,3 +254,9 @@ def test_a_damaged_split_file_is_refused(old: str, new: str, error: type[Excepti
     (tmp_path / "split.csv").write_text(text.replace(old, new))
     with pytest.raises(error, match=r"split\.csv"):
         split.read(tmp_path / "split.csv", rows)
+
+
+def test_classes_that_look_alike_are_not_split() -> None:
+    rows = [replace(each, label=each.label.replace("c1", "C 0").replace("c0", "c-0")) for each in grouped(9, 9, 9)]
+    with pytest.raises(SplitError, match=r"'c1' and 'c0' look alike.*one folder, or rename one"):
+        make(rows, "grouped", 1, 0)

@@ -59,6 +59,14 @@ def test_folders_are_classes_by_name_or_by_display_name(photos: Photos, tmp_path
     assert all(label in caught.value.remedy for label in LABELS)
 
 
+def test_a_model_of_two_classes_that_look_alike_is_asked_for_each(photos: Photos, tmp_path: Path) -> None:
+    labels = ("Melanoma", "melanoma", "BA-nevus")
+    folder = photos(**{"melanoma": 3, "Melanoma": 2, "ba nevus": 1})
+    got = evaluate_external(write_model(tmp_path / "model", labels), folder)
+    assert [sum(row) for row in got["confusion_matrix"]] == [2, 3, 1]
+    assert got["joined"] == [f"{folder / 'ba nevus'} is 'BA-nevus'"]
+
+
 def test_a_map_names_the_classes_of_folders(photos: Photos, tmp_path: Path) -> None:
     folder, model = photos(acne=2, cats=3), model_of(tmp_path)
     names = tmp_path / "map.csv"

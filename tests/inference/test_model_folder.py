@@ -284,3 +284,16 @@ def test_duplicate_checksums_do_not_hide_a_change(tmp_path: Path) -> None:
     (folder / FACTS).write_text(facts.rstrip()[:-1] + ', "sha256": {}}')
     with pytest.raises(ModelFolderError, match="lists no"):
         spectraderm.load_model(folder)
+
+
+def test_classes_that_would_be_shown_alike_are_told_apart(tmp_path: Path) -> None:
+    shown = read_model_folder(write_model(tmp_path / "model", ("Melanoma", "melanoma", "nevus"))).display_names
+    assert shown == {"Melanoma": "Melanoma", "melanoma": "melanoma", "nevus": "Nevus"}
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\u2028b", "a\u202eb", "x" * 201, "..", "\u200b"])
+def test_names_that_no_line_can_show_are_refused_with_what_helps(name: str, tmp_path: Path) -> None:
+    """Exporting again would give the same."""
+    for number, made in enumerate(({"labels": (name, "b", "c")}, {"facts": {"display_names": {"BA- a": name}}})):
+        folder = write_model(tmp_path / str(number), **made)  # type: ignore[arg-type]
+        refused(folder, "the name '.*train and export again")

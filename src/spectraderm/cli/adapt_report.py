@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from spectraderm.cli.console import say_joined
 from spectraderm.core.printable import say
 
 
@@ -25,6 +26,7 @@ def say_measured(result: dict[str, Any]) -> None:
     for kind, lines in (("left out", result["left_out"]), ("learned from already", result["in_training"])):
         if lines:
             say(f"{len(lines)} photos {kind}; first: {lines[0]}")
+    say_joined(result)
     counts = f"{result['n_photos']} photos, {result['n_groups']} photo groups"
     say(f"{counts}, each held out of the fit that it is counted for")
     width = max(len(own["label"]) for own in result["per_class"])

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from spectraderm.cli.console import say_joined
 from spectraderm.core.printable import say
 from spectraderm.core.run import CALIBRATION, Run
 
@@ -29,6 +30,7 @@ def say_elsewhere(found: dict[str, Any]) -> None:
 def _say_found(found: dict[str, Any], elsewhere: dict[str, Any]) -> None:
     if found["in_training"]:
         say(f"{found['in_training']} photos, or copies of them, are in training: left out")
+    say_joined(found)
     if found["unreadable"]:
         say(f"{len(found['unreadable'])} could not be read; first: {found['unreadable'][0]}")
     sources = elsewhere["sources"]

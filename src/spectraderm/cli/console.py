@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from io import TextIOWrapper
+from io import StringIO, TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
 import typer
@@ -79,6 +79,12 @@ def stdout() -> Iterator[TextIO]:
         raise SpectraDermError(f"stdout can't be written to ({error.strerror})") from error
 
 
+def say_joined(result: Mapping[str, Any]) -> None:
+    """Say which folders were taken for a class that is spelled otherwise."""
+    if result["joined"]:
+        say(f"Spelled otherwise than their class: {', '.join(result['joined'])}")
+
+
 def show(content: Mapping[str, Any], as_json: bool, say_it: Callable[[Any], None]) -> None:
     """Show what a command's function returned: one JSON object on stdout, where `--json` asks for it, or for people."""
     if not as_json:
@@ -100,8 +106,8 @@ def write_predictions(
 
     `jsonl` has one object a line: `path`, then the fields of `Prediction`, of which `heatmap` is empty unless asked
     for. `csv` has a header, then a line per photo: `path`, then the columns of `prediction.columns`, the heatmap aside;
-    lists stand between semicolons, what an unusable photo lacks is empty, and no spreadsheet runs a text: see
-    `printable.cell`. `table` shows `top_k` classes a photo.
+    lists are lines of CSV of their own, between semicolons: what has one in it is quoted there. What an unusable photo
+    lacks is empty, and no spreadsheet runs a text: see `printable.cell`. `table` shows `top_k` classes a photo.
     """
     if format == "table":
         write_table(predictions, stream, classifier, top_k)
@@ -119,8 +125,14 @@ def write_predictions(
         writer.writerow(map(cell, ["path", *names]))
         for path, prediction in predictions:
             row = prediction.to_row()
-            row |= {"path": path, **{name: ";".join(row[name]) for name in joined}}
+            row |= {"path": path, **{name: _joined(row[name]) for name in joined}}
             writer.writerow(cell(row.get(name)) for name in ["path", *names])
+
+
+def _joined(cells: Iterable[str]) -> str:
+    text = StringIO()
+    csv.writer(text, delimiter=";", lineterminator="").writerow(cells)
+    return text.getvalue()
 
 
 def write_table(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from spectraderm.cli.console import say_joined
 from spectraderm.cli.score_tables import plain_table, print_table, say_by_source, say_side_by_side, score
 from spectraderm.core.files import read_json
 from spectraderm.core.printable import line, say
@@ -202,6 +203,7 @@ def say_external(result: dict[str, Any]) -> None:
         say("CHOSEN ON  a recipe was chosen by its score on them: it flatters")
     if place := result.get("calibrated_on"):
         say(f"Each was {JUDGED[place][0].lower()}{JUDGED[place][1:]}")
+    say_joined(result)
     if result["unreadable"]:
         say(f"{len(result['unreadable'])} could not be read; first: {result['unreadable'][0]}")
     if "scores" in result:

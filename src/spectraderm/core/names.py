@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 
 from spectraderm.core.errors import DatasetError, SpectraDermError
 
+ONE_FOLDER = "put their photos into one folder, or rename one so that they differ in words"
+"""What to do about two class folders that look alike."""
 MAX_LENGTH = 200
 """Of a class's name, in characters."""
 _FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u3164\ufe00-\ufe0f\uffa0"
@@ -92,6 +94,11 @@ def unite(sets: Iterable[Iterable[str]]) -> dict[str, str]:
         for key, group in groups.items()
         for name in group
     }
+
+
+def spelled(where: object, name: str, meant: str) -> str:
+    """What is told of a folder that bears another name than that of its class."""
+    return f"{where} is {meant!r}{', in other characters that look the same' if same(name) == same(meant) else ''}"
 
 
 def tell_apart(shown: Mapping[str, str]) -> dict[str, str]:

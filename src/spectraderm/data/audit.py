@@ -188,14 +188,14 @@ def _facts(root: Root, evidence: Evidence) -> dict[str, Any]:
     conflicts, by_hash = (len(set(label_conflicts(rows, groups).values())) for groups in (None, evidence.near))
     photos = Counter(row.label for row in rows)
     groups = Counter(label for label, _ in {(row.label, row.photo_group) for row in rows})
-    sources = _sources(rows)
+    sources, names = _sources(rows), manifest.display_names(evidence.labels)
     return {
         **to_facts(root),
         "photos": len(rows),
         "photo_groups": len({row.photo_group for row in rows}),
         "classes": {
             label: {
-                "display_name": manifest.display_name(label),
+                "display_name": names[label],
                 "photos": photos[label],
                 "photo_groups": groups[label],
                 **({"other": True} if label == OTHER else {}),

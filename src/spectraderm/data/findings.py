@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from spectraderm.core import OTHER
 from spectraderm.core.errors import SpectraDermError
+from spectraderm.core.names import ONE_FOLDER
 from spectraderm.data import shortcuts
 from spectraderm.data.duplicates import KINDS, RANKS, within_splits
 from spectraderm.data.layouts import Listing
@@ -34,12 +35,13 @@ ABOVE_CHANCE = 0.1
 """A shortcut is a finding where even the low end of its interval is this far above chance."""
 QUALITY = ("too_small", "too_dark", "blown_out", "blank", "blurred", "not_a_photo")
 KNOWN = (
-    "leakage", "leakage_by_crop", "class_all_leaked", "label_conflict", "unreadable", "size_gives_class_away",
+    "leakage", "leakage_by_crop", "class_all_leaked", "label_conflict", "unreadable", "look_alike_classes",
+    "size_gives_class_away",
     *(f"shortcut_{name}" for name in (*shortcuts.NAMES, "source")), *(f"{kind}_copy" for kind in KINDS),
     "class_of_one_source", "class_imbalance",
     *QUALITY, "extreme_aspect", "minority_size", "nested_folder", "link_outside",
     "empty_class", "unread_type", "debris", "own_output", "other_files",
-    "copy_across_sources", *NOTES,
+    "copy_across_sources", "joined_classes", *NOTES,
 )  # fmt: skip
 """Every finding there is, by id."""
 
@@ -150,6 +152,11 @@ def _classes(evidence: Evidence) -> Iterable[Finding]:
     rare = [label for label in order if groups[label] * IMBALANCE < most]
     remedy = f"{most} photo groups of {order[-1]}, {fewest} of {order[0]}: {most / fewest:.1f} to 1"
     yield _finding("class_imbalance", "medium", rare, remedy)
+    remedy = f"Two classes, or one in two spellings? No model is trained on them: {ONE_FOLDER}"
+    yield _finding("look_alike_classes", "high", evidence.listing.alike, remedy)
+    joined = evidence.listing.joined
+    remedy = f"One class, spelled in several ways: {', '.join(joined[:2])}. Look whether it is"
+    yield _finding("joined_classes", "low", joined, remedy)
 
 
 def _sources(evidence: Evidence) -> Iterable[Finding]:

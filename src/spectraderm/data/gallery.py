@@ -17,7 +17,7 @@ from spectraderm.core.files import write_bytes
 from spectraderm.core.printable import in_template
 from spectraderm.data.duplicates import KINDS, Copy
 from spectraderm.data.findings import leaked_test_photos
-from spectraderm.data.manifest import Row, display_name
+from spectraderm.data.manifest import Row, display_names
 
 SHOWN = {"leaks": 200, "conflicts": 50, "within": 50}
 """How many pairs of each section are shown at most; the others are counted."""
@@ -67,7 +67,7 @@ def write(path: Path, rows: Sequence[Row], copies: Sequence[Copy], thumbnail: Ca
         undefined=jinja2.StrictUndefined,
         finalize=in_template,
     )
-    environment.filters["display_name"] = display_name
+    environment.filters["display_name"] = display_names({row.label for row in rows}).__getitem__
     html = environment.get_template("gallery.html.j2").render(
         classes=_classes(rows, pairs),
         sections=sections,
@@ -108,6 +108,6 @@ def _classes(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[dict[str, int |
         "within": Counter(pair.label for pair in pairs if pair.copy.path_split == pair.copy.twin_split),
     }
     return [
-        {"name": display_name(label), **{name: count[label] for name, count in counts.items()}}
-        for label in sorted(counts["files"])
+        {"name": shown, **{name: count[label] for name, count in counts.items()}}
+        for label, shown in display_names(sorted(counts["files"])).items()
     ]

@@ -1,7 +1,8 @@
 """A public set, as its owner publishes it -> a folder of photos by class, with patients, cases, tones and licence.
 
 Labels become classes by a table of two columns, `original,label`, one a set in `data/imports/`: a class of the default
-model, `other` (none of its classes), or nothing (left out). What stands in no line is left out, too, and told.
+model, `other` (none of its classes), or nothing (left out). Labels that look alike (`core.names`) are one. What stands
+in no line is left out, too, and told.
 """
 
 import csv
@@ -14,12 +15,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from spectraderm.core import tables
+from spectraderm.core import OTHER, tables
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.files import read_json, sha256, write_bytes, write_csv, write_errors, write_json
+from spectraderm.core.names import folded, unite
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.roots import Folders, Root
-from spectraderm.data.layouts import SPLIT_FOLDERS
+from spectraderm.data.class_folders import check_class
 from spectraderm.data.public_sets import PHOTO_SUFFIXES, READERS, Listed
 from spectraderm.images.photo_files import is_debris, why_left_out
 
@@ -119,20 +121,15 @@ def read_label_map(name: str, override: Path | None = None) -> dict[str, str]:
             label.
     """
     shipped = resources.files("spectraderm.data") / "imports" / f"{name}.csv"
-    lines = tables.read_label_map(Path(f"{name}.csv"), "original", _key, shipped.read_bytes())
+    lines = tables.read_label_map(Path(f"{name}.csv"), "original", folded, shipped.read_bytes())
     if override:
-        lines |= tables.read_label_map(override, "original", _key)
-    for label in lines.values():
-        if {"/", "\\", "\0"} & {*label} or label.startswith(".") or label.lower() in SPLIT_FOLDERS:
-            raise DatasetError(
-                f"{override or name}: {label!r} can't be a class", "Name a class folder, `other`, or nothing"
-            )
-    return lines
-
-
-def _key(label: str) -> str:
-    """Labels that differ in case and spaces are one."""
-    return " ".join(label.split()).casefold()
+        lines |= tables.read_label_map(override, "original", folded)
+    classes = unite([label] for label in (OTHER, *lines.values()) if label)
+    for label in classes:
+        if {"/", "\\"} & {*label} or label.startswith("."):
+            raise DatasetError(f"{override}: {label!r} can't be a class", "Name a class folder, `other`, or nothing")
+        check_class(label, override)
+    return {original: classes.get(label, "") for original, label in lines.items()}
 
 
 def _to_csv(table: Mapping[str, str]) -> bytes:
@@ -163,7 +160,7 @@ def _choose(photo: Listed, table: Mapping[str, str], files: Mapping[str, Path]) 
     """The class of a photo, or an empty one and why it is left out."""
     if photo.why:
         return "", photo.why
-    key = _key(photo.label)
+    key = folded(photo.label)
     if not key or (key not in table and ANY not in table):
         return "", "no line for its label" if key else "no label"
     label = table.get(key, table.get(ANY, ""))
@@ -196,8 +193,8 @@ def _facts(
     labels = [
         {
             "original": label,
-            "label": table.get(_key(label), table.get(ANY)),
-            "listed": _key(label) in table,
+            "label": table.get(folded(label), table.get(ANY)),
+            "listed": folded(label) in table,
             "photos": n,
         }
         for label, n in sorted(usable.items(), key=lambda each: (-each[1], each[0]))

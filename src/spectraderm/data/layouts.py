@@ -1,7 +1,8 @@
 """The folders that photos lie in: which file is a photo of which class, given split and source.
 
 A data set is `<class>/*` or `<train|val|test>/<class>/*`. Several data sets are sources: given one by one, or as the
-folders of one parent. `other`, in any case, is a reserved name of a class folder: photos of none of the classes.
+folders of one parent. `other`, in any case, is a reserved name of a class folder: photos of none of the classes. How
+other names of class folders are compared, `core.names` says.
 """
 
 import os
@@ -12,14 +13,10 @@ from typing import NamedTuple
 
 from spectraderm.core import OTHER
 from spectraderm.core.errors import DatasetError
+from spectraderm.core.names import folded, look_alikes, spelled, unite
 from spectraderm.core.roots import Folders, Root, check_folders
+from spectraderm.data.class_folders import NO_CLASS_NAME, check_class, split_of
 from spectraderm.images.photo_files import UNREAD, LeftOut, below, is_debris, is_photo, note, why_left_out
-
-SPLIT_FOLDERS = {
-    **dict.fromkeys(("train", "training", "train_set"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "val_set"), "val"),
-    **dict.fromkeys(("test", "testing", "test_set"), "test"),
-}
 
 
 class PhotoFile(NamedTuple):
@@ -43,6 +40,10 @@ class Listing:
     left_out: LeftOut = field(default_factory=lambda: LeftOut(list))
     empty: dict[str, str] = field(default_factory=dict)
     """Class folders that no photo is read from, and the class of each."""
+    joined: list[str] = field(default_factory=list)
+    """Of class folders that are spelled otherwise than their class, as `core.names.spelled` has it."""
+    alike: list[str] = field(default_factory=list)
+    """Class folders beside each other whose names only look alike."""
     sources: list[str] = field(default_factory=list)
     """Names of the folders that are a source each, where there are several; paths begin with them."""
 
@@ -51,20 +52,16 @@ class Listing:
         return path.partition("/")[0] if self.sources else ""
 
 
-def class_of(folder: str) -> str:
-    """The class of a folder's photos: its name, but `other` for `Other` and the like."""
-    return OTHER if folder.casefold() == OTHER else folder
-
-
 def list_photos(root: Root) -> Listing:
     """List the photos of `root/<split>/<class>/*` or `root/<class>/*`, sorted by path; of several sources, all of them.
 
-    A class folder of one name in two sources is one class, and so are folders named `other` in any case. Hidden
-    files and folders are passed over; links that lead out of the folder are not followed.
+    Class folders of two splits or sources whose names are the same or look alike are one class, and so are folders
+    named `other` in any case; beside each other, names that look alike are two classes, and told. Hidden files and
+    folders are passed over; links that lead out of the folder are not followed.
 
     Raises:
-        DatasetError: no such folder, no photos, fewer than two classes beside `other`, a source without photos, or a
-            class that only the test split has.
+        DatasetError: no such folder, no photos, fewer than two classes beside `other`, a source without photos, a
+            class that only the test split has, or a class's name that can't be one.
     """
     listing = Listing()
     if isinstance(root, Folders):
@@ -79,6 +76,7 @@ def list_photos(root: Root) -> Listing:
             listing.nested += sorted({*_folders(root, "", listing)} - {*listing.sources})
         else:
             _list_folder(root, "", listing)
+    _name_classes(listing)
     where = root if isinstance(root, Path) else ", ".join(map(str, root.of_source.values()))
     _check_empty(root, listing)
     labels = {photo.label for photo in listing.photos}
@@ -122,11 +120,11 @@ def source_folders(root: Path) -> list[str]:
     check_folders(root)
     classes: dict[str, set[str]] = {}
     for name in _folders(root, "", Listing()):
-        within = None if name.lower() in SPLIT_FOLDERS else _classes(root, f"{name}/")
+        within = None if split_of(name) else _classes(root, f"{name}/")
         if within is None:
             return []
         if within:
-            classes[name] = {label for label in within if not label.isdecimal()}
+            classes[name] = {folded(label) for label in within if not label.isdecimal()}
     shared = Counter(label for within in classes.values() for label in within)
     alone = [name for name, within in classes.items() if not any(shared[label] > 1 for label in within)]
     return [] if alone else list(classes)
@@ -138,7 +136,7 @@ def _classes(root: Path, parent: str) -> set[str] | None:
     folders = _folders(root, parent, beside)
     if beside.other_files:
         return None
-    splits = [name for name in folders if name.lower() in SPLIT_FOLDERS]
+    splits = [name for name in folders if split_of(name)]
     parents = [f"{parent}{name}/" for name in splits] or [parent]
     pairs = [(within, label) for within in parents for label in _folders(root, within, Listing())]
     return {
@@ -173,15 +171,44 @@ def _list_source(folder: Path, source: str, listing: Listing, *, all_other: bool
 def _list_folder(root: Path, parent: str, listing: Listing) -> None:
     """List one data set: `root` itself, or `parent` in it, which ends in a slash."""
     folders = _folders(root, parent, listing)
-    splits = {folder: SPLIT_FOLDERS.get(folder.lower(), "") for folder in folders}
+    splits = {folder: split_of(folder) for folder in folders}
     if not any(splits.values()):
         for label in folders:
-            _list_class(root, PhotoFile(f"{parent}{label}", class_of(label), ""), listing)
+            _list_class(root, PhotoFile(f"{parent}{label}", label, ""), listing)
         return
+    loose, classes = len(listing.other_files), 0
     for folder in folders:
         listing.nested += [] if splits[folder] else [f"{parent}{folder}"]
         for label in _folders(root, f"{parent}{folder}/", listing) if splits[folder] else ():
-            _list_class(root, PhotoFile(f"{parent}{folder}/{label}", class_of(label), splits[folder]), listing)
+            classes += 1
+            _list_class(root, PhotoFile(f"{parent}{folder}/{label}", label, splits[folder]), listing)
+    if not classes and len(listing.other_files) > loose:
+        folder = listing.other_files[loose].rpartition("/")[0]
+        problem = f"{root / folder} has the name of a split, but holds photos and no class folders"
+        raise DatasetError(problem, NO_CLASS_NAME)
+
+
+def _name_classes(listing: Listing) -> None:
+    """Give every photo its class in place of its folder's name, and note which folders are spelled otherwise."""
+    folders = {photo.path.rpartition("/")[0]: photo for photo in listing.photos if photo.label != OTHER}
+    beside: dict[tuple[bool, str], list[str]] = {}  # training photos' first: their spelling is taken
+    for folder, photo in folders.items():
+        tested = photo.given_split not in ("train", "")
+        beside.setdefault((tested, folder.rpartition("/")[0]), []).append(photo.label)
+    classes = {name: _class(label) for name, label in unite(beside[place] for place in sorted(beside)).items()}
+    listing.photos = [photo._replace(label=classes.get(photo.label, OTHER)) for photo in listing.photos]
+    known = {folded(name): name for name in (OTHER, *classes.values())}
+    listing.empty = {folder: known.get(folded(name), name) for folder, name in listing.empty.items()}
+    pairs = {folder: (photo.label, classes[photo.label]) for folder, photo in folders.items()}
+    listing.joined = [spelled(path, *pair) for path, pair in pairs.items() if pair[1] not in (pair[0], OTHER)]
+    for (_, parent), names in sorted(beside.items()):
+        alike = [name for group in look_alikes(names) for name in group if classes[name] != OTHER]
+        listing.alike += [f"{parent}/{name}".removeprefix("/") for name in alike]
+
+
+def _class(name: str) -> str:
+    """A class's name, or `other` where it is that, however it is written."""
+    return OTHER if folded(name) == OTHER else name
 
 
 def _folders(root: Path, parent: str, listing: Listing) -> list[str]:
@@ -199,6 +226,7 @@ def _folders(root: Path, parent: str, listing: Listing) -> list[str]:
 
 def _list_class(root: Path, folder: PhotoFile, listing: Listing) -> None:
     before = len(listing.photos)
+    check_class(folder.label, (root / folder.path).parent)
     for name in _names(root, f"{folder.path}/", listing):
         path = f"{folder.path}/{name}"
         if (root / path).is_dir():
@@ -217,7 +245,7 @@ def _list_other(root: Path, folder: PhotoFile, listing: Listing) -> None:
     for name in _names(root, parent, listing):
         path = f"{parent}{name}"
         if (root / path).is_dir() and not (root / path).is_symlink():
-            split = folder.given_split if parent else SPLIT_FOLDERS.get(name.lower(), "")
+            split = folder.given_split if parent else split_of(name)
             _list_other(root, PhotoFile(path, folder.label, split), listing)
         elif is_photo(f"{root}/{parent}", name) and _printable(path) == path:
             listing.photos.append(folder._replace(path=path))

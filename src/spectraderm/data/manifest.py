@@ -1,7 +1,7 @@
 """`manifest.csv`, what is known of every photo."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from PIL import Image
 from spectraderm.core import OTHER
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.files import read_csv, sha256, write_csv
+from spectraderm.core.names import tell_apart
 from spectraderm.core.roots import Root
 from spectraderm.core.tables import JOINING
 from spectraderm.images.decoding import decode
@@ -69,6 +70,11 @@ def display_name(label: str) -> str:
         return "None of these"
     name = re.sub(r"[\s_-]+", " ", re.sub(r"^[A-Z]{2}-\s*", "", label)).strip()
     return name[:1].upper() + name[1:] if name else label
+
+
+def display_names(labels: Iterable[str]) -> dict[str, str]:
+    """`display_name` of every class, told apart where some would be the same."""
+    return tell_apart({label: display_name(label) for label in labels})
 
 
 def write(path: Path, rows: Sequence[Row]) -> None:

@@ -15,7 +15,8 @@ from spectraderm.core.errors import DatasetError
 from spectraderm.core.names import join, look_alikes
 from spectraderm.core.roots import Root
 from spectraderm.core.tables import JOINING, USUAL
-from spectraderm.data.layouts import SPLIT_FOLDERS, Listing, PhotoFile
+from spectraderm.data.class_folders import split_of
+from spectraderm.data.layouts import Listing, PhotoFile
 from spectraderm.data.manifest import COLUMNS, display_name
 from spectraderm.data.photo_tables import DESCRIBING, PhotoTable, folders_of, in_folder
 
@@ -107,7 +108,7 @@ def _add(used: PhotoTable, scope: _Scope) -> dict[str, Any]:
     for name in DESCRIBING:
         if named := table.named(USUAL[name]):
             columns[name] = named if name in JOINING else named[:1]
-    if {line.cells.get(columns.get("source", [""])[0], "").lower() for line in table.lines} <= {*SPLIT_FOLDERS}:
+    if all(split_of(line.cells.get(columns.get("source", [""])[0], "")) for line in table.lines):
         columns.pop("source", None)  # a column `dataset` that says train and test
     label = _compare_labels(used, scope)
     taken = {column for named in columns.values() for column in named} | {*table.named(USUAL["file_name"])}

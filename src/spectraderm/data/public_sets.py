@@ -11,7 +11,7 @@ from pathlib import Path
 
 from spectraderm.core import tables
 from spectraderm.core.errors import DatasetError
-from spectraderm.data.layouts import SPLIT_FOLDERS
+from spectraderm.data.class_folders import SPLIT_FOLDERS
 from spectraderm.images.photo_files import HEIC_SUFFIXES, SUFFIXES
 
 PHOTO_SUFFIXES = SUFFIXES | HEIC_SUFFIXES

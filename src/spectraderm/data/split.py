@@ -16,6 +16,7 @@ import numpy as np
 
 from spectraderm.core.errors import SplitError
 from spectraderm.core.files import read_csv, write_csv
+from spectraderm.core.names import ONE_FOLDER, look_alikes
 from spectraderm.core.run import FINAL, ORIGINAL, measuring
 from spectraderm.data import source_folds
 from spectraderm.data.folds import EXCLUDED, FOLD_VALIDATION, SPLITS, Fold, cut, of_paths, shuffled
@@ -84,12 +85,16 @@ def check(rows: Sequence[Row], split: Split) -> None:
     """Prove a split, every time one is made or read.
 
     Raises:
-        SplitError: in some fold a photo is missing or unknown, a class lacks from a split, or, `grouped` and
-            `deduplicated`, a photo group stands in two splits; `original` and `deduplicated`, a test photo is not from
-            the test folder; `deduplicated`, a photo is excluded that need not be; or the `grouped` folds do not test
-            every photo exactly once. `by-source`: see `source_folds.problems`.
+        SplitError: two classes look alike; in some fold a photo is missing or unknown, a class lacks from a split,
+            or, `grouped` and `deduplicated`, a photo group stands in two splits; `original` and `deduplicated`, a test
+            photo is not from the test folder; `deduplicated`, a photo is excluded that need not be; or the `grouped`
+            folds do not test every photo exactly once. `by-source`: see `source_folds.problems`.
     """
     by_path = {row.path: row for row in rows}
+    if alike := look_alikes({row.label for row in rows}):
+        folders = [next(row.path.rpartition("/")[0] for row in rows if row.label == label) for label in alike[0]]
+        problem = f"folders {' and '.join(map(repr, folders))} look alike, but lie beside each other"
+        raise SplitError(problem, f"Look whether they are one class: {ONE_FOLDER}, and run `audit` again")
     names = measuring(split.protocol, [fold.name for fold in split.folds])
     measured, many = [fold for fold in split.folds if fold.name in names], bool(names)
     for fold in split.folds:

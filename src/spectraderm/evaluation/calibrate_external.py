@@ -13,7 +13,7 @@ from spectraderm.core.run import CALIBRATION, FINAL, MODEL, Run
 from spectraderm.evaluation.calibrate import ELSEWHERE, of_these_logits, settings_of
 from spectraderm.evaluation.calibrate_elsewhere import calibrate_elsewhere, sources_of
 from spectraderm.evaluation.formatting import template
-from spectraderm.evaluation.source_photos import Given, named_sources, predict_sources
+from spectraderm.evaluation.source_photos import READING, Given, named_sources, predict_sources
 from spectraderm.inference import model_folder
 from spectraderm.inference.calibration import Calibrations
 from spectraderm.inference.classifier import Classifier
@@ -48,7 +48,8 @@ def calibrate_external(
 
     Returns:
         `elsewhere`, as it is written; how many of the photos were `in_training`, and left out; why others were
-        `unreadable`; and the `model` folder that was written.
+        `unreadable`; which folders were `joined` with a class spelled otherwise; and the `model` folder that was
+        written.
 
     Raises:
         DatasetError: the photos can't be used as they are.
@@ -116,12 +117,12 @@ def _find(
     for name, folders in apart.items():
         sources[name] = [*sources.get(name, []), *folders]
     of_none = [one for folders in apart.values() for one in folders]
-    predicted, unreadable = predict_sources(Classifier(folder, calibration="home"), sources, label_map, track, of_none)
+    predicted, read = predict_sources(Classifier(folder, calibration="home"), sources, label_map, track, of_none)
     home = folder.calibrations.home
     return {
         ELSEWHERE: calibrate_elsewhere(sources_of(predicted, home.temperature), home, promise),
         "in_training": int(predicted.in_training.sum()),
-        "unreadable": [reason for own in unreadable.values() for reason in own],
+        **{key: [one for own in read.values() for one in own[key]] for key in READING},
     }
 
 

@@ -18,7 +18,7 @@ from spectraderm.evaluation.by_source import of_source, over_sources, stated
 from spectraderm.evaluation.calibrate import pool, read_outputs
 from spectraderm.evaluation.compare import detection
 from spectraderm.evaluation.evaluate import Outside, refusals
-from spectraderm.evaluation.source_photos import Given, Predicted, named_sources, predict_sources
+from spectraderm.evaluation.source_photos import READING, Given, Predicted, named_sources, predict_sources
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, from_hex, nearest
 from spectraderm.inference.calibration import Choice, Judgement
 from spectraderm.inference.classifier import load_model
@@ -58,10 +58,11 @@ def evaluate_external(
             the score is.
 
     Returns:
-        What `score` gives, with `source`, `chosen_on`, and by which calibration photos were judged that are not in
-        training (`calibrated_on`). Of several sources that of all photos, `by_source`, by name what
-        `by_source.of_source` gives, and where they hold such photos `out_of_distribution` of `score`; and what
-        `over_sources` gives. Each source's own result stands in `RUN/external/`.
+        What `score` gives, with `source`, what was `unreadable`, which folders were `joined` with a class spelled
+        otherwise, `chosen_on`, and by which calibration photos were judged that are not in training (`calibrated_on`).
+        Of several sources that of all photos, `by_source`, by name what `by_source.of_source` gives, and where they
+        hold such photos `out_of_distribution` of `score`; and what `over_sources` gives. Each source's own result
+        stands in `RUN/external/`.
 
     Raises:
         DatasetError: no photos, or folders of which only some bear a class's name, or an unusable map.
@@ -87,7 +88,7 @@ def _evaluate(
 ) -> dict[str, Any]:
     classifier, sources = load_model(model, calibration=calibration), named_sources(photos)
     others = [photos.of_source[source] for source in photos.others] if isinstance(photos, Folders) else []
-    predicted, unreadable = predict_sources(classifier, sources, label_map, track, others)
+    predicted, read = predict_sources(classifier, sources, label_map, track, others)
     labels = [label for label in classifier.labels if label != OTHER]
     guesses = {"guesses": [*labels, OTHER]} if OTHER in classifier.labels else {}
     about = {"model_id": classifier.model_id, "labels": labels, **guesses, "chosen_on": chosen_on}
@@ -99,7 +100,7 @@ def _evaluate(
             "name": source,
             "source": source,
             **about,
-            "unreadable": unreadable[source],
+            **read[source],
             **scores_of(part),
         }
         if run:
@@ -110,7 +111,7 @@ def _evaluate(
         return next(iter(results.values()))
     parts = {source: _summary(predicted.of(source), result) for source, result in results.items()}
     name = photos.resolve().name if isinstance(photos, Path) else ", ".join(sources)
-    every = {"name": name, **about, "unreadable": [reason for own in unreadable.values() for reason in own]}
+    every = {"name": name, **about, **{key: [one for own in read.values() for one in own[key]] for key in READING}}
     return {**every, **scores_of(predicted), "by_source": parts, **over_sources(parts)}
 
 

@@ -13,12 +13,14 @@ import numpy.typing as npt
 
 from spectraderm.core import OTHER
 from spectraderm.core.errors import DatasetError, SpectraDermError
+from spectraderm.core.names import folded
 from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track
 from spectraderm.core.roots import Folders
 from spectraderm.core.tables import read_label_map
+from spectraderm.data.class_folders import match
 from spectraderm.data.duplicates import near_pairs, photo_groups
-from spectraderm.data.layouts import class_of, source_folders
+from spectraderm.data.layouts import source_folders
 from spectraderm.data.metadata import joining_keys
 from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers
 from spectraderm.images.decoding import open_photo
@@ -33,6 +35,8 @@ Given = Path | Sequence[Path | str] | Folders
 """Folders of photos, or `NAME=FOLDER`, as they are given: one, or several; or what `roots.with_other` makes of them."""
 Sources = Mapping[str, Sequence[Path]]
 """The folders of every source, by its name."""
+READING = ("unreadable", "joined")
+"""What `predict_sources` tells of each source beside its photos."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,9 @@ def _named(given: Path | str) -> tuple[str, Path]:
 
 def predict_sources(
     classifier: Classifier, sources: Sources, label_map: Path | None, track: Track, others: Sequence[Path] = ()
-) -> tuple[Predicted, dict[str, list[str]]]:
-    """Every photo of the sources, on all cores, and by source why which could not be read.
+) -> tuple[Predicted, dict[str, dict[str, list[str]]]]:
+    """Every photo of the sources, on all cores; and by source, why which are `unreadable`, and which of its folders are
+    spelled otherwise than their class and were `joined` with it.
 
     Copies are one photo group, and photos of one patient or lesion, as the tables beside them say.
 
@@ -123,13 +128,14 @@ def predict_sources(
         others: those of the sources' folders that hold photos of no class, whatever they are named.
 
     Raises:
-        DatasetError: no photo of a source can be read, folders of which only some bear a class's name, or an unusable
-            map or table beside the photos.
+        DatasetError: no photo of a source can be read, folders of which only some bear a class's name or that look
+            alike, or an unusable map or table beside the photos.
     """
     paths: list[tuple[str, str]] = []
     unreadable: dict[str, list[str]] = {source: [] for source in sources}
     of_folder: dict[Path, int] = {}
     keys: dict[str, list[tuple[str, str]]] = {}
+    about: dict[str, dict[str, list[str]]] = {source: {key: [] for key in READING} for source in sources}
     for source, folders in sources.items():
         for folder in folders:
             left = LeftOut(list)
@@ -138,25 +144,26 @@ def predict_sources(
             paths += [(source, path) for path in own]
             keys |= joining_keys(folder, own, source)
             within = sorted({Path(path).parent for path in own})
-            known = {} if folder in others else _labels(folder, within, classifier, label_map)
+            known, joined = ({}, []) if folder in others else _folders(folder, within, classifier, label_map)
             of_folder |= dict.fromkeys(within, NO_CLASS) | known
+            about[source]["joined"] += joined
     many, threads = classifier.for_many()
     results = in_order(lambda photo: _predict(many, photo[1]), paths, threads)
     read, kept = [], []
     for (source, path), photo in track(results, f"Predicting {', '.join(sources)}", len(paths)):
         if isinstance(photo, SpectraDermError):
-            unreadable[source].append(str(photo))
+            about[source]["unreadable"].append(str(photo))
         else:
             kept.append(keys[path])
             read.append((source, of_folder[Path(path).parent], *photo))
     for source in sorted({*sources} - {source for source, *_ in read}):
         raise DatasetError(
-            f"{', '.join(map(str, sources[source]))}: no photo can be read", f"First: {unreadable[source][0]}"
+            f"{', '.join(map(str, sources[source]))}: no photo can be read", f"First: {about[source]['unreadable'][0]}"
         )
     names, labels, predictions, hashes = zip(*read, strict=True)
     groups = photo_groups(len(read), near_pairs(np.stack(hashes)), kept)
     arrays = np.array(names), np.array(labels), list(predictions), list(hashes), groups
-    return Predicted(*arrays, classifier.labels), unreadable
+    return Predicted(*arrays, classifier.labels), about
 
 
 def _predict(classifier: Classifier, path: str) -> tuple[Prediction, Hashes] | SpectraDermError:
@@ -169,24 +176,30 @@ def _predict(classifier: Classifier, path: str) -> tuple[Prediction, Hashes] | S
         return error
 
 
-def _labels(photos: Path, folders: Sequence[Path], classifier: Classifier, label_map: Path | None) -> dict[Path, int]:
-    """The class number, or -1, of every folder that holds photos."""
-    classes = ", ".join(classifier.labels)
-    numbers = {label: i for i, label in enumerate(classifier.labels) if label != OTHER}
-    if label_map:
-        wanted = {folder: class_of(label) for folder, label in read_label_map(label_map).items()}
-        if unknown := [label for label in wanted.values() if label not in ("", OTHER, *numbers)]:
-            raise DatasetError(f"{label_map}: {unknown[0]!r} is no class of the model", f"Its classes: {classes}")
-        if lacking := [folder.name for folder in folders if folder.name not in wanted]:
-            raise DatasetError(f"{label_map} has no line for folder {lacking[0]!r}", "Add it; no label means no class")
-        return {folder: numbers.get(wanted[folder.name], NO_CLASS) for folder in folders}
-    numbers = {classifier.display_name(label): i for label, i in numbers.items()} | numbers
-    others = [folder for folder in folders if OTHER in map(class_of, folder.relative_to(photos).parts)]
-    of_folder = {folder: numbers.get(folder.name, NO_CLASS) for folder in folders if folder not in others}
-    unknown = [folder.name for folder, number in of_folder.items() if number == NO_CLASS]
-    if unknown and len(unknown) < len(of_folder):
+def _folders(
+    photos: Path, folders: Sequence[Path], classifier: Classifier, label_map: Path | None
+) -> tuple[dict[Path, int], list[str]]:
+    """The class number, or -1, of every folder that holds photos; and which are spelled otherwise than their class."""
+    within = {folder: folder.relative_to(photos).parts for folder in folders}
+    others = [] if label_map else [folder for folder, parts in within.items() if OTHER in map(folded, parts)]
+    shown = {label: classifier.display_name(label) for label in classifier.labels}
+    wanted = read_label_map(label_map) if label_map else None
+    found = match((each for each in folders if each not in others), shown, wanted)
+    numbers = dict.fromkeys([*others, *found.lacking], NO_CLASS)
+    numbers |= {
+        folder: NO_CLASS if label == OTHER else classifier.labels.index(label)
+        for folder, label in found.classes.items()
+    }
+    if found.lacking and (label_map or {*numbers.values()} - {NO_CLASS}):
+        folder, name = next(iter(found.lacking.items()))
+        classes = ", ".join(classifier.labels)
+        if label_map:
+            problem = f"{label_map} has no line for folder {folder.name!r}"
+            if name != folder.name:
+                problem = f"{label_map}: {name!r} is no class of the model"
+            raise DatasetError(problem, f"No label means no class; its classes: {classes}")
         raise DatasetError(
-            f"{photos}: the model has no class {unknown[0]!r}, but has others of these folders",
+            f"{photos}: the model has no class {name!r}, but has others of these folders",
             f"Give a --label-map with the columns folder,label; its classes: {classes}",
         )
-    return of_folder | dict.fromkeys(others, NO_CLASS)
+    return numbers, found.joined

@@ -7,8 +7,6 @@ a door tells of its model comes from here, without loading the network.
 import io
 import json
 import os
-import re
-import unicodedata
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ import numpy.typing as npt
 from spectraderm.core import OTHER, of_hub
 from spectraderm.core.errors import ModelFolderError, RecipeError, WrongArgument, needs, remedy_of
 from spectraderm.core.files import json_bytes, read_regular, sha256, write_folder
+from spectraderm.core.names import check_name, tell_apart
 from spectraderm.images.perceptual_hash import Hashes
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference.calibration import Calibrations
@@ -39,7 +38,7 @@ MAX_JSON_BYTES, MAX_MODEL_BYTES, MAX_MODEL_FILES, MAX_CLASSES = 2_000_000, 2**31
 
 _AGAIN = "Export or download the model folder again"
 _PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".h5", ".keras"}
-_MAX_NAME = 300
+_RENAME = "Rename the folder of the class, then train and export again; of a model of others, tell them"
 
 
 @dataclass(frozen=True)
@@ -81,16 +80,6 @@ class ModelFolder:
     def network(self) -> bytes:
         """The network, ONNX."""
         return self.files[ONNX]
-
-    def class_of(self, name: str) -> str | None:
-        """The class that a folder of this name holds photos of; None where the model has none of it.
-
-        Names are those of classes or those for people; case, spaces, hyphens and underscores make no difference.
-        """
-        if name in self.labels:
-            return name
-        names = {_plain(self.display_names.get(label, label)): label for label in reversed(self.labels)}
-        return (names | {_plain(label): label for label in reversed(self.labels)}).get(_plain(name))
 
     @property
     def card(self) -> str:
@@ -262,18 +251,13 @@ def _parse(path: Path, hub: str, files: dict[str, bytes], facts: dict[str, Any])
     named = facts.get("display_names")
     display_names = {label: str(named.get(label, label)) if isinstance(named, dict) else label for label in labels}
     model_id = str(facts.get("model_id", path.name))
-    for name in (*labels, *display_names.values(), model_id):  # none may move a terminal's cursor
-        if len(name) > _MAX_NAME or any(unicodedata.category(letter) in ("Cc", "Cs") for letter in name):
-            raise ModelFolderError(f"{path.name}: {name[:80]!r} is not a name of a class or a model", _AGAIN)
-    names = (model_id, labels, display_names)
+    for name in (*labels, *display_names.values()):
+        check_name(name, path.name, _RENAME, ModelFolderError)
+    check_name(model_id, path.name, _AGAIN, ModelFolderError)
+    names = (model_id, labels, tell_apart(display_names))
     return ModelFolder(
         path, hub, files, facts, *names, calibrations, references, hashes.astype(np.uint8), preprocessing
     )
-
-
-def _plain(name: str) -> str:
-    """A class's name as names are compared."""
-    return re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFC", name)).strip().casefold()
 
 
 @contextmanager

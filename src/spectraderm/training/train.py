@@ -267,7 +267,7 @@ def _config(
         "backbone_name": backbone.name,
         "backbone_license": backbone.license,
         "labels": labels,
-        "display_names": {label: manifest.display_name(label) for label in labels},
+        "display_names": manifest.display_names(labels),
         "preprocessing": recipe.preprocessing(backbone.mean, backbone.std).to_hub(),
         "protocol": split.protocol,
         "folds": [{"fold": fold.name, "seed": fold.seed} for fold in split.folds],

@@ -94,9 +94,13 @@ export function csv(rows: Row[], labels: string[]): string {
 function cell(value: unknown): string {
   if (typeof value === "number") return String(value);
   if (typeof value === "boolean") return value ? "True" : "False"; // as Python writes them
-  const text = Array.isArray(value) ? value.join(";") : String(value ?? "");
+  const text = Array.isArray(value) ? value.map((one) => quoted(one, /[";\n\r]/)).join(";") : String(value ?? "");
   const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-  return /[",\n\r]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
+  return quoted(safe, /[",\n\r]/);
+}
+
+function quoted(text: string, ending: RegExp): string {
+  return ending.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
 function save(text: string): void {
