@@ -6,7 +6,7 @@ import pytest
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.roots import Folders, Root
 from spectraderm.data.layouts import Listing, PhotoFile
-from spectraderm.data.metadata import NOTES, Metadata, read_metadata
+from spectraderm.data.metadata import NOTES, Metadata, keys_of, read_metadata
 
 PHOTOS = ["train/a/1.jpg", "train/b/2.jpg", "test/a/3.jpg", "test/b/4.jpg"]
 
@@ -98,6 +98,7 @@ def test_odd_patients_are_told(tmp_path: Path) -> None:
     paths = [f"{label}/{number}{label}.jpg" for number in range(3) for label in "abc"]
     got = read(tmp_path, paths, {"metadata.csv": lines(paths, "p1 P1 x x x y z 007 7")})
     assert notes(got) == {"patient_look_alike": ["'P1' and 'p1'"], "patient_of_many": ["'x': 3 photos of 3 classes"]}
+    assert keys_of(got.of_photo[paths[0]]) == keys_of(got.of_photo[paths[1]]) == [("patient", "p1")]
 
 
 @pytest.mark.parametrize(

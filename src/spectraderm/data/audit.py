@@ -17,14 +17,13 @@ from spectraderm.core.files import sha256, write_arrays, write_csv, write_json
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.roots import Given, Root, root_of, to_facts
 from spectraderm.core.run import AUDIT, COPIES, GALLERY, MANIFEST, MEASUREMENTS, Run
-from spectraderm.core.tables import JOINING
 from spectraderm.data import crops, duplicates, findings, gallery, importers, manifest, measurements, shortcuts
 from spectraderm.data.duplicates import Copy, Integers, near_pairs, photo_groups
 from spectraderm.data.findings import Evidence, leaked_test_photos
 from spectraderm.data.layouts import PhotoFile, list_photos
 from spectraderm.data.manifest import Row
 from spectraderm.data.measurements import Embedding, Floats, Table
-from spectraderm.data.metadata import read_metadata
+from spectraderm.data.metadata import keys_of, read_metadata
 from spectraderm.data.split import label_conflicts
 from spectraderm.images import quality
 from spectraderm.images.quality import Flaw, Quality
@@ -76,7 +75,7 @@ def audit(
 
     pairs = near_pairs(measured.table["hashes"])
     known = [metadata.of_photo.get(photo.path, {}) for photo in readable]
-    patients = [[(name, own[name]) for name in JOINING if name in own] for own in known]
+    patients = [keys_of(own) for own in known]
     near, whole = photo_groups(len(readable), pairs), photo_groups(len(readable), pairs, patients)
     if measured.features is not None:
         pairs = np.concatenate([pairs, crops.find_crops(measured.features, measured.grey, near, track)])

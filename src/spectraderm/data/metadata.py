@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from spectraderm.core import tables
 from spectraderm.core.errors import DatasetError
-from spectraderm.core.names import join, look_alikes
+from spectraderm.core.names import folded, join, look_alikes
 from spectraderm.core.roots import Root
 from spectraderm.core.tables import JOINING, USUAL
 from spectraderm.data.class_folders import split_of
@@ -91,15 +91,17 @@ def read_metadata(root: Root, listing: Listing) -> Metadata:
     return result
 
 
-def joining_keys(folder: Path, paths: Iterable[str], source: str) -> dict[str, list[tuple[str, str]]]:
-    """What the tables in a source's folder join each of its photos by, as `duplicates.photo_groups` takes it."""
+def keys_of(cells: Mapping[str, str], below: str = "") -> list[tuple[str, str]]:
+    """What joins a photo to others, for `duplicates.photo_groups`: to be safe, names that look alike are one."""
+    return [(key, f"{below}{folded(cells[key])}") for key in JOINING if key in cells]
+
+
+def keys_in(folder: Path, paths: Iterable[str], source: str) -> dict[str, list[tuple[str, str]]]:
+    """The same for every photo of a source by its path, as the tables in its folder say."""
     photos = {Path(path).relative_to(folder).as_posix(): path for path in paths}
     listing = Listing([PhotoFile(name, Path(path).parent.name, "") for name, path in photos.items()])
-    told = read_metadata(folder, listing).of_photo if photos else {}
-    return {
-        path: [(key, f"{source}/{told[name][key]}") for key in JOINING if key in told.get(name, {})]
-        for name, path in photos.items()
-    }
+    of_photo = read_metadata(folder, listing).of_photo if photos else {}
+    return {path: keys_of(of_photo.get(name, {}), f"{source}/") for name, path in photos.items()}
 
 
 def _add(used: PhotoTable, scope: _Scope) -> dict[str, Any]:
@@ -221,7 +223,7 @@ def _suspicious(cells: Mapping[str, Mapping[str, str]], labels: Mapping[str, str
         remedy = f"{odd[0] if odd else ''}, kept together as one {key}: if it is none, leave its cells empty"
         yield Note(f"{key}_of_many", "medium", odd, remedy)
         alike = [" and ".join(map(repr, group)) for group in look_alikes(holders)]
-        yield Note(f"{key}_look_alike", "medium", alike, f"Taken for two each: if they are one {key}, write them alike")
+        yield Note(f"{key}_look_alike", "medium", alike, f"Taken for one {key}, to be safe: spell apart what is two")
 
 
 def _classes(paths: Sequence[str], labels: Mapping[str, str]) -> int:

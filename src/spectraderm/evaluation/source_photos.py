@@ -21,7 +21,7 @@ from spectraderm.core.tables import read_label_map
 from spectraderm.data.class_folders import match
 from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.data.layouts import source_folders
-from spectraderm.data.metadata import joining_keys
+from spectraderm.data.metadata import keys_in
 from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers
 from spectraderm.images.decoding import open_photo
 from spectraderm.images.perceptual_hash import Hashes, turned_hashes
@@ -142,7 +142,7 @@ def predict_sources(
             own = list(walk(str(folder), left))
             unreadable[source] += [f"{path}: {UNREAD}" for path in left[UNREAD]]
             paths += [(source, path) for path in own]
-            keys |= joining_keys(folder, own, source)
+            keys |= keys_in(folder, own, source)
             within = sorted({Path(path).parent for path in own})
             known, joined = ({}, []) if folder in others else _folders(folder, within, classifier, label_map)
             of_folder |= dict.fromkeys(within, NO_CLASS) | known
