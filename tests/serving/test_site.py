@@ -1,5 +1,7 @@
 """The site in the browser: the same answers as Python's for the same bytes, from its own host alone, and offline."""
 
+import csv
+import io
 import json
 import os
 import re
@@ -36,6 +38,7 @@ from playwright.sync_api import Browser, Page
 from spectraderm import load_model
 from spectraderm.core.errors import MissingExtra, UnreadablePhoto
 from spectraderm.core.files import write_bytes
+from spectraderm.core.printable import cell
 from spectraderm.images import perceptual_hash as hashing
 from spectraderm.images.decoding import decoding_scale
 from spectraderm.images.preprocessing import Preprocessing
@@ -444,3 +447,13 @@ def test_the_lock_file_names_no_registry_and_the_runtime_that_is_downloaded() ->
     assert b"://" not in (WEB / "package-lock.json").read_bytes()
     lock = json.loads((WEB / "package-lock.json").read_text())["packages"]["node_modules/onnxruntime-web"]
     assert (runtime.PACKAGE, f"sha512-{runtime.INTEGRITY}") == (f"onnxruntime-web@{lock['version']}", lock["integrity"])
+
+
+def test_a_spreadsheet_gets_the_same_cells_from_the_page(tmp_path: Path) -> None:
+    names = ["=1+1", "-0.5", "- 1", "a;@x", "-", "\x1b[2J", "a\nb\tc", "\u202eg", "\U000e0041", "\ufeff", "می\u200cخ"]
+    script = """
+import { csv } from "src/page/rows.ts";
+process.stdout.write(JSON.stringify(csv(input.map((path) => ({ path, error: new Error("x") })), [])));
+"""
+    rows = list(csv.DictReader(io.StringIO(run_typescript(tmp_path, script, names))))
+    assert [row["path"] for row in rows] == [str(cell(name)) for name in names]

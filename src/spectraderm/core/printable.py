@@ -36,6 +36,7 @@ def say(*texts: str) -> None:
     """Print for people, on stderr, a line for each text."""
     if sys.stderr is not None:  # closed before the start
         sys.stderr.write("".join(f"{line(text)}\n" for text in texts))
+        sys.stderr.flush()
 
 
 def cell(value: object) -> object:

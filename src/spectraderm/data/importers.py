@@ -19,6 +19,7 @@ from spectraderm.core import OTHER, tables
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.files import read_json, sha256, write_bytes, write_csv, write_errors, write_json
 from spectraderm.core.names import folded, unite
+from spectraderm.core.printable import stored
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.roots import Folders, Root
 from spectraderm.data.class_folders import check_class
@@ -136,7 +137,7 @@ def _to_csv(table: Mapping[str, str]) -> bytes:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("original", "label"))
-    writer.writerows(sorted(table.items()))
+    writer.writerows(map(stored, line) for line in sorted(table.items()))
     return text.getvalue().encode()
 
 

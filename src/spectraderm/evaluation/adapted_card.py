@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from spectraderm.core.printable import markdown
+
 ORIGIN = "## The model before"
 """Heading of the part that tells of the model that was trained first; what stands above it is of an adaptation."""
 
@@ -19,7 +21,7 @@ def card(before: str, measured: Mapping[str, Any], calibration: Mapping[str, Any
     """
     front, body = _parts(before)
     classes = [own for own in measured["per_class"] if own["photos"]]
-    known = ", ".join(name.lower() for name in names.values())
+    known = ", ".join(markdown(name.lower()) for name in names.values())
     lines = [
         front,
         f"# Skin-photo classifier, adapted: {known}",
@@ -27,8 +29,8 @@ def card(before: str, measured: Mapping[str, Any], calibration: Mapping[str, Any
         "**Not a medical device.** For research and teaching. What it says is no diagnosis; with a skin complaint, see "
         "a\nclinician, and soon if redness spreads with fever or if a rash nears the eye.",
         "",
-        f"Adapted from {measured['model_id']}, with {measured['n_photos']} photos ({measured['n_groups']} different "
-        f"ones) of {len(classes)} classes.",
+        f"Adapted from {markdown(measured['model_id'])}, with {measured['n_photos']} photos ({measured['n_groups']} "
+        f"different ones) of {len(classes)} classes.",
         "",
         "## How good it is on photos like those it was adapted with",
         "Each photo was held out of the fit that it is counted for, and counted once with its copies.",
@@ -63,7 +65,7 @@ def _parts(before: str) -> tuple[str, str]:
 
 def _row(own: Mapping[str, Any], names: Mapping[str, str]) -> str:
     shares = ("–" if own[side] is None else f"{100 * own[side]:.0f} %" for side in ("before", "after"))
-    return f"| {names.get(own['label'], own['label'])} | {own['groups']} | {' | '.join(shares)} |"
+    return f"| {markdown(names.get(own['label'], own['label']))} | {own['groups']} | {' | '.join(shares)} |"
 
 
 def _share(own: Mapping[str, Any]) -> str:
@@ -80,7 +82,7 @@ def _points(own: Mapping[str, Any]) -> str:
 
 def _promise(measured: Mapping[str, Any], calibration: Mapping[str, Any]) -> list[str]:
     """What `predicted` means, and of which classes there are too few photos to say much."""
-    lines = [f"Too few photos to say much of: {', '.join(measured['few'])}."] if measured["few"] else []
+    lines = [f"Too few photos to say much of: {', '.join(map(markdown, measured['few']))}."] if measured["few"] else []
     if calibration["confidence_threshold"] > 1:
         return [*lines, "It never says `predicted`: the photos were too few, or it was too often wrong, to promise it."]
     verdicts = measured["verdicts"]

@@ -2,13 +2,13 @@
 
 import asyncio
 import socket
-import sys
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from spectraderm.core.errors import SpectraDermError
+from spectraderm.core.printable import say
 from spectraderm.inference.model_folder import open_model
 from spectraderm.inference.prediction import experience, promise
 from spectraderm.serving.app import create_app
@@ -76,9 +76,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start, and print that the server is ready."""
         await super().startup(sockets)
-        if sys.stderr is not None:
-            sys.stderr.write(f"{self._ready}  (interface at /openapi.json)\n{self._promised}\n")
-            sys.stderr.flush()
+        say(f"{self._ready}  (interface at /openapi.json)", self._promised)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Take a signal: the first asks for an orderly end, the second for the end."""

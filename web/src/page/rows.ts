@@ -90,12 +90,19 @@ export function csv(rows: Row[], labels: string[]): string {
   return [head, ...lines].map((line) => `${line.map(cell).join(",")}\n`).join("");
 }
 
-/** What a spreadsheet would take for a formula becomes text. */
+/** What a spreadsheet would take for a formula becomes text, and what is no letter is spelled: as `printable.cell`. */
 function cell(value: unknown): string {
   if (typeof value === "number") return String(value);
   if (typeof value === "boolean") return value ? "True" : "False"; // as Python writes them
   const text = Array.isArray(value) ? value.map((one) => quoted(one, /[";\n\r]/)).join(";") : String(value ?? "");
-  const safe = /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+  const spelled = text.replace(/(?![\u200c\u200d])[\p{C}\p{Zl}\p{Zp}]/gu, (letter) => {
+    const code = letter.codePointAt(0) ?? 0;
+    const hex = code.toString(16);
+    if (code < 256) return { 9: "\\t", 10: "\\n", 13: "\\r" }[code] ?? `\\x${hex.padStart(2, "0")}`;
+    return code < 0x10000 ? `\\u${hex.padStart(4, "0")}` : `\\U${hex.padStart(8, "0")}`;
+  });
+  const number = /^[+-]?\d+(\.\d*)?([eE][+-]?\d+)?$/.test(spelled);
+  const safe = number ? spelled : spelled.replace(/(^|;)(?=[\s'"]*[=+\-@\uff1d\uff0b\uff0d\uff20]\s*\S)/g, "$1'");
   return quoted(safe, /[",\n\r]/);
 }
 
