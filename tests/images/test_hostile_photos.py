@@ -18,7 +18,7 @@ from spectraderm.images.preprocessing import SHORTEST_SIDE, Preprocessing
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))
 
-import attack
+import fuzz
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +35,10 @@ def test_every_hostile_photo_is_answered(name: str, answers: dict[str, Answer]) 
     assert answer.megabytes < MEGABYTES
 
 
-@pytest.mark.parametrize("kind", attack.seeds())
+@pytest.mark.parametrize("kind", fuzz.seeds())
 def test_damaged_photos_give_a_photo_or_a_typed_error(kind: str) -> None:
-    """A part of what `benchmarks/attack.py` tries; every format must come through at times, and fail at times."""
-    found = attack.fuzz(attack.photos(kind, 125, seed=7), decode)
+    """A part of what `benchmarks/fuzz.py` tries; every format must come through at times, and fail at times."""
+    found = fuzz.fuzz(fuzz.photos(kind, 125, seed=7), decode)
     assert not found.wrong
     assert found.taken > 3
     assert found.refused > 3

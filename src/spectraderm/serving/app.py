@@ -4,9 +4,11 @@ Bodies are complete, in memory and within the limits before any route runs (`mid
 """
 
 import asyncio
+import json
 import mimetypes
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Annotated, Any, NoReturn, TypeVar
 
@@ -53,6 +55,7 @@ def create_app(pool: Pool, model: ModelFolder, options: ServeOptions) -> FastAPI
         title="SpectraDerm",
         summary=NOTICE,
         version=str(model.facts.get("spectraderm", "")) or "0",
+        openapi_url=None,
         docs_url=None,  # the pages would load scripts from other hosts
         redoc_url=None,
         redirect_slashes=False,  # its addresses would be made of what the client says is the host
@@ -62,7 +65,9 @@ def create_app(pool: Pool, model: ModelFolder, options: ServeOptions) -> FastAPI
     )
     _add_server_routes(app, pool, model, registry)
     _add_photo_routes(app, pool, int(1e6 * options.max_mb))
-    for name, data in page_files(model, options.max_mb).items():  # the page's script sends photos to `/predict`
+    files = page_files(model, options.max_mb)  # the page's script sends photos to `/predict`
+    files["openapi.json"] = json.dumps(app.openapi()).encode()  # once, not for each who asks
+    for name, data in files.items():
         file = Response(data, media_type=mimetypes.guess_type(name)[0] or BYTES)
         app.routes.append(Route("/" if name == "index.html" else f"/{name}", file, methods=["GET"]))
     return app
@@ -100,12 +105,11 @@ def _add_server_routes(app: FastAPI, pool: Pool, model: ModelFolder, registry: C
 def _add_photo_routes(app: FastAPI, pool: Pool, most: int) -> None:
     files = {"type": "array", "minItems": 1, "maxItems": MAX_PHOTOS, "items": BINARY["schema"]}
     form = {FORM: {"schema": {"type": "object", "required": ["photo"], "properties": {"photo": files}}}}
-    one_at_a_time = asyncio.Semaphore(1)  # each copies its body a few times
+    one_at_a_time = ThreadPoolExecutor(1)  # parsing copies a body a few times
 
     async def parsed(parse: Callable[..., _Parsed], *arguments: object) -> _Parsed:
         """What a function of a body gives, which may take longer than others should wait."""
-        async with one_at_a_time:
-            return await asyncio.to_thread(parse, *arguments)
+        return await asyncio.get_running_loop().run_in_executor(one_at_a_time, parse, *arguments)
 
     @app.post(
         "/predict",

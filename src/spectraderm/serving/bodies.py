@@ -21,7 +21,7 @@ _HEAD = 4000
 _REST = 8000
 """Bytes of a JSON body beside the photo."""
 _INPUTS = re.compile(rb'"inputs"[ \t\r\n]*+:[ \t\r\n]*+"')
-_DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+_DATA_URL = re.compile(rb"data:[^,]{0,200};base64,", re.IGNORECASE)
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _SHAPE = 'Send {"inputs": the photo\'s bytes as base64}, never an address'
 
@@ -97,7 +97,10 @@ def json_photo(body: bytes, most: int) -> tuple[bytes, int]:
         if len(body) - (end - start) > _REST:
             raise ValueError
         top_k = _top_k(json.loads(body[:start] + body[end:], object_pairs_hook=_once))
-        photo = _decoded(json.loads(b'"' + body[start:end] + b'"', strict=False))
+        text = body[start:end]
+        if b"\\" in text:
+            text = json.loads(b'"' + text + b'"', strict=False).encode("ascii")
+        photo = _decoded(text)
     except (ValueError, RecursionError) as error:
         raise Refusal("Malformed", "the JSON is not of this shape", _SHAPE) from error
     if len(photo) > most:
@@ -125,11 +128,10 @@ def _top_k(fields: object) -> int:
     return top_k
 
 
-def _decoded(text: str) -> bytes:
+def _decoded(text: bytes) -> bytes:
     """The bytes of some base64. Raises `ValueError`."""
-    if address := _DATA_URL.match(text):
-        text = text[address.end() :]
-    letters = text.encode("ascii").translate(_URL_SAFE, b" \t\r\n").rstrip(b"=")
+    address = _DATA_URL.match(text)
+    letters = text[address.end() if address else 0 :].translate(_URL_SAFE, b" \t\r\n").rstrip(b"=")
     if not letters:
         raise ValueError
     return base64.b64decode(letters + b"=" * (-len(letters) % 4), validate=True)

@@ -185,7 +185,9 @@ class Gate:
             if not entry.status:
                 response = JSONResponse({"error": public(error), "request_id": entry.request_id}, status, more)
                 await self._shared(response, self._options)(scope, receive, respond)
+            _forget(error)
         finally:
+            scope["state"].pop("body", None)
             self._log(entry)
 
     async def _answer(self, scope: Scope, body: bytes, receive: Receive | None, respond: Send) -> None:
@@ -203,8 +205,13 @@ class Gate:
         if receive is None:
             await self._app(asked, nothing, respond)
             return
-        answer, gone = asyncio.ensure_future(self._app(asked, nothing, respond)), asyncio.ensure_future(receive())
+        gone = asyncio.ensure_future(receive())
+        for _ in range(2):
+            await asyncio.sleep(0)  # who sent a photo and left is seen to have gone before it takes a place
+        answer = asyncio.ensure_future(self._app(asked, nothing, respond))
         try:
+            if gone.done():
+                raise ClientGone
             await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not answer.done() and not scope["state"]["entry"].status:
                 raise ClientGone
@@ -247,3 +254,10 @@ class Gate:
                     given.append(base64.b64decode(credentials).partition(b":")[2])
         key = self._options.api_key.encode()
         return not key or any(hmac.compare_digest(one, key) for one in given)
+
+
+def _forget(error: BaseException | None) -> None:
+    """Free what the calls that an error ended held, a body among it; else it would stay until a collection."""
+    while error:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

@@ -20,7 +20,7 @@ _SMALL = 1_000_000
 
 @dataclass(eq=False)
 class _Body:
-    chunks: list[bytes] = field(default_factory=list)
+    content: bytearray = field(default_factory=bytearray)  # not its chunks: the holes that they leave stay memory
     size: int = 0
     start: float = field(default_factory=time.monotonic)
     deadline: asyncio.Timeout | None = None  # while it arrives
@@ -59,7 +59,8 @@ class Uploads:
         try:
             await self._read(body, receive, most)
             self._arriving.discard(body)
-            content, body.chunks = b"".join(body.chunks), []
+            content = bytes(body.content)
+            body.content.clear()
             yield content
         finally:
             self._arriving.discard(body)
@@ -96,12 +97,13 @@ class Uploads:
             raise _full()
         self._held += len(chunk)
         body.size = size
-        body.chunks.append(chunk)
+        body.content += chunk
 
     def _drop(self, body: _Body) -> None:
         self._arriving.discard(body)
         self._held -= body.size
-        body.size, body.chunks = 0, []
+        body.size = 0
+        body.content.clear()
         if body.deadline is not None:
             body.deadline.reschedule(0)
 
