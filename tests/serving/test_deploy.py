@@ -116,6 +116,7 @@ def test_the_hub_takes_it_and_its_readme_says_what_it_is(
     assert all(part in text for part in parts)
     assert "More." not in text
     assert ("never leaves this device" in text) == (target == "static")
+    assert ("does not promise" in text) == (target == "gradio")
     links = re.findall(r"\]\(([^)]+)\)", text)
     assert links
     assert all((folder / link).is_file() for link in links)
@@ -254,6 +255,7 @@ def test_the_container_s_command_is_one_of_the_command_line(shared: Path, monkey
     assert command[:3] == ["python", "-m", "spectraderm"]
     app(command[3:], standalone_mode=False)
     assert [(one.model, one.host, one.port) for one in given] == [("model", "0.0.0.0", 7860)]
+    assert given[0].frame_ancestors == ("https://huggingface.co",)
 
 
 def test_hadolint_finds_nothing(shared: Path) -> None:

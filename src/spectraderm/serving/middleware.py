@@ -205,20 +205,20 @@ class Gate:
         if receive is None:
             await self._app(asked, nothing, respond)
             return
-        gone = asyncio.ensure_future(receive())
-        for _ in range(2):
-            await asyncio.sleep(0)  # who sent a photo and left is seen to have gone before it takes a place
-        answer = asyncio.ensure_future(self._app(asked, nothing, respond))
+        gone, answer = asyncio.ensure_future(receive()), None
         try:
-            if gone.done():
-                raise ClientGone
-            await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not answer.done() and not scope["state"]["entry"].status:
+            for _ in range(2):
+                await asyncio.sleep(0)  # who sent a photo and left is seen to have gone before it takes a place
+            if not gone.done():
+                answer = asyncio.ensure_future(self._app(asked, nothing, respond))
+                await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if answer is None or (not answer.done() and not scope["state"]["entry"].status):
                 raise ClientGone
             await answer
         finally:
             gone.cancel()
-            answer.cancel()
+            if answer:
+                answer.cancel()
 
     def _takes_body(self, scope: Scope, headers: Headers, sent: bool) -> bool:
         """Whether a body is due. Raises a `Refusal` where the request's head is reason enough."""
