@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -31,6 +31,7 @@ def everything(
     coverage: float | None = None,
     split: str = "grouped",
     resume: bool = False,
+    log: Literal["wandb"] | None = None,
 ) -> None:
     """Notes what it is given."""
     GIVEN.update(locals())
@@ -45,6 +46,7 @@ def everything(
         ({"resume": np.bool_(True)}, True),
         ({"out": Path("a")}, Path("a")),
         ({"out": None}, None),
+        ({"log": None}, None),
         ({"photos": OfBytes()}, "photos"),
         ({"photos": "NAME=folder"}, "NAME=folder"),
         ({"photos": ("a", Path("b"))}, ["a", Path("b")]),

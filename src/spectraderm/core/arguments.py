@@ -53,7 +53,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             raise WrongArgument(f"{function.__name__}: {error}", f"It takes {takes}") from error
         for name, value in bound.arguments.items():
             kinds = str(signature.parameters[name].annotation)
-            if value is not None or "None" not in kinds:
+            if value is not None or not ("None" in kinds or "Optional" in kinds):  # as Python calls `Literal | None`
                 bound.arguments[name] = _taken(name, value, several="Sequence" in kinds)
         return function(*bound.args, **bound.kwargs)
 
