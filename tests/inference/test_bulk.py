@@ -265,7 +265,7 @@ def test_secrets_in_an_address_are_not_written_down() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "match"),
     [
-        ("a.csv", "file\nx.jpg\n", "column path"),
+        ("a.csv", "name\nx.jpg\n", "column path"),
         ("a.csv", "path\n", "none"),
         ("a.parquet", "PAR1", "no Parquet"),
         ("nothing", None, "nothing"),
