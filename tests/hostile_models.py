@@ -275,6 +275,21 @@ def _slow(steps: int, side: int) -> Callable[[ModelProto], None]:
     return change
 
 
+def _held(count: int) -> Callable[[ModelProto], None]:
+    """So many tensors of 15 million numbers, and weights that account for the work."""
+
+    def change(model: ModelProto) -> None:
+        _number(model, "unused", np.zeros(10_000_000, np.uint8))
+        shape = _number(model, "shape", [5_000_000, 3])
+        names = [f"h{number}" for number in range(count)]
+        steps = [helper.make_node("Expand", ["made", shape], [name]) for name in names]
+        _instead(model, "logits", *steps, helper.make_node("Sum", names, ["sum"]))
+        model.graph.node.append(helper.make_node("ReduceMean", ["sum"], ["mean"], keepdims=0))
+        model.graph.node.append(helper.make_node("Add", ["made", "mean"], ["logits"]))
+
+    return change
+
+
 def _long(model: ModelProto) -> None:
     _instead(model, "logits")
     names = ["made", *(f"r{number}" for number in range(4_000)), "logits"]
@@ -296,6 +311,9 @@ BOMBS: dict[str, tuple[Callable[[ModelProto], None], str]] = {
     "Pad": (_blown_up("Pad", "made", [0, 0, _BIG, _BIG]), _TOO_MUCH),
     "Resize by sizes": (_blown_up("Resize", "maps", "", "", [1, 3, 2**20, 2**20]), _TOO_MUCH),
     "Resize by scales": (_blown_up("Resize", "maps", "", np.array([1, 1, 1e6, 1e6], np.float32)), _TOO_MUCH),
+    "Resize by what the photo says": (_blown_up("Resize", "maps", "", "made"), "unknown size"),
+    "settings of another kind": (_blown_up("Conv", "maps", np.ones((1, 3, 1, 1), np.float32), auto_pad=3), "unknown size"),
+    "tensors that are all needed in the end": (_held(40), _TOO_MUCH),
     "Range": (_blown_up("Range", np.int64(0), np.int64(2**40), np.int64(1)), _TOO_MUCH),
     "an outer sum": (_blown_up("Add", _MILLION, _MILLION.T), _TOO_MUCH),
     "an outer product": (_blown_up("MatMul", _MILLION, _MILLION.T), _TOO_MUCH),

@@ -1,4 +1,4 @@
-"""A network, anyone's -> refused, or known to take no more work than its size accounts for; before a runtime sees it.
+"""A network, anyone's -> refused, or known to take no more than its size accounts for, before a runtime sees it.
 
 A few bytes can ask for a tensor of any size, and a runtime computes all that depends on no photo while it loads. So the
 shape of every tensor is worked out here, for one photo. Operators that exports don't write are refused.
@@ -13,8 +13,8 @@ import numpy.typing as npt
 from spectraderm.core.errors import ModelFolderError
 from spectraderm.inference.onnx_reader import MOST_KNOWN, Node, Shape, Tensor, count, read
 
-MAX_NODES, MAX_SIZE = 4_000, 2**26
-"""Steps of a graph, and numbers of any tensor in it."""
+MAX_NODES, MAX_SIZE, MAX_HELD = 4_000, 2**26, 2**28
+"""Steps of a graph, numbers of any tensor in it, and of all tensors that are still needed at a step."""
 LEAST_WORK, WORK_PER_BYTE = 1_000_000_000, 5_000
 """Products, and eight for each number that is read or written: what any network may take for a photo, and what each of
 its bytes may add. A ResNet-50 of 16 bits takes 100 a byte."""
@@ -34,17 +34,21 @@ def check_network(onnx: bytes, name: str) -> None:
         tensors, nodes = read(onnx)
         if len(nodes) > MAX_NODES:
             raise ValueError(f"more than {MAX_NODES} steps")
+        last = {name: node for node in nodes for name in node.inputs}
+        sizes, held = dict[str, int](), 0
         for node in nodes:
             given = [tensors[each] if each else _LEFT_OUT for each in node.inputs]
             for part, output in enumerate(node.outputs):
                 made = _made(node, given, part)
-                work -= _work(node, given, count(made.shape))
-                constants -= count(made.shape) if made.is_constant else 0
-                if min(work, constants) < 0:
+                sizes[output] = size = count(made.shape)
+                work, held = work - _work(node, given, size), held + size
+                constants -= size if made.is_constant else 0
+                if min(work, constants, MAX_HELD - held) < 0:
                     raise ValueError(f"more work than its size accounts for, at {output[:80]!r}")
                 if tensors.setdefault(output, made) is not made:
                     raise ValueError("a tensor twice")
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+            held -= sum(sizes.pop(each, 0) for each in node.inputs if last[each] is node)
+    except Exception as error:  # what strangers wrote may be of any kind
         why = str(error) if type(error) is ValueError else "damaged parts"
         raise ModelFolderError(f"{name} can't be loaded: it has {why}", "Use a model that `export` wrote") from error
 
@@ -57,7 +61,7 @@ def _made(node: Node, given: Given, part: int) -> Tensor:
         raise ValueError(f"a {node.kind} of several results")
     try:
         shape = _RULES[node.kind](given, node.settings | {_PART: part})
-    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+    except Exception as error:  # settings and inputs of any kind
         raise ValueError(f"a {node.kind} of unknown size, {node.outputs[0][:80]!r}") from error
     if min(shape, default=0) < 0 or count(shape) > MAX_SIZE:
         raise ValueError(f"a tensor of more than {MAX_SIZE // 10**6} million numbers, {node.outputs[0][:80]!r}")
@@ -70,8 +74,6 @@ def _work(node: Node, given: Given, size: int) -> int:
         products = max(given[0].shape[-2 if node.settings.get("transA") else -1 :])
     elif node.kind in ("MaxPool", "AveragePool"):
         products = count(node.settings["kernel_shape"])
-    elif node.kind == "Resize":
-        products = 16
     elif node.kind == "Einsum":
         return MAX_SIZE
     return size * (8 + products) + 8 * max(count(tensor.shape) for tensor in (*given, _LEFT_OUT))
@@ -115,8 +117,7 @@ def _ints(given: Given, number: int) -> list[int]:
 
 def _axes(given: Given, settings: Settings) -> list[int]:
     """The axes that an operator is about: a setting of older versions, an input of newer ones."""
-    rank = len(given[0].shape)
-    return [range(rank)[axis] for axis in _ints(given, 1) or settings.get("axes", [])]
+    return [range(len(given[0].shape))[axis] for axis in _ints(given, 1) or settings.get("axes", [])]
 
 
 def _matmul(given: Given, _: Settings) -> Shape:
@@ -153,10 +154,8 @@ def _sliding(given: Given, settings: Settings) -> Shape:
     rank, kernel, up = len(sides), settings["kernel_shape"], bool(settings.get("ceil_mode"))
     steps, apart = settings.get("strides", [1] * rank), settings.get("dilations", [1] * rank)
     pads = settings.get("pads", [0] * 2 * rank)
-    if settings.get("auto_pad", "").startswith("SAME"):
-        return _if(
-            min(steps) > 0, (photos, channels, *(-(-side // step) for side, step in zip(sides, steps, strict=True)))
-        )
+    if settings.get("auto_pad", "").startswith("SAME"):  # one place for each step, rounded up
+        kernel, apart, pads, up = [1] * rank, [1] * rank, [0] * 2 * rank, True
     made = []
     for side, before, after, own, step, gap in zip(sides, pads[:rank], pads[rank:], kernel, steps, apart, strict=True):
         free = side + before + after - gap * (own - 1) - 1
@@ -239,6 +238,11 @@ def _gather(given: Given, settings: Settings) -> Shape:
     return (*shape[:axis], *given[1].shape, *shape[axis + 1 :])
 
 
+def _gather_nd(given: Given, settings: Settings) -> Shape:
+    *places, depth = given[1].shape
+    return (*places, *given[0].shape[settings.get("batch_dims", 0) + depth :])
+
+
 def _pad(given: Given, _: Settings) -> Shape:
     sides, pads = list(given[0].shape), _ints(given, 1)
     axes = _ints(given, 3) or [*range(len(sides))]
@@ -250,8 +254,7 @@ def _pad(given: Given, _: Settings) -> Shape:
 def _resize(given: Given, settings: Settings) -> Shape:
     shape = given[0].shape
     if not len(given) > 3:
-        scales = given[2].values
-        assert scales is not None
+        scales: Any = given[2].values
         return tuple(int(side * float(scale)) for side, scale in zip(shape, scales, strict=True))
     policy = settings.get("keep_aspect_ratio_policy", "stretch")
     return _if(policy == "stretch" and "axes" not in settings, tuple(_ints(given, 3)))
@@ -278,10 +281,7 @@ _RULES: dict[str, Callable[[Given, Settings], Shape]] = {
     "Expand": lambda given, _: np.broadcast_shapes(given[0].shape, tuple(_ints(given, 1))),
     "Flatten": _flatten,
     "Gather": _gather,
-    "GatherND": lambda given, settings: (
-        *given[1].shape[:-1],
-        *given[0].shape[settings.get("batch_dims", 0) + given[1].shape[-1] :],
-    ),
+    "GatherND": _gather_nd,
     "Gemm": _gemm,
     "GlobalAveragePool": lambda given, _: (*given[0].shape[:2], *(1 for _ in given[0].shape[2:])),
     "MatMul": _matmul,
