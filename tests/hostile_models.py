@@ -312,7 +312,7 @@ BOMBS: dict[str, tuple[Callable[[ModelProto], None], str]] = {
     "Resize by sizes": (_blown_up("Resize", "maps", "", "", [1, 3, 2**20, 2**20]), _TOO_MUCH),
     "Resize by scales": (_blown_up("Resize", "maps", "", np.array([1, 1, 1e6, 1e6], np.float32)), _TOO_MUCH),
     "Resize by what the photo says": (_blown_up("Resize", "maps", "", "made"), "unknown size"),
-    "settings of another kind": (_blown_up("Conv", "maps", np.ones((1, 3, 1, 1), np.float32), auto_pad=3), "unknown size"),
+    "a setting of another kind": (_blown_up("Conv", "maps", np.ones((1, 3, 1, 1)), auto_pad=3), "unknown size"),
     "tensors that are all needed in the end": (_held(40), _TOO_MUCH),
     "Range": (_blown_up("Range", np.int64(0), np.int64(2**40), np.int64(1)), _TOO_MUCH),
     "an outer sum": (_blown_up("Add", _MILLION, _MILLION.T), _TOO_MUCH),
