@@ -84,6 +84,7 @@ def run(photos: Given, out: Path, options: Options, track: Track = no_track) -> 
 def audit(photos: Given, out: Path, track: Track = no_track, *, look_for_crops: bool | None = None) -> auditing.Audit:
     """Audit a folder of photos into a run folder; see `data.audit.audit`. The default model's features find crops."""
     embedding = None
+    auditing.check_out(photos, out)
     if Run(out).path(CONFIG).is_file():  # before it takes long; `Run.stage` looks at what is written
         auditing.check_same(photos, Run(out))
     if look_for_crops is not False:

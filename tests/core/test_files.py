@@ -5,6 +5,7 @@ import stat
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from spectraderm.core import files
@@ -183,3 +184,18 @@ def test_what_is_no_file_or_too_large_is_not_read(tmp_path: Path) -> None:
     for name, why in (("file", "more than"), ("pipe", "not a file"), (".", "not a file")):
         with pytest.raises(OSError, match=why):
             files.read_regular(tmp_path / name, 4)
+
+
+@pytest.mark.parametrize(("umask", "file_mode", "folder_mode"), [(0o077, 0o600, 0o700), (0o002, 0o664, 0o775)])
+def test_files_and_folders_are_for_whom_the_umask_lets(
+    umask: int, file_mode: int, folder_mode: int, tmp_path: Path
+) -> None:
+    before = os.umask(umask)
+    try:
+        files.write_bytes(tmp_path / "new" / "a", b"1")
+        files.write_array(tmp_path / "new" / "b.npy", np.zeros(1))
+        files.write_folder(tmp_path / "whole", {"a": b"1", "deep/b": b"1"})
+    finally:
+        os.umask(before)
+    made = [path for name in ("new", "whole") for path in (tmp_path / name, *(tmp_path / name).rglob("*"))]
+    assert {(path.is_dir(), path.stat().st_mode & 0o777) for path in made} == {(False, file_mode), (True, folder_mode)}

@@ -11,11 +11,11 @@ import pytest
 from conftest import encode, paint, write_photos
 from PIL import Image
 
-from spectraderm.core.errors import DatasetError
+from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.roots import with_other
 from spectraderm.core.run import Run
 from spectraderm.data import crops, findings, manifest, measurements, shortcuts, skin_tone
-from spectraderm.data.audit import Audit, audit
+from spectraderm.data.audit import Audit, audit, check_out, check_same
 from spectraderm.data.findings import leaked_test_photos
 from spectraderm.data.measurements import Embedding
 from spectraderm.data.shortcuts import Shortcut
@@ -371,3 +371,27 @@ def test_which_source_a_photo_is_of_is_measured_as_a_shortcut(tmp_path: Path, mo
     measured.clear()
     audit(tmp_path / "A", Run(tmp_path / "plain"))
     assert "source" not in measured
+
+
+def test_photos_that_a_run_was_not_made_from_are_named(tmp_path: Path) -> None:
+    write_photos(tmp_path / "p", {"a": 2, "b": 2})
+    run = Run(tmp_path / "run")
+    audit(tmp_path / "p", run)
+    check_same(tmp_path / "p", run)
+    (tmp_path / "p" / "a" / "00.jpg").write_bytes((tmp_path / "p" / "a" / "01.jpg").read_bytes())
+    with pytest.raises(RunFolderError, match=r"a/00\.jpg was changed"):
+        check_same(tmp_path / "p", run)
+    (tmp_path / "p" / "a" / "00.jpg").rename(tmp_path / "p" / "a" / "x.jpg")
+    with pytest.raises(RunFolderError, match=r"a/x\.jpg is new"):
+        check_same(tmp_path / "p", run)
+    (tmp_path / "p" / "a" / "x.jpg").unlink()
+    with pytest.raises(RunFolderError, match=r"a/00\.jpg is gone"):
+        check_same(tmp_path / "p", run)
+
+
+def test_a_run_folder_may_lie_in_the_photos_but_is_none_of_their_folders(root: Path) -> None:
+    for name in ("", "train_set/c"):
+        with pytest.raises(DatasetError, match="holds photos, and can't be a run folder"):
+            check_out(root, root / name)
+    check_out(root, root / "run")
+    check_out(root, root.parent)

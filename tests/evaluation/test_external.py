@@ -10,7 +10,7 @@ from handmade import LABELS, leaking_run, write_model
 from pages import evaluated
 from PIL import Image
 
-from spectraderm.core.errors import DatasetError
+from spectraderm.core.errors import DatasetError, WriteError
 from spectraderm.core.files import array_bytes, read_json
 from spectraderm.core.run import EXTERNAL, MODEL
 from spectraderm.evaluation import source_photos
@@ -125,6 +125,9 @@ def test_unreadable_photos_are_named_and_the_rest_goes_on(photos: Photos, tmp_pa
 def test_of_a_runs_model_the_result_stands_in_its_folder_and_next_evaluation(photos: Photos, tmp_path: Path) -> None:
     run = leaking_run(tmp_path / "run")
     evaluated(run)
+    (tmp_path / "mine.json").write_text('{"mine": 1}')
+    with pytest.raises(WriteError, match=r"mine\.json can't be written: a file of that name is in the way"):
+        evaluate_external(model_of(run), tmp_path, out=tmp_path / "mine.json")
     got = evaluate_external(model_of(run), photos(**{B: 2}), out=tmp_path / "out.json")
     assert read_json(run / EXTERNAL / "photos.json", "") == got
     assert read_json(tmp_path / "out.json", "") == got

@@ -23,6 +23,7 @@ from spectraderm.cli import commands as cli
 from spectraderm.core.errors import DatasetError, MissingExtra, RunFolderError, SpectraDermError
 from spectraderm.inference.bulk import job, table
 from spectraderm.inference.bulk.filesystem import open_filesystem, without_secrets
+from spectraderm.inference.bulk.sources import list_photos
 from spectraderm.inference.model_folder import open_model
 
 MANY, BAD = 23, "07.jpg"
@@ -159,6 +160,41 @@ def test_added_replaced_and_deleted_photos_are_followed(model: Path, few: Path, 
     assert after[str(few / "0.jpg")]["sha256"] == hashlib.sha256((few / "0.jpg").read_bytes()).hexdigest()
     kept = [str(few / name) for name in ("1.jpg", "2.jpg", "4.jpg", "5.jpg")]
     assert {path: after[path] for path in kept} == {path: before[path] for path in kept}
+
+
+def test_a_photo_replaced_by_one_of_its_size_and_time_is_answered_again(model: Path, few: Path, tmp_path: Path) -> None:
+    run(model, tmp_path / "out", few)
+    photo = few / "0.jpg"
+    about, data = photo.stat(), bytearray(photo.read_bytes())
+    data[-40] ^= 1
+    photo.write_bytes(data)
+    os.utime(photo, ns=(about.st_atime_ns, about.st_mtime_ns))
+    done = run(model, tmp_path / "out", few)
+    assert (done.photos, done.dropped, done.damaged) == (1, 1, 0)
+    assert hashlib.sha256(data).hexdigest() in {row["sha256"] for row in rows(tmp_path / "out")}
+
+
+def test_photos_that_tables_call_alike_are_kept_apart_and_one_named_twice_is_done_once(
+    few: Path, tmp_path: Path
+) -> None:
+    photo = next(path for path in few.rglob("*.jpg"))
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        shutil.copy(photo, tmp_path / name / "x.jpg")
+        (tmp_path / name / "m.csv").write_text("path\nx.jpg\nx.jpg\n")
+    tables = [str(tmp_path / name / "m.csv") for name in ("a", "b")]
+    assert [item.path for item in list_photos(tables[:1])] == ["x.jpg"]
+    assert [item.path for item in list_photos(tables)] == ["x.jpg", str(tmp_path / "b" / "x.jpg")]
+
+
+def test_a_part_that_is_not_what_the_summary_says_is_made_again(model: Path, few: Path, tmp_path: Path) -> None:
+    run(model, tmp_path / "out", few)
+    part = next((tmp_path / "out" / "predictions").iterdir())
+    table = pq.read_table(part)
+    pq.write_table(table.set_column(table.schema.get_field_index("verdict"), "verdict", table["label"]), part)
+    done = run(model, tmp_path / "out", few)
+    assert done.damaged == 1
+    assert done.notes[0].startswith("1 damaged files")
 
 
 def test_what_is_stopped_while_photos_are_left_does_not_look_done(

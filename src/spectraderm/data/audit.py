@@ -26,6 +26,7 @@ from spectraderm.data.measurements import Embedding, Floats, Table
 from spectraderm.data.metadata import keys_of, read_metadata
 from spectraderm.data.split import label_conflicts
 from spectraderm.images import quality
+from spectraderm.images.photo_files import below
 from spectraderm.images.quality import Flaw, Quality
 
 CROPS_UP_TO = 5000
@@ -102,6 +103,19 @@ def audit(
     gallery.write(run.path(GALLERY), rows, copies, measured.thumbnail)
     write_json(run.path(AUDIT), facts)  # last: it says that there is an audit
     return Audit(rows, facts)
+
+
+def check_out(photos: Given, out: Path) -> None:
+    """Make sure that a run folder to be made is not a folder of the photos themselves; it may lie beside them.
+
+    Raises:
+        DatasetError: it is.
+    """
+    root, made = root_of(photos), (out / MANIFEST).is_file()
+    within = [root] if isinstance(root, Path) else [*root.of_source.values()]
+    inside = any(out.resolve().is_relative_to(folder.resolve()) for folder in within)
+    if inside and not made and out.is_dir() and any(below(str(out))):
+        raise DatasetError(f"{out} holds photos, and can't be a run folder, too", "Give another --out")
 
 
 def check_same(photos: Given, run: Run) -> None:

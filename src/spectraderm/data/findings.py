@@ -228,7 +228,7 @@ def _files(evidence: Evidence) -> Iterable[Finding]:
     yield _finding("link_outside", "medium", listing.outside, "Links that lead out of the folder are not followed")
     read = {table["path"] for table in evidence.metadata.tables}
     others = [path for path in listing.other_files if path not in read]
-    empty = "Class folders that no photo is read from: put photos there, or delete them"
+    empty = f"{', '.join([*listing.empty][:EXAMPLES])}: no photo is read from there. Put some there, or delete it"
     yield _finding("empty_class", "medium", list(listing.empty), empty)
     unread = "Their type is not read: convert them to JPEG or PNG"
     yield _finding("unread_type", "medium", listing.left_out[UNREAD], unread)

@@ -1,5 +1,6 @@
 """`evaluate MODEL PHOTOS`: a model folder on photos that it was not made from, of its classes or of none."""
 
+import errno
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from spectraderm.core import OTHER, files, other_of
+from spectraderm.core.errors import RunFolderError, WriteError
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.roots import Folders
 from spectraderm.core.run import EVALUATION, EXTERNAL, MANIFEST, MODEL, Run
@@ -67,6 +69,8 @@ def evaluate_external(
     Raises:
         DatasetError: no photos, or folders of which only some bear a class's name, or an unusable map.
     """
+    if out:
+        _check_ours(out)
     folder = find_model(model)
     run = Run(folder.parent) if folder.name == MODEL and (folder.parent / EVALUATION).is_file() else None
     with run.stage("evaluate", part=True) if run else nullcontext():
@@ -74,6 +78,17 @@ def evaluate_external(
         if out:
             files.write_json(out, result)
     return result
+
+
+def _check_ours(out: Path) -> None:
+    """Raise `WriteError` where a result would take the place of a file that is none."""
+    if out.exists():
+        try:
+            ours = "calibrated_on" in files.read_json(out, "")
+        except RunFolderError:
+            ours = False
+        if not ours:
+            raise WriteError(out, OSError(errno.EEXIST, ""))
 
 
 def _evaluate(
