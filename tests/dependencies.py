@@ -2,13 +2,14 @@
 
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 ENTRY = re.compile(r"^([\w.-]+)==(\S+)( ; [^\\]+)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
 
@@ -18,6 +19,12 @@ def locked(file: Path) -> dict[str, str]:
     text = re.sub(r"^#.*\n", "", file.read_text(), flags=re.MULTILINE)
     assert ENTRY.sub("", text) == "", file
     return {canonicalize_name(entry[1]): entry[2] for entry in ENTRY.finditer(text)}
+
+
+def is_installed(versions: Mapping[str, str]) -> bool:
+    """Whether this environment has these versions, as far as it has the packages: another one may need others."""
+    here: dict[str, str] = {canonicalize_name(each.name): each.version for each in metadata.distributions()}
+    return all(Version(here.get(name, version)).public == version for name, version in versions.items())
 
 
 def needed(extra: str, besides: str = "") -> set[str]:
