@@ -132,7 +132,6 @@ def predict_sources(
             alike, or an unusable map or table beside the photos.
     """
     paths: list[tuple[str, str]] = []
-    unreadable: dict[str, list[str]] = {source: [] for source in sources}
     of_folder: dict[Path, int] = {}
     keys: dict[str, list[tuple[str, str]]] = {}
     about: dict[str, dict[str, list[str]]] = {source: {key: [] for key in READING} for source in sources}
@@ -140,7 +139,7 @@ def predict_sources(
         for folder in folders:
             left = LeftOut(list)
             own = list(walk(str(folder), left))
-            unreadable[source] += [f"{path}: {UNREAD}" for path in left[UNREAD]]
+            about[source]["unreadable"] += [f"{path}: {UNREAD}" for path in left[UNREAD]]
             paths += [(source, path) for path in own]
             keys |= keys_in(folder, own, source)
             within = sorted({Path(path).parent for path in own})
