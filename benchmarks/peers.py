@@ -1,4 +1,5 @@
-"""Beside other programs: the Keras notebook and `transformers.pipeline`, in one run, as a Markdown table.
+"""Beside other programs: the Keras notebook, `transformers.pipeline`, and loops of PyTorch and of OpenVINO as a trained
+hand writes them, in one run, as a Markdown table.
 
     make bench-peers                                   # installs them, once
     python benchmarks/peers.py PHOTOS [--rounds 5] [--only first large folder training] [--peers PYTHON]
@@ -6,12 +7,13 @@
 PHOTOS holds train_set and test_set; painted ones are made where it is left out. Each side is a new process in every
 round, in turns, with all cores; a number is the median of the rounds with the lowest and the highest, ratios are taken
 round by round. What is prepared once goes to `--work`. Both sides have the same full ResNet-50 (`resnet50.py`); the
-default model is measured beside it.
+default model is measured beside it. OpenVINO's loop gets the network that ours has in the same line.
 
 first     a new process, one photo (640x480), its first line of output; and the most memory that was resident
 large     a 12-megapixel JPEG, the model loaded: median of ten answers
 folder    the test photos. As usual: one by one for a peer, as the notebook and pipelines are used, and what
-          `spectraderm predict` does for us. In batches: the peer takes many at once, too
+          `spectraderm predict` does for us. In batches: the peer takes many at once, too. Ours also in 16-bit floats,
+          where the processor has them, and in 8-bit integers (of the default model's shape: the notebook's recipe)
 training  the notebook's recipe to the accuracy on the test photos. Theirs: from its start to its confusion matrix; an
           epoch is timed in every round while ours waits, and 12 epochs are put together: start + first epoch + 11 times
           the round's + evaluation. Ours: train, calibrate, evaluate in a folder that was split before, with an empty
@@ -26,6 +28,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,9 +37,12 @@ import timing
 from timing import Row, Watched
 
 import spectraderm
+from spectraderm.core.errors import SpectraDermError
 from spectraderm.data.synthetic import paint
 
 KERAS, PIPELINE, NONE = "Keras notebook", "transformers.pipeline", "no peer"
+TORCH, OPENVINO = "PyTorch loop", "OpenVINO loop"
+PEERS = (KERAS, PIPELINE, TORCH, OPENVINO)
 DEFAULT, FULL, THIN = "default model", "full ResNet-50", "open-nsfw-thin"
 EPOCHS = 12
 Times = dict[str, list[float]]
@@ -112,14 +118,35 @@ class Bench:
     @property
     def models(self) -> dict[str, Path]:
         """The model folders of ours, by name: the default one, and the notebook's recipe on the full ResNet-50."""
-        run = self.work / "full"
+        run = self.exported("full", FULL)
+        default = Path(spectraderm.__file__).parent / "default_model"
+        return {FULL: run / "model"} if self.given.smoke else {DEFAULT: default, FULL: run / "model"}
+
+    @property
+    def faster(self) -> dict[str, tuple[object, ...]]:
+        """What else answers a folder, by name: a model folder, and its runtime and precision."""
+        if self.given.smoke:
+            return {}
+        both: dict[str, tuple[object, ...]] = {}
+        with suppress(SpectraDermError):
+            spectraderm.load_model(runtime="openvino", precision="bf16")
+            both = {f"{name}, bf16": (model, "openvino", "bf16") for name, model in self.models.items()}
+        return both | {
+            f"{name}, int8": (self.exported(folder, backbone) / "model-int8",)
+            for name, folder, backbone in ((DEFAULT, "thin", THIN), (FULL, "full", FULL))
+        }
+
+    def exported(self, name: str, backbone: str) -> Path:
+        """A run folder of the notebook's recipe with both of its model folders."""
+        run = self.work / name
         if not (run / "model").is_dir():
             shutil.rmtree(run, ignore_errors=True)
             shutil.copytree(self.split, run)
-            self.train(run, FULL, self.work / "cache")
+            self.train(run, backbone, self.work / "cache")
             timing.spectraderm("export", run)
-        default = Path(spectraderm.__file__).parent / "default_model"
-        return {FULL: run / "model"} if self.given.smoke else {DEFAULT: default, FULL: run / "model"}
+        if not self.given.smoke and not (run / "model-int8").is_dir():
+            timing.spectraderm("export", run, "--int8")
+        return run
 
     def train(self, run: Path, backbone: str, cache: Path) -> list[Watched]:
         """The notebook's recipe in a split run folder, to its accuracy on the test photos."""
@@ -137,23 +164,25 @@ class Bench:
             self._peer("transformers_pipeline.py", "write", pipeline, self.weights)
         yield KERAS, self._peer("keras_notebook.py", mode, what, self.weights)
         yield PIPELINE, self._peer("transformers_pipeline.py", mode, what, pipeline)
-
-    def ask_ours(self, mode: str, what: Path) -> Iterator[tuple[str, Watched]]:
-        """Every model of ours, asked once in a new process, as the peers are."""
+        yield TORCH, self._peer("torch_loop.py", mode, what, pipeline)
         for name, model in self.models.items():
-            yield (
-                name,
-                timing.watched([sys.executable, str(timing.HERE / "peers/ours.py"), mode, str(what), str(model)]),
-            )
+            yield f"{OPENVINO}, {name}", self._peer("openvino_loop.py", mode, what, model / "onnx/model.onnx")
+
+    def ask_ours(self, mode: str, what: Path, more: dict[str, tuple[object, ...]]) -> Iterator[tuple[str, Watched]]:
+        """Every model of ours, asked once in a new process, as the peers are."""
+        script = str(timing.HERE / "peers/ours.py")
+        for name, how in ({name: (model,) for name, model in self.models.items()} | more).items():
+            yield name, timing.watched([sys.executable, script, mode, str(what), *map(str, how)])
 
     def _peer(self, script: str, *arguments: object) -> Watched:
         return timing.watched([str(self.given.peers), str(timing.HERE / "peers" / script), *map(str, arguments)])
 
-    def rows(self, what: str, times: Times, unit: str = "s", ours: str = "") -> Iterator[Row]:
-        """Every peer against every model of ours; `ours` ends the name of our side where it has a way of its own."""
-        for peer in (KERAS, PIPELINE) if self.with_peers else (NONE,):
-            for name in self.models:
-                yield Row(what, peer, name, times.get(peer, []), times[name + ours], unit)
+    def rows(self, what: str, times: Times, unit: str = "s") -> Iterator[Row]:
+        """Every peer against every model of ours."""
+        for peer in PEERS if self.with_peers else (NONE,):
+            for name in [name for name in times if name.startswith(tuple(self.models))]:
+                shape = name.partition(",")[0]
+                yield Row(what, peer, name, times.get(peer) or times.get(f"{peer}, {shape}", []), times[name], unit)
 
 
 def first(bench: Bench) -> Iterator[Row]:
@@ -177,7 +206,7 @@ def large(bench: Bench) -> Iterator[Row]:
     photo = timing.painted(bench.work / "large.jpg", (800, 600) if bench.given.smoke else (4000, 3000))
     times: Times = {}
     for _ in range(bench.rounds):
-        for name, told in [*bench.ask_peers("large", photo), *bench.ask_ours("large", photo)]:
+        for name, told in [*bench.ask_peers("large", photo), *bench.ask_ours("large", photo, {})]:
             times.setdefault(name, []).append(1000 * statistics.median(told.last["answers"]))
     yield from bench.rows("12-megapixel JPEG to answer", times, "ms")
 
@@ -188,8 +217,8 @@ def folder(bench: Bench) -> Iterator[Row]:
     single: Times = {}
     together: Times = {}
     for _ in range(bench.rounds):
-        for name, told in [*bench.ask_peers("predict", photos), *bench.ask_ours("predict", photos)]:
-            ours = name in bench.models
+        for name, told in [*bench.ask_peers("predict", photos), *bench.ask_ours("predict", photos, bench.faster)]:
+            ours = name.startswith(tuple(bench.models))
             single.setdefault(name, []).append(told.last["together" if ours else "one_by_one"])
             together.setdefault(name, []).append(told.last["together"])
     yield from bench.rows("test photos, as usual", single)

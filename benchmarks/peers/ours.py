@@ -1,7 +1,7 @@
 """Our own side in a process of its own, asked as the peers are.
 
-    python ours.py predict PHOTOS MODEL
-    python ours.py large PHOTO MODEL
+    python ours.py predict PHOTOS MODEL [RUNTIME PRECISION]
+    python ours.py large PHOTO MODEL [RUNTIME PRECISION]
 
 MODEL is a model folder. Prints a JSON line; times are seconds.
 """
@@ -18,8 +18,8 @@ TIMES = 10
 
 def main() -> None:
     """Do what was asked."""
-    mode, what, folder = sys.argv[1:]
-    model = spectraderm.load_model(folder)
+    mode, what, folder, *how = sys.argv[1:]
+    model = spectraderm.load_model(folder, **dict(zip(("runtime", "precision"), how, strict=False)))
     if mode == "large":
         model.predict(what)
         print(json.dumps({"answers": [seconds(lambda: model.predict(what)) for _ in range(TIMES)]}))
