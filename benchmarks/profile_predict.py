@@ -1,10 +1,11 @@
 """Where the time of one prediction goes, stage by stage, and where the time of starting up goes.
 
-    python benchmarks/profile_predict.py [PHOTO ...] [--model MODEL] [--times 50]
+    python benchmarks/profile_predict.py [PHOTO ...] [--model MODEL] [--times 50] [--folder PHOTOS]
 
 Without a photo, painted ones of 0.3 and 12 megapixels. The stages are those of `Classifier.predict`, timed by wrapping
 the functions that it calls, in this process; the median of all calls after three that warm up. A stage that is not
-called shows as `-`. Start-up: a new process each time, by what it was asked to do.
+called shows as `-`. Start-up: a new process each time, by what it was asked to do. `--folder`: photos a second of a
+folder, beside the network alone on the same pixels, which were made before; both by as many threads, in turns.
 """
 
 import statistics
@@ -23,6 +24,7 @@ import timing
 from timing import painted
 
 import spectraderm
+from spectraderm.core.parallel import in_order
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference import classifier
 from spectraderm.inference.calibration import Calibration, References
@@ -57,6 +59,7 @@ def main() -> None:
     parser.add_argument("--model", help="by default the one that comes along")
     parser.add_argument("--times", type=int, default=50)
     parser.add_argument("--starts", type=int, default=5, help="0: leave start-up out")
+    parser.add_argument("--folder", type=Path, help="a folder of photos, for the rate of many")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         drawn = [painted(Path(folder, f"{size[0]}x{size[1]}.jpg"), size) for size in ((640, 480), (4000, 3000))]
@@ -66,6 +69,8 @@ def main() -> None:
         columns = [stages(model, str(photo), given.times) for photo in photos]
         for name in columns[0]:
             print(f"| {name} |" + "".join(f" {column[name]} |" for column in columns), flush=True)
+        if given.folder:
+            many(model, given.folder)
         if given.starts:
             starts(given.model, str(photos[0]), given.starts)
 
@@ -84,6 +89,23 @@ def stages(model: spectraderm.Classifier, photo: str, times: int) -> dict[str, s
     medians = {name: 1000 * statistics.median(one[WARM:]) for name, one in of_all.items() if one}
     rest = medians["all"] - sum(value for name, value in medians.items() if name != "all")
     return {name: f"{medians[name]:.2f}" if name in medians else "-" for name in of_all} | {"the rest": f"{rest:.2f}"}
+
+
+def many(model: spectraderm.Classifier, folder: Path, rounds: int = 5) -> None:
+    """Print the rate of a folder, that of the network alone, and the share of the one in the other."""
+    classifier, threads = model.for_many()
+    paths = sorted(str(path) for path in folder.rglob("*") if path.is_file())
+    pixels = [classifier.pixels(path)[None] for path in paths]
+    taken: Taken = {}
+    for _ in range(1 + rounds):
+        for name, work, things in (("a folder", classifier.predict, paths), ("network", classifier.engine, pixels)):
+            timed(name, lambda work=work, things=things: list(in_order(work, things, threads)), taken)()
+    rates = {name: [len(paths) / seconds for seconds in values[1:]] for name, values in taken.items()}
+    shares = [100 * whole / alone for whole, alone in zip(rates["a folder"], rates["network"], strict=True)]
+    print(
+        f"\n{len(paths)} photos a second by {threads} threads: "
+        + ", ".join(f"{name} {timing.spread(values)}" for name, values in (rates | {"in %": shares}).items())
+    )
 
 
 def timed(name: str, call: Callable[..., Any], taken: Taken) -> Callable[..., Any]:

@@ -242,6 +242,8 @@ def _number(value: object) -> float:
 
 def _unit(features: Features) -> Reals:
     """Features brought to length one, in whole units of 2^-24."""
-    wide = features.astype(np.float64)
-    result: Reals = np.rint(_UNIT * wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12))
-    return result
+    unit = features.astype(np.float64)
+    lengths = np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+    unit *= _UNIT
+    unit /= lengths
+    return np.rint(unit, out=unit)
