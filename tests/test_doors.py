@@ -167,7 +167,7 @@ def test_a_field_of_prediction_is_at_every_door(photos: Path, folder: Path) -> N
     } == typed
 
 
-MODULES, DEPTH = 24, 8
+MODULES, DEPTH = 25, 8
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "table"])

@@ -297,3 +297,13 @@ def test_names_that_no_line_can_show_are_refused_with_what_helps(name: str, tmp_
     for number, made in enumerate(({"labels": (name, "b", "c")}, {"facts": {"display_names": {"BA- a": name}}})):
         folder = write_model(tmp_path / str(number), **made)  # type: ignore[arg-type]
         refused(folder, "the name '.*train and export again")
+
+
+def test_weights_are_not_kept_in_memory_but_compared_whenever_they_are_asked_for(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", files={"model.safetensors": b"weights"})
+    opened = read_model_folder(folder)
+    assert opened.files["model.safetensors"] == b"weights"
+    assert dict(opened.files) == everything(folder)
+    (folder / "model.safetensors").write_bytes(b"others!")
+    with pytest.raises(ModelFolderError, match=r"model\.safetensors was altered"):
+        opened.files["model.safetensors"]

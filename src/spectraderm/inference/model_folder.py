@@ -19,25 +19,25 @@ import numpy.typing as npt
 
 from spectraderm.core import OTHER, of_hub
 from spectraderm.core.errors import ModelFolderError, RecipeError, WrongArgument, needs, remedy_of
-from spectraderm.core.files import json_bytes, read_regular, sha256, write_folder
+from spectraderm.core.files import json_bytes, sha256, write_folder
 from spectraderm.core.names import check_name, tell_apart
 from spectraderm.images.perceptual_hash import Hashes
 from spectraderm.images.preprocessing import Preprocessing
+from spectraderm.inference import model_files
 from spectraderm.inference.calibration import Calibrations
+from spectraderm.inference.model_files import AGAIN, PICKLES, ModelFiles, read_part
 
-FACTS, MODEL_CONFIG, PREPROCESSOR = "spectraderm.json", "config.json", "preprocessor_config.json"
-WEIGHTS, ONNX, CARD = "model.safetensors", "onnx/model.onnx", "README.md"
+FACTS, WEIGHTS, ONNX = model_files.FACTS, model_files.WEIGHTS, model_files.ONNX
+MODEL_CONFIG, PREPROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
 MODELING = "modeling_spectraderm.py"
 """Code that transformers runs where it is told to trust a folder. It is listed, compared, and never imported here."""
 NOVELTY, HASHES, STATISTICS = "novelty.npy", "training_photos.npy", "head_statistics.npz"
 DEFAULT = "default"
 """Name of the model that comes with the package, unless a folder of that name is here."""
 
-MAX_JSON_BYTES, MAX_MODEL_BYTES, MAX_MODEL_FILES, MAX_CLASSES = 2_000_000, 2**31, 1000, 10_000
-"""Of a JSON file, of all files together (protobuf, and so ONNX, ends there), how many those may be, and of classes."""
+MAX_JSON_BYTES, MAX_MODEL_FILES, MAX_CLASSES = 2_000_000, 1000, 10_000
+"""Of a JSON file; how many files there may be, and classes."""
 
-_AGAIN = "Export or download the model folder again"
-_PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".h5", ".keras"}
 _RENAME = "Rename the folder of the class, then train and export again; of a model of others, tell them"
 
 
@@ -61,7 +61,7 @@ class ModelFolder:
 
     path: Path
     hub: str
-    files: dict[str, bytes]
+    files: Mapping[str, bytes]
     facts: dict[str, Any]
     model_id: str
     labels: list[str]
@@ -126,18 +126,10 @@ def read_model_folder(path: Path, hub: str = "") -> ModelFolder:
         ModelFolderError: it is not a model folder, a file lacks, is damaged or leads out of it, or one was altered.
     """
     data, facts, sums = _read_facts(path)
-    files: dict[str, bytes] = {FACTS: data}
-    for name, expected in sums.items():
-        if not name.isprintable() or Path(name).is_absolute() or ".." in Path(name).parts:
-            raise ModelFolderError(f"{path / FACTS} names a file outside the model folder: {name!r}", _AGAIN)
-        if Path(name).suffix.lower() in _PICKLES:
-            raise ModelFolderError(f"{path / FACTS} lists {name}, which can run code when opened", _AGAIN)
-        files[name] = _read_part(path, name, MAX_MODEL_BYTES - sum(map(len, files.values())))
-        if sha256(files[name]) != expected:
-            raise ModelFolderError(f"{path / name} was altered: its SHA-256 is not the one in {FACTS}", _AGAIN)
+    files = ModelFiles(path, sums, data)
     for needed in (MODEL_CONFIG, PREPROCESSOR, ONNX):
         if needed not in files:
-            raise ModelFolderError(f"{path} lists no {needed}", _AGAIN)
+            raise ModelFolderError(f"{path} lists no {needed}", AGAIN)
     settings = facts.get("calibration")
     flat = isinstance(settings, dict) and "temperature" in settings
     if settings is None or flat or not {NOVELTY, HASHES} <= files.keys():
@@ -194,14 +186,14 @@ def _from_hub(name: str) -> Path:
 
 def _read_facts(path: Path) -> tuple[bytes, dict[str, Any], dict[str, Any]]:
     """The bytes of `spectraderm.json`, what it says, and its checksums by file name."""
-    if path.suffix.lower() in _PICKLES:
+    if path.suffix.lower() in PICKLES:
         raise ModelFolderError(
             f"{path} is a pickled or Keras model, which can run code when opened",
             "Give a folder that `spectraderm export` wrote",
         )
     if not (path / FACTS).is_file():
         raise ModelFolderError(f"{path} is not a model folder: it has no {FACTS}", "Give one that `export` wrote")
-    data = _read_part(path, FACTS, MAX_JSON_BYTES)
+    data = read_part(path, FACTS, MAX_JSON_BYTES)
     with _understood(f"{path / FACTS} is damaged"):
         facts = _json(data)
         sums = facts["sha256"]
@@ -210,23 +202,7 @@ def _read_facts(path: Path) -> tuple[bytes, dict[str, Any], dict[str, Any]]:
     return data, facts, sums
 
 
-def _read_part(path: Path, name: str, most: int) -> bytes:
-    """A file of the folder. Links may lead about inside, or to where the Hugging Face Hub keeps what it downloads."""
-    file = Path(os.path.realpath(path / name))
-    homes = [Path(os.path.realpath(path))]
-    if homes[0].parent.name == "snapshots":
-        homes.append(homes[0].parent.parent / "blobs")
-    if not any(file.is_relative_to(home) for home in homes):
-        raise ModelFolderError(f"{path / name} is a link out of the model folder, which is not followed", _AGAIN)
-    try:
-        return read_regular(file, most)
-    except FileNotFoundError as error:
-        raise ModelFolderError(f"{path / name} is missing", _AGAIN) from error
-    except OSError as error:
-        raise ModelFolderError(f"{path / name} can't be read ({error.strerror})", _AGAIN) from error
-
-
-def _parse(path: Path, hub: str, files: dict[str, bytes], facts: dict[str, Any]) -> ModelFolder:
+def _parse(path: Path, hub: str, files: Mapping[str, bytes], facts: dict[str, Any]) -> ModelFolder:
     """A `ModelFolder` of unaltered files. Raises `ModelFolderError` where one is damaged."""
     with _understood(f"{path.name}/{MODEL_CONFIG} names no classes"):
         names = _json(files[MODEL_CONFIG])["id2label"]
@@ -253,7 +229,7 @@ def _parse(path: Path, hub: str, files: dict[str, bytes], facts: dict[str, Any])
     model_id = str(facts.get("model_id", path.name))
     for name in (*labels, *display_names.values()):
         check_name(name, path.name, _RENAME, ModelFolderError)
-    check_name(model_id, path.name, _AGAIN, ModelFolderError)
+    check_name(model_id, path.name, AGAIN, ModelFolderError)
     names = (model_id, labels, tell_apart(display_names))
     return ModelFolder(
         path, hub, files, facts, *names, calibrations, references, hashes.astype(np.uint8), preprocessing
@@ -266,7 +242,7 @@ def _understood(problem: str) -> Iterator[None]:
     try:
         yield
     except (LookupError, TypeError, ValueError, OverflowError, RecursionError, RecipeError) as error:
-        raise ModelFolderError(f"{problem} ({error!r})", _AGAIN) from error
+        raise ModelFolderError(f"{problem} ({error!r})", AGAIN) from error
 
 
 def _json(data: bytes) -> Any:  # noqa: ANN401
