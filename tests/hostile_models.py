@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import numpy as np
+import onnxruntime  # noqa: F401 - a child that imported it would have opened files
 from conftest import paint
 from handmade import PREPROCESSING, calibration, graph, model_files, write_model
 from onnx import ModelProto, TensorProto, helper, numpy_helper

@@ -1,5 +1,6 @@
 """Parse, call one function, print. The only place that exits; data goes to stdout, everything else to stderr."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -254,4 +255,17 @@ app.add_typer(doors.app)
 
 def main() -> None:
     """The console script."""
-    console.run(app)
+    console.run(_with_only(*sys.argv[1:2]))
+
+
+def _with_only(name: str = "") -> typer.Typer:
+    """The command line with no command but this one: to make them all takes as long as two photos. With all of them
+    where there is none of this name, and what was typed is an option or a mistake.
+    """
+    commands = [*app.registered_commands, *doors.app.registered_commands]
+    named = [each for each in commands if each.callback and name == (each.name or each.callback.__name__)]
+    if not named:
+        return app
+    alone = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+    alone.registered_callback, alone.registered_commands = app.registered_callback, named
+    return alone

@@ -4,6 +4,7 @@ Predictions are written as they come, for programs or for people.
 """
 
 import csv
+import gc
 import json
 import os
 import signal
@@ -46,6 +47,19 @@ def run(app: Callable[[], object]) -> None:
         if end.code == 130:
             say(f"stopped; {_goes_on[-1]}" if _goes_on else "stopped")
         raise
+    finally:
+        gc.freeze()  # or Python's end looks for garbage in all of it, as long as a photo takes
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Look for no garbage while modules and a model are loaded, which make none, nor among them later."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @contextmanager

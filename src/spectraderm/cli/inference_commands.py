@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from spectraderm.cli.console import going_on, show, stdout, write_predictions
+from spectraderm.cli.console import going_on, show, starting, stdout, write_predictions
 from spectraderm.cli.options import Calibration, Json, Precision, Runtime, Seed
 from spectraderm.core.errors import SpectraDermError, needs
 from spectraderm.core.printable import say
@@ -69,15 +69,16 @@ def predict(
     if out:
         if format or heatmap:
             raise SpectraDermError("--out writes Parquet, heatmaps and all", "Leave --format and --heatmap out")
-        _predict_into(out, photos, model, (runtime, precision, calibration), (engine, address, workers), shard_size)
+        _write_to(out, photos, model, (runtime, precision, calibration), (engine, address, workers), shard_size)
         return
     if engine != "local" or address or workers:
         raise SpectraDermError("--engine, --address and --workers go with --out", "Give --out DIR")
-    from spectraderm.images.photo_files import LeftOut, lines  # noqa: PLC0415
-    from spectraderm.inference.classifier import load_model  # noqa: PLC0415
-    from spectraderm.inference.photo_paths import photos as photos_of  # noqa: PLC0415
+    with starting():
+        from spectraderm.images.photo_files import LeftOut, lines  # noqa: PLC0415
+        from spectraderm.inference.classifier import load_model  # noqa: PLC0415
+        from spectraderm.inference.photo_paths import photos as photos_of  # noqa: PLC0415
 
-    classifier = load_model(model, 0, runtime, calibration, precision)
+        classifier = load_model(model, 0, runtime, calibration, precision)
     failed, left = 0, LeftOut(list)
 
     def readable() -> Iterator[tuple[str, "Prediction"]]:
@@ -100,7 +101,7 @@ def predict(
         raise typer.Exit(1)
 
 
-def _predict_into(
+def _write_to(
     out: str,
     photos: list[str],
     model: str | None,
@@ -120,8 +121,7 @@ def _predict_into(
     summary = done.summary
     rate = f"{done.photos} this time, {done.photos / done.seconds:.1f} a second" if done.photos else "all of it before"
     counts = f"{summary['photos']} photos, {summary['predicted']} predicted, {summary['unreadable']} unreadable"
-    say(f"Done    {done.out}: {counts}; {rate}")
-    say(*(f"        {note}" for note in done.notes))
+    say(f"Done    {done.out}: {counts}; {rate}", *(f"        {note}" for note in done.notes))
     if summary["unreadable"]:
         raise typer.Exit(1)
 

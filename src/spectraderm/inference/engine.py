@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
+from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from spectraderm.core.errors import ModelFolderError, SpectraDermError, needs
 from spectraderm.images.preprocessing import Floats, Pixels, Preprocessing
@@ -49,6 +49,11 @@ class Runtime(NamedTuple):
             raise SpectraDermError(f"there is no precision {self.precision!r}", f"Give one of {', '.join(PRECISIONS)}")
         if self.precision == BF16 and self.name != OPENVINO:
             raise SpectraDermError(f"{self.name} computes in {FP32} only", f"Give the runtime {OPENVINO} with {BF16}")
+
+    def begin(self) -> None:
+        """Begin to import ONNX Runtime, if it is that; meanwhile a model's files can be read and compared."""
+        if self.name == ONNXRUNTIME:
+            Thread(target=_import_onnxruntime).start()
 
 
 FLOATS = Runtime()
@@ -93,6 +98,8 @@ class OnnxRuntime:
     device = "cpu"
 
     def __init__(self, onnx: bytes, threads: int, cuda: bool = False) -> None:
+        import onnxruntime  # noqa: PLC0415 - see `Runtime.begin`
+
         if cuda and _CUDA in onnxruntime.get_available_providers():
             with suppress(Exception):  # no card, or an old driver, each with errors of its own: the processor does it
                 self._open(onnx, threads, [(_CUDA, _CUDA_SETTINGS), _CPU])
@@ -109,6 +116,8 @@ class OnnxRuntime:
         return outputs
 
     def _open(self, onnx: bytes, threads: int, providers: list[object]) -> None:
+        import onnxruntime  # noqa: PLC0415
+
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 4  # what goes wrong is raised
@@ -265,6 +274,11 @@ def _return_memory() -> None:
     """Have glibc return what loading freed to the system: copies of the weights, twice their size."""
     with suppress(OSError, AttributeError):  # another C library keeps what it likes
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def _import_onnxruntime() -> None:
+    with suppress(ImportError):  # which is raised where it is used
+        import onnxruntime  # noqa: F401, PLC0415
 
 
 def first_line(error: Exception) -> str:

@@ -10,7 +10,6 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +157,7 @@ def _here(source: str | os.PathLike[str] | None) -> Path | None:
     except (OSError, RuntimeError) as error:  # such as a name that is too long, or `~` of nobody
         raise ModelFolderError(f"{source}: {getattr(error, 'strerror', error)}", "Check the path") from error
     if source is None or str(source) == DEFAULT:
-        return Path(str(resources.files("spectraderm") / "default_model"))
+        return Path(__file__).parents[1] / "default_model"
     return None
 
 

@@ -130,12 +130,15 @@ def _message(data: Wire, known: Set[int] | None = None) -> Fields:
 def _fields(data: memoryview) -> Iterator[tuple[int, Wire]]:
     at = 0
     while at < len(data):
-        key, at = _number(data, at)
-        if key & 7 == 0:
+        key, at = (data[at], at + 1) if data[at] < 128 else _number(data, at)
+        if key & 7 == 2:
+            size, at = (data[at], at + 1) if data[at] < 128 else _number(data, at)
+        elif key & 7 == 0:
             value, at = _number(data, at)
             yield key >> 3, value
             continue
-        size, at = _number(data, at) if key & 7 == 2 else ({1: 8, 5: 4}[key & 7], at)
+        else:
+            size = {1: 8, 5: 4}[key & 7]
         if at + size > len(data):
             raise ValueError("parts that are cut off")
         yield key >> 3, data[at : at + size]
