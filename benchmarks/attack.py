@@ -26,6 +26,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -76,7 +77,7 @@ def drip(first: Callable[[], bytes], rest: bytes = b"", pause: float = 3) -> Pla
 
 async def unread(send: Send, *_: object) -> None:
     """Requests without end, whose responses nobody takes."""
-    await send(b"GET /openapi.json HTTP/1.1\r\nHost: a\r\n\r\n" * 10_000)
+    await send(b"GET /preview.png HTTP/1.1\r\nHost: a\r\n\r\n" * 10_000)
     await asyncio.sleep(3600)
 
 
@@ -125,27 +126,30 @@ async def attack(name: str, port: int, seconds: float, photo: bytes) -> None:
     end = time.monotonic() + seconds
 
     async def one(number: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+
+        async def send(data: bytes) -> None:
+            writer.write(data)
+            await writer.drain()
+
+        tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(play(send, photo, number))]
+        tasks += [] if play is unread else [asyncio.ensure_future(reader.read())]  # ends where the server hangs up
+        try:
+            async with asyncio.timeout(max(end - time.monotonic(), 0.1)):
+                await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            writer.transport.abort()
+
+    async def again(number: int) -> None:
         while time.monotonic() < end:
-            writer = None
             with suppress(OSError, TimeoutError):
-                async with asyncio.timeout(max(end - time.monotonic(), 0.1)):
-                    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-
-                    async def send(data: bytes, writer: asyncio.StreamWriter = writer) -> None:
-                        writer.write(data)
-                        await writer.drain()
-
-                    playing = asyncio.ensure_future(play(send, photo, number))
-                    reading = asyncio.ensure_future(asyncio.sleep(3600) if play is unread else reader.read())
-                    await asyncio.wait({playing, reading}, return_when=asyncio.FIRST_COMPLETED)
-                    for task in (playing, reading):
-                        task.cancel()
-                    await asyncio.gather(playing, reading, return_exceptions=True)
-            if writer:
-                writer.transport.abort()
+                await one(number)
             await asyncio.sleep(0.05)
 
-    await asyncio.gather(asyncio.sleep(seconds), *map(one, range(count)))
+    await asyncio.gather(asyncio.sleep(seconds), *map(again, range(count)))
 
 
 class Others:

@@ -20,6 +20,8 @@ from spectraderm.serving.middleware import ServeOptions
 from spectraderm.serving.pool import Pool
 
 __all__ = ["ServeOptions", "serve"]
+_SEND_BYTES = 1 << 18
+"""That the system keeps of what a client has not taken yet: unasked, it would be megabytes for each that never reads."""
 _LINGER = 0.5
 """Seconds after SIGTERM in which new requests are still answered: those on their way when it came."""
 
@@ -40,6 +42,7 @@ def serve(options: ServeOptions) -> None:
         problem = f"can't serve on {host}, port {options.port} ({getattr(error, 'strerror', None) or error})"
         raise SpectraDermError(problem, "Choose another with --port") from error
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or a body waits 40 ms for its head to be confirmed
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     promised = f"{experience(model.facts['calibration'])} {promise(model.calibrations)}".strip()
