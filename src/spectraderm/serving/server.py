@@ -21,7 +21,7 @@ from spectraderm.serving.pool import Pool
 
 __all__ = ["ServeOptions", "serve"]
 _SEND_BYTES = 1 << 18
-"""That the system keeps of what a client has not taken yet: unasked, it would be megabytes for each that never reads."""
+"""That the system keeps of what a client has not taken: unasked, it would be megabytes for each that never reads."""
 _LINGER = 0.5
 """Seconds after SIGTERM in which new requests are still answered: those on their way when it came."""
 
