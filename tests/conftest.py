@@ -5,6 +5,7 @@ Photos are noise of few waves, so that no two seeds share a perceptual hash and 
 
 import io
 import os
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -34,6 +35,11 @@ MADE_BY: dict[int, Image.Transpose] = {
     8: Image.Transpose.ROTATE_270,
 }
 """EXIF orientation -> the turn of an upright photo that a camera stores together with it."""
+
+
+def plain_id(value: object) -> str:
+    """What names a value of a parameter in every process: no address in memory."""
+    return re.sub(" at 0x[0-9a-f]+", "", str(value))
 
 
 def paint(seed: int, size: tuple[int, int] = (96, 72)) -> Image.Image:

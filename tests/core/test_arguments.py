@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pytest
+from conftest import plain_id
 
 import spectraderm as sd
 from spectraderm.core.arguments import checked
@@ -53,7 +54,7 @@ def everything(
         ({"photos": iter(["a"])}, ["a"]),
         ({"photos": "~/photos"}, str(Path.home() / "photos")),
     ],
-    ids=str,
+    ids=plain_id,
 )
 def test_what_is_meant_is_taken(given: dict[str, Any], taken: object) -> None:
     everything(**{"photos": "photos"} | given)
@@ -74,7 +75,7 @@ def test_what_is_meant_is_taken(given: dict[str, Any], taken: object) -> None:
         *({"photos": odd} for odd in (None, 5, [], {"a": "b"}, b"a", [None], [["a"]], np.zeros(3), "", object())),
         {"unknown": 1},
     ],
-    ids=str,
+    ids=plain_id,
 )
 def test_all_else_is_refused_by_name_with_what_is_taken(given: dict[str, Any]) -> None:
     with pytest.raises(SpectraDermError, match=next(iter(given))) as caught:

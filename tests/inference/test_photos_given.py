@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import encode, paint, put
+from conftest import encode, paint, plain_id, put
 from handmade import write_model
 
 import spectraderm as sd
@@ -136,7 +136,7 @@ class Tensor:
         (np.zeros((64, 60, 1), np.uint8), "uint8[h, w]"),
         (io.StringIO("text"), 'mode "rb"'),
     ],
-    ids=str,
+    ids=plain_id,
 )
 def test_what_is_no_photo_is_a_typed_error_that_says_what_is(given: object, remedy: str, model: sd.Classifier) -> None:
     for form in (given, [given]):
