@@ -36,8 +36,8 @@ from spectraderm.inference.model_folder import ModelFolder, open_model
 
 FEW = 3
 """Of a class with fewer photo groups than this, little can be said."""
-_APART, _LISTS = ("parity", "calibration"), ("in_training", "left_out", "joined")
-"""What stands elsewhere in `spectraderm.json`, and names of files, which are only counted there."""
+_APART, _LISTS = ("parity", "calibration", "tables", "findings"), ("in_training", "left_out", "unreadable", "joined")
+"""What stands elsewhere in `spectraderm.json` or names patients, and names of files, which are only counted there."""
 _OF_THE_OLD_HEAD = ("sha256", "robustness", "loss")
 
 
@@ -65,7 +65,8 @@ def adapt(
     Args:
         model: as `load_model` takes it; one that `export` wrote with statistics of its head, or `adapt` itself.
         photos: one folder per class, named as the model's classes (or their names for people). A folder `other` holds
-            photos of none of the classes.
+            photos of none of the classes. Tables beside them are read as `audit` reads them: photos of one patient or
+            lesion are held out together, and count as one.
         out: the new model folder.
         label_map: CSV of `folder,label`, where folders are named otherwise; an empty label is `other`.
         add_classes: folders of other names are new classes; else they are an error.
@@ -88,13 +89,11 @@ def adapt(
     folder, training = open_model(model), _training()
     training.closed_form(folder)  # what can fail early, fails early
     taken = own_photos.read(Path(photos), folder.preprocessing, Path(other) if other else None, track)
-    named, joined = _labels(
-        taken, folder, Path(photos), Path(label_map) if label_map else None, add_classes=add_classes
-    )
+    named = _labels(taken, folder, Path(photos), Path(label_map) if label_map else None, add_classes=add_classes)
     photos_of = _Labelled.of(taken, named, folder)
     engine = Engine(folder.network, folder.preprocessing, f"{folder.path.name}/{model_folder.ONNX}")
     features, before = training.own_features(engine, photos_of.pixels, track)
-    own = training.Own(features, photos_of.targets, photos_of.groups)
+    own = training.Own(features, photos_of.targets, photos_of.copies, photos_of.groups)
     number = other_of(photos_of.labels)
     form = replace(training.closed_form(folder), other=number)
     crossed = training.cross_validate(form, folder.references, own, seed, track)
@@ -107,7 +106,7 @@ def adapt(
         "seed": seed,
         "in_training": photos_of.in_training,
         "left_out": taken.left_out,
-        "joined": joined,
+        **taken.beside.facts(),
         "new_classes": [label for label in photos_of.labels if label not in folder.labels],
         **before_after.score(held, photos_of.labels),
         "verdicts": before_after.judge_own(held, settings),
@@ -126,10 +125,14 @@ def adapt(
 
 @dataclass(frozen=True)
 class _Labelled:
-    """Those of one's own photos that the model has not learned from yet; `targets` are numbers in `labels`."""
+    """Those of one's own photos that the model has not learned from yet; `targets` are numbers in `labels`.
+
+    Photos of one patient or lesion, as the tables beside them say, are one of `groups`; `copies` are only of one photo.
+    """
 
     labels: list[str]
     targets: Integers
+    copies: Integers
     groups: Integers
     pixels: Pixels
     hashes: Hashes
@@ -140,25 +143,26 @@ class _Labelled:
         new = np.array([nearest(turns, folder.training_hashes) > MAX_DISTANCE for turns in taken.hashes])
         if not new.any():
             raise DatasetError(f"{folder.model_id} has learned from all of these photos already", "Give new ones")
-        rows, groups = np.flatnonzero(new), own_photos.copies(taken.hashes[new])
-        own = [named[row] for row in rows]
-        if pair := own_photos.conflict(own, groups):
+        rows, copies = np.flatnonzero(new), own_photos.copies(taken.hashes[new])
+        own, groups = [named[row] for row in rows], own_photos.join(copies, [taken.keys[row] for row in rows])
+        if pair := own_photos.conflict(own, copies):
             one, two = (f"{taken.paths[rows[place]]} ({own[place]})" for place in pair)
             raise DatasetError(f"{one} and {two} show the same photo", "Keep it in the right folder only")
         more = sorted(set(own) - set(folder.labels))
         for label in more:
             if len({group for group, other in zip(groups.tolist(), own, strict=True) if other == label}) < 2:
-                raise DatasetError(f"there is one photo of the new class {label!r}", "Give two at least, better ten")
+                problem = f"there is one photo of the new class {label!r}, or several of one patient"
+                raise DatasetError(problem, "Give two at least, better ten")
         labels = [*folder.labels, *more]
         known = [path for path, fresh in zip(taken.paths, new, strict=True) if not fresh]
         targets = np.array([labels.index(label) for label in own])
-        return cls(labels, targets, groups, taken.pixels[new], taken.hashes[new][:, 0], known)
+        return cls(labels, targets, copies, groups, taken.pixels[new], taken.hashes[new][:, 0], known)
 
 
 def _labels(
     taken: OwnPhotos, folder: ModelFolder, root: Path, label_map: Path | None, *, add_classes: bool
-) -> tuple[list[str], list[str]]:
-    """The class of every photo, one of the model's, `other`, or a new one; and which folders are spelled otherwise."""
+) -> list[str]:
+    """The class of every photo, one of the model's, `other`, or a new one."""
     wanted = read_label_map(label_map) if label_map else {}
     folders = [root / name for name in dict.fromkeys(taken.folders)]
     found = match(folders, {label: folder.display_names[label] for label in folder.labels}, wanted)
@@ -173,7 +177,8 @@ def _labels(
     if alike := look_alikes(found.lacking.values()):
         raise DatasetError(f"{label_map}: the new classes {' and '.join(map(repr, alike[0]))} look alike", "Name one")
     classes = found.classes | {path: same(name) for path, name in found.lacking.items()}
-    return [classes[root / name] for name in taken.folders], found.joined
+    taken.beside.joined += found.joined
+    return [classes[root / name] for name in taken.folders]
 
 
 def _check_better(measured: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -52,6 +53,10 @@ def test_folders_are_classes_by_name_or_by_display_name(photos: Photos, tmp_path
     assert [sum(row) for row in got["confusion_matrix"]] == [1, 2, 3]
     assert "out_of_distribution" not in got
     assert sum(got["verdicts"].values()) == 6
+    assert (got["findings"], [table["columns"] for table in got["tables"]]) == (
+        [{"id": "patient_unknown", "severity": "low", "count": 1, "examples": ["photos/D/2.png"], "remedy": ANY}],
+        [{"patient": "Patient ID"}],
+    )
     (folder / "warts").mkdir()
     shutil.copy(folder / "D/0.png", folder / "warts")
     with pytest.raises(DatasetError, match=r"no class 'warts'.*--label-map") as caught:
@@ -65,6 +70,21 @@ def test_a_model_of_two_classes_that_look_alike_is_asked_for_each(photos: Photos
     got = evaluate_external(write_model(tmp_path / "model", labels), folder)
     assert [sum(row) for row in got["confusion_matrix"]] == [2, 3, 1]
     assert got["joined"] == [f"{folder / 'ba nevus'} is 'BA-nevus'"]
+
+
+def test_what_lies_beside_photos_is_told_of_each_source_and_of_all(photos: Photos, tmp_path: Path) -> None:
+    folder = photos(**{f"one/{B}": 2, "two/ba a": 2})
+    for path in (f"one/{B}/new.avif", "one/@eaDir/0.png", f"two/{B}/.thumbnails/0.png", "two/run/manifest.csv"):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes((folder / f"one/{B}/0.png").read_bytes())
+    (folder / "two/run/checksums.txt").touch()
+    (folder / "one/sizes.csv").write_text("name,size\nx,1\n")
+    got = evaluate_external(model_of(tmp_path), [folder / "one", folder / "two"])
+    known = {"unread_type": 1, "empty_class": 1, "joined_classes": 1}
+    passed = {"debris": 2, "own_output": 1, "table_not_read": 1}
+    assert {one["id"]: one["count"] for one in got["findings"]} == known | passed
+    assert [line.partition(": ")[2] for line in got["unreadable"]] == ["of a type that is not read"]
+    assert (got["n_photos"], got["tables"]) == (4, [])
 
 
 def test_a_map_names_the_classes_of_folders(photos: Photos, tmp_path: Path) -> None:

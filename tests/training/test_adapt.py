@@ -24,7 +24,8 @@ def own_photos(seed: int = 1) -> Own:
     random = np.random.default_rng(seed)
     targets = np.array([0] * 5 + [2] * 4 + [3] * 4)
     features = random.normal(size=(13, 4, 9)) + np.eye(9)[targets + 3][:, None]
-    return Own(features.astype(np.float32), targets, np.maximum(np.arange(13) - 1, 0))
+    copies = np.maximum(np.arange(13) - 1, 0)
+    return Own(features.astype(np.float32), targets, copies, copies)
 
 
 def test_copies_never_cross_and_every_class_is_in_every_fit() -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from spectraderm.cli.console import say_joined
+from spectraderm.cli.folder_tables import say_folders
 from spectraderm.core.printable import say
 
 
@@ -23,10 +23,11 @@ def say_adapted(result: dict[str, Any], out: Path) -> None:
 
 def say_measured(result: dict[str, Any]) -> None:
     """Before and after, of photos that were held out of the fit."""
-    for kind, lines in (("left out", result["left_out"]), ("learned from already", result["in_training"])):
+    unusable = [text for text in result["left_out"] if text not in result["unreadable"]]
+    for kind, lines in (("left out", unusable), ("learned from already", result["in_training"])):
         if lines:
             say(f"{len(lines)} photos {kind}; first: {lines[0]}")
-    say_joined(result)
+    say_folders(result)
     counts = f"{result['n_photos']} photos, {result['n_groups']} photo groups"
     say(f"{counts}, each held out of the fit that it is counted for")
     width = max(len(own["label"]) for own in result["per_class"])

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from spectraderm.cli.console import say_joined
+from spectraderm.cli.folder_tables import say_folders
 from spectraderm.core.printable import say
 from spectraderm.core.run import CALIBRATION, Run
 
@@ -30,9 +30,7 @@ def say_elsewhere(found: dict[str, Any]) -> None:
 def _say_found(found: dict[str, Any], elsewhere: dict[str, Any]) -> None:
     if found["in_training"]:
         say(f"{found['in_training']} photos, or copies of them, are in training: left out")
-    say_joined(found)
-    if found["unreadable"]:
-        say(f"{len(found['unreadable'])} could not be read; first: {found['unreadable'][0]}")
+    say_folders(found)
     sources = elsewhere["sources"]
     say(
         f"Temperature {elsewhere['temperature']:.2f}, found on {elsewhere['n_photos']} photos of "

@@ -93,12 +93,6 @@ def stdout() -> Iterator[TextIO]:
         raise SpectraDermError(f"stdout can't be written to ({error.strerror})") from error
 
 
-def say_joined(result: Mapping[str, Any]) -> None:
-    """Say which folders were taken for a class that is spelled otherwise."""
-    if result["joined"]:
-        say(f"Spelled otherwise than their class: {', '.join(result['joined'])}")
-
-
 def show(content: Mapping[str, Any], as_json: bool, say_it: Callable[[Any], None]) -> None:
     """Show what a command's function returned: one JSON object on stdout, where `--json` asks for it, or for people."""
     if not as_json:

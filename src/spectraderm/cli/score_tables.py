@@ -1,14 +1,10 @@
 """Scores with their intervals on the terminal: tables of them, by source, and at home beside elsewhere."""
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.table import Column, Table
-from rich.text import Text
-
-from spectraderm.core.printable import line, say
-from spectraderm.core.progress import console
+from spectraderm.cli.folder_tables import print_table
+from spectraderm.core.printable import say
 from spectraderm.core.run import Run
 from spectraderm.evaluation.home_and_elsewhere import side_by_side, warning
 
@@ -48,22 +44,6 @@ def say_by_source(result: dict[str, Any]) -> None:
     if means:
         worst = result["worst_source"]
         say(f"The worst source is {worst}: {score(parts[worst]['group_accuracy'])} right")
-
-
-def print_table(heads: Sequence[str], rows: Iterable[Sequence[str]], title: str | None = None) -> None:
-    """Print a table of plain texts."""
-    table = plain_table(heads, title)
-    for cells in rows:
-        table.add_row(*(Text(line(cell)) for cell in cells))
-    console.print(table, soft_wrap=False)
-
-
-def plain_table(heads: Sequence[str], title: str | None = None) -> Table:
-    """A table without rows, whose heads and title are no markup."""
-    shown = Text(line(title)) if title else None
-    return Table(
-        *(Column(Text(line(head))) for head in heads), box=None, pad_edge=False, title=shown, title_justify="left"
-    )
 
 
 def score(metric: dict[str, Any]) -> str:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from spectraderm.cli.console import say_joined
-from spectraderm.cli.score_tables import plain_table, print_table, say_by_source, say_side_by_side, score
+from spectraderm.cli.folder_tables import plain_table, print_table, say_findings, say_folders, say_table
+from spectraderm.cli.score_tables import say_by_source, say_side_by_side, score
 from spectraderm.core.files import read_json
 from spectraderm.core.printable import line, say
 from spectraderm.core.progress import console, progress  # noqa: F401 - `progress` is for commands
@@ -45,7 +45,7 @@ def say_audit(run: Path) -> None:
     for source, own in facts.get("sources", {}).items():
         say(f"  {source}: {own['photos']} photos of {len(own['classes'])} classes, {own['photo_groups']} photo groups")
     for own in facts.get("tables", ()):
-        _say_table(own)
+        say_table(own)
     conflicts = facts["label_conflicts"] + facts["label_conflicts_by_crop"]
     if conflicts:
         by_crop = facts["label_conflicts_by_crop"]
@@ -53,18 +53,7 @@ def say_audit(run: Path) -> None:
         say(f"LABEL {conflicts} photo{'s' if conflicts > 1 else ''} filed under more than one class{told}")
     if facts.get("shortcuts"):
         _say_shortcuts(facts["shortcuts"], {label: own["display_name"] for label, own in facts["classes"].items()})
-    findings = [own for own in facts["findings"] if not own["id"].startswith("shortcut_")]  # in the other table
-    rows = [(own["id"].replace("_", " "), own["severity"], str(own["count"]), own["remedy"]) for own in findings]
-    if rows:
-        print_table(("finding", "severity", "count", "what to do"), rows)
-
-
-def _say_table(table: dict[str, Any]) -> None:
-    """A table beside the photos: what its columns were taken for."""
-    known = ", ".join(f"{name} from {column!r}" for name, column in table["columns"].items()) or "nothing that joins"
-    others = f"; as they are: {', '.join(table['other_columns'])}" if table["other_columns"] else ""
-    encoding = f"; read as {table['encoding']}" if "encoding" in table else ""
-    say(f"TABLE {table['path']}: {table['lines']} lines, {table['photos']} photos; {known}{others}{encoding}")
+    say_findings([own for own in facts["findings"] if not own["id"].startswith("shortcut_")])  # in the other table
 
 
 def _say_shortcuts(shortcuts: Sequence[dict[str, Any]], display: dict[str, str]) -> None:
@@ -203,9 +192,7 @@ def say_external(result: dict[str, Any]) -> None:
         say("CHOSEN ON  a recipe was chosen by its score on them: it flatters")
     if place := result.get("calibrated_on"):
         say(f"Each was {JUDGED[place][0].lower()}{JUDGED[place][1:]}")
-    say_joined(result)
-    if result["unreadable"]:
-        say(f"{len(result['unreadable'])} could not be read; first: {result['unreadable'][0]}")
+    say_folders(result)
     if "scores" in result:
         say("; ".join(f"{name.replace('_', ' ')} {score(result['scores'][name])}" for name in (*_SHOWN, "ece")))
         for name, own in result["refusals"].items():

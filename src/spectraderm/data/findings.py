@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,19 +12,16 @@ from spectraderm.core import OTHER
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.core.names import ONE_FOLDER
 from spectraderm.data import shortcuts
+from spectraderm.data.beside import EXAMPLES, Finding, Severity, finding, of_folders
 from spectraderm.data.duplicates import KINDS, RANKS, within_splits
 from spectraderm.data.layouts import Listing
 from spectraderm.data.manifest import Row
 from spectraderm.data.metadata import NOTES, Metadata
 from spectraderm.data.shortcuts import Shortcut
 from spectraderm.data.split import label_conflicts
-from spectraderm.images.photo_files import DEBRIS, OWN, UNREAD
 from spectraderm.images.quality import Flaw
 
-Severity = Literal["high", "medium", "low"]
 SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low")
-EXAMPLES = 5
-"""How many examples a finding names at most."""
 IMBALANCE = 4.0
 """A class of fewer photo groups than the largest one's divided by this is a finding."""
 ASPECT = 3.0
@@ -44,17 +41,6 @@ KNOWN = (
     "copy_across_sources", "joined_classes", *NOTES,
 )  # fmt: skip
 """Every finding there is, by id."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One kind of flaw: how many files (or classes) have it, the first few of them, and what to do."""
-
-    id: str
-    severity: Severity
-    count: int
-    examples: list[str]
-    remedy: str
 
 
 @dataclass(frozen=True)
@@ -82,8 +68,8 @@ class Evidence:
 def collect(evidence: Evidence) -> list[Finding]:
     """All findings, the worst first."""
     kinds = (_copies, _sizes, _shortcuts, _classes, _sources, _quality, _files)
-    findings = [finding for kind in kinds for finding in kind(evidence)]
-    return sorted((f for f in findings if f.count), key=lambda finding: SEVERITIES.index(finding.severity))
+    findings = [one for kind in kinds for one in kind(evidence)]
+    return sorted((one for one in findings if one.count), key=lambda one: SEVERITIES.index(one.severity))
 
 
 def leaked_test_photos(rows: Sequence[Row], groups: Iterable[int] | None = None) -> list[Row]:
@@ -109,29 +95,25 @@ def failing(findings: Iterable[Mapping[str, Any]], fail_on: Sequence[str]) -> li
     return [f["id"] for f in findings if f["id"] in fail_on or SEVERITIES.index(f["severity"]) <= worst]
 
 
-def _finding(name: str, severity: Severity, examples: Sequence[str], remedy: str) -> Finding:
-    return Finding(name, severity, len(examples), list(examples[:EXAMPLES]), remedy)
-
-
 def _copies(evidence: Evidence) -> Iterable[Finding]:
     """Leaks, label conflicts and copies inside one folder."""
     rows = evidence.rows
     crossing = _crossing(rows, evidence.whole.tolist())
     by_crop = [path for path in _crossing(rows, [row.photo_group for row in rows]) if path not in crossing]
-    yield _finding("leakage", "high", list(crossing), "Copies cross: use `--split grouped`")
-    yield _finding("leakage_by_crop", "high", by_crop, "Crops or turns by some degrees cross, too: the same remedy")
+    yield finding("leakage", "high", list(crossing), "Copies cross: use `--split grouped`")
+    yield finding("leakage_by_crop", "high", by_crop, "Crops or turns by some degrees cross, too: the same remedy")
     tested = Counter(row.label for row in rows if row.given_split == "test")
     leaked = Counter(row.label for row in leaked_test_photos(rows))
     classes = [label for label, count in sorted(tested.items()) if leaked[label] == count]
     remedy = f"{', '.join(classes)}: no test photo is new to the model. Add new ones"
-    yield _finding("class_all_leaked", "high", classes, remedy)
+    yield finding("class_all_leaked", "high", classes, remedy)
     disputed = label_conflicts(rows)
     in_order = [row.path for row in rows if row.path in disputed]
-    yield _finding("label_conflict", "high", in_order, "One photo, two classes: keep the right one")
+    yield finding("label_conflict", "high", in_order, "One photo, two classes: keep the right one")
     copies = within_splits(rows, evidence.near)
-    yield _finding("exact_copy", "medium", copies["exact"], "The same bytes again: delete them")
-    yield _finding("near_copy", "medium", copies["near"], "They add nothing: keep the best of each")
-    yield _finding("crop_copy", "medium", copies["crop"], "Parts of other photos: keep the whole")
+    yield finding("exact_copy", "medium", copies["exact"], "The same bytes again: delete them")
+    yield finding("near_copy", "medium", copies["near"], "They add nothing: keep the best of each")
+    yield finding("crop_copy", "medium", copies["crop"], "Parts of other photos: keep the whole")
 
 
 def _crossing(rows: Sequence[Row], groups: Sequence[int]) -> dict[str, None]:
@@ -151,12 +133,9 @@ def _classes(evidence: Evidence) -> Iterable[Finding]:
     most, fewest = groups[order[-1]], groups[order[0]]
     rare = [label for label in order if groups[label] * IMBALANCE < most]
     remedy = f"{most} photo groups of {order[-1]}, {fewest} of {order[0]}: {most / fewest:.1f} to 1"
-    yield _finding("class_imbalance", "medium", rare, remedy)
+    yield finding("class_imbalance", "medium", rare, remedy)
     remedy = f"Two classes, or one in two spellings? No model is trained on them: {ONE_FOLDER}"
-    yield _finding("look_alike_classes", "high", evidence.listing.alike, remedy)
-    joined = evidence.listing.joined
-    remedy = f"One class, spelled in several ways: {', '.join(joined[:2])}. Look whether it is"
-    yield _finding("joined_classes", "low", joined, remedy)
+    yield finding("look_alike_classes", "high", evidence.listing.alike, remedy)
 
 
 def _sources(evidence: Evidence) -> Iterable[Finding]:
@@ -170,9 +149,9 @@ def _sources(evidence: Evidence) -> Iterable[Finding]:
     single = [label for label in evidence.labels if len(of_class[label]) == 1 and (several or label == OTHER)]
     names = ", ".join(f"{label} only from {min(of_class[label]) or 'photos of no source'}" for label in single)
     remedy = f"{names}: the camera gives it away. Add photos of it from another source"
-    yield _finding("class_of_one_source", "medium", single, remedy)
+    yield finding("class_of_one_source", "medium", single, remedy)
     crossing = [row.path for row in evidence.rows if len(of_group[row.photo_group]) > 1]
-    yield _finding("copy_across_sources", "low", crossing, "Kept together by `grouped`, left out by `by-source`")
+    yield finding("copy_across_sources", "low", crossing, "Kept together by `grouped`, left out by `by-source`")
 
 
 def _sizes(evidence: Evidence) -> Iterable[Finding]:
@@ -182,13 +161,13 @@ def _sizes(evidence: Evidence) -> Iterable[Finding]:
     given_away = {label: size for label, size in sorted(pairs) if sizes[label] == holders[size] == 1}
     always = "; ".join(f"{label} is always {w}x{h}" for label, (w, h) in given_away.items())
     remedy = f"{always}, and no other class is: a model can learn the size. Add photos of other sizes"
-    yield _finding("size_gives_class_away", "high", [r.path for r in rows if r.label in given_away], remedy)
+    yield finding("size_gives_class_away", "high", [r.path for r in rows if r.label in given_away], remedy)
     long = [row.path for row in rows if max(row.width, row.height) > ASPECT * min(row.width, row.height)]
-    yield _finding("extreme_aspect", "low", long, f"More than {ASPECT:g} times as long as wide: crop them to the skin")
+    yield finding("extreme_aspect", "low", long, f"More than {ASPECT:g} times as long as wide: crop them to the skin")
     (width, height), usual = Counter((row.width, row.height) for row in rows).most_common(1)[0]
     odd = [row.path for row in rows if (row.width, row.height) != (width, height)]
     if usual >= USUAL * len(rows):
-        yield _finding("minority_size", "low", odd, f"All others are {width}x{height}: do these have another origin?")
+        yield finding("minority_size", "low", odd, f"All others are {width}x{height}: do these have another origin?")
 
 
 def _quality(evidence: Evidence) -> Iterable[Finding]:
@@ -199,7 +178,7 @@ def _quality(evidence: Evidence) -> Iterable[Finding]:
     for name, marked in sorted(photos.items()):
         unusable = sum(not usable for usable, _ in marked)
         remedy = f"{unusable} of them unusable: replace them" if unusable else "Worth a look, not unusable"
-        yield _finding(name, "medium" if unusable else "low", [path for _, path in sorted(marked)], remedy)
+        yield finding(name, "medium" if unusable else "low", [path for _, path in sorted(marked)], remedy)
 
 
 def _shortcuts(evidence: Evidence) -> Iterable[Finding]:
@@ -222,20 +201,11 @@ def _strength(shortcut: Shortcut) -> float:
 def _files(evidence: Evidence) -> Iterable[Finding]:
     listing = evidence.listing
     paths = [entry["path"] for entry in evidence.unreadable]
-    yield _finding("unreadable", "high", paths, "Replace or delete these files")
+    yield finding("unreadable", "high", paths, "Replace or delete these files")
     nested = "Only <split>/<class>/* or <class>/* is read: move them up"
-    yield _finding("nested_folder", "medium", listing.nested, nested)
-    yield _finding("link_outside", "medium", listing.outside, "Links that lead out of the folder are not followed")
+    yield finding("nested_folder", "medium", listing.nested, nested)
+    yield finding("link_outside", "medium", listing.outside, "Links that lead out of the folder are not followed")
     read = {table["path"] for table in evidence.metadata.tables}
     others = [path for path in listing.other_files if path not in read]
-    empty = f"{', '.join([*listing.empty][:EXAMPLES])}: no photo is read from there. Put some there, or delete it"
-    yield _finding("empty_class", "medium", list(listing.empty), empty)
-    unread = "Their type is not read: convert them to JPEG or PNG"
-    yield _finding("unread_type", "medium", listing.left_out[UNREAD], unread)
-    yield _finding(
-        "debris", "low", listing.left_out[DEBRIS], "Left there by a system or program: they were passed over"
-    )
-    own = "Written by SpectraDerm, no class: they were passed over"
-    yield _finding("own_output", "low", listing.left_out[OWN], own)
-    yield _finding("other_files", "low", others, "Not photos in a class folder: they were passed over")
-    yield from (_finding(*note) for note in evidence.metadata.notes)
+    yield finding("other_files", "low", others, "Not photos in a class folder: they were passed over")
+    yield from of_folders(listing.joined, list(listing.empty), listing.left_out, evidence.metadata.notes)

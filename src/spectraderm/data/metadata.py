@@ -5,7 +5,7 @@ A table's names are relative to the folder that it lies in: that of all photos, 
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -16,7 +16,7 @@ from spectraderm.core.names import folded, join, look_alikes
 from spectraderm.core.roots import Root
 from spectraderm.core.tables import JOINING, USUAL
 from spectraderm.data.class_folders import split_of
-from spectraderm.data.layouts import Listing, PhotoFile
+from spectraderm.data.layouts import Listing
 from spectraderm.data.manifest import COLUMNS, display_name
 from spectraderm.data.photo_tables import DESCRIBING, PhotoTable, folders_of, in_folder
 
@@ -91,17 +91,9 @@ def read_metadata(root: Root, listing: Listing) -> Metadata:
     return result
 
 
-def keys_of(cells: Mapping[str, str], below: str = "") -> list[tuple[str, str]]:
+def keys_of(cells: Mapping[str, str]) -> list[tuple[str, str]]:
     """What joins a photo to others, for `duplicates.photo_groups`: to be safe, names that look alike are one."""
-    return [(key, f"{below}{folded(cells[key])}") for key in JOINING if key in cells]
-
-
-def keys_in(folder: Path, paths: Iterable[str], source: str) -> dict[str, list[tuple[str, str]]]:
-    """The same for every photo of a source by its path, as the tables in its folder say."""
-    photos = {Path(path).relative_to(folder).as_posix(): path for path in paths}
-    listing = Listing([PhotoFile(name, Path(path).parent.name, "") for name, path in photos.items()])
-    of_photo = read_metadata(folder, listing).of_photo if photos else {}
-    return {path: keys_of(of_photo.get(name, {}), f"{source}/") for name, path in photos.items()}
+    return [(key, folded(cells[key])) for key in JOINING if key in cells]
 
 
 def _add(used: PhotoTable, scope: _Scope) -> dict[str, Any]:

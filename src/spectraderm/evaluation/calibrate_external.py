@@ -10,10 +10,11 @@ from spectraderm.core import files
 from spectraderm.core.errors import ModelFolderError, RunFolderError
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import CALIBRATION, FINAL, MODEL, Run
+from spectraderm.data.beside import Beside
 from spectraderm.evaluation.calibrate import ELSEWHERE, of_these_logits, settings_of
 from spectraderm.evaluation.calibrate_elsewhere import calibrate_elsewhere, sources_of
 from spectraderm.evaluation.formatting import template
-from spectraderm.evaluation.source_photos import READING, Given, named_sources, predict_sources
+from spectraderm.evaluation.source_photos import Given, named_sources, predict_sources
 from spectraderm.inference import model_folder
 from spectraderm.inference.calibration import Calibrations
 from spectraderm.inference.classifier import Classifier
@@ -47,9 +48,8 @@ def calibrate_external(
         track: how progress is shown.
 
     Returns:
-        `elsewhere`, as it is written; how many of the photos were `in_training`, and left out; why others were
-        `unreadable`; which folders were `joined` with a class spelled otherwise; and the `model` folder that was
-        written.
+        `elsewhere`, as it is written; how many of the photos were `in_training`, and left out; what is told of the
+        folders as `Beside.facts` has it; and the `model` folder that was written.
 
     Raises:
         DatasetError: the photos can't be used as they are.
@@ -122,7 +122,7 @@ def _find(
     return {
         ELSEWHERE: calibrate_elsewhere(sources_of(predicted, home.temperature), home, promise),
         "in_training": int(predicted.in_training.sum()),
-        **{key: [one for own in read.values() for one in own[key]] for key in READING},
+        **sum(read.values(), Beside()).facts(),
     }
 
 

@@ -14,13 +14,14 @@ from spectraderm.core.progress import Track, no_track
 from spectraderm.core.roots import Folders
 from spectraderm.core.run import EVALUATION, EXTERNAL, MANIFEST, MODEL, Run
 from spectraderm.data import manifest
+from spectraderm.data.beside import Beside
 from spectraderm.evaluation import metrics
 from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers, Scored
 from spectraderm.evaluation.by_source import of_source, over_sources, stated
 from spectraderm.evaluation.calibrate import pool, read_outputs
 from spectraderm.evaluation.compare import detection
 from spectraderm.evaluation.evaluate import Outside, refusals
-from spectraderm.evaluation.source_photos import READING, Given, Predicted, named_sources, predict_sources
+from spectraderm.evaluation.source_photos import Given, Predicted, named_sources, predict_sources
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, from_hex, nearest
 from spectraderm.inference.calibration import Choice, Judgement
 from spectraderm.inference.classifier import load_model
@@ -60,11 +61,11 @@ def evaluate_external(
             the score is.
 
     Returns:
-        What `score` gives, with `source`, what was `unreadable`, which folders were `joined` with a class spelled
-        otherwise, `chosen_on`, and by which calibration photos were judged that are not in training (`calibrated_on`).
-        Of several sources that of all photos, `by_source`, by name what `by_source.of_source` gives, and where they
-        hold such photos `out_of_distribution` of `score`; and what `over_sources` gives. Each source's own result
-        stands in `RUN/external/`.
+        What `score` gives, with `source`, what is told of the folders as `Beside.facts` has it, `chosen_on`, and by
+        which calibration photos were judged that are not in training (`calibrated_on`). Of several sources that of all
+        photos, `by_source`, by name what `by_source.of_source` gives, and where they hold such photos
+        `out_of_distribution` of `score`; and what `over_sources` gives. Each source's own result stands in
+        `RUN/external/`.
 
     Raises:
         DatasetError: no photos, or folders of which only some bear a class's name, or an unusable map.
@@ -115,7 +116,7 @@ def _evaluate(
             "name": source,
             "source": source,
             **about,
-            **read[source],
+            **read[source].facts(),
             **scores_of(part),
         }
         if run:
@@ -126,7 +127,7 @@ def _evaluate(
         return next(iter(results.values()))
     parts = {source: _summary(predicted.of(source), result) for source, result in results.items()}
     name = photos.resolve().name if isinstance(photos, Path) else ", ".join(sources)
-    every = {"name": name, **about, **{key: [one for own in read.values() for one in own[key]] for key in READING}}
+    every = {"name": name, **about, **sum(read.values(), Beside()).facts()}
     return {**every, **scores_of(predicted), "by_source": parts, **over_sources(parts)}
 
 

@@ -18,14 +18,14 @@ from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track
 from spectraderm.core.roots import Folders
 from spectraderm.core.tables import read_label_map
+from spectraderm.data.beside import Beside, Keys
 from spectraderm.data.class_folders import match
 from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.data.layouts import source_folders
-from spectraderm.data.metadata import keys_in
 from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers
 from spectraderm.images.decoding import open_photo
 from spectraderm.images.perceptual_hash import Hashes, turned_hashes
-from spectraderm.images.photo_files import UNREAD, LeftOut
+from spectraderm.images.photo_files import UNREAD
 from spectraderm.inference.calibration import Judgement
 from spectraderm.inference.classifier import Classifier, Prediction
 from spectraderm.inference.photo_paths import walk
@@ -35,8 +35,6 @@ Given = Path | Sequence[Path | str] | Folders
 """Folders of photos, or `NAME=FOLDER`, as they are given: one, or several; or what `roots.with_other` makes of them."""
 Sources = Mapping[str, Sequence[Path]]
 """The folders of every source, by its name."""
-READING = ("unreadable", "joined")
-"""What `predict_sources` tells of each source beside its photos."""
 
 
 @dataclass(frozen=True)
@@ -113,9 +111,8 @@ def _named(given: Path | str) -> tuple[str, Path]:
 
 def predict_sources(
     classifier: Classifier, sources: Sources, label_map: Path | None, track: Track, others: Sequence[Path] = ()
-) -> tuple[Predicted, dict[str, dict[str, list[str]]]]:
-    """Every photo of the sources, on all cores; and by source, why which are `unreadable`, and which of its folders are
-    spelled otherwise than their class and were `joined` with it.
+) -> tuple[Predicted, dict[str, Beside]]:
+    """Every photo of the sources, on all cores; and by source what is told of its folders.
 
     Copies are one photo group, and photos of one patient or lesion, as the tables beside them say.
 
@@ -133,32 +130,31 @@ def predict_sources(
     """
     paths: list[tuple[str, str]] = []
     of_folder: dict[Path, int] = {}
-    keys: dict[str, list[tuple[str, str]]] = {}
-    about: dict[str, dict[str, list[str]]] = {source: {key: [] for key in READING} for source in sources}
+    keys: Keys = {}
+    about = {source: Beside() for source in sources}
     for source, folders in sources.items():
         for folder in folders:
-            left = LeftOut(list)
-            own = list(walk(str(folder), left))
-            about[source]["unreadable"] += [f"{path}: {UNREAD}" for path in left[UNREAD]]
+            own = list(walk(str(folder), about[source].left_out))
             paths += [(source, path) for path in own]
-            keys |= keys_in(folder, own, source)
+            keys |= about[source].look(folder, own, source)
             within = sorted({Path(path).parent for path in own})
             known, joined = ({}, []) if folder in others else _folders(folder, within, classifier, label_map)
             of_folder |= dict.fromkeys(within, NO_CLASS) | known
-            about[source]["joined"] += joined
+            about[source].joined += joined
+    for beside in about.values():
+        beside.unreadable += [f"{path}: {UNREAD}" for path in beside.left_out[UNREAD]]
     many, threads = classifier.for_many()
     results = in_order(lambda photo: _predict(many, photo[1]), paths, threads)
     read, kept = [], []
     for (source, path), photo in track(results, f"Predicting {', '.join(sources)}", len(paths)):
         if isinstance(photo, SpectraDermError):
-            about[source]["unreadable"].append(str(photo))
+            about[source].unreadable.append(str(photo))
         else:
             kept.append(keys[path])
             read.append((source, of_folder[Path(path).parent], *photo))
     for source in sorted({*sources} - {source for source, *_ in read}):
-        raise DatasetError(
-            f"{', '.join(map(str, sources[source]))}: no photo can be read", f"First: {about[source]['unreadable'][0]}"
-        )
+        problem = f"{', '.join(map(str, sources[source]))}: no photo can be read"
+        raise DatasetError(problem, f"First: {about[source].unreadable[0]}")
     names, labels, predictions, hashes = zip(*read, strict=True)
     groups = photo_groups(len(read), near_pairs(np.stack(hashes)), kept)
     arrays = np.array(names), np.array(labels), list(predictions), list(hashes), groups

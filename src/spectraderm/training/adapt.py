@@ -45,11 +45,13 @@ class Own:
     Attributes:
         features: `float32[n, kinds, width]`, by `OWN_KINDS`, the photo as it is first.
         targets: class numbers `int64[n]`, those of new classes after the model's.
-        groups: `int64[n]`, the same number for copies of one photo.
+        copies: `int64[n]`, the same number for copies of one photo.
+        groups: `int64[n]`, the same number for photos that are held out together and count as one.
     """
 
     features: Floats
     targets: Integers
+    copies: Integers
     groups: Integers
 
     def __len__(self) -> int:
@@ -57,12 +59,12 @@ class Own:
 
     def take(self, rows: npt.NDArray[Any]) -> "Own":
         """Some of them."""
-        return Own(self.features[rows], self.targets[rows], self.groups[rows])
+        return Own(self.features[rows], self.targets[rows], self.copies[rows], self.groups[rows])
 
     @property
     def references(self) -> Floats:
-        """Features of the first photo of every group, `float32[m, width]`: what novelty is measured against."""
-        first: Floats = self.features[np.sort(np.unique(self.groups, return_index=True)[1]), 0]
+        """Features of each photo, not of its copies, `float32[m, width]`: what novelty is measured against."""
+        first: Floats = self.features[np.sort(np.unique(self.copies, return_index=True)[1]), 0]
         return first
 
 
@@ -93,9 +95,9 @@ class ClosedForm:
         kinds = own.features.shape[1]
         _, group, size = np.unique(own.groups, return_inverse=True, return_counts=True)
         weights = OWN_WEIGHT * len(KINDS) / kinds / size[group]
-        targets, groups, weights = (np.repeat(part, kinds) for part in (own.targets, own.groups, weights))
+        targets, photos, weights = (np.repeat(part, kinds) for part in (own.targets, own.copies, weights))
         features = own.features.reshape(-1, own.features.shape[2])
-        return replace(self, statistics=self.statistics.add(features, targets, groups, weights))
+        return replace(self, statistics=self.statistics.add(features, targets, photos, weights))
 
 
 def closed_form(folder: ModelFolder) -> ClosedForm:
