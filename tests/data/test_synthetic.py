@@ -49,11 +49,11 @@ def test_the_audit_finds_no_other_group_than_the_painted_photos(planted: Planted
 
 def test_the_audit_finds_the_broken_file_and_the_size_that_gives_a_class_away(planted: Planted, audited: Audit) -> None:
     findings = {finding["id"]: finding for finding in audited.facts["findings"]}
-    planted_ids = {"leakage", "near_copy", "unreadable", "size_gives_class_away", "other_files"}
+    planted_ids = {"leakage", "near_copy", "unreadable", "size_gives_class_away", "debris"}
     assert planted_ids <= findings.keys() <= planted_ids | {"blurred", "too_dark", "shortcut_border"}  # some are
     assert [entry["path"] for entry in audited.facts["unreadable"]] == list(planted.unreadable)
     assert findings["size_gives_class_away"]["remedy"].startswith(f"{planted.given_away} is always 128x128, and")
-    assert findings["other_files"]["examples"] == ["train_set/BA-impetigo/Thumbs.db"]
+    assert findings["debris"]["examples"] == ["train_set/BA-impetigo/Thumbs.db"]
 
 
 def test_the_same_seed_paints_the_same_bytes(tmp_path: Path) -> None:
