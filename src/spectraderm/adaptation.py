@@ -26,8 +26,8 @@ from spectraderm.data.own_photos import Integers, OwnPhotos
 from spectraderm.evaluation import before_after
 from spectraderm.evaluation.adapted_card import card
 from spectraderm.evaluation.before_after import HeldOut
-from spectraderm.evaluation.fitting import NOVELTY_KEPT, Settings
-from spectraderm.evaluation.risk_control import FAILS_AT
+from spectraderm.evaluation.calibrate import home
+from spectraderm.evaluation.fitting import Settings
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, nearest
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.inference import model_folder
@@ -114,7 +114,7 @@ def adapt(
     measured["few"] = [own["label"] for own in measured["per_class"] if own["groups"] < FEW]
     if not force:
         _check_better(measured)
-    calibration = _calibration(held, settings)
+    calibration = home(*before_after.calibrate_own(held, settings), settings, held.groups, "own_photos")
     fitted = form.refit(own)
     files = training.new_files(folder, fitted, own, photos_of.hashes, photos_of.labels)
     parity = training.measure_parity(
@@ -194,22 +194,6 @@ def _check_better(measured: dict[str, Any]) -> None:
         )
         error.result = measured
         raise error
-
-
-def _calibration(held: HeldOut, settings: Settings) -> dict[str, Any]:
-    fitted, proof = before_after.calibrate_own(held, settings)
-    return {
-        **fitted.to_dict(),
-        "per_class": False,
-        "promise_asked": settings.promised_accuracy,
-        "fitted_on": "own_photos",
-        "n_photos": len(held.labels),
-        "n_groups": len(np.unique(held.groups)),
-        "novelty_method": "knn",
-        "novelty_kept": NOVELTY_KEPT,
-        "promise_fails_at": FAILS_AT,
-        "why": proof.why,
-    }
 
 
 def _write(

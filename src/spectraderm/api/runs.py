@@ -67,21 +67,9 @@ def run(
         SpectraDermError: of any stage; what was done before it stays, and `resume` goes on from there.
     """
     given, folder = all_photos(photos, other), Path(out) if out else default_run_folder(photos, recipe, split)
-    settings = options_of(
-        recipe=recipe,
-        backbone=backbone,
-        split=split,
-        folds=folds,
-        seed=seed,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        patience=patience,
-        device=device,
-        resume=resume,
-        log=log,
-        crops=crops,
-    )
+    how: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience, "resume": resume}
+    how |= {"split": split, "folds": folds, "seed": seed, "device": device, "log": log, "crops": crops}
+    settings = options_of(recipe=recipe, backbone=backbone, **how)
     check_run(given, folder, settings)
     stages().run(given, folder, settings, track)
     return Run(folder)
@@ -179,17 +167,8 @@ def train(
         BackboneError: the pretrained weights can't be loaded.
         RunFolderError: it was not split, or was trained in before.
     """
-    settings = options_of(
-        recipe=recipe,
-        backbone=backbone,
-        epochs=epochs,
-        batch_size=batch_size,
-        lr=lr,
-        patience=patience,
-        device=device,
-        resume=resume,
-        log=log,
-    )
+    how: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience, "resume": resume}
+    settings = options_of(recipe=recipe, backbone=backbone, device=device, log=log, **how)
     check_train(folder_of(run), settings)
     stages().train(folder_of(run), settings, track)
     return Run(folder_of(run))

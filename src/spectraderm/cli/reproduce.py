@@ -36,13 +36,8 @@ _TOLERANCE = 1e-9
 def reproduce(run: Path, photos: Path | None = None, track: Track = no_track) -> list[str]:
     """Train and score a run again, in a temporary folder, from its manifest, split and configuration.
 
-    Args:
-        run: the run folder; nothing in it is changed.
-        photos: where the photos are now, or the folder of all their sources; by default where they were.
-        track: how progress is shown.
-
-    Returns:
-        A line per number of `evaluation.json` that differs; none where all are the same.
+    Nothing in the run folder is changed. `photos` is where the photos are now, or the folder of all their sources; by
+    default where they were. Returns a line per number of `evaluation.json` that differs; none where all are the same.
 
     Raises:
         DatasetError: a photo vanished or changed.
@@ -75,13 +70,8 @@ def reproduce_notebook(
 ) -> dict[str, Any]:
     """Draw the notebook's validation set and train its head anew for each of many seeds, on the folders as they came.
 
-    Args:
-        photos: the reference photos, `train_set/<class>` and `test_set/<class>`.
-        seeds: how many; they count up from `seed`.
-        backbone: as `run` takes it.
-        out: run folder to keep the trainings in, which `calibrate` and `evaluate` go on from; by default none is kept.
-        seed: the first one.
-        track: how progress is shown.
+    `photos` are the reference photos, `train_set/<class>` and `test_set/<class>`; seeds count up from `seed`. `out`
+    keeps the trainings, which `calibrate` and `evaluate` go on from.
 
     Returns:
         `backbone`, the leakage that `audit` found, and `train`, `val` and `test`: `published`, the notebook's accuracy;

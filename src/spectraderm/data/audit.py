@@ -51,13 +51,8 @@ def audit(
 ) -> Audit:
     """Read every photo, find copies and flaws, and write the audit's files into a run, `audit.json` last.
 
-    Args:
-        photos: the folder of photos, or several, a source each; nothing in them is changed.
-        run: the run folder.
-        track: how progress is shown.
-        embedding: the model that crops are looked for by; without one, they are not.
-        look_for_crops: also find crops and zooms of photos, which hashes miss; takes most of the time. None: of up to
-            `CROPS_UP_TO` photos.
+    Crops and zooms of photos, which hashes miss, are looked for by an `embedding`, which takes most of the time: where
+    `look_for_crops` says so, or, None, of up to `CROPS_UP_TO` photos.
 
     Raises:
         DatasetError: there is nothing to train on: no folder, no classes, no readable photo in a class.

@@ -62,11 +62,7 @@ class Keypoints:
 def find_crops(features: Floats, grey: GreyOf, copies: Pairs, track: Track = no_track) -> Pairs:
     """Pairs of photos of which one is a crop or zoom of the other, `int64[m, 2]`; one photo a group is looked at.
 
-    Args:
-        features: `float32[n, c]`, of a model.
-        grey: gives a photo by its number, as `measurements.grey` makes it.
-        copies: `int64[n]`, the photo's group of known copies, numbered from 0, as `photo_groups` gives it.
-        track: told of the pairs compared.
+    `features` are a model's, `float32[n, c]`; `copies` are the groups of known copies, `int64[n]`, of `photo_groups`.
     """
     _, photos = np.unique(copies, return_index=True)
     unit = features[photos] / np.maximum(np.linalg.norm(features[photos], axis=1, keepdims=True), 1e-12)

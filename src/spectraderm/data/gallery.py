@@ -5,11 +5,11 @@ It holds thumbnails of the photos: share it only where the photos may be shared.
 
 import base64
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jinja2
 
@@ -18,6 +18,8 @@ from spectraderm.core.printable import in_template
 from spectraderm.data.duplicates import KINDS, Copy
 from spectraderm.data.findings import leaked_test_photos
 from spectraderm.data.manifest import Row, display_names
+
+T = TypeVar("T")
 
 SHOWN = {"leaks": 200, "conflicts": 50, "within": 50}
 """How many pairs of each section are shown at most; the others are counted."""
@@ -42,11 +44,7 @@ class Pair(NamedTuple):
 def write(path: Path, rows: Sequence[Row], copies: Sequence[Copy], thumbnail: Callable[[int], str]) -> None:
     """Write `gallery.html`: a count by class, then leaks, label conflicts, and copies inside one given folder.
 
-    Args:
-        path: of the page.
-        rows: the manifest.
-        copies: of these photos.
-        thumbnail: a photo as a data URL, by the number of its row.
+    `thumbnail` gives a photo as a data URL, by the number of its row.
     """
     labels, numbers = {row.path: row.label for row in rows}, {row.path: i for i, row in enumerate(rows)}
     pairs = [Pair(copy, labels[copy.path], labels[copy.twin]) for copy in copies]
@@ -56,11 +54,13 @@ def write(path: Path, rows: Sequence[Row], copies: Sequence[Copy], thumbnail: Ca
     kinds = {"leaks": leaks, "conflicts": disputed, "within": within}
     sections: list[dict[str, Any]] = []
     for name, own in kinds.items():
+        taken = in_turn(own, lambda pair: pair.label)[: SHOWN[name]]  # so that every class is shown
+        shown = sorted(taken, key=lambda pair: (pair.label, pair.copy.path))
         title, meaning = TEXTS[name]
-        part = {"title": title, "meaning": meaning, "pairs": _shown(own, SHOWN[name]), "total": len(own)}
+        part = {"title": title, "meaning": meaning, "pairs": shown, "total": len(own)}
         sections += [part] if own else []
     tested, leaked = sum(row.given_split == "test" for row in rows), len(leaked_test_photos(rows))
-    shown = {name for own in sections for pair in own["pairs"] for name in (pair.copy.path, pair.copy.twin)}
+    names = {name for own in sections for pair in own["pairs"] for name in (pair.copy.path, pair.copy.twin)}
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("spectraderm.data"),
         autoescape=True,
@@ -75,7 +75,7 @@ def write(path: Path, rows: Sequence[Row], copies: Sequence[Copy], thumbnail: Ca
         leaked=leaked,
         share=f"{100 * leaked / tested:.1f} %" if tested else "",
         kinds={kind: sum(copy.kind == kind for copy in copies) for kind in KINDS},
-        pictures={name: thumbnail(numbers[name]) for name in shown},
+        pictures={name: thumbnail(numbers[name]) for name in names},
         script_hash=script_hash(),
     )
     write_bytes(path, html.encode())
@@ -88,14 +88,13 @@ def script_hash() -> str:
     return f"sha256-{base64.b64encode(digest).decode()}"
 
 
-def _shown(pairs: Sequence[Pair], count: int) -> list[Pair]:
-    """So many pairs by class and path: one of each class in turn is taken, so that every class is shown."""
-    by_class: defaultdict[str, list[Pair]] = defaultdict(list)
-    for pair in pairs:
-        by_class[pair.label].append(pair)
-    turns = [(turn, label, pair) for label, own in by_class.items() for turn, pair in enumerate(own)]
-    taken = [pair for _, _, pair in sorted(turns, key=lambda entry: entry[:2])[:count]]
-    return sorted(taken, key=lambda pair: (pair.label, pair.copy.path))
+def in_turn(things: Iterable[T], kind: Callable[[T], Any]) -> list[T]:
+    """The first of every kind, kinds sorted, then the second of every kind, and so on."""
+    counted, ranked = Counter[Any](), []
+    for thing in things:
+        ranked.append((counted[kind(thing)], kind(thing), thing))
+        counted[kind(thing)] += 1
+    return [thing for *_, thing in sorted(ranked, key=lambda entry: entry[:2])]
 
 
 def _classes(rows: Sequence[Row], pairs: Sequence[Pair]) -> list[dict[str, int | str]]:

@@ -52,15 +52,8 @@ def import_set(
 ) -> dict[str, Any]:
     """Copy the photos of a public set into `out/<class>/`, unchanged, beside a `metadata.csv` of what is known of them.
 
-    Photos of one patient or case stay one photo group: `audit` joins them by the columns `patient` and `lesion`.
-
-    Args:
-        name: of the set, one of `READERS`; becomes the photos' `source`.
-        folder: what its owner publishes, unpacked; nothing in it is changed.
-        out: the folder to make.
-        label_map: CSV `original,label` whose lines take the place of those of the set's own table.
-        min_weight: SCIN only: what the likeliest label must weigh; `MIN_WEIGHT` by default.
-        track: how progress is shown.
+    Takes what `api.scores.import_` takes; the set's name becomes the photos' `source`. Photos of one patient or case
+    stay one photo group: `audit` joins them by the columns `patient` and `lesion`.
 
     Returns:
         The content of `dataset.json`, which is written last: licence and citation, photos by class, what became of

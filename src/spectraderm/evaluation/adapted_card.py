@@ -11,14 +11,7 @@ ORIGIN = "## The model before"
 
 
 def card(before: str, measured: Mapping[str, Any], calibration: Mapping[str, Any], names: Mapping[str, str]) -> str:
-    """The card of an adapted model.
-
-    Args:
-        before: the card of the model that it was adapted from.
-        measured: what `adapt` measured.
-        calibration: the new model's settings.
-        names: of its classes, for people.
-    """
+    """The card of an adapted model, from the card `before`, what `adapt` measured, and names of classes for people."""
     front, body = _parts(before)
     classes = [own for own in measured["per_class"] if own["photos"]]
     known = ", ".join(markdown(name.lower()) for name in names.values())

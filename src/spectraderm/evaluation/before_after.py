@@ -22,7 +22,7 @@ from spectraderm.evaluation.bootstrap import (
     resample,
     weights,
 )
-from spectraderm.evaluation.calibrate import Outputs, fit
+from spectraderm.evaluation.calibrate import Outputs, answers, fit
 from spectraderm.evaluation.fitting import Settings
 from spectraderm.evaluation.risk_control import ANSWERED_OTHERS, FAILS_AT, NO_ANSWER, Control, Photos, control
 from spectraderm.inference.calibration import Calibration
@@ -50,14 +50,10 @@ class HeldOut:
     novelties: Reals
     other: int | None = None
 
-    def is_other(self, classes: Integers) -> Booleans:
-        """Which class numbers `int64[k]` are that of `other`, `bool[k]`."""
-        return np.full(len(classes), False) if self.other is None else classes == self.other
-
     @property
     def named(self) -> Booleans:
         """Which photos are of a class, `bool[n]`."""
-        return ~self.is_other(self.labels)
+        return np.not_equal(self.labels, -1 if self.other is None else self.other)
 
     def outputs(self, rows: Booleans) -> Outputs:
         """Some of them, as calibration takes them."""
@@ -87,13 +83,21 @@ def score(held: HeldOut, labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def calibrate_own(held: HeldOut, settings: Settings) -> tuple[Calibration, Control]:
+def calibrate_own(held: HeldOut, settings: Settings, rows: Booleans | None = None) -> tuple[Calibration, Control]:
     """The settings of the adapted model, as every model's are found, by the highest promise that can be proved.
 
     The promise is of photos of the classes; beside it stands how many others are answered at most, see
-    `_above_others`. Also how the promise was proved.
+    `_above_others`. Also how the promise was proved. By some `rows` only, `bool[n]`, or all.
     """
-    return _calibrate(held, np.ones(len(held.labels), bool), settings)
+    outputs = held.outputs(np.ones(len(held.labels), bool) if rows is None else rows)
+    fitted = replace(fit(outputs, settings), confidence_threshold=0.0, promised_accuracy=0.0)
+    photos = replace(outputs, other=held.other)
+    floor, most = _above_others(answers(photos.take(photos.is_other), fitted)[0])
+    confidence, right = answers(photos.own, fitted)
+    own = Photos.alike(np.where(confidence > floor, confidence, NO_ANSWER), right)
+    proof = control(own, None, settings.promises)
+    fitted = replace(fitted, confidence_threshold=proof.threshold, promised_accuracy=proof.promise)
+    return replace(fitted, answered_others=most), proof
 
 
 def judge_own(held: HeldOut, settings: Settings) -> dict[str, Any]:
@@ -101,8 +105,9 @@ def judge_own(held: HeldOut, settings: Settings) -> dict[str, Any]:
     verdicts, guesses = np.empty(len(held.labels), np.int64), held.after.argmax(1)
     for number in range(int(held.folds.max()) + 1):
         rows = held.folds == number
-        verdicts[rows] = _calibrate(held, ~rows, settings)[0].judge(held.after[rows], held.novelties[rows]).verdicts
-    answered = (verdicts == PREDICTED) & ~held.is_other(guesses)
+        fitted, _ = calibrate_own(held, settings, ~rows)
+        verdicts[rows] = fitted.judge(held.after[rows], held.novelties[rows], held.other).verdicts
+    answered = verdicts == PREDICTED
     once = group_weights(held.groups)
     named = held.named
 
@@ -114,24 +119,6 @@ def judge_own(held: HeldOut, settings: Settings) -> dict[str, Any]:
         "predicted_right": share(guesses == held.labels, answered),
         "others_predicted": share(answered, ~named),
     }
-
-
-def _calibrate(held: HeldOut, rows: Booleans, settings: Settings) -> tuple[Calibration, Control]:
-    outputs = held.outputs(rows)
-    fitted = replace(fit(outputs, settings), confidence_threshold=0.0, promised_accuracy=0.0)
-    judged = fitted.judge(outputs.logits, outputs.novelty)
-    # one photo of every group, and how sure its answer is, if it would get one
-    first = np.sort(np.unique(outputs.groups, return_index=True)[1])
-    probabilities, labels = judged.probabilities[first], outputs.labels[first]
-    guesses, foreign = probabilities.argmax(1), held.is_other(labels)
-    answered = (judged.verdicts[first] == PREDICTED) & ~held.is_other(guesses)
-    confidence = np.where(answered, probabilities.max(1), NO_ANSWER)
-    floor, most = _above_others(confidence[foreign])
-    confidence = np.where(confidence > floor, confidence, NO_ANSWER)
-    photos = Photos.alike(confidence[~foreign], (guesses == labels)[~foreign])
-    proof = control(photos, None, settings.promises)
-    fitted = replace(fitted, confidence_threshold=proof.threshold, promised_accuracy=proof.promise)
-    return replace(fitted, answered_others=most), proof
 
 
 def _above_others(confidence: Reals) -> tuple[float, float | None]:

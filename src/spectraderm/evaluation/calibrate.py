@@ -131,20 +131,8 @@ def calibrate(run: Run, settings: Settings | None = None) -> dict[str, Any]:
     settings, (final, *_), crossed = settings or Settings(), *read_outputs(run)
     source, held = held_out(crossed)
     fitted, proof = fit_and_prove(held, settings)
-    home = {
-        **fitted.to_dict(),
-        "per_class": settings.per_class,
-        "promise_asked": settings.promised_accuracy,
-        "fitted_on": source,
-        "n_photos": len(held),
-        "n_groups": len(np.unique(held.groups)),
-        "novelty_method": "knn",
-        "novelty_kept": NOVELTY_KEPT,
-        "promise_fails_at": FAILS_AT,
-        "why": proof.why,
-    }
     known = run.features(final.fold)[references(final.splits, final.groups)]
-    result = {"home": home}
+    result = {"home": home(fitted, proof, settings, held.groups, source)}
     before = run.calibration.get(ELSEWHERE) if run.path(CALIBRATION).is_file() else None
     if before and before["fitted_on"] == "sources" and of_these_logits(run, before):
         result[ELSEWHERE] = before
@@ -156,6 +144,22 @@ def calibrate(run: Run, settings: Settings | None = None) -> dict[str, Any]:
     files.write_array(run.path(NOVELTY), known)
     files.write_json(run.path(CALIBRATION), result)
     return result
+
+
+def home(fitted: Calibration, proof: Control, settings: Settings, groups: Integers, source: str) -> dict[str, Any]:
+    """`home` of `calibration.json`, found on photos of these groups `int64[n]`, which are `source`."""
+    return {
+        **fitted.to_dict(),
+        "per_class": settings.per_class,
+        "promise_asked": settings.promised_accuracy,
+        "fitted_on": source,
+        "n_photos": len(groups),
+        "n_groups": len(np.unique(groups)),
+        "novelty_method": "knn",
+        "novelty_kept": NOVELTY_KEPT,
+        "promise_fails_at": FAILS_AT,
+        "why": proof.why,
+    }
 
 
 def left_out(run: Run, crossed: Sequence[Outputs]) -> list["Source"]:
@@ -195,9 +199,8 @@ def settings_of(run: Run) -> Settings:
     stored = run.calibration
     try:
         Calibrations.from_dict(stored)
-        home = stored["home"]
-        kept = {name: home[name] for name in ("coverage", "set_method", "per_class")}
-        return Settings(**kept, promised_accuracy=home["promise_asked"])
+        kept = {name: stored["home"][name] for name in ("coverage", "set_method", "per_class")}
+        return Settings(**kept, promised_accuracy=stored["home"]["promise_asked"])
     except (KeyError, TypeError, ValueError) as error:
         remedy = "Run `spectraderm calibrate RUN` first"
         raise RunFolderError(f"{run.path(CALIBRATION)} is damaged ({error!r})", remedy) from error
@@ -258,9 +261,9 @@ def fit_and_prove(held: Outputs, settings: Settings) -> tuple[Calibration, Contr
         promised_accuracy=None,
         novelty_threshold=weighted_quantile(own.novelty, weights, NOVELTY_KEPT),
     )
-    confidence, right = _answers(own, fitted)
+    confidence, right = answers(own, fitted)
     could, others = confidence > NO_ANSWER, None
-    confidence_of_others, _ = _answers(held.take(held.is_other), fitted)
+    confidence_of_others, _ = answers(held.take(held.is_other), fitted)
     if len(confidence_of_others) >= needed(1 - ANSWERED_OTHERS):
         others = Photos.alike(confidence_of_others)
     proof = control(Photos.alike(confidence[could], right[could]), others, settings.promises, start=_SUREST)
@@ -268,7 +271,7 @@ def fit_and_prove(held: Outputs, settings: Settings) -> tuple[Calibration, Contr
     return replace(fitted, answered_others=ANSWERED_OTHERS if others and proof.promise else None), proof
 
 
-def _answers(photos: Outputs, fitted: Calibration) -> tuple[Reals, Booleans]:
+def answers(photos: Outputs, fitted: Calibration) -> tuple[Reals, Booleans]:
     """Of one photo of every group, as independent as a test wants them, the confidence of its guess and whether it is
     right; `NO_ANSWER` where it gets no answer, however sure: `float64[groups]`, `bool[groups]`.
     """

@@ -5,7 +5,7 @@ each source out in turn.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from spectraderm.evaluation.source_photos import Predicted
 from spectraderm.inference.calibration import Calibration, softmax
 
 _PREDICTED = 0
+_ARRAYS = ("labels", "groups", "logits", "novelty", "usable")
 _LEAST = 1e-300
 
 
@@ -59,15 +60,7 @@ class Source:
 
     def take(self, rows: Booleans) -> "Source":
         """The photos of some rows."""
-        return Source(
-            self.name,
-            self.labels[rows],
-            self.groups[rows],
-            self.logits[rows],
-            self.novelty[rows],
-            self.usable[rows],
-            self.other,
-        )
+        return replace(self, **{name: getattr(self, name)[rows] for name in _ARRAYS})
 
     @property
     def own(self) -> "Source":
@@ -134,17 +127,13 @@ def fit(sources: Sequence[Source], home: Calibration, promises: Sequence[float])
     )
     every = [source.take(source.labels != NO_CLASS) for source in sources]
     proof = control(_photos(every, draft), _photos(others, draft) if others else None, promises)
-    values = {"confidence_threshold": proof.threshold, "promised_accuracy": proof.promise}
-    return Calibration(**(vars(draft) | values)), proof
+    return replace(draft, confidence_threshold=proof.threshold, promised_accuracy=proof.promise), proof
 
 
 def calibrate_elsewhere(sources: Sequence[Source], home: Calibration, promise: float | None = None) -> dict[str, Any]:
     """`elsewhere` of `calibration.json`: the settings, how they were found, and what to expect of the next source.
 
-    Args:
-        sources: labelled photos.
-        home: the settings at home.
-        promise: the share of right answers to promise; None: the highest of `risk_control.PROMISES`.
+    `promise` is the share of right answers to promise; None: the highest of `risk_control.PROMISES`.
 
     Raises:
         DatasetError: as `fit`.

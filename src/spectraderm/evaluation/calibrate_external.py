@@ -35,17 +35,8 @@ def calibrate_external(
 ) -> dict[str, Any]:
     """Find the settings for photos from elsewhere, and write them into a model folder, or a run folder and its model.
 
-    A model folder is written whole and keeps its `model_id`; its card gets a section. A run's network is that of its
-    model folder; the next `export` keeps the settings.
-
-    Args:
-        target: a model, as `load_model` takes it, or a run folder.
-        photos: labelled photos of other sources, each a folder or `NAME=FOLDER`; see `source_photos`.
-        others: the same, of photos of none of the classes, however their folders are called.
-        out: another model folder to write; by default the model's own.
-        promise: the share of `predicted` that shall be right; None: the most that can be proved.
-        label_map: CSV of `folder,label`, where folders are not named as the model's classes.
-        track: how progress is shown.
+    Takes what `api.scores.calibrate` takes. A model folder is written whole and keeps its `model_id`; its card gets a
+    section. A run's network is that of its model folder; the next `export` keeps the settings.
 
     Returns:
         `elsewhere`, as it is written; how many of the photos were `in_training`, and left out; what is told of the

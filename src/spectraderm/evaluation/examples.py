@@ -1,7 +1,7 @@
 """Photos for the report: test photos beside their training twins, and the surest errors with where the model looked."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from PIL import Image
 from spectraderm.core import files
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.core.run import COPIES, Run
+from spectraderm.data.gallery import in_turn
 from spectraderm.evaluation.calibrate import Outputs, pool
 from spectraderm.images.decoding import decode
 from spectraderm.images.preprocessing import Preprocessing
@@ -44,9 +45,9 @@ def leaks(run: Run, display: Mapping[str, str]) -> tuple[list[Row], dict[str, in
     crossing = [copy for copy in copies if copy["path_split"] == "test" and copy["twin_split"] in ("train", "val")]
     labels = {row["path"]: display.get(row["label"], row["label"]) for row in run.rows}
     crossing.sort(key=lambda copy: copy["path"])
-    by_kind = _in_turn(crossing, lambda copy: (labels[copy["path"]], copy["kind"]))
+    by_kind = in_turn(crossing, lambda copy: (labels[copy["path"]], copy["kind"]))
     shown = []
-    for copy in _in_turn(by_kind, lambda copy: (labels[copy["path"]],))[:LEAKS]:
+    for copy in in_turn(by_kind, lambda copy: labels[copy["path"]])[:LEAKS]:
         path, twin = copy["path"], copy["twin"]
         pictures = {"picture": _thumbnail(run.photos / path), "twin_picture": _thumbnail(run.photos / twin)}
         shown.append({**copy, "label": labels[path], "twin_label": labels[twin], **pictures})
@@ -103,16 +104,6 @@ def _heatmaps(run: Run, fold: str) -> dict[int, npt.NDArray[np.float16]]:
             return {int(row): one for row, one in zip(stored["rows"], stored["maps"], strict=True) if one.ndim == 2}
     except (OSError, ValueError, KeyError, EOFError):
         return {}
-
-
-def _in_turn(copies: Sequence[Row], kind: Callable[[Row], tuple[str, ...]]) -> list[Row]:
-    """The first of every kind, kinds sorted, then the second of every kind, and so on."""
-    counted: Counter[tuple[str, ...]] = Counter()
-    ranked = []
-    for copy in copies:
-        ranked.append((counted[kind(copy)], kind(copy), copy))
-        counted[kind(copy)] += 1
-    return [copy for *_, copy in sorted(ranked, key=lambda entry: entry[:2])]
 
 
 def _thumbnail(path: Path) -> str:

@@ -45,20 +45,9 @@ def evaluate_external(
 ) -> dict[str, Any]:
     """Predict every photo of a folder or of several sources, on all cores, and score the predictions.
 
-    Args:
-        model: as `spectraderm.load_model` takes it. Of `RUN/model` the result goes into `RUN/external/`, too, so
-            that RUN's next report shows it, and novelty is measured against RUN's own photos; but not where most of
-            the photos are RUN's own (`of_the_run`): these are not from elsewhere.
-        photos: the photos; the name of the folder that each lies in is its class, and all below a folder `other` are of
-            none. Several folders, or one whose folders `layouts.source_folders` takes for sources, are a source each.
-        label_map: CSV of `folder,label`, where folders are not named as the model's classes; an empty label is none
-            of them. Without one, the folders of a source of which none bears a class's name hold photos of no known
-            class.
-        out: a JSON file to write the result into, too.
-        track: how progress is shown.
-        calibration: what the photos are judged by, as `load_model` takes it.
-        chosen_on: a recipe was chosen by its score on these photos, which therefore flatters; stored, and told wherever
-            the score is.
+    Takes what `api.scores.evaluate` takes. Of `RUN/model` the result goes into `RUN/external/`, too, so that RUN's next
+    report shows it, and novelty is measured against RUN's own photos; but not where most of the photos are RUN's own
+    (`of_the_run`): these are not from elsewhere.
 
     Returns:
         What `score` gives, with `source`, what is told of the folders as `Beside.facts` has it, `chosen_on`, and by

@@ -53,13 +53,8 @@ def protocols(
 ) -> list[dict[str, Any]]:
     """A row per protocol, the one to believe least first; `believe` marks the one to believe most, if there is any.
 
-    Args:
-        run: the run folder; `external/*.json` in it are the results of `evaluate MODEL PHOTOS` on other folders.
-        protocol: the run's own.
-        folds: all of them.
-        crossed: those whose test photos are the run's score.
-        measurements: the audit's measurements of every photo.
-        sources: the run's score by source; see `by_source`.
+    `crossed` are those of the `folds` whose test photos are the score of the run, whose own protocol is `protocol`;
+    `sources` is that score by source, see `by_source`.
     """
     original = crossed if protocol == "original" else [fold for fold in folds if fold.fold == ORIGINAL]
     rows = _original_rows(original[0], measurements, folds[0].seed) if original else []

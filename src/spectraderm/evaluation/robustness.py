@@ -25,13 +25,7 @@ def measure_robustness(
 
     They are the final fold's test photos, where it keeps none those for validation, and where it learned from all, as
     a closed-form head beside k folds does, the test photos of the first fold, by that fold's head. Photos of `other`
-    are left out.
-
-    Args:
-        run: a trained run.
-        engine_of: the exported network with the head of a fold; None where there is none.
-        preprocessing: of the network.
-        track: how progress is shown.
+    are left out. `engine_of` gives the exported network with the head of a fold; None where there is none.
 
     Returns:
         `photos`, `photo_groups`, and for each change what `compare` gives. Empty where no photo was held out.

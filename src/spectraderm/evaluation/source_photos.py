@@ -114,15 +114,9 @@ def predict_sources(
 ) -> tuple[Predicted, dict[str, Beside]]:
     """Every photo of the sources, on all cores; and by source what is told of its folders.
 
-    Copies are one photo group, and photos of one patient or lesion, as the tables beside them say.
-
-    Args:
-        classifier: the model.
-        sources: where the photos are.
-        label_map: CSV of `folder,label`; an empty label is none of the classes. Without one, the folders of a given
-            folder of which none bears a class's name hold photos of no class.
-        track: how progress is shown.
-        others: those of the sources' folders that hold photos of no class, whatever they are named.
+    Copies are one photo group, and photos of one patient or lesion, as the tables beside them say. Photos are of no
+    class where the `label_map` says nothing of their folder's, or, without one, where none of a source's folders bears
+    a class's name; and in `others`, folders of the sources, whatever they are named.
 
     Raises:
         DatasetError: no photo of a source can be read, folders of which only some bear a class's name or that look

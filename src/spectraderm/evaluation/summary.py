@@ -17,12 +17,7 @@ _FITTED_ON = {"out_of_fold": "the other folds", "calibration": "the calibration 
 
 
 def summarise(run: Run, evaluation: Facts, scorings: Sequence[ledger.Entry] = ()) -> Facts:
-    """Everything that the templates show and that needs no photos.
-
-    Args:
-        run: the run folder.
-        evaluation: what `evaluate` returned.
-        scorings: lines of the ledger that are not written yet.
+    """Everything that the templates show and that needs no photos; `scorings` are lines of the ledger still to write.
 
     Raises:
         RunFolderError: a file of the run lacks or is damaged.

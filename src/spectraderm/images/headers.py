@@ -44,11 +44,7 @@ def check(data: bytes, name: str) -> None:
     elif data[:2] in (b"II", b"MM"):
         tiff.check(data, name)
     elif data.startswith(b"BM") and data[30:34] in (b"\1\0\0\0", b"\2\0\0\0") and len(data) > MAX_RUN_LENGTH_BYTES:
-        raise _refusal(f"{name}: a run-length encoded BMP of more than {MAX_RUN_LENGTH_BYTES // 1_000_000} MB")
-
-
-def _refusal(problem: str) -> UnreadablePhoto:
-    return UnreadablePhoto(problem, "Save it again with another program")
+        raise tiff.refusal(f"{name}: a run-length encoded BMP of more than {MAX_RUN_LENGTH_BYTES // 1_000_000} MB")
 
 
 def _check_jpeg(data: bytes, name: str) -> None:
@@ -56,7 +52,7 @@ def _check_jpeg(data: bytes, name: str) -> None:
     exif, frame = [], b""
     for part, (marker, content) in enumerate(_segments(data)):
         if part > MAX_PARTS:
-            raise _refusal(f"{name}: a JPEG of more than {MAX_PARTS} segments before its pixels")
+            raise tiff.refusal(f"{name}: a JPEG of more than {MAX_PARTS} segments before its pixels")
         if marker == 0xE1 and content.startswith(b"Exif\0\0"):
             exif.append(content[6:])
         elif marker == 0xE2 and content.startswith(b"MPF\0"):
@@ -68,7 +64,7 @@ def _check_jpeg(data: bytes, name: str) -> None:
         elif marker == 0xDA:
             _check_scans(data, frame, content, name)
     if len(exif) > MAX_EXIF_SEGMENTS:
-        raise _refusal(f"{name}: more than {MAX_EXIF_SEGMENTS} segments of EXIF")
+        raise tiff.refusal(f"{name}: more than {MAX_EXIF_SEGMENTS} segments of EXIF")
     tiff.check_directory(b"".join(exif), name)
 
 
@@ -98,7 +94,7 @@ def _check_scans(data: bytes, frame: bytes, scan: bytes, name: str) -> None:
     height, width = struct.unpack(">HH", frame[2:6])
     scans = data.count(_SCAN)
     if scans > MAX_SCANS or scans * width * height > MAX_SCANNED_PIXELS:
-        raise _refusal(f"{name}: a JPEG of {scans} scans of {width}x{height} pixels is more than is decoded")
+        raise tiff.refusal(f"{name}: a JPEG of {scans} scans of {width}x{height} pixels is more than is decoded")
     if width * height * frame[6] > MAX_KEPT_VALUES:
         raise UnreadablePhoto(
             f"{name}: a progressive JPEG of more than {MAX_KEPT_VALUES // frame[6] // 1_000_000} megapixels",
@@ -120,7 +116,7 @@ def _check_png(data: bytes, name: str) -> None:
                 "Save it in 8 bits, or without transparency",
             )
         at += 12 + int.from_bytes(data[at : at + 4], "big")
-    raise _refusal(f"{name}: a PNG of more than {MAX_CHUNKS} chunks")
+    raise tiff.refusal(f"{name}: a PNG of more than {MAX_CHUNKS} chunks")
 
 
 def _check_gif(data: bytes, name: str) -> None:
@@ -134,7 +130,7 @@ def _check_gif(data: bytes, name: str) -> None:
             inside, at = data[at] != 0, at + 1 + data[at]
         else:
             inside, at = data[at] == 0x21, at + (2 if data[at] == 0x21 else 1)
-    raise _refusal(f"{name}: a GIF of more than {MAX_PARTS} blocks before its pixels")
+    raise tiff.refusal(f"{name}: a GIF of more than {MAX_PARTS} blocks before its pixels")
 
 
 def _check_cover(screen: bytes, frame: bytes, name: str) -> None:

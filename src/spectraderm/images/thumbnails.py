@@ -9,14 +9,9 @@ from spectraderm.images.decoding import decode
 
 
 def data_url(photo: bytes | Image.Image, side: int) -> str:
-    """A thumbnail no longer than `side` pixels, as `data:image/jpeg;base64,...`, without any metadata.
+    """A thumbnail no longer than `side` pixels of an upright RGB image, or of a photo's bytes, without any metadata.
 
-    Args:
-        photo: an upright RGB image, or the bytes of a photo file.
-        side: of the square that the thumbnail fits into; a photo that fits already is not enlarged.
-
-    Raises:
-        UnreadablePhoto: the bytes are not a photo that can be decoded.
+    A photo that fits already is not enlarged. Raises `UnreadablePhoto` for bytes that can't be decoded.
     """
     image = decode(photo).image if isinstance(photo, bytes) else photo
     scale = min(1.0, side / max(image.size))

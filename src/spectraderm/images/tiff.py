@@ -157,11 +157,11 @@ def check(data: bytes, name: str) -> None:
     check_directory(data, name)
     tags = list(_tags(data))
     if sum(tag.values for tag in tags if tag.kind not in _BYTES) > MAX_NUMBERS:
-        raise _refusal(f"{name}: a TIFF of more than {MAX_NUMBERS} numbers in its tags")
+        raise refusal(f"{name}: a TIFF of more than {MAX_NUMBERS} numbers in its tags")
     values = {tag.number: _numbers(data, tag) for tag in tags}
     width, height = (max(values.get(side, ()), default=1) for side in _TILE_SIDES)
     if width * height > MAX_TILE_PIXELS:
-        raise _refusal(f"{name}: a TIFF whose tiles are larger than {MAX_TILE_PIXELS // 1_000_000} megapixels")
+        raise refusal(f"{name}: a TIFF whose tiles are larger than {MAX_TILE_PIXELS // 1_000_000} megapixels")
     problem = "of the kind BigTIFF in big-endian order" if data[:4] == b"MM\0+" else ""
     if data[2:4] in _MAGIC and tags:
         layout = _Layout.of(values)
@@ -178,10 +178,11 @@ def check_directory(data: bytes, name: str) -> None:
         if tag.size > 8 and tag.at + tag.size <= len(data):
             held += tag.size
         if held > 2 * len(data):
-            raise _refusal(f"{name}: its tags (EXIF or TIFF) hold more than its bytes")
+            raise refusal(f"{name}: its tags (EXIF or TIFF) hold more than its bytes")
 
 
-def _refusal(problem: str) -> UnreadablePhoto:
+def refusal(problem: str) -> UnreadablePhoto:
+    """Of what no camera or program writes."""
     return UnreadablePhoto(problem, "Save it again with another program")
 
 
