@@ -22,6 +22,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from spectraderm.core.errors import DatasetError, RunFolderError, SpectraDermError
 from spectraderm.core.fold import Fold
 from spectraderm.core.run import Run
+from spectraderm.training import distributed
 
 TOLERANCE = 5e-5
 """Of weights and logits, relative to the largest: how far the result of several processes may be from that of one."""
@@ -162,3 +163,11 @@ def test_an_error_ends_all_processes_and_is_said_once(start: Start, run: Path) -
     (run / "said.txt").unlink()
     assert start(run, [GOOD, GOOD], changes) == [2, 2]
     assert errors(run) == ["error: final: the loss in epoch 1 is not a number. Lower the learning rate"]
+
+
+def test_what_is_small_is_computed_by_one_thread_and_then_by_as_many_as_before() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError), distributed.one_thread():
+        assert torch.get_num_threads() == 1
+        raise KeyError
+    assert torch.get_num_threads() == before

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +27,8 @@ Integers = npt.NDArray[np.int64]
 class Decoded:
     """Pixels `uint8[n, size, size, 3]` of all photos: indexed by row numbers or by a slice, as an array is.
 
-    Photos are decoded when they are indexed. Once as many were as there are, or when `store` is called, all are
-    decoded into one memory-mapped file, which may be larger than memory and serves later trainings, too.
+    Photos are decoded when they are indexed, by any thread. Once as many were as there are, or when `store` is called,
+    all are decoded into one memory-mapped file, which may be larger than memory and serves later trainings, too.
 
     Args:
         root: where the photos are.
@@ -46,16 +47,17 @@ class Decoded:
         self._path = cache / f"pixels-{sha256(json.dumps(names).encode())[:16]}.npy"
         self._shape = (len(rows), preprocessing.size, preprocessing.size, 3)
         self._stored = self._open()
-        self._decoded = 0
+        self._decoded, self._lock = 0, Lock()
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __getitem__(self, places: Integers | slice) -> Pixels:
         rows = np.arange(len(self))[places]
-        self._decoded += len(rows)
-        if self._stored is None and self._decoded > len(self):
-            self.store()
+        with self._lock:
+            self._decoded += len(rows)
+            if self._stored is None and self._decoded > len(self):
+                self.store()
         if self._stored is not None:
             return self._stored[places]
         photos = [pixels for _, pixels in in_order(self._decode, rows.tolist(), cores())]

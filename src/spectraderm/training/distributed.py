@@ -53,6 +53,17 @@ def dtype_of(recipe: Recipe, device: torch.device) -> torch.dtype:
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch compute what is small by one thread: two wait for each other several times as long as they compute."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
 def one_voice(accelerator: Accelerator) -> Iterator[None]:
     """Let an error that all processes meet leave the main one alone; the others end with exit code 2, silently.
 

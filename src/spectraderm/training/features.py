@@ -1,11 +1,12 @@
 """Features of photos by frozen layers, each computed once and kept for all folds, recipes and runs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import cast
+from typing import TypeVar, cast
 
 import numpy as np
 import PIL
@@ -20,6 +21,7 @@ from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.training.augmentation import transformed
 from spectraderm.training.backbones import Backbone
 from spectraderm.training.dataset import AHEAD, Floats, Inputs, Integers
+from spectraderm.training.distributed import one_thread
 from spectraderm.training.feature_cache import Store
 from spectraderm.training.frozen_backbone import freeze
 from spectraderm.training.network import Normalise, build
@@ -27,6 +29,7 @@ from spectraderm.training.photo_augmentation import Augmentation, Transform, aug
 from spectraderm.training.pooling import SkinNetwork
 from spectraderm.training.recipe import Recipe
 
+T = TypeVar("T")
 Variant = Transform | tuple[Augmentation, bool]
 """How a photo is changed: by a transform, or by an augmentation that is coarse or not."""
 _FILE = 256
@@ -88,10 +91,31 @@ class Features:
             for part, variant, own in zip(parts, variants, rows, strict=True)
             for batch in part.batches(self.frozen.batch)
         ]
-        made = in_order(lambda job: self._inputs(job[1], self._pixels[job[3]]), jobs, 1, AHEAD)
-        for (part, _, batch, _), inputs in self._track(made, title, len(jobs)) if jobs else ():
-            part.add(batch, self._features_of(inputs))
+        made = self._by_threads(lambda job: self._features_of(self._inputs(job[1], self._pixels[job[3]])), jobs)
+        for (part, _, batch, _), features in self._track(made, title, len(jobs)) if jobs else ():
+            part.add(batch, features)
         return [part.features for part in parts]
+
+    def evidence(self, network: SkinNetwork, rows: Integers) -> Floats:
+        """How much each place of some photos counts for each class, `float32[n, classes, h, w]`; see `SkinNetwork`.
+
+        `network` has these layers, and a head of its own.
+        """
+
+        def maps(some: Integers) -> Floats:
+            with torch.inference_mode():
+                maps = self.frozen.maps(network, self._inputs("whole", self._pixels[some]))
+                found: Floats = network.evidence(maps).float().cpu().numpy()
+            return found
+
+        batches = [rows[start : start + self.frozen.batch] for start in range(0, len(rows), self.frozen.batch)]
+        return np.concatenate([found for _, found in self._by_threads(maps, batches)])
+
+    def _by_threads(self, work: Callable[[T], Floats], jobs: Sequence[T]) -> Iterator[tuple[T, Floats]]:
+        """Each job and what `work` makes of it, as many at once as the layers take."""
+        threads = self.frozen.threads
+        with one_thread() if threads > 1 else nullcontext():  # one each
+            yield from in_order(work, jobs, threads, AHEAD)
 
     def _inputs(self, variant: Variant, pixels: Pixels | Floats) -> Tensor:
         """A variant of photos `uint8[n, s, s, 3]` -> the network's input `float[n, 3, s, s]`."""

@@ -7,7 +7,7 @@ in any batch and by one thread or two.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,9 @@ from spectraderm.inference.engine import OnnxRuntime
 from spectraderm.training.network import SkinResNet
 from spectraderm.training.pooling import SkinNetwork
 
-_BATCH, _BATCH_BY_TORCH = 8, 32
+_BATCH, _BATCH_BY_TORCH = 4, 32
 """Photos that go through at once; on a processor, the maps of more don't fit into its caches."""
+_AHEAD_OF_GPU = 2  # threads: one makes a batch while the other's is computed
 _OPSET, _IR = 17, 8
 
 
@@ -33,11 +34,13 @@ class Frozen:
         stages: normalised photos `float[n, 3, s, s]` -> the maps of the stages that a head sees.
         digest: SHA-256 of the layers' settings and weights, whatever head stands on them.
         batch: how many photos go through at once.
+        threads: how many threads call it at once, each with a batch of its own.
     """
 
     stages: Callable[[Tensor], tuple[Tensor, ...]]
     digest: str
     batch: int
+    threads: int
 
     def maps(self, network: SkinNetwork, photos: Tensor) -> Tensor:
         """The maps that `network.feature_maps` gives of normalised photos, for a network with these layers."""
@@ -62,17 +65,19 @@ def freeze(network: SkinNetwork) -> Frozen:
     for name, value in layers.state_dict().items():
         digest.update(name.encode())
         digest.update(np.ascontiguousarray(value.cpu().numpy()).data)
-    if not isinstance(network, SkinResNet):  # torch rounds a photo in a batch otherwise than alone
-        return Frozen(network.stages, digest.hexdigest(), 1 if on_cpu else _BATCH_BY_TORCH)
-    if not on_cpu or layers.config.hidden_act != "relu":
-        return Frozen(network.stages, digest.hexdigest(), _BATCH_BY_TORCH)
-    run: Callable[[Any], list[Any]] = OnnxRuntime(backbone_graph(layers), torch.get_num_threads())
+    by_torch = Frozen(network.stages, digest.hexdigest(), _BATCH_BY_TORCH, 1 if on_cpu else _AHEAD_OF_GPU)
+    if not isinstance(network, SkinResNet) and on_cpu:  # torch rounds a photo in a batch otherwise than alone
+        return replace(by_torch, batch=1)
+    if not isinstance(network, SkinResNet) or not on_cpu or layers.config.hidden_act != "relu":
+        return by_torch
+    # one thread a batch: several for one batch wait for each other after every layer
+    run: Callable[[Any], list[Any]] = OnnxRuntime(backbone_graph(layers), 1)
 
     def stages(photos: Tensor) -> tuple[Tensor, ...]:
         before, last = run(np.ascontiguousarray(photos.numpy()))
         return torch.from_numpy(before), torch.from_numpy(last)
 
-    return Frozen(stages, digest.hexdigest(), _BATCH)
+    return replace(by_torch, stages=stages, batch=_BATCH, threads=torch.get_num_threads())
 
 
 def backbone_graph(resnet: Any) -> bytes:  # noqa: ANN401

@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import nn
 
 from spectraderm.core import OTHER
 from spectraderm.core.errors import RunFolderError
@@ -184,12 +184,7 @@ class Trainer:
         wrong = surest_errors(logits, self._targets, sides == "test")
         maps = np.empty((0, len(self._labels), 1, 1), np.float32)
         if len(wrong):
-            frozen, normalise = computed.frozen, self._normalise
-
-            def evidence(batch: Tensor) -> Tensor:
-                return network.evidence(frozen.maps(network, normalise(batch)))
-
-            maps = in_batches(self._pixels, evidence, frozen.batch, wrong)
+            maps = computed.evidence(network, wrong)
         write_heatmaps(folder.heatmaps, wrong, logits, maps)
         write_logits(folder.logits, self._rows, sides.tolist(), self._labels, logits)
         for side in np.unique(sides[sides != splits.EXCLUDED]).tolist():
@@ -211,10 +206,11 @@ class Trainer:
         group = {"params": list(head.parameters()), "lr": recipe.learning_rate}
         if self._features is not None and (recipe.train_backbone or recipe.head != "discriminant"):
             task = loop.Task(head, [group], self._features, head, photos)
-            if not recipe.train_backbone:
-                loop.fit(task, recipe, seed, fold, accelerator, self._track, log)
-            elif not fold.state.is_file():
-                loop.fit(task, recipe.head_first(), seed, fold, accelerator, resumable=False)
+            with distributed.one_thread():
+                if not recipe.train_backbone:
+                    loop.fit(task, recipe, seed, fold, accelerator, self._track, log)
+                elif not fold.state.is_file():
+                    loop.fit(task, recipe.head_first(), seed, fold, accelerator, resumable=False)
         accelerator.wait_for_everyone()
         if recipe.train_backbone:
             nn.Module.to(network, memory_format=torch.channels_last)  # type: ignore[call-overload]
