@@ -1,5 +1,6 @@
 """The console script: in this process, or started as one of its own."""
 
+import gc
 import io
 import os
 import signal
@@ -26,6 +27,7 @@ def call(*arguments: object, stdin: bytes = b"") -> Done:
     err = io.TextIOWrapper(io.BytesIO(), "utf-8", "backslashreplace", write_through=True)
     with (
         mock.patch.object(signal, "signal"),
+        mock.patch.object(gc, "freeze"),  # this process goes on
         mock.patch.object(sys, "argv", ["spectraderm", *map(str, arguments)]),
         mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin))),
         mock.patch.dict(os.environ, {"COLUMNS": "200"}),

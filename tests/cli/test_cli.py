@@ -14,6 +14,7 @@ from conftest import encode, paint
 from console import START, call, start
 from handmade import LABELS, write_model
 
+from spectraderm.cli import commands
 from spectraderm.inference.prediction import VERDICTS
 
 COMMANDS = (
@@ -50,6 +51,25 @@ def test_help_lists_every_command_and_loads_nothing_heavy() -> None:
     assert "Not a medical device" in done.stdout
     for name in COMMANDS:
         assert "Usage" in call(name, "--help").out
+
+
+def test_predicting_loads_nothing_that_one_photo_does_not_take(here: Path, model: Path) -> None:
+    """Each of these takes as long as a photo, or longer."""
+    spared = ["rich", "concurrent.futures", "importlib.resources", "asyncio", "ssl", "pyarrow", "openvino", "scipy"]
+    end = f"import sys, atexit; atexit.register(lambda: print([n for n in {spared!r} if n in sys.modules]))\n"
+    command = [sys.executable, "-c", end + START[-1], "predict", "f/a.jpg", "--model", str(model)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(
+    "typed", [["predict", "--help"], ["import", "--help"], ["predict"], ["deploy", "--targte", "x"]]
+)
+def test_a_command_alone_is_as_among_all(typed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = call(*typed)
+    monkeypatch.setattr(commands, "_with_only", lambda *_: commands.app)
+    assert call(*typed) == alone
+    assert "Usage: " in alone.out + alone.err
 
 
 def test_the_version_is_the_packages() -> None:
