@@ -1,6 +1,7 @@
-"""The server under load: more clients than it can hold, its workers killed; and beside a plain handler.
+"""The server under load: more clients than it can hold, its workers killed; and beside a plain handler and LitServe.
 
-    python benchmarks/server.py [--seconds 60] [--clients 80] [--rounds 3] [--only plain overload killed]
+    make bench-peers                                   # installs LitServe, once
+    python benchmarks/server.py [--seconds 60] [--clients 80] [--rounds 3] [--only plain litserve overload killed]
 
 Painted photos (640x480), the default model, everything on this machine. Refused clients ask again after 0.2 s. It exits
 with 1 where anything but 200, 429 or 503 was answered, or a photo that was accepted got no answer.
@@ -26,6 +27,8 @@ import httpx
 import numpy as np
 import psutil
 import timing
+
+from spectraderm.inference.model_folder import open_model
 
 PLAIN = """
 import sys, uvicorn, spectraderm
@@ -71,6 +74,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--clients", type=int, default=80)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--peers", type=Path, default=Path(".venv-peers/bin/python"))
     parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     given = parser.parse_args()
     print(timing.machine())
@@ -81,18 +85,37 @@ def main() -> None:
 
 
 def plain(bodies: list[bytes], given: argparse.Namespace) -> bool:
-    """Photos a second and p99 beside a FastAPI handler that classifies in its event loop; 8 clients, and 1."""
+    """Beside a FastAPI handler that classifies in its event loop."""
+    return beside("plain", [sys.executable, "-c", PLAIN], bodies, given)
+
+
+def litserve(bodies: list[bytes], given: argparse.Namespace) -> bool:
+    """Beside LitServe, which serves the same network."""
+    if not given.peers.is_file():
+        print(f"litserve: {timing.NOT_INSTALLED}")
+        return True
+    with tempfile.TemporaryDirectory() as folder:
+        onnx = Path(folder, "model.onnx")
+        onnx.write_bytes(open_model().network)
+        script = timing.HERE / "peers" / "litserve_server.py"
+        return beside("litserve", [str(given.peers), str(script), str(onnx)], bodies, given)
+
+
+def beside(peer: str, command: list[str], bodies: list[bytes], given: argparse.Namespace) -> bool:
+    """Photos a second, p99 and memory of a peer and of ours, in turns; 8 clients, and 1."""
     for clients in (8, 1):
-        rates: dict[str, list[float]] = {"plain": [], "ours": []}
-        waits: dict[str, list[float]] = {"plain": [], "ours": []}
+        rates, waits, sizes = ({peer: list[float](), "ours": list[float]()} for _ in range(3))
         for _ in range(given.rounds):
-            for name, command in (("plain", [sys.executable, "-c", PLAIN]), ("ours", None)):
-                with running(command) as server:
+            for name, words in ((peer, command), ("ours", None)):
+                with running(words) as server:
                     answers = asyncio.run(crowd(server.url, bodies, clients, 8))
+                    sizes[name].append(memory(server.process))
+                if set(answers.counts) != {200}:
+                    sys.exit(f"{name} answered {answers.counts}")
                 rates[name].append(answers.rate)
                 waits[name].append(answers.quantile(0.99))
-        for what, sides, unit in (("photos/s", rates, ""), ("p99", waits, "s")):
-            print(f"{clients} clients, {what}: plain {timing.spread(sides['plain'], unit)}, ", end="")
+        for what, sides, unit in (("photos/s", rates, ""), ("p99", waits, "s"), ("memory", sizes, "MB")):
+            print(f"{clients} clients, {what}: {peer} {timing.spread(sides[peer], unit)}, ", end="")
             print(f"ours {timing.spread(sides['ours'], unit)}", flush=True)
     return True
 
@@ -209,8 +232,11 @@ def running(command: list[str] | None, *options: str, folder: Path | None = None
                 time.sleep(0.05)
             yield Server(psutil.Process(process.pid), url)
         finally:
+            family = psutil.Process(process.pid).children(recursive=True)
             process.terminate()
             process.wait(30)
+            for left in psutil.wait_procs(family, 5)[1]:  # LitServe's own stay
+                left.kill()
 
 
 def _is_ready(url: str) -> bool:
@@ -226,7 +252,7 @@ def memory(process: psutil.Process) -> float:
     return sum(float(one.memory_info().rss) for one in family if one.is_running()) / 1e6
 
 
-PARTS = {"plain": plain, "overload": overload, "killed": killed}
+PARTS = {"plain": plain, "litserve": litserve, "overload": overload, "killed": killed}
 
 if __name__ == "__main__":
     main()
