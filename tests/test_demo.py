@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pytest
 from console import Done, call
+from tinynet import small_inputs
 
 from spectraderm.core.files import read_json
 from spectraderm.core.run import AUDIT, GALLERY, LEDGER, REPORT
@@ -23,9 +24,9 @@ class Shown(NamedTuple):
 
 @pytest.fixture(scope="module")
 def demonstrated(tmp_path_factory: pytest.TempPathFactory) -> Shown:
-    """The whole demo, on a third of the photos and with quick forests."""
+    """The whole demo, on a third of the photos, at half their size, and with quick forests."""
     out = tmp_path_factory.mktemp("demonstrated") / "demo"
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, small_inputs():
         patch.setattr(synthetic, "paint", partial(paint, per_class=8))
         return Shown(out, call("demo", "--out", out))
 

@@ -1,28 +1,16 @@
 """The notebook runs from its first cell to its last, and what is committed of it is what it shows."""
 
+import ast
 import json
-import os
 import re
-import subprocess
-import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tinynet import small_inputs
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "spectraderm.ipynb"
-RUN = """
-import ast, json, sys
-shown, names = [], {}
-for source in json.load(sys.stdin):
-    tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "cell", "exec"), names)
-    value = eval(compile(ast.Expression(last.value), "cell", "eval"), names) if last else None
-    shown.append([repr(value), getattr(value, "_repr_html_", str)()])
-json.dump(shown, open("shown.json", "w"))
-"""
-"""Cells as a kernel runs them, and what it would show of each one's last line."""
 
 
 def code_cells() -> list[dict[str, Any]]:
@@ -41,24 +29,28 @@ def test_what_is_committed_was_run_in_order_and_is_small_and_of_no_machine() -> 
     assert pictures >= 6
 
 
+def shown(source: str, names: dict[str, Any]) -> tuple[str, str]:
+    """Run a cell as a kernel does; what it would show of its last line, as text and as HTML."""
+    tree = ast.parse(source)
+    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    exec(compile(tree, "cell", "exec"), names)
+    value = eval(compile(ast.Expression(last.value), "cell", "eval"), names) if last else None
+    return repr(value), getattr(value, "_repr_html_", str)()
+
+
 @pytest.mark.timeout(600)
-def test_it_runs_to_its_end_and_adapting_helps(tmp_path: Path) -> None:
-    sources = ["".join(cell["source"]) for cell in code_cells()]
-    done = subprocess.run(
-        [sys.executable, "-c", RUN],
-        input=json.dumps(sources),
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    shown = json.loads((tmp_path / "shown.json").read_text())
-    texts = "\n".join(text for text, _ in shown)
+def test_it_runs_to_its_end_and_adapting_helps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    with warnings.catch_warnings(action="ignore"), small_inputs():
+        outputs = [shown("".join(cell["source"]), names) for cell in code_cells()]
+    printed = capsys.readouterr().out
+    texts = "\n".join(text for text, _ in outputs)
     assert re.search(r"Run\('notebook/run'\): \d+\.\d % of 72 test photos right", texts)
     assert texts.count("unusable_photo") == 2
-    assert sum(html.count("data:image/") for _, html in shown) == 6
-    assert re.search(r"leakage +6 ", done.stdout)
-    before, after = (float(re.search(rf"^{name} +(\S+) of them", done.stdout, re.M)[1]) for name in ("before", "after"))  # type: ignore[index]
+    assert sum(html.count("data:image/") for _, html in outputs) == 6
+    assert re.search(r"leakage +6 ", printed)
+    before, after = (float(re.search(rf"^{name} +(\S+) of them", printed, re.M)[1]) for name in ("before", "after"))  # type: ignore[index]
     assert after > before
