@@ -89,7 +89,7 @@ def audit(photos: Given, out: Path, track: Track = no_track, *, look_for_crops: 
         auditing.check_same(photos, Run(out))
     if look_for_crops is not False:
         folder = open_model()
-        engine = Engine(folder.network, folder.preprocessing)
+        engine = Engine(folder.network, folder.preprocessing, threads=1)  # it is called by several
         embedding = Embedding(folder.preprocessing, lambda pixels: engine(pixels).features)
     with Run(out).stage("audit"):
         return auditing.audit(photos, Run(out), track, embedding, look_for_crops=look_for_crops)

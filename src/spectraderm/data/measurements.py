@@ -20,13 +20,13 @@ from PIL import Image
 
 from spectraderm.core.errors import SpectraDermError, WriteError
 from spectraderm.core.files import read_regular, sha256
-from spectraderm.core.parallel import cores
+from spectraderm.core.parallel import cores, in_order
 from spectraderm.core.progress import Track
 from spectraderm.core.roots import Root
 from spectraderm.data import skin_tone
 from spectraderm.images import quality
 from spectraderm.images.decoding import FORMATS, MAX_BYTES, decode
-from spectraderm.images.perceptual_hash import turned_hashes
+from spectraderm.images.perceptual_hash import MAX_DISTANCE, nearest, turned_hashes
 from spectraderm.images.preprocessing import Pixels, Preprocessing
 from spectraderm.images.quality import Quality
 from spectraderm.images.thumbnails import data_url
@@ -60,11 +60,15 @@ RECORD = np.dtype(
 `glance` gives."""
 
 _ROUND, _LONG_ROUND = 256, 4096  # photos whose views are in memory at once, with a model's input and without
-_TASK, _BATCH = 8, 16  # photos that one process takes at a time, and whose features are computed at once
+_TASK, _BATCH = 8, 4  # photos that one process takes at a time, and whose features are computed at once
+_COMPARED = 8192  # photos before one that are looked through for one that it is a copy of
 
 
 class Embedding(NamedTuple):
-    """A model as crops are looked for by: how its input is made, and pixels uint8[n, s, s, 3] -> features [n, c]."""
+    """A model as crops are looked for by: how its input is made, and pixels uint8[n, s, s, 3] -> features [n, c].
+
+    The latter is called by as many threads at once as there are cores.
+    """
 
     preprocessing: Preprocessing
     features: Callable[[Pixels], Floats]
@@ -107,7 +111,7 @@ class Photos:
     """Photos that were measured. `reasons` says of every path why it can't be read, or nothing where it can.
 
     The others are of those that can be read, in order: `table`, thumbnails, and for an `Embedding` grey pixels and
-    `features`, `float32[n, c]`.
+    `features`, `float32[n, c]`; zeros for a photo whose hash says that it is a copy of one before it.
     """
 
     reasons: list[str]
@@ -135,25 +139,43 @@ def measure_all(
     """
     table, reasons = np.zeros(len(paths), RECORD), [""] * len(paths)
     photos = Photos(reasons, table, Store(folder), Store(folder), None)
-    features: list[Floats] = []
-    waiting: list[Pixels] = []  # for the model
-    measured = _in_rounds(root, paths, embedding.preprocessing if embedding else None)
-    for number, one in enumerate(track(measured, "Reading photos", len(paths))):
-        if isinstance(one, str):
-            reasons[number] = one
-            continue
-        table[number] = one.record
-        photos.thumbnails.append(one.thumbnail.encode())
-        if embedding and one.grey is not None and one.pixels is not None:
-            photos.greys.append(len(one.grey).to_bytes(2, "big") + one.grey.tobytes())
-            waiting.append(one.pixels)
-        if embedding and len(waiting) == _BATCH:
-            features.append(embedding.features(np.stack(waiting)))
-            waiting.clear()
-    if embedding and waiting:
-        features.append(embedding.features(np.stack(waiting)))
-    readable = np.array([not reason for reason in reasons], bool)
-    return replace(photos, table=table[readable], features=np.concatenate(features) if features else None)
+    hashes, readable = np.zeros((len(paths), 8), np.uint8), 0
+
+    def batches() -> Iterator[list[tuple[int, Pixels]]]:
+        """What a model has to see, with the numbers of its photos; all the rest is kept on the way."""
+        nonlocal readable
+        waiting: list[tuple[int, Pixels]] = []
+        measured = _in_rounds(root, paths, embedding.preprocessing if embedding else None)
+        for number, one in enumerate(track(measured, "Reading photos", len(paths))):
+            if isinstance(one, str):
+                reasons[number] = one
+                continue
+            table[number] = one.record
+            photos.thumbnails.append(one.thumbnail.encode())
+            if one.grey is not None and one.pixels is not None:
+                photos.greys.append(len(one.grey).to_bytes(2, "big") + one.grey.tobytes())
+                before = hashes[max(0, readable - _COMPARED) : readable]
+                if nearest(one.record["hashes"], before) > MAX_DISTANCE:
+                    waiting.append((number, one.pixels))
+            hashes[readable] = one.record["hashes"][0]
+            readable += 1
+            if len(waiting) == _BATCH:
+                yield waiting
+                waiting = []
+        if waiting:
+            yield waiting
+
+    def features_of(batch: list[tuple[int, Pixels]]) -> Floats:
+        assert embedding
+        return embedding.features(np.stack([pixels for _, pixels in batch]))
+
+    features: Floats | None = None
+    for batch, found in in_order(features_of, batches(), cores()):
+        if features is None:
+            features = np.zeros((len(paths), found.shape[1]), np.float32)
+        features[[number for number, _ in batch]] = found
+    kept = np.array([not reason for reason in reasons], bool)
+    return replace(photos, table=table[kept], features=None if features is None else features[kept])
 
 
 def measure(root: Root, path: str, preprocessing: Preprocessing | None = None) -> Measured | str:
