@@ -91,7 +91,7 @@ def adapt(
     taken = own_photos.read(Path(photos), folder.preprocessing, Path(other) if other else None, track)
     named = _labels(taken, folder, Path(photos), Path(label_map) if label_map else None, add_classes=add_classes)
     photos_of = _Labelled.of(taken, named, folder)
-    engine = Engine(folder.network, folder.preprocessing, f"{folder.path.name}/{model_folder.ONNX}")
+    engine = Engine(folder.network, folder.preprocessing, f"{folder.path.name}/{model_folder.ONNX}", threads=1)
     features, before = training.own_features(engine, photos_of.pixels, track)
     own = training.Own(features, photos_of.targets, photos_of.copies, photos_of.groups)
     number = other_of(photos_of.labels)
@@ -118,7 +118,7 @@ def adapt(
     fitted = form.refit(own)
     files = training.new_files(folder, fitted, own, photos_of.hashes, photos_of.labels)
     parity = training.measure_parity(
-        Engine(files[model_folder.ONNX], folder.preprocessing), photos_of.pixels, own, fitted.solve()
+        Engine(files[model_folder.ONNX], folder.preprocessing, threads=1), photos_of.pixels, own, fitted.solve()
     )
     return _write(target, folder, photos_of.labels, files, {**measured, "parity": parity, "calibration": calibration})
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from spectraderm.core import other_of
+from spectraderm.core.parallel import cores, in_order
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.resampling import Interval, interval, least_share
 from spectraderm.core.run import FINAL, MANIFEST, Run, measuring
@@ -34,20 +35,24 @@ def measure_robustness(
         DatasetError: a photo vanished or changed since the audit.
     """
     fold, logits = FINAL, run.logits(FINAL)
-    measured = measuring(run.config["protocol"], [entry["fold"] for entry in run.config["folds"]])
-    if measured and not {"test", "val"} & {*logits.splits}:
-        fold, logits = measured[0], run.logits(measured[0])
+    folds = measuring(run.config["protocol"], [entry["fold"] for entry in run.config["folds"]])
+    if folds and not {"test", "val"} & {*logits.splits}:
+        fold, logits = folds[0], run.logits(folds[0])
     root, engine = run.photos, engine_of(fold)
     held = logits.splits == ("test" if "test" in logits.splits else "val")
     held &= logits.targets != (-1 if (other := other_of(logits.classes)) is None else other)
     if engine is None or not held.any():
         return {}
     rows = {row.path: row for row in manifest.read(run.path(MANIFEST))}
-    guesses = []
-    for path in track(logits.paths[held].tolist(), "Measuring robustness", int(held.sum())):
+
+    def guesses_of(path: str) -> Integers:
         image = open_photo(root, rows[path])
         versions = [image, *(change(image) for change in CHANGES.values())]
-        guesses.append(engine(np.stack([preprocessing(version) for version in versions])).logits.argmax(1))
+        guesses: Integers = engine(np.stack([preprocessing(version) for version in versions])).logits.argmax(1)
+        return guesses
+
+    measured = in_order(guesses_of, logits.paths[held].tolist(), cores())
+    guesses = [own for _, own in track(measured, "Measuring robustness", int(held.sum()))]
     first, *changed = np.array(guesses).T  # each int64[photos]
     truth, groups = logits.targets[held], logits.groups[held]
     found = {name: compare(first, after, truth, groups) for name, after in zip(CHANGES, changed, strict=True)}

@@ -13,12 +13,13 @@ import numpy.typing as npt
 
 from spectraderm.core.errors import ModelFolderError, ParityError
 from spectraderm.core.files import array_bytes, json_bytes
+from spectraderm.core.parallel import cores, in_order
 from spectraderm.core.progress import Track, no_track
 from spectraderm.images.perceptual_hash import Hashes
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.inference import model_folder
 from spectraderm.inference.calibration import novelty
-from spectraderm.inference.engine import Engine
+from spectraderm.inference.engine import Answer, Engine
 from spectraderm.inference.model_folder import ModelFolder
 from spectraderm.training.lda import Floats, Integers, Reals, Statistics
 from spectraderm.training.onnx_head import described, put_head
@@ -128,8 +129,12 @@ def closed_form(folder: ModelFolder) -> ClosedForm:
 
 def own_features(engine: Engine, pixels: Pixels, track: Track = no_track) -> tuple[Floats, Floats]:
     """Features of photos `uint8[n, s, s, 3]` by `OWN_KINDS`, `float32[n, kinds, width]`, and the logits of each."""
-    shown = track(pixels, "Computing features of your photos", len(pixels))
-    answers = [engine(np.stack([augmented(photo, *kind) for kind in OWN_KINDS])) for photo in shown]
+
+    def answer_of(photo: Pixels) -> Answer:
+        return engine(np.stack([augmented(photo, *kind) for kind in OWN_KINDS]))
+
+    made = in_order(answer_of, pixels, cores())
+    answers = [answer for _, answer in track(made, "Computing features of your photos", len(pixels))]
     return np.stack([answer.features for answer in answers]), np.stack([answer.logits[0] for answer in answers])
 
 
@@ -214,7 +219,9 @@ def measure_parity(engine: Engine, pixels: Pixels, own: Own, head: tuple[Reals, 
     Raises:
         ParityError: a logit differs by `PARITY` or more.
     """
-    logits = np.concatenate([engine(photo[None]).logits for photo in pixels])
+    logits = np.concatenate(
+        [logits for _, logits in in_order(lambda photo: engine(photo[None]).logits, pixels, cores())]
+    )
     expected = own.features[:, 0].astype(np.float64) @ head[0].T + head[1]
     largest = float(np.abs(logits - expected).max())
     if not largest < PARITY:

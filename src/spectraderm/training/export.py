@@ -11,6 +11,7 @@ import numpy as np
 
 from spectraderm.core.errors import ParityError, RunFolderError
 from spectraderm.core.files import array_bytes, read_array, sha256
+from spectraderm.core.parallel import cores, in_order
 from spectraderm.core.progress import Track, as_one, no_track
 from spectraderm.core.run import (
     AUDIT,
@@ -29,7 +30,7 @@ from spectraderm.data import manifest
 from spectraderm.data import split as splits
 from spectraderm.data.manifest import open_photo
 from spectraderm.images.perceptual_hash import Hashes, from_hex
-from spectraderm.images.preprocessing import Pixels, Preprocessing
+from spectraderm.images.preprocessing import Floats, Preprocessing
 from spectraderm.inference import model_folder
 from spectraderm.inference.calibration import Calibrations
 from spectraderm.inference.engine import Engine
@@ -45,7 +46,7 @@ PARITY = 1e-3
 change."""
 PARITY_HALF = 5e-2
 """The same for weights stored as 16-bit floats."""
-_BATCH = 16
+_BATCH = 4
 _PACKAGE = resources.files("spectraderm")
 _EXAMPLE = "examples/1-ring.jpg"
 """A painting, which the card's front matter gives the Hub's page of the model to try."""
@@ -122,12 +123,12 @@ def export(
     def engine_of(fold: str) -> Engine | None:
         """The exported network with the head of a fold; None for integers, whose head is the final one alone."""
         if fold == FINAL:
-            return Engine(graph, preprocessing)
+            return Engine(graph, preprocessing, threads=1)
         head = restore(run, backbone, fold)[0].linear_head
         if integers or head is None:
             return None
         weight, bias = (part.detach().numpy() for part in (head.weight, head.bias))
-        return Engine(put_head(graph, weight, bias), preprocessing)
+        return Engine(put_head(graph, weight, bias), preprocessing, threads=1)
 
     found, section = robustness(engine_of, preprocessing)
     parts = [section, *([_of_int8(integers.loss)] if integers else []), *([f"{notes.strip()}\n"] if notes else [])]
@@ -171,12 +172,13 @@ def measure_parity(
     root, stored = run.photos, run.logits(FINAL)
     rows = {row.path: row for row in manifest.read(run.path(MANIFEST))}
 
-    def batch(start: int) -> Pixels:
+    def logits_of(start: int) -> Floats:
         paths = stored.paths[start : start + _BATCH].tolist()
-        return np.stack([preprocessing(open_photo(root, rows[path])) for path in paths])
+        return engine(np.stack([preprocessing(open_photo(root, rows[path])) for path in paths])).logits
 
     starts = range(0, len(stored), _BATCH)
-    logits = np.concatenate([engine(batch(start)).logits for start in track(starts, "Measuring parity", len(starts))])
+    measured = track(in_order(logits_of, starts, cores()), "Measuring parity", len(starts))
+    logits = np.concatenate([found for _, found in measured])
     largest = float(np.abs(logits - stored.values.astype(np.float32)).max())
     changed = int((logits.argmax(1) != stored.values.argmax(1)).sum())
     if not largest < bound or changed:
@@ -209,10 +211,10 @@ def _in_floats(
     whole = as_one(track, "Writing the network", lambda: to_onnx(network, preprocessing.size))
     half = halved(whole)
     try:
-        parity = measure_parity(run, Engine(half, preprocessing), preprocessing, PARITY_HALF, track)
+        parity = measure_parity(run, Engine(half, preprocessing, threads=1), preprocessing, PARITY_HALF, track)
         return half, "float16", parity
     except ParityError:  # a guess depends on the last digits
-        parity = measure_parity(run, Engine(whole, preprocessing), preprocessing, PARITY, track)
+        parity = measure_parity(run, Engine(whole, preprocessing, threads=1), preprocessing, PARITY, track)
         return whole, "float32", parity
 
 
