@@ -1,23 +1,9 @@
 """`calibrate --external`, and what a person sees of it."""
 
-from pathlib import Path
 from typing import Any
 
 from spectraderm.cli.folder_tables import say_folders
 from spectraderm.core.printable import say
-from spectraderm.core.run import CALIBRATION, Run
-
-
-def say_dropped(dropped: bool) -> None:
-    """Whether settings elsewhere were dropped."""
-    if dropped:
-        say("DROPPED the settings elsewhere, for the run was trained again: calibrate it with --external once more")
-
-
-def has_elsewhere(target: Path) -> bool:
-    """Whether a run folder has settings elsewhere."""
-    run = Run(target)
-    return run.path(CALIBRATION).is_file() and "elsewhere" in run.calibration
 
 
 def say_elsewhere(found: dict[str, Any]) -> None:

@@ -7,9 +7,8 @@ All of them raise `SpectraDermError`, which says what lacks and what to do.
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from spectraderm.api.options import check_run, check_train, options_of
 from spectraderm.core.errors import DatasetError, remedy_of
 
 if TYPE_CHECKING:
@@ -25,36 +24,12 @@ def photos(folders: Sequence[Path], other: Path | None, out: Path) -> "Given":
     return given
 
 
-def run(given: "Given", out: Path, how: dict[str, Any]) -> None:
-    """The run of `photos`, by its options."""
-    check_run(given, out, options_of(**how))
-
-
-def train(folder: Path, how: dict[str, Any]) -> None:
-    """A run folder that will be trained in, by its options."""
-    check_train(folder, options_of(**how))
-
-
-def backbone(name: str) -> None:
-    """A backbone's name."""
-    from spectraderm.training.backbone_name import local_folder  # noqa: PLC0415
-
-    local_folder(name)
-
-
 def run_folder(folder: Path, command: str, out: Path | None = None) -> None:
     """A run folder that a command begins with, and what it will write to."""
     from spectraderm.core.run import Run  # noqa: PLC0415 - NumPy comes along
 
     Run(folder).check_there(command)
     _writable(out or (folder if command != "reproduce" else Path()))
-
-
-def model(name: str) -> None:
-    """A model's name."""
-    from spectraderm.inference.model_folder import check_model  # noqa: PLC0415
-
-    check_model(name)
 
 
 def there(photos: Sequence[str | Path], table: Path | None = None, out: Path | None = None) -> None:

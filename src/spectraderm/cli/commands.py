@@ -12,10 +12,7 @@ from spectraderm.cli.console import stdout
 from spectraderm.core import DEFAULT_BACKBONE, DEFAULT_RECIPE
 from spectraderm.core.errors import SpectraDermError
 
-app = typer.Typer(
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 
 
 def _print_version(wanted: bool) -> None:

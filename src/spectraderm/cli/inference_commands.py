@@ -55,8 +55,7 @@ def predict(
         ),
     ] = "",
     engine: Annotated[
-        Literal["local", "ray"],
-        typer.Option(help="local: this process. ray: Ray, on this machine or a cluster."),
+        Literal["local", "ray"], typer.Option(help="local: this process. ray: Ray, on this machine or a cluster.")
     ] = "local",
     address: Annotated[
         str, typer.Option(help="Of a Ray cluster: auto, or HOST:PORT of its head; by default one is started.")
@@ -147,8 +146,9 @@ def adapt(
 ) -> None:
     """Make a model better on photos like yours, from a few of them, in a minute. Exit code 3: it was no better."""
     from spectraderm.cli import checks  # noqa: PLC0415
+    from spectraderm.inference.model_folder import check_model  # noqa: PLC0415
 
-    checks.model(model)
+    check_model(model)
     checks.there([photos, *([other] if other else [])], label_map, out)
     from spectraderm.adaptation import NotBetter  # noqa: PLC0415
     from spectraderm.adaptation import adapt as run  # noqa: PLC0415
@@ -263,12 +263,10 @@ def import_(
     folder: Annotated[Path, typer.Argument(help="What the set's owner publishes, unpacked.")],
     out: Annotated[Path, typer.Option(help="Folder of photos to make: <class>/*, metadata.csv, dataset.json.")],
     label_map: Annotated[
-        Path | None,
-        typer.Option("--label-map", help="CSV original,label: lines that take the place of the set's own."),
+        Path | None, typer.Option("--label-map", help="CSV original,label: lines that take the place of the set's own.")
     ] = None,
     min_weight: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="scin: what the likeliest label must weigh; 0.5 by default."),
+        float | None, typer.Option(min=0, max=1, help="scin: what the likeliest label must weigh; 0.5 by default.")
     ] = None,
     as_json: Json = False,
 ) -> None:

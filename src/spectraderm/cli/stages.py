@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from spectraderm.api import runs, scores
-from spectraderm.api.options import check_evaluate
+from spectraderm.api.options import check_evaluate, check_run, check_train, options_of
 from spectraderm.cli import calibrate_report as report
 from spectraderm.cli import checks
 from spectraderm.cli.console import going_on, show, stdout, write_table
 from spectraderm.core.errors import needs
 from spectraderm.core.printable import say
-from spectraderm.core.run import MANIFEST, SPLIT
+from spectraderm.core.run import CALIBRATION, MANIFEST, SPLIT, Run
 from spectraderm.inference.model_folder import is_model_folder
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def run(photos: Sequence[Path], other: Path | None, folder: Path | None, how: dict[str, Any], as_json: bool) -> None:
     """The whole way, by the options `how`."""
     out = folder or runs.default_run_folder(photos, how["recipe"], how["split"])
-    checks.run(checks.photos(photos, other, out), out, how)
+    check_run(checks.photos(photos, other, out), out, options_of(**how))
     _, terminal = _load()
     with going_on("--resume goes on where training was"), terminal.progress() as track:
         made = runs.run(photos, out, **how, other=other, track=track)
@@ -75,7 +75,7 @@ def split(run: Path, protocol: "Protocol", folds: int, seed: int, as_json: bool)
 
 def train(run: Path, how: dict[str, Any]) -> None:
     """A training of a split run folder, by the options `how`."""
-    checks.train(run, how)
+    check_train(run, options_of(**how))
     _, terminal = _load()
     with going_on("--resume goes on where it was"), terminal.progress() as track:
         runs.train(run, **how, track=track)
@@ -115,10 +115,11 @@ def calibrate(run: Path, options: tuple[float | None, Any, bool, float | None], 
     checks.run_folder(run, "calibrate")
     _, terminal = _load()
     coverage, conformal, per_class, promise = options
-    before = report.has_elsewhere(run)
+    before = Run(run).path(CALIBRATION).is_file() and "elsewhere" in Run(run).calibration
     result = scores.calibrate(run, coverage=coverage, conformal=conformal, per_class=per_class, promise=promise)
     show(result, as_json, terminal.say_calibration)
-    report.say_dropped(before and "elsewhere" not in result)
+    if before and "elsewhere" not in result:
+        say("DROPPED the settings elsewhere, for the run was trained again: calibrate it with --external once more")
     say(f"Next    spectraderm evaluate {run}")
 
 
@@ -207,8 +208,10 @@ def reproduce(run: Path, photos: Path | None, as_json: bool) -> None:
 
 def reproduce_notebook(photos: Path, seeds: int, backbone: str, out: Path | None, seed: int, as_json: bool) -> None:
     """The notebook's recipe over many seeds."""
+    from spectraderm.training.backbone_name import local_folder  # noqa: PLC0415
+
     checks.photos([photos], None, out or Path())
-    checks.backbone(backbone)
+    local_folder(backbone)
     _, terminal = _load()
     from spectraderm.cli import reproduce as again  # noqa: PLC0415
 

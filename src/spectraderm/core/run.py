@@ -75,25 +75,13 @@ _BEGINS_WITH = {
     "reproduce": (CONFIG, CALIBRATION, EVALUATION),
     "export": (CONFIG, CALIBRATION, EVALUATION),
 }  # the files without which a command can't begin
-_WRITTEN_BY = {
-    MANIFEST: "audit",
-    MEASUREMENTS: "audit",
-    AUDIT: "audit",
-    SPLIT: "split",
-    CONFIG: "train",
-    FEATURES: "train",
-    CALIBRATION: "calibrate",
-    NOVELTY: "calibrate",
-}
+_WRITTEN_BY = {SPLIT: "split", **dict.fromkeys((MANIFEST, MEASUREMENTS, AUDIT), "audit")}
+_WRITTEN_BY |= {CONFIG: "train", FEATURES: "train", CALIBRATION: "calibrate", NOVELTY: "calibrate"}
 """What later stages read, and which one writes it. Reports and the card are for people, who may change them."""
 _FOLD_FILES = (LOGITS, CHECKPOINT, FEATURES, HISTORY, HEAD_STATISTICS, LEARNING_CURVE)
 _OF_FOLD = re.compile(rf"folds/([^/]+)/(?:.*/)?(?:{'|'.join(map(re.escape, _FOLD_FILES))})")
-_INPUTS = {
-    "split": (MANIFEST,),
-    "train": (MANIFEST, SPLIT),
-    "calibrate": (CONFIG,),
-    "evaluate": (CONFIG, CALIBRATION),
-}  # beside logits
+_INPUTS = {"split": (MANIFEST,), "train": (MANIFEST, SPLIT), "calibrate": (CONFIG,), "evaluate": (CONFIG, CALIBRATION)}
+"""Of a stage, beside logits."""
 _AGAIN = {
     "audit": "Run `spectraderm audit PHOTOS --out {run}` again",
     "split": "Run `spectraderm split {run}` again",

@@ -44,10 +44,7 @@ class Noted:
 
 @contextlib.contextmanager
 def noting(
-    run: Path,
-    stage: str = "",
-    inputs: Mapping[str, str] | None = None,
-    check: Callable[[str, str], None] | None = None,
+    run: Path, stage: str = "", inputs: Mapping[str, str] | None = None, check: Callable[[str, str], None] | None = None
 ) -> Iterator[None]:
     """Note what `write_bytes` writes below a run folder while this lasts.
 

@@ -54,10 +54,8 @@ def match(
 ) -> ClassFolders:
     """Tell the classes of folders by their names, compared as `core.names.join` does.
 
-    Args:
-        folders: those that hold photos.
-        display_names: a model's classes, and their names for people, either of which a folder may bear.
-        label_map: what folders are called instead, by their names; nothing is `other`.
+    A folder may bear a class's name or that for people, which `display_names` has by class; or what a `label_map` says
+    by its name, where nothing is `other`.
 
     Raises:
         DatasetError: a name looks like two classes; or two folders beside each other look alike, and are not two

@@ -255,24 +255,22 @@ def _list_other(root: Path, folder: PhotoFile, listing: Listing) -> None:
 
 def _names(root: Path, parent: str, listing: Listing) -> list[str]:
     """What is in a folder and may be read; links out of `root` and what is left out go to the listing."""
-    left: set[str] = set()
+    folder, home, kept = root / parent, os.path.realpath(root), []  # `Path.resolve` fails on link loops
     try:
-        names = sorted(os.listdir(root / parent))
+        names = sorted(os.listdir(folder))
     except OSError as error:
-        raise DatasetError(f"{root / parent} can't be listed ({error})", "Check its permissions") from error
+        raise DatasetError(f"{folder} can't be listed ({error})", "Check its permissions") from error
     for name in names:
-        path = root / parent / name
-        if not path.is_dir() and not is_debris(name) and is_photo(f"{root}/{parent}", name):
-            continue
-        if why := why_left_out(f"{root}/{parent}", name, is_folder=path.is_dir()):
+        path, why = folder / name, ""
+        if path.is_dir() or is_debris(name) or not is_photo(str(folder), name):
+            why = why_left_out(str(folder), name, is_folder=path.is_dir())
+        if why:
             note(listing.left_out, why, _printable(parent + name))
-            left.add(name)
-    names = [name for name in names if name not in left]
-    home = os.path.realpath(root)  # `Path.resolve` fails on link loops
-    links = [name for name in names if (root / parent / name).is_symlink()]
-    out = [name for name in links if not Path(os.path.realpath(root / parent / name)).is_relative_to(home)]
-    listing.outside += [_printable(parent + name) for name in out]
-    return [name for name in names if name not in out]
+        elif path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
+            listing.outside.append(_printable(parent + name))
+        else:
+            kept.append(name)
+    return kept
 
 
 def _printable(name: str) -> str:

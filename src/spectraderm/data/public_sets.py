@@ -108,21 +108,13 @@ def fitzpatrick17k(folder: Path, _: float) -> list[Listed]:
 
 def pad_ufes_20(folder: Path, _: float) -> list[Listed]:
     """PAD-UFES-20: smartphone photos of lesions, several of a patient."""
-    return [
-        Listed(
-            row["img_id"],
-            row["diagnostic"],
-            {
-                "patient": row["patient_id"],
-                "lesion": f"{row['patient_id']}/{row['lesion_id']}",
-                "fitzpatrick": _whole(row.get("fitspatrick")),
-                "age": row.get("age", ""),
-                "sex": row.get("gender", ""),
-                "site": row.get("region", ""),
-            },
-        )
-        for row in _table(folder, ["metadata.csv"], ["patient_id", "lesion_id", "img_id", "diagnostic"])
-    ]
+    photos = []
+    for row in _table(folder, ["metadata.csv"], ["patient_id", "lesion_id", "img_id", "diagnostic"]):
+        lesion, tone = f"{row['patient_id']}/{row['lesion_id']}", _whole(row.get("fitspatrick"))
+        about = {"patient": row["patient_id"], "lesion": lesion, "fitzpatrick": tone}
+        about |= _about(row, age="age", sex="gender", site="region")
+        photos.append(Listed(row["img_id"], row["diagnostic"], about))
+    return photos
 
 
 def ddi(folder: Path, _: float) -> list[Listed]:
@@ -139,16 +131,7 @@ def ham10000(folder: Path, _: float) -> list[Listed]:
     """HAM10000: dermatoscopic photos, several of a lesion."""
     names = ["HAM10000_metadata.csv", "HAM10000_metadata", "HAM10000_metadata.tab"]
     return [
-        Listed(
-            row["image_id"],
-            row["dx"],
-            {
-                "lesion": row["lesion_id"],
-                "age": row.get("age", ""),
-                "sex": row.get("sex", ""),
-                "site": row.get("localization", ""),
-            },
-        )
+        Listed(row["image_id"], row["dx"], _about(row, lesion="lesion_id", age="age", sex="sex", site="localization"))
         for row in _table(folder, names, ["lesion_id", "image_id", "dx"])
     ]
 
@@ -158,15 +141,9 @@ def isic(folder: Path, _: float) -> list[Listed]:
     photos = []
     for row in _table(folder, ["metadata.csv"], ["isic_id"]):
         label = next((row[name] for name in _DIAGNOSES if row.get(name)), "")
-        about = {
-            "patient": row.get("patient_id", ""),
-            "lesion": row.get("lesion_id", ""),
-            "fitzpatrick": tables.skin_type(row.get("fitzpatrick_skin_type", "")),
-            "age": row.get("age_approx", ""),
-            "sex": row.get("sex", ""),
-            "licence": row.get("copyright_license", ""),
-            "attribution": row.get("attribution", ""),
-        }
+        about = _about(row, patient="patient_id", lesion="lesion_id", fitzpatrick="fitzpatrick_skin_type")
+        about["fitzpatrick"] = tables.skin_type(about["fitzpatrick"])
+        about |= _about(row, age="age_approx", sex="sex", licence="copyright_license", attribution="attribution")
         photos.append(Listed(row["isic_id"], label, about, why="" if label else "no diagnosis"))
     return photos
 
@@ -214,6 +191,11 @@ def _table(folder: Path, names: Sequence[str], needed: Iterable[str]) -> list[di
         dict.fromkeys(columns.values(), "") | {columns[key]: cell for key, cell in line.cells.items()}
         for line in table.lines
     ]
+
+
+def _about(row: Row, **columns: str) -> dict[str, str]:
+    """What some columns say, by what that is; empty where the table has no such column."""
+    return {name: row.get(column, "") for name, column in columns.items()}
 
 
 def _digits(text: str | None) -> str:

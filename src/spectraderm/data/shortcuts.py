@@ -56,14 +56,8 @@ def measure(
     """Guess the class from each of the features, cross-validated over photo groups.
 
     Classes of a single photo group can't be measured and are left out; with fewer than two others there is nothing to
-    tell apart, and the list is empty.
-
-    Args:
-        features: by name `float32[n, d]`, one row per file.
-        labels: `int64[n]`.
-        groups: `int64[n]`, which files show the same photo.
-        seed: draws the folds, the trees and the resamples.
-        track: how progress is shown.
+    tell apart, and the list is empty. `features` are by name `float32[n, d]`, a row per file; `labels` `int64[n]`; and
+    `groups` `int64[n]`, which files show the same photo. The seed draws the folds, the trees and the resamples.
     """
     rows = _measurable(labels, groups, seed)
     classes, known = np.unique(labels[rows], return_inverse=True)

@@ -101,13 +101,7 @@ def _evaluate(
     results = {}
     for source in sources:
         part = predicted.of(source)
-        results[source] = {
-            "name": source,
-            "source": source,
-            **about,
-            **read[source].facts(),
-            **scores_of(part),
-        }
+        results[source] = {"name": source, "source": source, **about, **read[source].facts(), **scores_of(part)}
         if run:
             results[source] |= _beside_the_run(run, part)
             if results[source]["of_the_run"] < MOST_OF_THE_RUN * len(part.labels):

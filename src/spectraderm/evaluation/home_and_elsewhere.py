@@ -92,22 +92,15 @@ def _sources(run: Run, evaluation: Mapping[str, Any]) -> list[Row]:
         parts[name] = (own, [CALIBRATED_ON])
     for name, result in external.items():
         if name not in parts and result.get("scores"):
-            known = {"coverage": _coverage(result), "predicted": result.get("refusals", {}).get("predicted")}
+            coverage = result.get("sets", {}).get("by_group", {}).get("coverage")
+            known = {"coverage": coverage, "predicted": result.get("refusals", {}).get("predicted")}
             parts[name] = ({**result["scores"], **known}, [])
-    scored = {name: own for name, own in parts.items() if _value(own[0].get("group_accuracy")) is not None}
+    values = {name: (own.get("group_accuracy") or {}).get("value") for name, (own, _) in parts.items()}
+    scored = {name: own for name, own in parts.items() if values[name] is not None}
     return [
         _row(f"elsewhere: {name}", own, [*([CHOSEN_ON] if name in chosen else []), *notes])
         for name, (own, notes) in sorted(scored.items())
     ]
-
-
-def _coverage(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    sets: Mapping[str, Any] = result.get("sets", {}).get("by_group", {})
-    return sets.get("coverage")
-
-
-def _value(metric: Mapping[str, Any] | None) -> float | None:
-    return metric["value"] if metric else None
 
 
 def _row(name: str, own: Mapping[str, Any], notes: Sequence[str]) -> Row:

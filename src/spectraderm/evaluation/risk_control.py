@@ -85,15 +85,10 @@ def control(
     most_others: float = ANSWERED_OTHERS,
     fails_at: float = FAILS_AT,
 ) -> Control:
-    """The highest of some promises that can be proved, and the lowest threshold that keeps it.
+    """The highest of some promises, tried in their order, that can be proved, and the lowest threshold that keeps it.
 
-    Args:
-        own: photos of the model's own classes.
-        others: photos of none of them; None leaves the second risk out.
-        promises: shares of right answers, tried in this order.
-        start: share of `own` that the first threshold lets pass; or as many as the test needs at least.
-        most_others: the most share of `others` that may get an answer.
-        fails_at: how likely a promise may be broken.
+    `others` None leaves the second risk out. `start` is the share of `own` that the first threshold lets pass, or as
+    many as the test needs at least; `most_others` the most share of `others` that may get an answer.
     """
     tried = [_sequence(own, others, promise, (start, most_others, fails_at)) for promise in promises]
     return next((one for one in tried if one.promise is not None), tried[-1])

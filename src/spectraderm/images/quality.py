@@ -185,10 +185,7 @@ def _doubtful(quality: Quality) -> dict[str, bool]:
 
 
 _WORDS = {
-    "too_small": (
-        "The photo is too small: {size} pixels.",
-        "Send the photo as the camera took it, not a thumbnail.",
-    ),
+    "too_small": ("The photo is too small: {size} pixels.", "Send the photo as the camera took it, not a thumbnail."),
     "too_dark": ("The photo is too dark.", "Take it again in daylight, without flash."),
     "blown_out": ("The photo is too bright.", "Take it again without flash, out of direct sun."),
     "blank": ("The photo shows one colour only.", "Take a photo of the skin."),

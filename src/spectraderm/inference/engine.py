@@ -80,19 +80,10 @@ class Answer:
 
 
 class OnnxRuntime:
-    """A model, opened by ONNX Runtime.
+    """A model's bytes, opened by ONNX Runtime: its `inputs` and `outputs`, and its `device`, `cuda` or `cpu`.
 
-    Args:
-        onnx: the model's bytes.
-        threads: how many a call may use; 0 is one per core.
-        cuda: use a graphics card where an ONNX Runtime built for CUDA is installed and the card starts.
-
-    Attributes:
-        inputs, outputs: of the model.
-        device: `cuda` or `cpu`: where it runs.
-
-    Raises:
-        Exception: of ONNX Runtime's own kinds, for what is no model.
+    A call may use so many `threads`; 0 is one per core. With `cuda` a graphics card is used where an ONNX Runtime built
+    for CUDA is installed and the card starts. Raises errors of ONNX Runtime's own kinds for what is no model.
     """
 
     device = "cpu"
@@ -133,16 +124,9 @@ class OnnxRuntime:
 class OpenVino:
     """A model, compiled for one photo at a time. May be called by several threads at once; more than `streams` wait.
 
-    In 32-bit floats unless told: OpenVINO would else round to 16 bits wherever the processor can, and say nothing.
-
-    Args:
-        onnx: the model's bytes. OpenVINO never sees a path, from which it would follow links to other files.
-        threads: how many a photo may use; 0 is one per core.
-        streams: how many photos it takes at once.
-        precision: one of `PRECISIONS`.
-
-    Attributes:
-        inputs, outputs: of the model.
+    In 32-bit floats unless told: OpenVINO would else round to 16 bits wherever the processor can, and say nothing. It
+    never sees a path, from which it would follow links to other files. A photo may use so many `threads`; 0 is one per
+    core.
 
     Raises:
         SpectraDermError: the processor has no units for 16-bit floats, without which they are slower.

@@ -139,15 +139,11 @@ def reason(
     only_home: bool = False,
     none_of_them: bool = False,
 ) -> str:
-    """One sentence.
+    """One sentence for any verdict but `unusable_photo`, whose reason the quality gate gives.
 
-    Args:
-        verdict: any but `unusable_photo`, whose reason the quality gate gives.
-        likeliest: the prediction set, most probable first: names for people, and probabilities.
-        settings: what the verdict rests on.
-        classes: how many conditions the model knows, `other` not among them.
-        only_home: the model was never measured on photos from elsewhere.
-        none_of_them: the likeliest class is `other`.
+    `likeliest` is the prediction set, most probable first: names for people, and probabilities. `classes` counts the
+    conditions, `other` not among them. `only_home`: the model was never measured on photos from elsewhere;
+    `none_of_them`: the likeliest class is `other`.
     """
     if verdict == "out_of_scope" and none_of_them:
         return (

@@ -93,17 +93,9 @@ def predict(
 ) -> Done:
     """Classify every photo of every source into `out`. Photos that were answered before, and did not change, stay.
 
-    Args:
-        model: the model.
-        sources: see `list_photos`.
-        out: the output folder, a path or a URL.
-        engine: `local`, threads of this process; `ray`, a Ray cluster.
-        address: of the Ray cluster; one on this machine is started where it is empty.
-        workers: threads, or workers of Ray; 0 is one per core.
-        shard_size: photos per Parquet file; so many are answered again after a crash, at most, by every worker.
-        track: how progress is shown.
-        runtime: what computes the network.
-        calibration: as `load_model` takes it.
+    For the sources see `list_photos`; `out` is a path or a URL. The engine `local` is threads of this process; of `ray`
+    a cluster on this machine is started where the `address` is empty. `workers` are threads, or Ray's; 0 is one per
+    core. After a crash at most `shard_size` photos, those of a file, are answered again by every worker.
 
     Raises:
         RunFolderError: `out` holds something else, or another process writes to it.
