@@ -46,16 +46,10 @@ class Noted:
 def noting(
     run: Path, stage: str = "", inputs: Mapping[str, str] | None = None, check: Callable[[str, str], None] | None = None
 ) -> Iterator[None]:
-    """Note what `write_bytes` writes below a run folder while this lasts.
+    """Note what `write_bytes` writes below a run folder while this lasts. Raises `WriteError` where that can't be.
 
-    Args:
-        run: the folder.
-        stage: which begins with the first file and ends with this; without one, only files are noted.
-        inputs: of the stage, SHA-256 by relative name.
-        check: is asked by relative name and SHA-256 before a file gets its name; what it raises is raised.
-
-    Raises:
-        WriteError: nothing can be noted.
+    A `stage` begins with the first file and ends with this; without one, only files are noted. `inputs` are its
+    SHA-256 by relative name. `check` is asked by relative name and SHA-256 before a file gets its name.
     """
     about = _comments(stage, inputs or {})
     begin = f"# {stage} did not end\n{about}" if stage else ""

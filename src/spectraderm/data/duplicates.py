@@ -39,11 +39,8 @@ def near_pairs(hashes: npt.NDArray[np.uint8]) -> Integers:
     of 3 parts, and each choice is looked up in a table (Manku et al. 2007, "Detecting near-duplicates for web
     crawling"). Photos already joined are not compared again, so that thousands of nearly equal photos cost little.
 
-    Args:
-        hashes: `uint8[n, 8, 8]`, one row of `turned_hashes` per photo.
-
-    Returns:
-        `int64[m, 2]`, the smaller index first, sorted; a forest: m is less than n.
+    Of hashes `uint8[n, 8, 8]`, a row of `turned_hashes` per photo, `int64[m, 2]`, the smaller index first, sorted; a
+    forest: m is less than n.
     """
     if len(hashes) == 0:
         return np.empty((0, 2), np.int64)
@@ -66,10 +63,7 @@ def near_pairs(hashes: npt.NDArray[np.uint8]) -> Integers:
 def photo_groups(count: int, pairs: Integers, keys: Sequence[Sequence[Hashable]] = ()) -> Integers:
     """Join photos that are copies, or that share a key, into groups numbered from 0 in order of first appearance.
 
-    Args:
-        count: how many photos there are.
-        pairs: `int64[m, 2]`, photos that are copies.
-        keys: per photo, what else joins it (a patient, a lesion); empty where nothing does.
+    Of so many photos, `pairs` `int64[m, 2]` are copies; `keys` are what else joins each, as a patient or a lesion.
     """
     joined = [pairs]
     holder: dict[Hashable, int] = {}
@@ -97,12 +91,8 @@ def pair(rows: Sequence[Row], hashes: npt.NDArray[np.uint8], near: Integers) -> 
     """Give each file but the first of every copy group its twin, in order of path.
 
     A file that has copies in a folder that ranks before its own gets the most similar one there: a leaked test photo
-    its training twin. Any other gets the most similar before it in its own folder.
-
-    Args:
-        rows: the manifest, n rows.
-        hashes: `uint8[n, 8, 8]`, of `turned_hashes`.
-        near: `int64[n]`, the same number for files that are copies by hash alone.
+    its training twin. Any other gets the most similar before it in its own folder. Hashes are `uint8[n, 8, 8]` of
+    `turned_hashes`, and `near` `int64[n]`, the same number for files that are copies by hash alone.
     """
     groups: defaultdict[int | None, list[int]] = defaultdict(list)
     for number, row in enumerate(rows):

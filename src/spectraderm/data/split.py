@@ -44,20 +44,12 @@ class Split:
 
 
 def make(rows: Sequence[Row], protocol: Protocol, folds: int, seed: int) -> Split:
-    """Split the photos of a manifest.
+    """Split the photos of a manifest; `seed` is of the shuffling and, per fold, of the training.
 
-    Args:
-        rows: the manifest.
-        protocol: see the module.
-        folds: `grouped`: 1 holds out a test set, k >= 2 tests every photo once in k folds and adds a final
-            model on all photos. `original`: how many random draws of the validation set, seeds counting up.
-            `deduplicated` and `by-source`: 1.
-        seed: of the shuffling and, per fold, of the training.
-
-    Returns:
-        The folds, `final` first. `grouped` and `by-source`, where the given folders can be trained and tested on, the
-        last one is `original`, the very fold that `original` makes of this seed: the score that the folders would have
-        given.
+    Of `grouped` 1 fold holds out a test set, and k >= 2 test every photo once beside a final model on all photos; of
+    `original` folds are random draws of the validation set, seeds counting up; of the others there is 1. `final` comes
+    first. `grouped` and `by-source`, where the given folders can be trained and tested on, the last one is `original`,
+    the very fold that `original` makes of this seed: the score that the folders would have given.
 
     Raises:
         SplitError: a class has too few photo groups, the folders have no test split to keep, or there are no sources.

@@ -86,13 +86,11 @@ def _figures(run: Run, evaluation: Facts, scored: Scored, labels: Labels) -> dic
     return {**drawn, "curves": by_epoch}
 
 
-def _as_urls(drawn: dict[str, Any]) -> dict[str, Any]:
+def _as_urls(drawn: Any) -> Any:  # noqa: ANN401
     """Figures as data URLs."""
-    return {name: _as_urls(png) if isinstance(png, dict) else _url(png) for name, png in drawn.items()}
-
-
-def _url(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+    if isinstance(drawn, dict):
+        return {name: _as_urls(png) for name, png in drawn.items()}
+    return f"data:image/png;base64,{base64.b64encode(drawn).decode()}"
 
 
 def _write_confusion(run: Run, guesses: list[str], matrix: list[list[int]]) -> None:

@@ -55,9 +55,7 @@ def from_hex(hashes: Iterable[str]) -> Hashes:
 def nearest(hashes: Hashes, known: Hashes) -> int:
     """How many bits a photo in its best turn differs from the nearest of some known photos; 65 where there are none.
 
-    Args:
-        hashes: `uint8[8, 8]`, of `turned_hashes`.
-        known: `uint8[n, 8]`, each a photo's hash as it is.
+    `hashes` are `uint8[8, 8]` of `turned_hashes`, `known` `uint8[n, 8]`, each a photo's hash as it is.
     """
     return int(distances(words(hashes)[:, None], words(known)).min(initial=65))
 

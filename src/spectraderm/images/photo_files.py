@@ -71,11 +71,8 @@ def is_own(has: Callable[[str], bool]) -> bool:
 def below(folder: str, left: LeftOut | None = None) -> Iterator[str]:
     """The photos in a folder and all below it, sorted by folder; a link is followed to a file only.
 
-    Holds the names of one folder at a time, and of those above it. A folder that may not be read is passed over.
-
-    Args:
-        folder: whose path the photos' paths begin with, but for `.`.
-        left: gets what is left out.
+    Holds the names of one folder at a time, and of those above it. A folder that may not be read is passed over. Paths
+    begin with that of the folder, but for `.`; `left` gets what is left out.
     """
     left = LeftOut(list) if left is None else left
     waiting = [_entries("" if folder == "." else folder, folder, left)]

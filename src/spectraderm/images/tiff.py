@@ -21,17 +21,8 @@ _TILE_SIDES = (322, 323)
 _MAGIC = (b"*\0", b"\0*", b"+\0")
 _GREY, _RGB, _PALETTE, _CMYK, _YCBCR = 1, 2, 3, 5, 6
 _NAMES = {0: "white-is-zero grey", _GREY: "grey", _RGB: "RGB", _PALETTE: "palette", _CMYK: "CMYK", _YCBCR: "YCbCr"}
-_NAMES |= {
-    -1: "unstated",
-    4: "mask",
-    8: "CIELab",
-    9: "ICCLab",
-    10: "ITULab",
-    32803: "raw sensor",
-    34892: "raw sensor",
-    32844: "LogL",
-    32845: "LogLuv",
-}
+_NAMES |= {-1: "unstated", 4: "mask", 8: "CIELab", 9: "ICCLab", 10: "ITULab", 32844: "LogL", 32845: "LogLuv"}
+_NAMES |= dict.fromkeys((32803, 34892), "raw sensor")
 _SAMPLES = {0: 1, _GREY: 1, _RGB: 3, _PALETTE: 1, _CMYK: 4, _YCBCR: 3}
 _BITS = {0: (1, 2, 4, 8), _GREY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _CMYK: (8, 16), _YCBCR: (8,)}
 _EXTRAS = {(_GREY, 8): ((2,), 1), (_RGB, 8): ((0, 1, 2), 3), (_RGB, 16): ((0, 1, 2), 1), (_PALETTE, 8): ((0, 2), 1)}

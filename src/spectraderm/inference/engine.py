@@ -175,15 +175,9 @@ class OpenVino:
 
 
 class Engine:
-    """A loaded ONNX model. May be called by several threads at once.
+    """A loaded ONNX model, of bytes with its weights inside. May be called by several threads, `streams`, at once.
 
-    Args:
-        onnx: the model's bytes, with its weights inside.
-        preprocessing: how pixels are normalised for it.
-        name: what errors call it.
-        threads: how many threads one photo may use; 0 is one per core.
-        runtime: what computes it.
-        streams: how many threads call it at once.
+    A photo may use so many `threads`; 0 is one per core. `name` is what errors call it.
 
     Attributes:
         size: side of the photos it reads, in pixels.

@@ -152,11 +152,7 @@ def _claim(
 def _remaining(
     filesystem: AbstractFileSystem, folder: str, photos: Iterable[Item], answered: Answered, shard_size: int
 ) -> tuple[int, int]:
-    """Write `remaining.parquet`, and drop the rows of photos that changed or are gone.
-
-    Returns:
-        How many photos remain, and how many rows were dropped.
-    """
+    """Write `remaining.parquet`, and drop the rows of photos that changed or are gone: how many of each."""
     dropped = 0
 
     def new() -> Iterator[dict[str, Any]]:

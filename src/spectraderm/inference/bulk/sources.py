@@ -42,9 +42,8 @@ def list_photos(sources: Sequence[str], left: LeftOut | None = None) -> Iterator
     """All photos of all sources, in their order, each once. One that is called as another before it gets its address
     for a name.
 
-    Args:
-        sources: folders, files, globs, manifests (`.csv` with a column `path`), Parquet files or folders of them, URLs.
-        left: gets what is left out of folders, see `photo_files`; at an address, a photo is known by its suffix alone.
+    Sources are folders, files, globs, manifests (`.csv` with a column `path`), Parquet files or folders of them, URLs,
+    where a photo is known by its suffix alone. `left` gets what is left out of folders, see `photo_files`.
 
     Raises:
         SpectraDermError: a source holds no photos or can't be read.
