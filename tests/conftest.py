@@ -6,12 +6,13 @@ Photos are noise of few waves, so that no two seeds share a perceptual hash and 
 import io
 import os
 import re
+import shutil
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pytest
@@ -22,6 +23,14 @@ from spectraderm.data.synthetic import paint_photo
 
 if TYPE_CHECKING:
     from tinynet import Exported
+
+T = TypeVar("T")
+LONGEST = (
+    *("test_notebook", "test_demo", "test_loop", "test_site", "test_distributed", "test_image_network"),
+    *("test_pipeline", "test_cli_evaluate", "test_adaptation", "test_cli_stages", "test_bulk", "test_server"),
+    *("test_faults", "test_sources", "test_other", "test_page", "test_benchmarks", "test_api", "test_export"),
+)
+"""Files that take longest, which begin first, so that no process has one left when the others are done."""
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch, imported later: on networks this small, threads only wait
 
@@ -133,6 +142,16 @@ def write_tinted(root: Path, folders: Mapping[str, int]) -> Path:
     return root
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Files in several processes: in our order, not xdist's, by how many tests they have."""
+    config.option.loadscopereorder = False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or writes what the user's own runs have kept."""
@@ -165,13 +184,25 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiny(tmp_path_factory.mktemp("hub") / "tiny-resnet")
 
 
+class Made(dict[str, T]):
+    """What is made for a recipe when a test first asks for it."""
+
+    def __init__(self, make: Callable[[str], T]) -> None:
+        self._make = make
+
+    def __missing__(self, recipe: str) -> T:
+        self[recipe] = self._make(recipe)
+        return self[recipe]
+
+
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory, photos: Path, tiny: Path) -> dict[str, Path]:
     """By recipe, a run folder of `photos` as given that was trained; don't write into them."""
-    from tinynet import RECIPES, prepare, train_one
+    from tinynet import prepare, train_one
 
     root = tmp_path_factory.mktemp("runs")
-    return {recipe: train_one(prepare(root / recipe, photos), recipe, tiny) for recipe in RECIPES}
+    prepared = prepare(root / "prepared", photos)
+    return Made(lambda recipe: train_one(Path(shutil.copytree(prepared, root / recipe)), recipe, tiny))
 
 
 @pytest.fixture(scope="session")
@@ -180,7 +211,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path], tin
     from tinynet import export_one
 
     root = tmp_path_factory.mktemp("exports")
-    return {recipe: export_one(run, root / recipe, tiny) for recipe, run in runs.items()}
+    return Made(lambda recipe: export_one(runs[recipe], root / recipe, tiny))
 
 
 @pytest.fixture
