@@ -83,7 +83,7 @@ def audit(
     """Read every photo; find copies, leaks, shortcuts and flaws. Exit code 3 where --fail-on was met."""
     from spectraderm.cli import stages  # noqa: PLC0415
 
-    stages.audit(photos, other, out, fail_on, (fix, crops), as_json)
+    stages.audit(photos, out, fail_on, {"fix": fix, "crops": crops, "other": other}, as_json)
 
 
 @app.command()
@@ -146,12 +146,13 @@ def calibrate(
     from spectraderm.api.options import check_calibrate  # noqa: PLC0415
     from spectraderm.cli import stages  # noqa: PLC0415
 
-    about = (other, out, label_map)
-    check_calibrate(bool(photos), external, any(about), any((coverage, conformal, per_class)))
+    there = {"other": other, "out": out, "label_map": label_map}
+    here = {"coverage": coverage, "conformal": conformal, "per_class": per_class}
+    check_calibrate(bool(photos), external, any(there.values()), any(here.values()))
     if external:
-        stages.calibrate_elsewhere(target, photos or (), about, promise, as_json)
+        stages.calibrate_elsewhere(target, photos or (), there | {"promise": promise}, as_json)
     else:
-        stages.calibrate(target, (coverage, conformal, per_class, promise), as_json)
+        stages.calibrate(target, here | {"promise": promise}, as_json)
 
 
 @app.command()
@@ -173,7 +174,8 @@ def evaluate(
     """Score run folders side by side and write their reports; or a model on photos that it was not made from."""
     from spectraderm.cli import stages  # noqa: PLC0415
 
-    stages.evaluate(targets, (label_map, out, other, chosen_on, calibration), as_json)
+    about = {"label_map": label_map, "out": out, "other": other, "chosen_on": chosen_on}
+    stages.evaluate(targets, about | {"calibration": calibration}, as_json)
 
 
 @app.command()
@@ -232,7 +234,7 @@ def export(
     """Write the model folder, after measuring that it gives training's logits."""
     from spectraderm.cli import stages  # noqa: PLC0415
 
-    stages.export(run, out, (onnx_only, notes, int8), as_json)
+    stages.export(run, out, {"onnx_only": onnx_only, "notes": notes, "int8": int8}, as_json)
 
 
 @app.command()

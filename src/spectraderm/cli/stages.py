@@ -41,20 +41,17 @@ def run(photos: Sequence[Path], other: Path | None, folder: Path | None, how: di
     say(f"Next    spectraderm predict PHOTO --model {out / 'model'}")
 
 
-def audit(
-    photos: Sequence[Path], other: Path | None, out: Path, fail_on: str, how: tuple[bool, bool | None], as_json: bool
-) -> None:
-    """An audit; `how` is `fix` and `crops`. Leaves with code 3 where it met what `fail_on` names."""
-    fix, crops = how
-    checks.photos(photos, other, out)
+def audit(photos: Sequence[Path], out: Path, fail_on: str, how: dict[str, Any], as_json: bool) -> None:
+    """An audit, by the options `how`. Leaves with code 3 where it met what `fail_on` names."""
+    checks.photos(photos, how["other"], out)
     _, terminal = _load()
     from spectraderm.data import findings  # noqa: PLC0415
 
     wanted = findings.parse_fail_on(fail_on) if fail_on else []
     with terminal.progress() as track:
-        facts = runs.audit(photos, out, fix=fix, crops=crops, other=other, track=track).audit
+        facts = runs.audit(photos, out, **how, track=track).audit
     show(facts, as_json, lambda _: terminal.say_audit(out))
-    say(f"Copies  {out / 'gallery.html'}", f"Next    spectraderm {'train' if fix else 'split'} {out}")
+    say(f"Copies  {out / 'gallery.html'}", f"Next    spectraderm {'train' if how['fix'] else 'split'} {out}")
     met = findings.failing(facts["findings"], wanted)
     if met:
         say(f"failed: {', '.join(met)}")
@@ -82,14 +79,13 @@ def train(run: Path, how: dict[str, Any]) -> None:
     say(f"Next    spectraderm calibrate {run}")
 
 
-def export(run: Path, out: Path | None, how: tuple[bool, Path | None, bool], as_json: bool) -> None:
-    """A model folder of a run; `how` is `onnx_only`, `notes` and `int8`."""
+def export(run: Path, out: Path | None, how: dict[str, Any], as_json: bool) -> None:
+    """A model folder of a run, by the options `how`."""
     checks.run_folder(run, "export", out)
     _, terminal = _load()
-    onnx_only, notes, int8 = how
     with terminal.progress() as track:
-        measured = runs.export(run, out, onnx_only=onnx_only, notes=notes, int8=int8, track=track)
-    folder = out or run / ("model-int8" if int8 else "model")
+        measured = runs.export(run, out, **how, track=track)
+    folder = out or run / ("model-int8" if how["int8"] else "model")
     show(measured, as_json, terminal.say_export)
     terminal.say_robustness(folder)
     say(f"Model   {folder}")
@@ -110,60 +106,39 @@ def demo(out: Path, data: Path | None, seed: int) -> None:
     say(*result.story.splitlines())
 
 
-def calibrate(run: Path, options: tuple[float | None, Any, bool, float | None], as_json: bool) -> None:
-    """A run folder at home; the options are the fields of `Settings`."""
+def calibrate(run: Path, how: dict[str, Any], as_json: bool) -> None:
+    """A run folder at home, by the options `how`."""
     checks.run_folder(run, "calibrate")
     _, terminal = _load()
-    coverage, conformal, per_class, promise = options
     before = Run(run).path(CALIBRATION).is_file() and "elsewhere" in Run(run).calibration
-    result = scores.calibrate(run, coverage=coverage, conformal=conformal, per_class=per_class, promise=promise)
+    result = scores.calibrate(run, **how)
     show(result, as_json, terminal.say_calibration)
     if before and "elsewhere" not in result:
         say("DROPPED the settings elsewhere, for the run was trained again: calibrate it with --external once more")
     say(f"Next    spectraderm evaluate {run}")
 
 
-def calibrate_elsewhere(
-    target: Path,
-    photos: Sequence[str],
-    about: tuple[Sequence[str] | None, Path | None, Path | None],
-    promise: float | None,
-    as_json: bool,
-) -> None:
-    """A run or model folder on photos of other sources; `about` is `other`, `out` and `label_map`."""
-    other, out, label_map = about
+def calibrate_elsewhere(target: Path, photos: Sequence[str], how: dict[str, Any], as_json: bool) -> None:
+    """A run or model folder on photos of other sources, by the options `how`."""
     if not is_model_folder(target):
         checks.run_folder(target, "export")
-    checks.there([*photos, *(other or ())], label_map, out)
+    checks.there([*photos, *(how["other"] or ())], how["label_map"], how["out"])
     _, terminal = _load()
     with terminal.progress() as track:
-        result = scores.calibrate(
-            target, photos, external=True, other=other, label_map=label_map, out=out, promise=promise, track=track
-        )
+        result = scores.calibrate(target, photos, external=True, **how, track=track)
     show(result, as_json, report.say_elsewhere)
 
 
-def evaluate(
-    targets: Sequence[Path], about: tuple[Path | None, Path | None, Path | None, bool, Any], as_json: bool
-) -> None:
-    """Run folders, or a model on photos; `about` is `label_map`, `out`, `other`, `chosen_on` and `calibration`."""
-    label_map, out, other, chosen_on, calibration = about
+def evaluate(targets: Sequence[Path], how: dict[str, Any], as_json: bool) -> None:
+    """Run folders, or a model on photos, by the options `how`."""
     is_model = is_model_folder(targets[0])
-    check_evaluate(is_model, is_model and len(targets) > 1, any((*about[:4], calibration != "auto")))
+    given = any(value for value in how.values() if value != "auto")
+    check_evaluate(is_model, is_model and len(targets) > 1, given)
     if is_model:
-        checks.there([*targets[1:], *([other] if other else [])], label_map, out)
+        checks.there([*targets[1:], *([how["other"]] if how["other"] else [])], how["label_map"], how["out"])
         _, terminal = _load()
         with terminal.progress() as track:
-            result = scores.evaluate(
-                targets[0],
-                targets[1:],
-                label_map=label_map,
-                out=out,
-                other=other,
-                chosen_on=chosen_on,
-                calibration=calibration,
-                track=track,
-            )
+            result = scores.evaluate(targets[0], targets[1:], **how, track=track)
         show(result, as_json, terminal.say_external)
         return
     _evaluate_runs(targets, as_json)

@@ -91,7 +91,8 @@ def calibrate_own(held: HeldOut, settings: Settings, rows: Booleans | None = Non
     """
     outputs = held.outputs(np.ones(len(held.labels), bool) if rows is None else rows)
     fitted = replace(fit(outputs, settings), confidence_threshold=0.0, promised_accuracy=0.0)
-    photos = replace(outputs, other=held.other)
+    first = np.isin(np.arange(len(outputs)), np.unique(outputs.groups, return_index=True)[1])  # one of every group
+    photos = replace(outputs, other=held.other).take(first)
     floor, most = _above_others(answers(photos.take(photos.is_other), fitted)[0])
     confidence, right = answers(photos.own, fitted)
     own = Photos.alike(np.where(confidence > floor, confidence, NO_ANSWER), right)
