@@ -3,6 +3,7 @@
 Photos are noise of few waves, so that no two seeds share a perceptual hash and every encoder keeps it.
 """
 
+import gc
 import io
 import os
 import re
@@ -150,6 +151,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    gc.freeze()  # all that was imported by now: every training collects garbage, and would go through it
 
 
 @pytest.fixture(scope="session", autouse=True)
