@@ -199,3 +199,15 @@ def test_files_and_folders_are_for_whom_the_umask_lets(
         os.umask(before)
     made = [path for name in ("new", "whole") for path in (tmp_path / name, *(tmp_path / name).rglob("*"))]
     assert {(path.is_dir(), path.stat().st_mode & 0o777) for path in made} == {(False, file_mode), (True, folder_mode)}
+
+
+@pytest.mark.parametrize("address", ["https://host/x", "s3://bucket", "gs:/b/c.json", "file:///tmp/x"])
+def test_an_address_is_no_place_to_write_to(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = Path(address)
+    for write in (files.check_writable, lambda path: files.write_folder(path, {"a": b""})):
+        with pytest.raises(WriteError, match=r"it is an address\. Give a folder or file of this machine"):
+            write(path)
+    assert not list(tmp_path.iterdir())
+    Path(path.parts[0]).mkdir()  # a folder that is there is meant
+    files.check_writable(path)

@@ -106,6 +106,17 @@ def test_scin_keeps_cases_together_and_takes_likely_labels_only(scin: Path, tmp_
     assert lower["classes"]["BA-impetigo"] == 1
 
 
+def test_of_files_of_one_name_none_is_taken_by_chance(scin: Path, tmp_path: Path) -> None:
+    again = scin / "again/12.png"
+    again.parent.mkdir()
+    again.write_bytes((scin / "dataset/images/12.png").read_bytes())
+    assert import_set("scin", scin, tmp_path / "same")["classes"]["FU-ringworm"] == 1
+    again.write_bytes(b"another")
+    with pytest.raises(DatasetError, match=r"again/12.png and .*images/12.png differ, and either may be '12.png'"):
+        import_set("scin", scin, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_audit_joins_cases_and_copies_and_takes_the_licence_along(scin: Path, tmp_path: Path) -> None:
     import_set("scin", scin, tmp_path / "out")
     found = audit(tmp_path / "out", Run(tmp_path / "run"))

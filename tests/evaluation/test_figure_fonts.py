@@ -29,10 +29,10 @@ def own_font_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("own_font_alone")
-def test_names_that_no_font_shows_are_numbers_with_a_legend() -> None:
-    made = labels(["Acné", CHINESE, "c", LINEAR_B])
-    assert made.drawn == ["Acné", "2", "c", "4"]
-    assert made.legend == {"2": CHINESE, "4": LINEAR_B}
+def test_names_that_no_font_shows_or_that_leave_no_room_are_numbers_with_a_legend() -> None:
+    made = labels(["Acné", CHINESE, "c", LINEAR_B, "long " * 9])
+    assert made.drawn == ["Acné", "2", "c", "4", "5"]
+    assert made.legend == {"2": CHINESE, "4": LINEAR_B, "5": "long " * 9}
     assert made.families == [figure_fonts._OWN]
 
 

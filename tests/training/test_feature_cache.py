@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from spectraderm.core.errors import WriteError
 from spectraderm.core.files import sha256
 from spectraderm.training import feature_cache as store
 from spectraderm.training.dataset import Floats
@@ -86,12 +87,22 @@ def test_where_nothing_can_be_kept_nothing_is_said(tmp_path: Path, monkeypatch: 
     (tmp_path / "file").write_bytes(b"")
     Store(tmp_path / "file", 7).write(PHOTOS, FEATURES)
     assert known(Store(tmp_path / "file", 7)) == {}
-    monkeypatch.setenv("SPECTRADERM_CACHE", str(tmp_path / "file"))
+    monkeypatch.delenv("SPECTRADERM_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert store.shared_folder() is None
-    monkeypatch.setenv("SPECTRADERM_CACHE", str(tmp_path / "folder"))
-    assert store.shared_folder() == tmp_path / "folder/features"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "folder"))
+    assert store.shared_folder() == tmp_path / "folder/spectraderm/features"
+    assert (tmp_path / "folder/spectraderm/CACHEDIR.TAG").read_bytes().startswith(b"Signature: 8a477f597d28d172789f06")
     monkeypatch.setattr(os, "access", lambda *_: False)  # tests may run as root, who may write anywhere
     assert store.shared_folder() is None
+
+
+def test_a_cache_that_was_asked_for_and_can_not_be_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    for given in (str(tmp_path / "file"), "", " "):
+        monkeypatch.setenv("SPECTRADERM_CACHE", given)
+        with pytest.raises(WriteError, match=r"^SPECTRADERM_CACHE=.*unset it$"):
+            store.shared_folder()
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

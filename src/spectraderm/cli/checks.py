@@ -32,6 +32,15 @@ def run_folder(folder: Path, command: str, out: Path | None = None) -> None:
     _writable(out or (folder if command != "reproduce" else Path()))
 
 
+def model(name: str | Path) -> None:
+    """A model by its name; one that is here is whole, and its network may be loaded."""
+    from spectraderm.inference.model_folder import check_model, is_model_folder, open_model  # noqa: PLC0415
+
+    check_model(name)
+    if is_model_folder(name):
+        open_model(name).check_network()
+
+
 def there(photos: Sequence[str | Path], table: Path | None = None, out: Path | None = None) -> None:
     """Photos, folders of them or NAME=FOLDER, a table that says what they are, and what will be written."""
     for given in map(str, photos):

@@ -22,8 +22,8 @@ from threading import Thread
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from spectraderm.core.cache import cache_folder
 from spectraderm.core.errors import SpectraDermError, install_command
-from spectraderm.core.files import cache_folder
 from spectraderm.core.parallel import cores
 
 _FREE_MEMORY, _FREE_DISK = 500_000_000, 1_000_000_000

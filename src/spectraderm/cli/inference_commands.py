@@ -146,9 +146,8 @@ def adapt(
 ) -> None:
     """Make a model better on photos like yours, from a few of them, in a minute. Exit code 3: it was no better."""
     from spectraderm.cli import checks  # noqa: PLC0415
-    from spectraderm.inference.model_folder import check_model  # noqa: PLC0415
 
-    check_model(model)
+    checks.model(model)
     checks.there([photos, *([other] if other else [])], label_map, out)
     from spectraderm.adaptation import NotBetter  # noqa: PLC0415
     from spectraderm.adaptation import adapt as run  # noqa: PLC0415

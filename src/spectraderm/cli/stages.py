@@ -120,7 +120,9 @@ def calibrate(run: Path, how: dict[str, Any], as_json: bool) -> None:
 
 def calibrate_elsewhere(target: Path, photos: Sequence[str], how: dict[str, Any], as_json: bool) -> None:
     """A run or model folder on photos of other sources, by the options `how`."""
-    if not is_model_folder(target):
+    if is_model_folder(target):
+        checks.model(target)
+    else:
         checks.run_folder(target, "export")
     checks.there([*photos, *(how["other"] or ())], how["label_map"], how["out"])
     _, terminal = _load()
@@ -135,6 +137,7 @@ def evaluate(targets: Sequence[Path], how: dict[str, Any], as_json: bool) -> Non
     given = any(value for value in how.values() if value != "auto")
     check_evaluate(is_model, is_model and len(targets) > 1, given)
     if is_model:
+        checks.model(targets[0])
         checks.there([*targets[1:], *([how["other"]] if how["other"] else [])], how["label_map"], how["out"])
         _, terminal = _load()
         with terminal.progress() as track:

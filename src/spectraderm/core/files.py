@@ -27,15 +27,13 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm.core.errors import RunFolderError, WriteError
+from spectraderm.core.errors import RunFolderError, WriteError, is_address
 from spectraderm.core.printable import json_text, restored, stored
 
 _PARTIAL = ".partial"
 _LEFT = re.compile(rf"\.(.+)\.[a-z0-9_]{{8}}{re.escape(_PARTIAL)}")
 _NEW, _BEFORE = "new", "before"
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
-
-CACHE_VARIABLE = "SPECTRADERM_CACHE"
 
 written: list[Callable[[Path, bytes], None]] = []
 """Called with every file that `write_bytes` writes, before it gets its name: a stage notes checksums so."""
@@ -114,17 +112,6 @@ def sweep(folder: Path, older_than: float = 0) -> None:
                 _clear(left)
 
 
-def cache_folder() -> Path | None:
-    """Where things are kept that can be made again: `SPECTRADERM_CACHE` or the user's; None without a home folder."""
-    if given := os.environ.get(CACHE_VARIABLE):
-        return Path(given)
-    try:
-        above = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    except RuntimeError:
-        return None
-    return above / "spectraderm"
-
-
 def _clear(left: Path) -> None:
     """Remove what is half-written. A folder whose place nothing has taken is put back."""
     found = _LEFT.fullmatch(left.name)
@@ -156,7 +143,10 @@ def _sync_folder(folder: Path) -> None:
 
 @contextlib.contextmanager
 def write_errors(path: Path) -> Iterator[None]:
-    """Errors of the system inside it come as `WriteError` of that file or folder."""
+    """Errors of the system inside it come as `WriteError` of that file or folder, which is here, and no address."""
+    if is_address(path) and not Path(path.parts[0]).exists():
+        here = "Give a folder or file of this machine, and copy it from there"
+        raise WriteError(path, OSError(errno.EINVAL, "it is an address"), here)
     try:
         yield
     except OSError as error:
@@ -166,10 +156,11 @@ def write_errors(path: Path) -> Iterator[None]:
 def check_writable(path: Path) -> None:
     """Make sure, before anything takes long, that a file or folder can be made here. Raises `WriteError`."""
     there = next((each for each in (path, *path.absolute().parents) if each.exists()), path)
-    if there != path and not there.is_dir():
-        raise WriteError(path, OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
-    if not os.access(there, os.W_OK):
-        raise WriteError(path, OSError(errno.EACCES, os.strerror(errno.EACCES)))
+    with write_errors(path):
+        if there != path and not there.is_dir():
+            raise OSError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        if not os.access(there, os.W_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def sha256(data: bytes) -> str:

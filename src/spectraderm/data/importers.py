@@ -9,7 +9,7 @@ import csv
 import io
 import os
 import tomllib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any
 
 from spectraderm.core import OTHER, tables
 from spectraderm.core.errors import DatasetError
-from spectraderm.core.files import read_json, sha256, write_bytes, write_csv, write_errors, write_json
+from spectraderm.core.files import check_writable, read_json, sha256, write_bytes, write_csv, write_errors, write_json
 from spectraderm.core.names import folded, unite
 from spectraderm.core.printable import stored
 from spectraderm.core.progress import Track, no_track
@@ -60,8 +60,8 @@ def import_set(
         every label, and what was left out and why.
 
     Raises:
-        DatasetError: no such set, table, column or class; none of its photos is there or has a class; or `out` holds
-            something.
+        DatasetError: no such set, table, column or class; none of its photos is there or has a class; two of one name
+            differ; or `out` holds something.
         WriteError: the disk is full.
     """
     if name not in READERS:
@@ -70,6 +70,7 @@ def import_set(
         raise DatasetError(f"{name} has no weighted labels", "Leave --min-weight out")
     if not folder.is_dir():
         raise DatasetError(f"{folder} is not a folder", "Give the folder that holds what the set's owner publishes")
+    check_writable(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DatasetError(f"{out} is not empty", "Delete it, or give another --out")
     if out.resolve().is_relative_to(folder.resolve()):
@@ -79,6 +80,9 @@ def import_set(
     files = _photo_files(folder)
     chosen = [_choose(photo, table, files) for photo in listed]
     facts = _facts(name, folder, listed, chosen, table)
+    for photo, (label, _) in zip(listed, chosen, strict=True):
+        if label:
+            _check_one(photo.file, files[photo.file])
     rows = _copy(name, out, listed, chosen, files, track)
     extra = [key for key in dict.fromkeys(key for row in rows for key in row) if key not in _COLUMNS]
     write_csv(out / METADATA, (*_COLUMNS, *extra), rows)
@@ -134,8 +138,8 @@ def _to_csv(table: Mapping[str, str]) -> bytes:
     return text.getvalue().encode()
 
 
-def _photo_files(folder: Path) -> dict[str, Path]:
-    """Photo files below a folder by path, by name, and by name without suffix; of several of one name the first.
+def _photo_files(folder: Path) -> dict[str, list[Path]]:
+    """Photo files below a folder by path, by name, and by name without suffix.
 
     Links, and what `photo_files` calls debris, are passed over.
     """
@@ -144,13 +148,21 @@ def _photo_files(folder: Path) -> dict[str, Path]:
         folders[:] = sorted(each for each in folders if not why_left_out(parent, each, is_folder=True))
         paths = [Path(parent, each) for each in sorted(names) if not is_debris(each)]
         found += [path for path in paths if path.suffix.lower() in PHOTO_SUFFIXES and not path.is_symlink()]
-    files: dict[str, Path] = {}
-    for names in ([path.relative_to(folder).as_posix() for path in found], [path.name for path in found]):
-        files = dict(zip(reversed(names), reversed(found), strict=True)) | files
-    return {path.stem: path for path in reversed(found)} | files
+    stems, files = defaultdict[str, list[Path]](list), defaultdict[str, list[Path]](list)
+    for path in found:
+        stems[path.stem].append(path)
+        files[path.name].append(path)
+    return stems | files | {path.relative_to(folder).as_posix(): [path] for path in found}
 
 
-def _choose(photo: Listed, table: Mapping[str, str], files: Mapping[str, Path]) -> tuple[str, str]:
+def _check_one(file: str, paths: Sequence[Path]) -> None:
+    """Raise `DatasetError` where several files go by the name that a table has for a photo, and are not the same."""
+    one = paths[0]
+    if other := next((path for path in paths[1:] if path.read_bytes() != one.read_bytes()), None):
+        raise DatasetError(f"{one} and {other} differ, and either may be {file!r} of the table", "Move one away")
+
+
+def _choose(photo: Listed, table: Mapping[str, str], files: Mapping[str, Sequence[Path]]) -> tuple[str, str]:
     """The class of a photo, or an empty one and why it is left out."""
     if photo.why:
         return "", photo.why
@@ -223,7 +235,7 @@ def _copy(
     out: Path,
     listed: Sequence[Listed],
     chosen: Sequence[tuple[str, str]],
-    files: Mapping[str, Path],
+    files: Mapping[str, Sequence[Path]],
     track: Track,
 ) -> list[dict[str, str]]:
     """Copy the photos that have a class; the lines of `metadata.csv`.
@@ -234,7 +246,7 @@ def _copy(
     rows: list[dict[str, str]] = []
     taken: set[str] = set()
     for photo, label in track(pairs, "Copying photos", len(pairs)):
-        original = files[photo.file]
+        original = files[photo.file][0]
         path = next(path for path in _names(photo, label, original) if path.lower() not in taken)
         taken.add(path.lower())
         try:

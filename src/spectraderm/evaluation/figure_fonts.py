@@ -12,6 +12,8 @@ _OWN = "DejaVu Sans"
 _NOT = ("Last Resort", "LastResort", "Adobe Blank", "STIXSize", "STIXNonUnicode", "cm", ".")
 """Fonts that have a box for everything, or something else than Unicode says."""
 _WEIGHTS = (400, "normal", "regular", "book")
+_LONGEST = 40
+"""Letters of a name that leave room for the figure itself."""
 _SHAPES = (3, 11)
 """The version of Matplotlib that joins letters and writes from right to left."""
 
@@ -27,7 +29,7 @@ class Labels(NamedTuple):
 def labels(names: Sequence[str]) -> Labels:
     """Names as figures can show them; one that they can't becomes its number, counted from 1.
 
-    No font may have its letters, or Matplotlib may be too old to join them.
+    It may be too long, no font may have its letters, or Matplotlib may be too old to join them.
     """
     missing = {letter for name in names for letter in name}
     families = []
@@ -38,7 +40,7 @@ def labels(names: Sequence[str]) -> Labels:
         missing -= here
         if not missing:
             break
-    legible = [not missing.intersection(name) and _drawable(name) for name in names]
+    legible = [len(name) <= _LONGEST and not missing.intersection(name) and _drawable(name) for name in names]
     drawn = [name if shown else str(number) for number, (name, shown) in enumerate(zip(names, legible, strict=True), 1)]
     legend = {own: name for own, name, shown in zip(drawn, names, legible, strict=True) if not shown}
     return Labels(drawn, families, legend)

@@ -25,6 +25,7 @@ from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference import model_files
 from spectraderm.inference.calibration import Calibrations
 from spectraderm.inference.model_files import AGAIN, PICKLES, ModelFiles, read_part
+from spectraderm.inference.network_bounds import check_network
 
 FACTS, WEIGHTS, ONNX = model_files.FACTS, model_files.WEIGHTS, model_files.ONNX
 MODEL_CONFIG, PREPROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
@@ -79,6 +80,10 @@ class ModelFolder:
     def network(self) -> bytes:
         """The network, ONNX."""
         return self.files[ONNX]
+
+    def check_network(self) -> None:
+        """Raise `ModelFolderError` where the network is none that a runtime should load."""
+        check_network(self.network, f"{self.path.name}/{ONNX}")
 
     @property
     def card(self) -> str:

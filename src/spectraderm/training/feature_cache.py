@@ -6,7 +6,6 @@ One that is damaged is passed over. Whatever can't be read or written is compute
 
 import contextlib
 import json
-import os
 import struct
 import zipfile
 import zlib
@@ -16,28 +15,21 @@ from pathlib import Path
 
 import numpy as np
 
-from spectraderm.core.files import cache_folder, sha256, sweep, write_arrays
+from spectraderm.core.cache import kept_folder
+from spectraderm.core.files import sha256, sweep, write_arrays
 from spectraderm.training.dataset import Floats
 
 _DAMAGED = (OSError, ValueError, TypeError, KeyError, EOFError, MemoryError, RuntimeError, struct.error, zlib.error)
 
 
 def shared_folder() -> Path | None:
-    """The user's folder for features of all runs, or None where nothing can be written to it.
+    """The folder for features of all runs, as `kept_folder` has it.
 
     What killed processes left half-written in it is removed.
     """
-    above = cache_folder()
-    if above is None:
-        return None
-    folder = above / "features"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:
-        return None
-    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
-        return None
-    sweep(folder, older_than=86_400)
+    folder = kept_folder("features")
+    if folder:
+        sweep(folder, older_than=86_400)
     return folder
 
 

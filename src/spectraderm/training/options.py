@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from spectraderm.core import DEFAULT_BACKBONE, DEFAULT_RECIPE
+from spectraderm.core.cache import kept_folder
 from spectraderm.core.files import check_writable
 from spectraderm.core.roots import Given, check_folders
 from spectraderm.core.run import Run
@@ -39,12 +40,14 @@ class Options:
 
         Raises:
             RecipeError, BackboneError, MissingExtra: one is not.
+            WriteError: the cache folder that was asked for can't be one.
         """
         from spectraderm.training import recipe  # noqa: PLC0415 - pydantic comes along
 
         recipe.load(self.recipe, self.changes)
         check_log(self.log)
         local_folder(self.backbone)
+        kept_folder()
 
 
 def check_run(photos: Given, out: Path, options: Options) -> None:

@@ -30,8 +30,7 @@ from spectraderm.inference.bulk.sources import Item, list_photos, read_photos
 from spectraderm.inference.calibration import Choice
 from spectraderm.inference.classifier import Classifier
 from spectraderm.inference.engine import FLOATS, Runtime
-from spectraderm.inference.model_folder import ONNX, ModelFolder
-from spectraderm.inference.network_bounds import check_network
+from spectraderm.inference.model_folder import ModelFolder
 
 Engine = Literal["local", "ray"]
 JOB, PREDICTIONS, REMAINING, SUMMARY = "job.json", "predictions", "remaining.parquet", "summary.json"
@@ -101,7 +100,7 @@ def predict(
         RunFolderError: `out` holds something else, or another process writes to it.
         SpectraDermError: a source has no photos, or something can't be reached or written.
     """
-    check_network(model.network, f"{model.path.name}/{ONNX}")  # before anything is written
+    model.check_network()  # before anything is written
     filesystem, folder = open_filesystem(out)
     began = time.perf_counter()
     here = local_path(filesystem, folder)  # object stores have no locks; two would do the same work twice there

@@ -10,8 +10,7 @@ from packaging.requirements import Requirement
 from packaging.version import Version
 
 from spectraderm.core.errors import SpectraDermError
-from spectraderm.inference.model_folder import ONNX, ModelFolder, open_model
-from spectraderm.inference.network_bounds import check_network
+from spectraderm.inference.model_folder import ModelFolder, open_model
 from spectraderm.serving.spaces.card import PORT, PYTHON, readme
 from spectraderm.serving.spaces.folder import Space, check_free, write_space
 from spectraderm.serving.spaces.site import site_files
@@ -42,7 +41,7 @@ def deploy(model: str | None, target: str, out: Path, title: str = "SpectraDerm"
         raise SpectraDermError(f"{title!r} can't be a title", "Give one line of text")
     check_free(out)
     folder = open_model(model)
-    check_network(folder.network, f"{folder.path.name}/{ONNX}")
+    folder.check_network()
     match target:
         case "static":
             files = site_files(folder, _address(repo_id))

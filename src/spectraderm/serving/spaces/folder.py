@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from spectraderm.core.errors import SpectraDermError
-from spectraderm.core.files import json_bytes, sha256, write_folder
+from spectraderm.core.files import check_writable, json_bytes, sha256, write_folder
 
 MANIFEST = "space.json"
 """Says which files belong to a Space, with their SHA-256."""
@@ -24,6 +24,7 @@ def check_free(out: Path) -> None:
     """Raise `SpectraDermError` where a Space can't be written to `out` without losing what is not ours."""
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise SpectraDermError(f"{out} is not a folder", "Give another name")
+    check_writable(out)
     if not out.exists() or not any(out.iterdir()):
         return
     if not (out / MANIFEST).is_file():

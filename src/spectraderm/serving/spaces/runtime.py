@@ -10,8 +10,9 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from spectraderm.core.cache import cache_folder, kept_folder
 from spectraderm.core.errors import MissingExtra, SpectraDermError
-from spectraderm.core.files import cache_folder, write_folder
+from spectraderm.core.files import write_folder
 
 PACKAGE = "onnxruntime-web@1.30.0"
 INTEGRITY = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
@@ -31,6 +32,7 @@ def runtime() -> dict[str, bytes]:
     Raises:
         MissingExtra: they are not in the cache, and there is no npm.
         RuntimeDownloadError: npm can't download them.
+        WriteError: `SPECTRADERM_CACHE` is not what it can be.
     """
     cache = cache_folder()
     kept = cache / PACKAGE if cache else None
@@ -46,7 +48,7 @@ def runtime() -> dict[str, bytes]:
         with tarfile.open(packed) as archive:
             parts = {name: archive.extractfile(f"package/dist/{name}") for name in _FILES}
             files = {name: part.read() for name, part in parts.items() if part}
-    if kept:
+    if kept and kept_folder():
         write_folder(kept, files)
     return files
 
