@@ -9,11 +9,6 @@ from spectraderm.core.printable import say
 def say_elsewhere(found: dict[str, Any]) -> None:
     """The settings elsewhere, what is promised or why not, and what to expect of the next source."""
     elsewhere = found["elsewhere"]
-    _say_found(found, elsewhere)
-    say(f"Model   {found['model']}", f"Next    spectraderm predict PHOTO --model {found['model']}")
-
-
-def _say_found(found: dict[str, Any], elsewhere: dict[str, Any]) -> None:
     if found["in_training"]:
         say(f"{found['in_training']} photos, or copies of them, are in training: left out")
     say_folders(found)
@@ -34,10 +29,11 @@ def _say_found(found: dict[str, Any], elsewhere: dict[str, Any]) -> None:
     expected = elsewhere["expected"]
     if expected is None:
         say("What to expect of the next source can't be said from one: give photos of two at least")
-        return
-    say("Expected of the next source, each left out in turn (in %, 95 % intervals):")
-    for name, own in [*expected["by_source"].items(), ("all, each alike", expected["pooled"])]:
-        say(f"  {name}: {'; '.join(_parts(own))}")
+    else:
+        say("Expected of the next source, each left out in turn (in %, 95 % intervals):")
+        for name, own in [*expected["by_source"].items(), ("all, each alike", expected["pooled"])]:
+            say(f"  {name}: {'; '.join(_parts(own))}")
+    say(f"Model   {found['model']}", f"Next    spectraderm predict PHOTO --model {found['model']}")
 
 
 def _parts(own: dict[str, Any]) -> list[str]:

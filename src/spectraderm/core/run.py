@@ -70,10 +70,8 @@ _BEGINS_WITH = {
     "split": (MANIFEST, AUDIT),
     "train": (MANIFEST, AUDIT, SPLIT),
     "calibrate": (CONFIG,),
-    "evaluate": (CONFIG, CALIBRATION),
-    "compare": (CONFIG, CALIBRATION),
-    "reproduce": (CONFIG, CALIBRATION, EVALUATION),
-    "export": (CONFIG, CALIBRATION, EVALUATION),
+    **dict.fromkeys(("evaluate", "compare"), (CONFIG, CALIBRATION)),
+    **dict.fromkeys(("reproduce", "export"), (CONFIG, CALIBRATION, EVALUATION)),
 }  # the files without which a command can't begin
 _WRITTEN_BY = {SPLIT: "split", **dict.fromkeys((MANIFEST, MEASUREMENTS, AUDIT), "audit")}
 _WRITTEN_BY |= {CONFIG: "train", FEATURES: "train", CALIBRATION: "calibrate", NOVELTY: "calibrate"}

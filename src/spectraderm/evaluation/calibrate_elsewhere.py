@@ -38,16 +38,11 @@ _LEAST = 1e-300
 
 @dataclass(frozen=True)
 class Source:
-    """n photos of one source that the model did not learn from, which the quality gate lets pass or not.
+    """n photos of one source that the model did not learn from; `usable`, `bool[n]`: the quality gate lets them pass.
 
-    Attributes:
-        name: of the source.
-        labels: class numbers `int64[n]`; `NO_CLASS` where a photo shows none of the classes.
-        groups: photo groups `int64[n]`, of all sources together.
-        logits: `float64[n, classes]`; anything where not `usable`.
-        novelty: `float64[n]`; NaN where not `usable`.
-        usable: `bool[n]`, whether the quality gate lets it pass.
-        other: the number of the model's class `other`, if it has one.
+    Labels are class numbers `int64[n]`, `NO_CLASS` where a photo shows none of the classes; photo groups, `int64[n]`,
+    are of all sources together; logits `float64[n, classes]` and novelty `float64[n]` are anything where not usable.
+    `other` is the number of the model's class of that name, if it has one.
     """
 
     name: str

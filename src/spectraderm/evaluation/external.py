@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,13 +72,11 @@ def evaluate_external(
 
 def _check_ours(out: Path) -> None:
     """Raise `WriteError` where a result would take the place of a file that is none."""
-    if out.exists():
-        try:
-            ours = "calibrated_on" in files.read_json(out, "")
-        except RunFolderError:
-            ours = False
-        if not ours:
-            raise WriteError(out, OSError(errno.EEXIST, ""))
+    ours = not out.exists()
+    with suppress(RunFolderError):
+        ours = ours or "calibrated_on" in files.read_json(out, "")
+    if not ours:
+        raise WriteError(out, OSError(errno.EEXIST, ""))
 
 
 def _evaluate(
