@@ -63,6 +63,13 @@ def test_pixels_are_those_of_the_one_preprocessing_and_decoded_when_asked_for(
     assert pixels[:].dtype == np.uint8
 
 
+def test_photos_that_will_be_needed_often_are_decoded_once(tmp_path: Path, rows: list[Row], seen: list[str]) -> None:
+    pixels = dataset.Decoded(tmp_path / "photos", rows, SMALL, tmp_path / "cache", often=True)
+    for row in range(5):
+        assert np.array_equal(pixels[row : row + 1], pixels[:][row : row + 1])
+    assert sorted(seen) == sorted(row.path for row in rows)
+
+
 def test_a_photo_that_changed_or_vanished_is_named(tmp_path: Path, rows: list[Row]) -> None:
     (tmp_path / "photos" / rows[3].path).write_bytes(encode(paint(99)))
     with pytest.raises(DatasetError, match=f"{rows[3].path} was changed since the audit.*new run folder"):

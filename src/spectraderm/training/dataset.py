@@ -27,27 +27,31 @@ Integers = npt.NDArray[np.int64]
 class Decoded:
     """Pixels `uint8[n, size, size, 3]` of all photos: indexed by row numbers or by a slice, as an array is.
 
-    Photos are decoded when they are indexed, by any thread. Once as many were as there are, or when `store` is called,
-    all are decoded into one memory-mapped file, which may be larger than memory and serves later trainings, too.
+    Photos are decoded when they are indexed, by any thread. Once as many were as there are, or an eighth of that where
+    each will be indexed `often`, or when `store` is called, all are decoded into one memory-mapped file, which may be
+    larger than memory and serves later trainings, too.
 
     Args:
         root: where the photos are.
         rows: of the manifest, which photos.
         preprocessing: what makes them pixels.
         cache: the folder of the file.
+        often: whether nearly all photos will be indexed several times.
 
     Raises:
         DatasetError: a photo that is indexed vanished or changed since the audit.
         WriteError: the file can't be written.
     """
 
-    def __init__(self, root: Root, rows: Sequence[Row], preprocessing: Preprocessing, cache: Path) -> None:
+    def __init__(
+        self, root: Root, rows: Sequence[Row], preprocessing: Preprocessing, cache: Path, *, often: bool = False
+    ) -> None:
         self._root, self._rows, self._preprocessing = root, rows, preprocessing
         names = [*(row.sha256 for row in rows), preprocessing.to_hub()]
         self._path = cache / f"pixels-{sha256(json.dumps(names).encode())[:16]}.npy"
         self._shape = (len(rows), preprocessing.size, preprocessing.size, 3)
         self._stored = self._open()
-        self._decoded, self._lock = 0, Lock()
+        self._decoded, self._most, self._lock = 0, len(rows) // 8 if often else len(rows), Lock()
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -56,7 +60,7 @@ class Decoded:
         rows = np.arange(len(self))[places]
         with self._lock:
             self._decoded += len(rows)
-            if self._stored is None and self._decoded > len(self):
+            if self._stored is None and self._decoded > self._most:
                 self.store()
         if self._stored is not None:
             return self._stored[places]

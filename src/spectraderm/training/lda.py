@@ -128,9 +128,11 @@ class Statistics:
         basis = random.normal(size=(rows.shape[1], min(directions + _SPARE, *rows.shape))).astype(np.float32)
         for _ in range(_ITERATIONS):
             basis = np.linalg.qr(rows.T @ (rows @ basis))[0]
-        _, values, turn = np.linalg.svd(np.linalg.qr(rows @ basis)[1].astype(np.float64))
-        chosen = values[:directions, None] * (turn[:directions] @ basis.T)
-        lost = float(np.square(rows, dtype=np.float64).sum() - np.square(values[:directions]).sum())
+        spread = (rows @ basis).astype(np.float64)
+        variances, turn = (values[..., ::-1] for values in np.linalg.eigh(spread.T @ spread))
+        variances = np.maximum(variances[:directions], 0)
+        chosen = np.sqrt(variances)[:, None] * (turn.T[:directions] @ basis.T)
+        lost = float(np.square(rows, dtype=np.float64).sum() - variances.sum())
         return replace(self, directions=chosen.astype(np.float32), residual=self.residual + max(lost, 0.0))
 
     def to_bytes(self) -> bytes:

@@ -129,7 +129,7 @@ class Trainer:
         self._is_other = np.array([row.label == OTHER for row in rows])
         self._head = recipe.invariance, recipe.shrinkage, recipe.normalisation
         preprocessing = recipe.preprocessing(backbone.mean, backbone.std)
-        self._pixels = Decoded(run.photos, rows, preprocessing, run.path(CACHE))
+        self._pixels = Decoded(run.photos, rows, preprocessing, run.path(CACHE), often=self._closed_form)
         self._normalise = Normalise(preprocessing).to(accelerator.device)
         self._about = (self._pixels, [row.sha256 for row in rows], preprocessing, self._normalise)
         self._of_backbone: Features | None = None
