@@ -12,6 +12,7 @@ from typer.main import get_command
 
 import spectraderm as sd
 from spectraderm.cli.commands import app
+from spectraderm.data.findings import KNOWN
 
 if TYPE_CHECKING:
     from tinynet import Exported
@@ -92,6 +93,7 @@ def test_files_hold_what_is_written_of_them(exports: "dict[str, Exported]") -> N
         "`calibration.json`": list(sd.Run(run).calibration["home"]),
         "`evaluation.json`": keys("evaluation.json"),
         "`spectraderm.json`": keys("model/spectraderm.json"),
+        "Findings": list(KNOWN),
         "Predictions": list(sd.Prediction.__dataclass_fields__),
     }
     for file, names in held.items():

@@ -166,12 +166,12 @@ def test_what_a_runs_model_made_of_another_folder_is_a_row_of_its_next_evaluatio
 
 
 def test_a_run_is_no_better_than_itself_and_both_ledgers_know(evaluated: Path, tmp_path: Path) -> None:
-    other = Path(shutil.copytree(evaluated, tmp_path / "[red]other"))
+    other = Path(shutil.copytree(evaluated, tmp_path / "[red]/evaluated"))
     opened = ledger.summary(Run(evaluated))["opened"]
     done = call("compare", evaluated, other)
     assert (done.code, done.out) == (0, "")
     assert done.err.count("neither: noise") == 8
-    assert "[red]other" in done.err.splitlines()[0]  # a name, not a colour
+    assert "evaluated  [red]/evaluated " in done.err.splitlines()[0]  # told apart by path; a name, not a colour
     assert "p = 1.000" in done.err
     for run, beside in ((evaluated, other), (other, evaluated)):
         assert ledger.summary(Run(run))["compared_with"] == [str(beside)]

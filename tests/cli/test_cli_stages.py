@@ -5,10 +5,11 @@ import sys
 from importlib import resources
 from pathlib import Path
 
+import hostile_models
 import pytest
 from conftest import write_photos
 from console import call
-from handmade import leaking_run
+from handmade import leaking_run, write_model
 
 from spectraderm.core.run import AUDIT, CALIBRATION, EVALUATION, MANIFEST, NOVELTY, REPORT, SPLIT, Run
 from spectraderm.evaluation import ledger
@@ -34,10 +35,12 @@ def test_stages_that_can_not_work_say_so_in_one_line(
 
 
 EARLY = """
-run gone --backbone ./gone-too; run two --recipe gone.toml; run two --backbone ./gone; run two --backbone open-nsfw-thin
---out file/x; run two --log wandb; audit gone --out run; split gone; train gone; calibrate gone; export gone;
-evaluate gone; evaluate default gone; compare gone gone; reproduce gone; reproduce notebook gone; serve gone/x/y;
-adapt default gone --out x; demo --data gone
+run gone --backbone ./gone-too; run two --recipe gone.toml; run two --backbone ./gone
+run two --backbone open-nsfw-thin --out file/x; run two --log wandb; audit gone --out run; split gone; train gone
+calibrate gone; export gone; evaluate gone; evaluate default gone
+compare gone gone; reproduce gone; reproduce notebook gone; serve gone/x/y
+adapt default gone --out x; demo --data gone; run two --out s3://bucket --backbone open-nsfw-thin
+evaluate hostile two; calibrate hostile two --external; adapt hostile two --out x; deploy default --out https://x
 """
 
 
@@ -45,10 +48,13 @@ def test_what_can_not_work_is_told_before_torch_is_loaded(tmp_path: Path) -> Non
     """In one process after another: none has imported torch when it says so."""
     write_photos(tmp_path, {"two/a": 1, "two/b": 1})
     (tmp_path / "file").write_text("no folder")
-    hidden = "import sys; sys.modules.update(dict.fromkeys(['torch', 'sklearn', 'wandb', 'fastapi'])); "
+    nested = hostile_models.ATTACKS["functions nested 40 deep"].files
+    write_model(tmp_path / "hostile", files=nested)
+    hidden = "import sys; sys.modules.update(dict.fromkeys(['torch', 'sklearn', 'scipy', 'wandb', 'fastapi'])); "
+    commands = re.split(r"[;\n]\s*", EARLY.strip())
     loop = f"""{hidden}
 from spectraderm.cli.commands import main
-for command in {EARLY.replace(chr(10), " ")!r}.split(';'):
+for command in {commands!r}:
     sys.argv = ['spectraderm', *command.split()]
     try:
         main()
@@ -56,11 +62,13 @@ for command in {EARLY.replace(chr(10), " ")!r}.split(';'):
         print(end.code, command)
 """
     done = subprocess.run([sys.executable, "-c", loop], capture_output=True, text=True, cwd=tmp_path, check=True)
-    assert len(done.stdout.splitlines()) == EARLY.count(";") + 1
+    assert len(done.stdout.splitlines()) == len(commands)
     assert all(line.startswith("2 ") for line in done.stdout.splitlines()), done.stdout
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert len(errors) == EARLY.count(";") + 1, done.stderr
-    assert not [line for line in errors if "torch" in line or "sklearn" in line or "Hub does not" in line], errors
+    assert len(errors) == len(commands), done.stderr
+    assert not [
+        line for line in errors if any(name in line for name in ("torch", "sklearn", "scipy")) or "Hub does not" in line
+    ], errors
     assert not (tmp_path / "runs").exists()
 
 

@@ -1,5 +1,6 @@
 """What a person sees of a run on the terminal: progress, findings, scores. All of it on stderr; data is stdout's."""
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -78,9 +79,9 @@ def say_split(made: "Split") -> None:
 
 def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> None:
     """Every protocol of one or several runs beside what needs no model, and which number to believe."""
-    for run, evaluation in zip(runs, evaluations, strict=True):
+    for run, name, evaluation in zip(runs, _names(runs), evaluations, strict=True):
         say("")
-        title = f"{run.name}: {evaluation['recipe']}; in %, 95 % intervals over photo groups"
+        title = f"{name}: {evaluation['recipe']}; in %, 95 % intervals over photo groups"
         heads = ("tested on", "accuracy", "each group once", "balanced")
         table = plain_table(heads, title)
         for row in evaluation["protocols"]:
@@ -98,6 +99,14 @@ def say_scores(runs: Sequence[Path], evaluations: Sequence[dict[str, Any]]) -> N
                 f"range {100 * over['low']:.2f} to {100 * over['high']:.2f} %"
             )
         say_side_by_side(run, evaluation)
+
+
+def _names(runs: Sequence[Path]) -> list[str]:
+    """Names of run folders; where two are of one name, their paths from the folder that holds all of them."""
+    paths = [run.absolute() for run in runs]
+    names = [path.name for path in paths]
+    above = os.path.commonpath([path.parent for path in paths])
+    return names if len({*names}) == len(names) else [os.path.relpath(path, above) for path in paths]
 
 
 def _add_protocol(table: Table, row: dict[str, Any]) -> None:
@@ -209,7 +218,8 @@ def say_external(result: dict[str, Any]) -> None:
 
 def say_comparison(run_a: Path, run_b: Path, found: dict[str, Any]) -> None:
     """Differences with their intervals, and in a sentence what they mean."""
-    names = {"a": run_a.name, "b": run_b.name, "neither": "neither: noise"}
+    name_a, name_b = _names((run_a, run_b))
+    names = {"a": name_a, "b": name_b, "neither": "neither: noise"}
     rows = []
     for metric in (*_SHOWN, "macro_f1", "auroc", "log_loss", "brier", "ece"):
         own = found[metric]
@@ -219,11 +229,11 @@ def say_comparison(run_a: Path, run_b: Path, found: dict[str, Any]) -> None:
         a, b, difference, low, high = (scale * own[key] for key in ("a", "b", "difference", "low", "high"))
         shown = f"{difference:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
         rows.append((metric.replace("_", " "), f"{a:.{digits}f}", f"{b:.{digits}f}", shown, names[own["better"]]))
-    print_table(("", run_a.name, run_b.name, "difference (95 %)", "better"), rows)
+    print_table(("", name_a, name_b, "difference (95 %)", "better"), rows)
     right = found["right"]
     say(
-        f"{found['n_photos']} photos, {found['n_groups']} photo groups. Only {run_a.name} is right on "
-        f"{right['only_a']}, only {run_b.name} on {right['only_b']}; sign test over groups p = {right['p_value']:.3f}"
+        f"{found['n_photos']} photos, {found['n_groups']} photo groups. Only {name_a} is right on "
+        f"{right['only_a']}, only {name_b} on {right['only_b']}; sign test over groups p = {right['p_value']:.3f}"
     )
     say("Both ledgers note it: photos that were used to choose a model flatter the one chosen.")
 
