@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import struct
+import sys
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -168,6 +169,18 @@ def _few_trees() -> None:
     from spectraderm.data import shortcuts
 
     shortcuts._TREES = 5
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _traced_once() -> Iterator[None]:
+    """Torch takes seconds to write a network as ONNX: once for all that differ in their linear heads alone."""
+    if "spectraderm.training.onnx_graph" not in sys.modules:
+        yield
+        return
+    from tinynet import traced_once
+
+    with traced_once():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,16 +5,20 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor
 from transformers import AutoModelForImageClassification, ResNetConfig, ResNetModel
 
 from spectraderm import pipeline
+from spectraderm.core.files import sha256
 from spectraderm.core.run import Run
 from spectraderm.data.audit import audit
 from spectraderm.images.preprocessing import Pixels, Preprocessing
@@ -24,7 +28,7 @@ from spectraderm.training import recipe as config
 from spectraderm.training.backbones import load_backbone
 from spectraderm.training.dataset import Floats, in_batches
 from spectraderm.training.network import Normalise
-from spectraderm.training.onnx_graph import to_onnx
+from spectraderm.training.onnx_graph import Deployable, to_onnx
 from spectraderm.training.pooling import SkinNetwork
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -66,6 +70,31 @@ def small_inputs(size: int = 112) -> Iterator[None]:
     load = config.load
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(config, "load", lambda name, changes=None: load(name, {"image_size": size, **(changes or {})}))
+        yield
+
+
+@contextmanager
+def traced_once() -> Iterator[None]:
+    """What torch gives for a network that it wrote before, but for its linear head, is what it gave then."""
+    write, written = torch.onnx.export, dict[str, bytes]()
+
+    @wraps(write)
+    def export(module: torch.nn.Module, inputs: tuple[Tensor, ...], **options: Any) -> Any:  # noqa: ANN401
+        if not isinstance(module, Deployable):
+            return write(module, inputs, **options)
+        network = module.network
+        head = set(network.linear_head.parameters()) if network.linear_head is not None else set()
+        weights = [*network.named_parameters(), *network.named_buffers()]
+        content = {name: sha256(value.detach().numpy().tobytes()) for name, value in weights if value not in head}
+        facts = {k: v for k, v in network.config.to_dict().items() if k not in ("id2label", "label2id")}
+        key = repr((type(network), inputs[0].shape, sorted(content.items()), facts))
+        if key not in written:
+            program: Any = write(module, inputs, **options)
+            written[key] = program.model_proto.SerializeToString()
+        return SimpleNamespace(model_proto=onnx.load_from_string(written[key]))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.onnx, "export", export)
         yield
 
 

@@ -1,6 +1,7 @@
 """The model folder: whole, proven equal to training, or not written at all."""
 
 import dataclasses
+import inspect
 import shutil
 import sys
 from collections.abc import Callable
@@ -105,6 +106,11 @@ def test_the_graph_has_the_input_and_outputs_that_the_hubs_tools_expect(
     assert [side.dim_value for side in photos.type.tensor_type.shape.dim] == [0, 3, 64, 64]
     assert photos.type.tensor_type.shape.dim[0].dim_param
     assert [output.name for output in graph.output] == ["logits", "features", "maps"]
+
+
+def test_torch_writes_a_network_the_same_again(exports: dict[str, Exported], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.onnx, "export", inspect.unwrap(torch.onnx.export))
+    assert to_onnx(exports["discriminant"].network, 64) == exports["discriminant"].graph
 
 
 def test_halved_weights_guess_alike(exports: dict[str, Exported]) -> None:
