@@ -14,6 +14,7 @@ from spectraderm.data.metadata import Metadata, Note, keys_of, read_metadata
 from spectraderm.images.photo_files import DEBRIS, OWN, UNREAD, LeftOut, why_left_out
 
 Severity = Literal["high", "medium", "low"]
+SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low")
 EXAMPLES = 5
 """How many examples a finding names at most."""
 Keys = dict[str, list[tuple[str, str]]]
@@ -63,10 +64,10 @@ class Beside:
     def facts(self) -> dict[str, Any]:
         """What results have of it: `unreadable`, `joined`, and as in `audit.json` `tables` and `findings`."""
         notes: dict[str, Note] = {}
-        for note in self.notes:
+        for note in (one for one in self.notes if one.examples):
             before = notes.get(note.id, note)
             notes[note.id] = note if before is note else before._replace(examples=before.examples + note.examples)
-        findings = [one for one in of_folders(self.joined, self.empty, self.left_out, notes.values()) if one.count]
+        findings = worst_first(of_folders(self.joined, self.empty, self.left_out, notes.values()))
         return {
             "unreadable": self.unreadable,
             "joined": self.joined,
@@ -93,6 +94,11 @@ def of_folders(
     yield finding("debris", "low", left_out[DEBRIS], debris)
     yield finding("own_output", "low", left_out[OWN], "Written by SpectraDerm, no class: they were passed over")
     yield from (finding(*note) for note in notes)
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """Those of something, the worst first."""
+    return sorted((one for one in findings if one.count), key=lambda one: SEVERITIES.index(one.severity))
 
 
 def finding(name: str, severity: Severity, examples: Sequence[str], remedy: str) -> Finding:

@@ -12,7 +12,7 @@ from spectraderm.core import OTHER
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.core.names import ONE_FOLDER
 from spectraderm.data import shortcuts
-from spectraderm.data.beside import EXAMPLES, Finding, Severity, finding, of_folders
+from spectraderm.data.beside import EXAMPLES, SEVERITIES, Finding, Severity, finding, of_folders, worst_first
 from spectraderm.data.duplicates import KINDS, RANKS, within_splits
 from spectraderm.data.layouts import Listing
 from spectraderm.data.manifest import Row
@@ -21,7 +21,6 @@ from spectraderm.data.shortcuts import Shortcut
 from spectraderm.data.split import label_conflicts
 from spectraderm.images.quality import Flaw
 
-SEVERITIES: tuple[Severity, ...] = ("high", "medium", "low")
 IMBALANCE = 4.0
 """A class of fewer photo groups than the largest one's divided by this is a finding."""
 ASPECT = 3.0
@@ -68,8 +67,7 @@ class Evidence:
 def collect(evidence: Evidence) -> list[Finding]:
     """All findings, the worst first."""
     kinds = (_copies, _sizes, _shortcuts, _classes, _sources, _quality, _files)
-    findings = [one for kind in kinds for one in kind(evidence)]
-    return sorted((one for one in findings if one.count), key=lambda one: SEVERITIES.index(one.severity))
+    return worst_first(one for kind in kinds for one in kind(evidence))
 
 
 def leaked_test_photos(rows: Sequence[Row], groups: Iterable[int] | None = None) -> list[Row]:
