@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spectraderm.core import OTHER
+from spectraderm.core.names import join
 from spectraderm.core.progress import progress
 from spectraderm.data import own_photos
 from spectraderm.evaluation import before_after
@@ -48,9 +49,10 @@ def read(folder: ModelFolder, target: Path, near: Path | None) -> Photos:
         start, engine = time.perf_counter(), Engine(folder.network, folder.preprocessing)
         features, before = own_features(engine, np.concatenate([part.pixels for part in parts]), track)
     groups = own_photos.copies(np.concatenate([part.hashes for part in parts]))
-    names = [folder.class_of(name) or name for name in parts[0].folders]
+    joined = join(parts[0].folders, folder.labels, folder.display_names)
+    names = [joined.get(name, name) for name in parts[0].folders]
     names += [f"near:{name}" for part in parts[1:] for name in part.folders]
-    own = Own(features, np.zeros(len(names), np.int64), groups)
+    own = Own(features, np.zeros(len(names), np.int64), groups, groups)
     return Photos(own, before.astype(np.float64), np.array(names), (time.perf_counter() - start) / len(names))
 
 
@@ -76,7 +78,7 @@ def one_draw(
         learned |= drawn(photos, labels == len(classes) - 1, others, seed)
     other = len(classes) - 1 if others else None
     start, form = time.perf_counter(), replace(form, other=other)
-    own = Own(photos.own.features[learned], labels[learned], photos.own.groups[learned])
+    own = replace(photos.own, targets=labels).take(learned)
     crossed = cross_validate(form, folder.references, own, seed)
     held = HeldOut(
         own.targets, own.groups, crossed.folds, photos.before[learned], crossed.logits, crossed.novelties, other

@@ -57,8 +57,8 @@ def table(name: str, model: ModelFolder, rounds: int) -> None:
     for turn in range(1 + rounds):
         for what, (call, at_once) in calls.items():
             start = time.process_time()
-            for first in range(0, PHOTOS, at_once):
-                call(inputs[first : first + at_once])
+            for at in range(0, PHOTOS, at_once):
+                call(inputs[at : at + at_once])
             if turn:
                 taken.setdefault(what, []).append(1000 * (time.process_time() - start) / PHOTOS)
     print(f"\n| {name} | ms | times as fast as the first |\n| --- | --- | --- |")

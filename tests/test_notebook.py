@@ -32,7 +32,9 @@ def test_what_is_committed_was_run_in_order_and_is_small_and_of_no_machine() -> 
 def shown(source: str, names: dict[str, Any]) -> tuple[str, str]:
     """Run a cell as a kernel does; what it would show of its last line, as text and as HTML."""
     tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+    ends = tree.body[-1]
+    last = ends if isinstance(ends, ast.Expr) else None
+    del tree.body[len(tree.body) - bool(last) :]
     exec(compile(tree, "cell", "exec"), names)
     value = eval(compile(ast.Expression(last.value), "cell", "eval"), names) if last else None
     return repr(value), getattr(value, "_repr_html_", str)()

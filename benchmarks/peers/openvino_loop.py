@@ -41,7 +41,7 @@ def main() -> None:
     compiled = core.compile_model(steps.build(), "CPU", settings)
 
     def pixels(path: Path) -> np.ndarray:
-        image = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
+        image = np.asarray(cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR))
         return cv2.resize(image, (SIZE, SIZE))[None]
 
     if mode != "predict":

@@ -19,7 +19,8 @@ TIMES = 10
 def main() -> None:
     """Do what was asked."""
     mode, what, folder, *how = sys.argv[1:]
-    model = spectraderm.load_model(folder, **dict(zip(("runtime", "precision"), how, strict=False)))
+    runtime, precision = how or ("onnxruntime", "fp32")
+    model = spectraderm.load_model(folder, runtime=runtime, precision=precision)
     if mode == "large":
         model.predict(what)
         print(json.dumps({"answers": [seconds(lambda: model.predict(what)) for _ in range(TIMES)]}))

@@ -12,6 +12,7 @@ import json
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,10 +21,10 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import ResNetForImageClassification
 
 SIZE, BATCH, WORKERS, TIMES = 224, 32, 2, 10
-MEAN, DEVIATION = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+MEAN, DEVIATION = np.array([[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]], np.float32)
 
 
-class Photos(Dataset):
+class Photos(Dataset[torch.Tensor]):
     """Photo files, each as `float32[3, 224, 224]`."""
 
     def __init__(self, paths: list[Path]) -> None:
@@ -37,15 +38,16 @@ class Photos(Dataset):
         """One of them."""
         image = Image.open(self.paths[number]).convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
         pixels = np.asarray(image, np.float32) / 255
-        return torch.from_numpy((pixels - np.float32(MEAN)) / np.float32(DEVIATION)).permute(2, 0, 1)
+        return torch.from_numpy((pixels - MEAN) / DEVIATION).permute(2, 0, 1)
 
 
 def main() -> None:
     """Do what was asked."""
     mode, what, folder = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
-    model = ResNetForImageClassification.from_pretrained(folder).eval().to(memory_format=torch.channels_last)
+    model: Any = ResNetForImageClassification.from_pretrained(folder)
+    model.eval().to(memory_format=torch.channels_last)
 
-    def answer(batch: torch.Tensor) -> list[int]:
+    def answer(batch: torch.Tensor) -> Any:  # noqa: ANN401
         with torch.inference_mode():
             scores = model(batch.contiguous(memory_format=torch.channels_last)).logits.softmax(1)
         return scores.argmax(1).tolist()

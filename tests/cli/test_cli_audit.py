@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from spectraderm.core.files import read_csv
 from spectraderm.core.run import AUDIT, LOGIT_COLUMNS, LOGITS, SPLIT
 from spectraderm.data import findings
+from spectraderm.data.beside import SEVERITIES
 from spectraderm.data.split import EXCLUDED
 
 
@@ -43,7 +44,7 @@ def test_an_unknown_finding_is_2_and_the_known_ones_are_named(leaking: Path, tmp
     done = call("audit", leaking, "--out", tmp_path / "run", "--no-crops", "--fail-on", "leakage,leeks")
     assert (done.code, done.out) == (2, "")
     assert "no finding 'leeks'" in done.err
-    assert all(name in done.err for name in (*findings.SEVERITIES, *findings.KNOWN))
+    assert all(name in done.err for name in (*SEVERITIES, *findings.KNOWN))
     assert not (tmp_path / "run").exists()  # told before every photo was read
 
 

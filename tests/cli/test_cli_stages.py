@@ -48,8 +48,9 @@ def test_what_can_not_work_is_told_before_torch_is_loaded(tmp_path: Path) -> Non
     """In one process after another: none has imported torch when it says so."""
     write_photos(tmp_path, {"two/a": 1, "two/b": 1})
     (tmp_path / "file").write_text("no folder")
-    nested = hostile_models.ATTACKS["functions nested 40 deep"].files
-    write_model(tmp_path / "hostile", files=nested)
+    nested = hostile_models.ATTACKS["functions nested 40 deep"]
+    assert isinstance(nested, hostile_models.Attack)
+    write_model(tmp_path / "hostile", files=nested.files)
     hidden = "import sys; sys.modules.update(dict.fromkeys(['torch', 'sklearn', 'scipy', 'wandb', 'fastapi'])); "
     commands = re.split(r"[;\n]\s*", EARLY.strip())
     loop = f"""{hidden}

@@ -16,6 +16,7 @@ from spectraderm.core.roots import with_other
 from spectraderm.core.run import Run
 from spectraderm.data import crops, findings, manifest, measurements, shortcuts, skin_tone
 from spectraderm.data.audit import Audit, audit, check_out, check_same
+from spectraderm.data.beside import SEVERITIES
 from spectraderm.data.findings import leaked_test_photos
 from spectraderm.data.measurements import Embedding
 from spectraderm.data.shortcuts import Shortcut
@@ -295,7 +296,7 @@ def test_odd_sizes_and_poor_photos_are_findings(root: Path) -> None:
     dark = finding(result, "too_dark")
     assert (dark["examples"], dark["severity"]) == (["test_set/c/02.jpg"], "medium")
     order = [entry["severity"] for entry in result.facts["findings"]]
-    assert order == sorted(order, key=findings.SEVERITIES.index)
+    assert order == sorted(order, key=SEVERITIES.index)
 
 
 def test_shortcuts_far_above_chance_are_findings(root: Path) -> None:
