@@ -55,7 +55,8 @@ class World:
     def work(self, stage: str, run: Path) -> None:
         """Do a stage, without the features that an earlier try has kept."""
         shutil.rmtree(self.root / "cache", ignore_errors=True)
-        with mock.patch.dict(os.environ, {"SPECTRADERM_CACHE": str(self.root / "cache")}):
+        with mock.patch.dict(os.environ, {"XDG_CACHE_HOME": str(self.root / "cache")}):  # where no rights are no fault
+            os.environ.pop("SPECTRADERM_CACHE", None)
             STAGES[stage](self, run)
 
     def prepare(self, *stages: str) -> "World":

@@ -234,9 +234,17 @@ def test_a_second_run_does_not_look_at_a_photo_and_ends_the_same(
 
 @pytest.mark.parametrize("writable", [True, False])
 def test_resuming_looks_at_no_photo_again(
-    writable: bool, prepared: Prepared, tiny: Path, tmp_path: Path, folder: Path, counts: list[int]
+    writable: bool,
+    prepared: Prepared,
+    tiny: Path,
+    tmp_path: Path,
+    folder: Path,
+    counts: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if not writable:
+        monkeypatch.delenv("SPECTRADERM_CACHE")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
         folder.parent.write_bytes(b"")
     run = train_one(prepared(tmp_path / "run", 2), "discriminant", tiny)
     assert folder.exists() == writable
