@@ -156,7 +156,7 @@ def test_many_photos_are_not_looked_for_long_before_they_are_wanted(here: Path, 
     seen: list[str] = []
     coming = (seen.append(one[0]) or one for one in photos(["f"], io.BytesIO()))  # type: ignore[func-returns-value]
     for done, _ in enumerate(model.predict_each(coming)):
-        assert len(seen) <= done + 12
+        assert len(seen) <= done + 16  # of two cores
 
 
 @pytest.mark.usefixtures("many")

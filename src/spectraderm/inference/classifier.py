@@ -119,7 +119,8 @@ class Classifier:
     def for_many(self) -> tuple["Classifier", int]:
         """The same model for many photos, and how many threads are to call it at once.
 
-        There is one per core, up to eight, and they share the cores; or as many as `threads` says, with one core each.
+        There is one per core, up to eight, which share the cores, or as many as `threads` says, with one core each; and
+        one more, which takes its turn while another waits.
         """
         from spectraderm.core.parallel import cores  # noqa: PLC0415
 
@@ -127,7 +128,7 @@ class Classifier:
         many = object.__new__(Classifier)
         vars(many).update(vars(self))
         many.engine = self._engine(1 if self._threads else max(cores() // streams, 1), streams)
-        return many, streams
+        return many, streams + 1  # while one waits for Python's lock, another computes
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Between processes: the model folder is opened again there, and must be the same."""
