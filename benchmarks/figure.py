@@ -38,7 +38,7 @@ def main() -> None:
     axes.xaxis.set_major_formatter("{x:g}")
     axes.tick_params(labelsize=7)
     axes.margins(y=0.01)
-    figure.savefig(target, dpi=110)
+    figure.savefig(target, dpi=75)
 
 
 if __name__ == "__main__":
