@@ -232,7 +232,9 @@ def running(command: list[str] | None, *options: str, folder: Path | None = None
                 time.sleep(0.05)
             yield Server(psutil.Process(process.pid), url)
         finally:
-            family = psutil.Process(process.pid).children(recursive=True)
+            family = []
+            if process.poll() is None:  # one that was stopped has left nobody
+                family = psutil.Process(process.pid).children(recursive=True)
             process.terminate()
             process.wait(30)
             for left in psutil.wait_procs(family, 5)[1]:  # LitServe's own stay
