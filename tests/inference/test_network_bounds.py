@@ -115,6 +115,9 @@ def test_what_is_written_the_long_way_is_read_all_the_same(change: Callable[[byt
 
 def test_the_model_that_comes_along_passes_at_no_cost() -> None:
     data = Path(str(resources.files("spectraderm") / "default_model/onnx/model.onnx")).read_bytes()
-    start = time.perf_counter()
-    check_network(data, "the default")
-    assert time.perf_counter() - start < 0.1  # measured: 0.005
+    taken = []
+    for _ in range(5):
+        start = time.thread_time()  # of this thread alone, however busy the machine is
+        check_network(data, "the default")
+        taken.append(time.thread_time() - start)
+    assert min(taken) < 0.05  # measured: 0.005
