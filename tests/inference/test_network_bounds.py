@@ -86,10 +86,10 @@ def test_shapes_and_values_are_the_runtimes(
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_bomb_is_refused_before_a_runtime_sees_it(name: str) -> None:
     change, refused = BOMBS[name]
-    data, start = graph(change=change), time.perf_counter()
+    data, start = graph(change=change), time.thread_time()
     with pytest.raises(ModelFolderError, match=refused) as caught:
         check_network(data, "a model")
-    assert time.perf_counter() - start < 1
+    assert time.thread_time() - start < 1
     assert caught.value.remedy
 
 

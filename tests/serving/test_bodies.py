@@ -117,7 +117,7 @@ def test_no_form_of_sixteen_megabytes_takes_long() -> None:
         (json_photo, b'{"inputs":"' + b"\\n" * 8_000_000 + b'"}', 1000),
     ]
     for call, body, more in parse:
-        start = time.perf_counter()
+        start = time.thread_time()
         with pytest.raises(Refusal):
             call(body, more)
-        assert time.perf_counter() - start < 1
+        assert time.thread_time() - start < 1
