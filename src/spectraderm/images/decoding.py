@@ -10,10 +10,11 @@ import os
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -51,24 +52,35 @@ _JPEG_LUMINANCE = np.frombuffer(
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 
-def reuse_memory(*, all_of_it: bool = False) -> None:
-    """Have glibc use freed memory again: it would return large blocks to the system, which clears them anew, and to
-    clear the pages of a photo takes as long as to decode it into them.
+def reuse_memory(of: Literal["photos", "everything", "nothing"]) -> None:
+    """Say what freed memory glibc uses again.
 
-    Blocks of up to 32 MB are used again, and 64 MB that are free are kept; or `all_of_it`, which makes training on a
-    processor 1.6 times as fast.
+    What it returns to the system is cleared anew, and to clear a photo's pages takes as long as to decode it into them.
+
+    `photos`: blocks of up to 32 MB, and 64 MB that are free are kept. `everything` makes training on a processor 1.6
+    times as fast. `nothing` large: a process that only passes photos on would keep as much for every thread.
     """
-    trim_threshold, top_pad, mmap_threshold, mmap_max = -1, -2, -3, -4  # of mallopt(3)
-    photos, everything = {mmap_threshold: 1 << 25, trim_threshold: 1 << 26}, {mmap_max: 0, trim_threshold: -1}
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-        for option, value in (everything | {top_pad: 1 << 26} if all_of_it else photos).items():
-            libc.mallopt(option, value)
-    except (OSError, AttributeError):
-        pass  # another C library: nothing is lost but time
+    for option, value in _MALLOPT[of].items():
+        _glibc("mallopt", option, value)
 
 
-reuse_memory()
+def return_memory() -> None:
+    """Have glibc return what is free to the system."""
+    _glibc("malloc_trim", 0)
+
+
+def _glibc(name: str, *arguments: int) -> None:
+    with suppress(OSError, AttributeError):  # another C library: nothing is lost but time or memory
+        getattr(ctypes.CDLL("libc.so.6"), name)(*arguments)
+
+
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -2, -3, -4, -8  # of mallopt(3)
+_MALLOPT = {
+    "photos": {_MMAP_THRESHOLD: 1 << 25, _TRIM_THRESHOLD: 1 << 26},
+    "everything": {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 1 << 26},
+    "nothing": {_MMAP_THRESHOLD: 1 << 17, _ARENA_MAX: 2},
+}
+reuse_memory("photos")
 
 
 @dataclass(frozen=True)

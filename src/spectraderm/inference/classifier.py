@@ -12,7 +12,7 @@ from PIL import Image
 
 from spectraderm.core import OTHER, other_of
 from spectraderm.core.errors import ModelFolderError, SpectraDermError, WrongArgument
-from spectraderm.images.decoding import PhotoLike, open_photo
+from spectraderm.images.decoding import PhotoLike, open_photo, return_memory
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, nearest, turned_hashes
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.images.quality import flaws, measure
@@ -149,7 +149,9 @@ class Classifier:
 
     def _engine(self, threads: int, streams: int = 1) -> Engine:
         name = f"{self.folder.path.name}/{ONNX}"
-        return Engine(self.folder.network, self.preprocessing, name, threads, self._runtime, streams)
+        engine = Engine(self.folder.network, self.preprocessing, name, threads, self._runtime, streams)
+        return_memory()  # copies of the weights, twice their size, of which loading is done
+        return engine
 
     def _open(self, photo: PhotoLike) -> Image.Image:
         return open_photo(photo, self.preprocessing.shortest_side)

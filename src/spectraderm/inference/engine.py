@@ -3,7 +3,6 @@
 Weights come as bytes, and `check_network` looks at them before any runtime does.
 """
 
-import ctypes
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -211,7 +210,6 @@ class Engine:
             raise
         except Exception as error:  # runtimes raise their own kinds, and names need not be UTF-8
             raise ModelFolderError(f"{name} can't be loaded ({first_line(error)})", "Export it again") from error
-        _return_memory()
         inputs, outputs = self._runtime.inputs, self._runtime.outputs
         kinds = [[(port, kind, len(shape)) for port, kind, shape in ports] for ports in (inputs, outputs)]
         floats = [(output, "float32", rank) for output, rank in zip(OUTPUTS, (2, 2, 4), strict=True)]
@@ -246,12 +244,6 @@ class Engine:
         if not fits:
             raise ModelFolderError(f"{self._name} answers in other shapes than it says", "Export it again")
         return answer
-
-
-def _return_memory() -> None:
-    """Have glibc return what loading freed to the system: copies of the weights, twice their size."""
-    with suppress(OSError, AttributeError):  # another C library keeps what it likes
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _import_onnxruntime() -> None:

@@ -1,10 +1,7 @@
 """A server process: a socket, the pool of workers behind it, and an end that loses no photo. Uvicorn's door."""
 
 import asyncio
-import ctypes
 import socket
-import sys
-from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -12,6 +9,7 @@ from fastapi import FastAPI
 
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.core.printable import say
+from spectraderm.images.decoding import reuse_memory
 from spectraderm.inference.model_folder import open_model
 from spectraderm.inference.prediction import experience, promise
 from spectraderm.serving.app import create_app
@@ -46,7 +44,7 @@ def serve(options: ServeOptions) -> None:
     host, port = listener.getsockname()[:2]
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     promised = f"{experience(model.facts['calibration'])} {promise(model.calibrations)}".strip()
-    _return_memory()
+    reuse_memory("nothing")  # the workers decode
     server = Server(app, pool, options.grace, f"Serving {model.model_id} on {address}", promised)
 
     async def run() -> None:
@@ -58,15 +56,6 @@ def serve(options: ServeOptions) -> None:
     finally:
         listener.close()
         pool.stop()
-
-
-def _return_memory() -> None:
-    """Make the C library give a body's memory back when it is freed: it would keep all of up to 32 MB, per thread."""
-    if sys.platform == "linux":
-        with suppress(OSError, AttributeError):  # musl has no such thing
-            libc = ctypes.CDLL(None)
-            libc.mallopt(-3, 1 << 17)  # M_MMAP_THRESHOLD
-            libc.mallopt(-8, 2)  # M_ARENA_MAX
 
 
 class Server(uvicorn.Server):

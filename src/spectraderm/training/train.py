@@ -72,7 +72,7 @@ def train(
         DatasetError: a photo that has to be read vanished or changed since the audit.
     """
     check_log(log)
-    reuse_memory(all_of_it=True)
+    reuse_memory("everything")
     accelerator = distributed.start(device)
     with distributed.one_voice(accelerator):
         rows = manifest.read(run.path(MANIFEST))
