@@ -58,10 +58,11 @@ def noting(
         nonlocal begin
         name = os.path.relpath(path, run).replace(os.sep, "/")
         if not name.startswith("../") and name != CHECKSUMS and "\n" not in name and not _PASSING.match(name):
+            made = sha256(data)
             if check:
-                check(name, sha256(data))
+                check(name, made)
             with write_errors(run / CHECKSUMS), (run / CHECKSUMS).open("ab") as file:
-                file.write(f"{begin}{sha256(data)}  {name}\n".encode(errors="surrogateescape"))
+                file.write(f"{begin}{made}  {name}\n".encode(errors="surrogateescape"))
             begin = ""
 
     _put_in_order(run)
