@@ -6,11 +6,10 @@ import io
 import math
 import numbers
 import os
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
-from spectraderm.core.errors import WrongArgument
+from spectraderm.core.errors import WrongArgument, is_url
 from spectraderm.core.run import Run
 
 P = ParamSpec("P")
@@ -33,7 +32,6 @@ _CHOICES = {
 _FLAGS = frozenset({"resume", "crops", "fix", "external", "per_class", "onnx_only", "int8", "chosen_on", "force",
                     "add_classes"})  # fmt: skip
 _NO_LIST = (str, bytes, bytearray, memoryview, os.PathLike, Run, Mapping, io.IOBase)
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -93,7 +91,7 @@ def _path(name: str, value: Any, *, several: bool) -> Any:  # noqa: ANN401
     text = os.fsdecode(value)
     if not text.strip() or "\0" in text:
         raise WrongArgument(f"{name} is {text!r}, which names no file or folder", "Give a path")
-    if _ADDRESS.match(text):
+    if is_url(text):
         raise WrongArgument(f"{name}: {text} is an address, and nothing is fetched", "Download it, and give its path")
     home = os.path.expanduser(text) if text.startswith("~") and not os.path.lexists(text) else text  # noqa: PTH111
     return home if isinstance(value, str) or home != text or isinstance(os.fspath(value), bytes) else value

@@ -117,6 +117,11 @@ class WriteError(SpectraDermError, OSError):
         return WriteError, (self._path, self.said, self._remedy)
 
 
+def is_url(name: str) -> bool:
+    """Whether a name is an address with its kind before it, as `https://...` or `s3://...`."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name) is not None
+
+
 def is_address(path: object) -> bool:
     """Whether a name that somebody gave is an address, such as `https://...`; in a `Path` it has one slash."""
     return re.match(r"(data:|[A-Za-z][A-Za-z0-9+.-]+:/)", str(path)) is not None

@@ -1,21 +1,13 @@
 """Files on this machine or in an object store, by one address: a path, `file://`, `s3://`, `gs://` (fsspec)."""
 
 import os
-import re
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import fsspec
 
 from spectraderm.core import files
-from spectraderm.core.errors import SpectraDermError, WriteError
-
-_URL = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-
-
-def is_url(address: str) -> bool:
-    """Whether an address names a file system, too, instead of a path on this machine."""
-    return bool(_URL.match(address))
+from spectraderm.core.errors import SpectraDermError, WriteError, is_url
 
 
 def without_secrets(address: str) -> str:

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
 from spectraderm.core import tables
-from spectraderm.core.errors import DatasetError, SpectraDermError, UnreadablePhoto
+from spectraderm.core.errors import DatasetError, SpectraDermError, UnreadablePhoto, is_url
 from spectraderm.core.files import read_json, read_regular
 from spectraderm.core.roots import from_facts
 from spectraderm.images.decoding import MAX_BYTES
 from spectraderm.images.photo_files import DEBRIS, HEIC_SUFFIXES, OWN, SUFFIXES, LeftOut, is_debris, is_own, note
-from spectraderm.inference.bulk.filesystem import is_url, local_path, open_filesystem, without_secrets
+from spectraderm.inference.bulk.filesystem import local_path, open_filesystem, without_secrets
 from spectraderm.inference.photo_paths import STDIN, walk
 
 _PATH_COLUMNS, _PHOTO_COLUMNS = ("path", "file_name", "file", "url"), ("image", "bytes")
