@@ -72,6 +72,7 @@ def session(model: ModelFolder, change: Callable[[onnxruntime.SessionOptions], o
     """ONNX Runtime as `inference.engine` sets it, for one thread, with one change."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 4
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     change(options)
     made = onnxruntime.InferenceSession(model.network, options, providers=["CPUExecutionProvider"])
     return lambda photos: made.run(list(OUTPUTS), {INPUT: photos})
