@@ -4,8 +4,9 @@
 
 Without a photo, painted ones of 0.3 and 12 megapixels. The stages are those of `Classifier.predict`, timed by wrapping
 the functions that it calls, in this process; the median of all calls after three that warm up. A stage that is not
-called shows as `-`. Start-up: a new process each time, by what it was asked to do. `--folder`: photos a second of a
-folder, beside the network alone on the same pixels, which were made before; both by as many threads, in turns.
+called shows as `-`. Start-up: a new process each time, by what it was asked to do. `--folder`: the processor's time of
+every stage for a photo of a folder, by one thread; and photos a second of the folder, as `predict_each` takes it,
+beside the network alone on the same pixels, which were made before, by as many threads, in turns.
 """
 
 import statistics
@@ -13,8 +14,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ import timing
 from timing import painted
 
 import spectraderm
-from spectraderm.core.parallel import in_order
+from spectraderm.core.parallel import chunks, in_chunks
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference import classifier
 from spectraderm.inference.calibration import Calibration, References
@@ -65,41 +66,70 @@ def main() -> None:
         drawn = [painted(Path(folder, f"{size[0]}x{size[1]}.jpg"), size) for size in ((640, 480), (4000, 3000))]
         photos = given.photos or drawn
         model = spectraderm.load_model(given.model)
-        print("| stage, ms |" + "".join(f" {photo.name} |" for photo in photos) + "\n| --- |" + " --- |" * len(photos))
-        columns = [stages(model, str(photo), given.times) for photo in photos]
-        for name in columns[0]:
-            print(f"| {name} |" + "".join(f" {column[name]} |" for column in columns), flush=True)
+        columns = {photo.name: stages(model, str(photo), given.times) for photo in photos}
         if given.folder:
-            many(model, given.folder)
+            paths = sorted(str(path) for path in given.folder.rglob("*") if path.is_file())
+            classifier, threads = model.for_many()
+            columns[f"{len(paths)} photos, processor time of each"] = stages_of_many(classifier, paths)
+        print("| stage, ms |" + "".join(f" {name} |" for name in columns) + "\n| --- |" + " --- |" * len(columns))
+        for name in [*(stage[0] for stage in STAGES), "all", "the rest"]:
+            print(f"| {name} |" + "".join(f" {column[name]} |" for column in columns.values()), flush=True)
+        if given.folder:
+            many(classifier, threads, paths)
         if given.starts:
             starts(given.model, str(photos[0]), given.starts)
 
 
 def stages(model: spectraderm.Classifier, photo: str, times: int) -> dict[str, str]:
     """Milliseconds of every stage of predicting one photo, and what is left."""
+    with measured() as taken:
+        for _ in range(WARM + times):
+            timed("all", model.predict, taken)(photo)
+    return table({name: 1000 * statistics.median(one[WARM:]) for name, one in taken.items()})
+
+
+def stages_of_many(classifier: spectraderm.Classifier, paths: list[str]) -> dict[str, str]:
+    """The same of many photos, a few at a time: means of one thread's processor time."""
+
+    def answer(few: list[str]) -> object:
+        return classifier.predict_opened(map(classifier.opened, few))
+
+    answer(paths[:WARM])
+    with measured(time.thread_time) as taken:
+        for few in chunks(paths):
+            timed("all", answer, taken, time.thread_time)(few)
+    return table({name: 1000 * sum(one) / len(paths) for name, one in taken.items()})
+
+
+@contextmanager
+def measured(clock: Callable[[], float] = time.perf_counter) -> Iterator[Taken]:
+    """Note the seconds of every call of a stage."""
     taken: Taken = {}
     with ExitStack() as patched:
         for name, owner, attribute in STAGES:
-            if hasattr(owner, attribute):
-                measured = timed(name, getattr(owner, attribute), taken)
-                patched.enter_context(mock.patch.object(owner, attribute, measured))
-        for _ in range(WARM + times):
-            timed("all", model.predict, taken)(photo)
-    of_all = {name: taken.get(name, []) for name in (*(stage[0] for stage in STAGES), "all")}
-    medians = {name: 1000 * statistics.median(one[WARM:]) for name, one in of_all.items() if one}
-    rest = medians["all"] - sum(value for name, value in medians.items() if name != "all")
-    return {name: f"{medians[name]:.2f}" if name in medians else "-" for name in of_all} | {"the rest": f"{rest:.2f}"}
+            call = timed(name, getattr(owner, attribute), taken, clock)
+            patched.enter_context(mock.patch.object(owner, attribute, call))
+        yield taken
 
 
-def many(model: spectraderm.Classifier, folder: Path, rounds: int = 5) -> None:
+def table(values: dict[str, float]) -> dict[str, str]:
+    """A column: every stage, all, and the rest."""
+    rest = values["all"] - sum(value for name, value in values.items() if name != "all")
+    names = [*(name for name, *_ in STAGES), "all"]
+    return {name: f"{values[name]:.2f}" if name in values else "-" for name in names} | {"the rest": f"{rest:.2f}"}
+
+
+def many(classifier: spectraderm.Classifier, threads: int, paths: list[str], rounds: int = 5) -> None:
     """Print the rate of a folder, that of the network alone, and the share of the one in the other."""
-    classifier, threads = model.for_many()
-    paths = sorted(str(path) for path in folder.rglob("*") if path.is_file())
     pixels = [classifier.pixels(path)[None] for path in paths]
+    sides = {
+        "a folder": (lambda few: classifier.predict_opened(map(classifier.opened, few)), paths),
+        "network": (lambda few: [classifier.engine(one) for one in few], pixels),
+    }
     taken: Taken = {}
     for _ in range(1 + rounds):
-        for name, work, things in (("a folder", classifier.predict, paths), ("network", classifier.engine, pixels)):
-            timed(name, lambda work=work, things=things: list(in_order(work, things, threads)), taken)()
+        for name, (work, things) in sides.items():
+            timed(name, lambda work=work, things=things: list(in_chunks(work, things, threads)), taken)()
     rates = {name: [len(paths) / seconds for seconds in values[1:]] for name, values in taken.items()}
     shares = [100 * whole / alone for whole, alone in zip(rates["a folder"], rates["network"], strict=True)]
     print(
@@ -108,16 +138,18 @@ def many(model: spectraderm.Classifier, folder: Path, rounds: int = 5) -> None:
     )
 
 
-def timed(name: str, call: Callable[..., Any], taken: Taken) -> Callable[..., Any]:
+def timed(
+    name: str, call: Callable[..., Any], taken: Taken, clock: Callable[[], float] = time.perf_counter
+) -> Callable[..., Any]:
     """The same function, which notes its seconds."""
 
     @wraps(call)
     def inner(*arguments: Any, **named: Any) -> Any:  # noqa: ANN401
-        start = time.perf_counter()
+        start = clock()
         try:
             return call(*arguments, **named)
         finally:
-            taken.setdefault(name, []).append(time.perf_counter() - start)
+            taken.setdefault(name, []).append(clock() - start)
 
     return inner
 

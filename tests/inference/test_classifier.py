@@ -138,7 +138,10 @@ def test_by_what_a_new_photo_and_one_in_training_are_judged(choice: Choice, plac
     both = {"calibration": calibration(3, elsewhere={"temperature": 9.0, "coverage": 0.7})}
     model = spectraderm.load_model(write_model(tmp_path / "m", facts=both), calibration=choice)
     model.engine = Says([2.0, 1.0, 0.0], NEAR)  # type: ignore[assignment]
-    said = [model.predict(new), model.predict_opened(new, np.zeros((8, 8), np.uint8))]  # a hash of zeros is in training
+    known = np.zeros((8, 8), np.uint8)  # this hash is in training
+    [again] = model.predict_opened([(new, known)])
+    assert isinstance(again, Prediction)
+    said = [model.predict(new), again]
     assert [one.in_training for one in said] == [False, True]
     assert [one.calibrated_on for one in said] == places
     wanted = {

@@ -49,7 +49,8 @@ def test_a_notebook_shows_photo_verdict_bars_and_heatmap(model: sd.Classifier, h
 
 
 def test_the_photo_is_in_no_json_row_or_pickle_and_changes_no_equality(model: sd.Classifier) -> None:
-    plain, shown = model.predict_opened(paint(1)), model.predict(paint(1))
+    [plain], shown = model.predict_opened([(paint(1), None)]), model.predict(paint(1))
+    assert isinstance(plain, sd.Prediction)
     assert (plain, plain.to_row(), plain.to_dict()) == (shown, shown.to_row(), shown.to_dict())
     assert json.loads(json.dumps(shown.to_dict())) == shown.to_dict()
     assert b"JFIF" not in pickle.dumps(shown)

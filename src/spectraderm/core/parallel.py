@@ -3,13 +3,18 @@
 import math
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+CHUNK = 4
+"""So many things are done by a thread at a time: what each step needs is still in the processor's cache for the next,
+and few are left to one thread at the end."""
 
 
 def cores() -> int:
@@ -39,3 +44,16 @@ def in_order(work: Callable[[T], R], things: Iterable[T], threads: int, ahead: i
             yield first, result.result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def chunks(things: Iterable[T], size: int = CHUNK) -> Iterator[list[T]]:
+    """Things in lists of a size; the last may be shorter."""
+    coming = iter(things)
+    while chunk := list(islice(coming, size)):
+        yield chunk
+
+
+def in_chunks(work: Callable[[list[T]], Sequence[R]], things: Iterable[T], threads: int) -> Iterator[tuple[T, R]]:
+    """As `in_order`, for work that takes a few things at once, and gives a result for each."""
+    for chunk, results in in_order(work, chunks(things), threads, ahead=1):
+        yield from zip(chunk, results, strict=True)

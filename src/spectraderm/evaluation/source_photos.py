@@ -14,7 +14,7 @@ import numpy.typing as npt
 from spectraderm.core import OTHER
 from spectraderm.core.errors import DatasetError, SpectraDermError
 from spectraderm.core.names import folded
-from spectraderm.core.parallel import in_order
+from spectraderm.core.parallel import in_chunks
 from spectraderm.core.progress import Track
 from spectraderm.core.roots import Folders
 from spectraderm.core.tables import read_label_map
@@ -23,11 +23,10 @@ from spectraderm.data.class_folders import match
 from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.data.layouts import source_folders
 from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers
-from spectraderm.images.decoding import open_photo
 from spectraderm.images.perceptual_hash import Hashes, turned_hashes
 from spectraderm.images.photo_files import UNREAD
 from spectraderm.inference.calibration import Judgement
-from spectraderm.inference.classifier import Classifier, Prediction
+from spectraderm.inference.classifier import Classifier, Opened, Prediction
 from spectraderm.inference.photo_paths import walk
 from spectraderm.inference.prediction import VERDICTS
 
@@ -138,7 +137,7 @@ def predict_sources(
     for beside in about.values():
         beside.unreadable += [f"{path}: {UNREAD}" for path in beside.left_out[UNREAD]]
     many, threads = classifier.for_many()
-    results = in_order(lambda photo: _predict(many, photo[1]), paths, threads)
+    results = in_chunks(lambda photos: _predict(many, [path for _, path in photos]), paths, threads)
     read, kept = [], []
     for (source, path), photo in track(results, f"Predicting {', '.join(sources)}", len(paths)):
         if isinstance(photo, SpectraDermError):
@@ -155,14 +154,20 @@ def predict_sources(
     return Predicted(*arrays, classifier.labels), about
 
 
-def _predict(classifier: Classifier, path: str) -> tuple[Prediction, Hashes] | SpectraDermError:
-    """One photo through all stages, decoded and hashed once."""
-    try:
-        image = open_photo(path)
-        hashes = turned_hashes(image)
-        return classifier.predict_opened(image, hashes), hashes
-    except SpectraDermError as error:
-        return error
+def _predict(classifier: Classifier, paths: Sequence[str]) -> list[tuple[Prediction, Hashes] | SpectraDermError]:
+    """A few photos through all stages, decoded and hashed once."""
+    hashes: list[Hashes] = []
+
+    def opened(path: str) -> Opened | SpectraDermError:
+        found = classifier.opened(path)
+        if isinstance(found, SpectraDermError):
+            return found
+        hashes.append(turned_hashes(found[0]))
+        return found[0], hashes[-1]
+
+    said = classifier.predict_opened(map(opened, paths))
+    known = iter(hashes)
+    return [one if isinstance(one, SpectraDermError) else (one, next(known)) for one in said]
 
 
 def _folders(

@@ -38,7 +38,8 @@ def turned_hashes(image: Image.Image) -> Hashes:
     is enough for all.
     """
     factor = max(1, min(image.size) // _ENOUGH)
-    small = image.reduce(factor).convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    averaged = image.reduce(factor) if factor > 1 else image
+    small = averaged.convert("L").resize((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     low = _COSINES @ np.asarray(small, np.int64) @ _COSINES.T
     across, down = low * _SIGNS, low * _SIGNS[:, None]
     both = across * _SIGNS[:, None]

@@ -21,6 +21,8 @@ _SMOOTHED = 256  # what `_smooth` multiplies grey levels by: both sums of its we
 _LEVELS = np.arange(256)
 
 Integers = npt.NDArray[np.int32]
+Planes = npt.NDArray[np.uint8]
+"""Red, green and blue, `uint8[3, h, w]`."""
 
 
 @dataclass(frozen=True)
@@ -67,31 +69,24 @@ class Flaw:
 def measure(image: Image.Image) -> Quality:
     """Measure an upright RGB photo of any size."""
     small = _working(image)
-    pixels = np.asarray(small)
-    grey = luma(pixels)
+    planes = np.ascontiguousarray(np.moveaxis(np.asarray(small), -1, 0))  # a colour at a time takes half the time
+    grey = _luma(planes)
     levels = np.bincount(grey.ravel(), minlength=256)
     rising = levels.cumsum()
     grain = deviation(_laplacian(grey))
-    red, green, blue = np.moveaxis(pixels > 250, -1, 0)
     return Quality(
         brightness=int(levels @ _LEVELS) / grey.size,
         shadows=_percentile(rising, 2),
         highlights=_percentile(rising, 98),
         dark=int(rising[15]) / grey.size,
-        blown=int(np.count_nonzero(red & green & blue)) / grey.size,
+        blown=int(np.count_nonzero(planes.min(axis=0) > 250)) / grey.size,
         contrast=max(map(_deviation_of_levels, np.array(small.histogram()).reshape(3, 256))),
         sharpness=deviation(_laplacian(_smooth(_smooth(grey).T))) / _SMOOTHED,
         grain=grain,
         roughness=grain / max(_deviation_of_levels(levels), 0.1),
         flat=_flatness(grey),
-        few_colours=_share_of_commonest(pixels, 8),
+        few_colours=_share_of_commonest(planes, 8),
     )
-
-
-def luma(pixels: npt.NDArray[np.uint8]) -> Integers:
-    """Grey levels `int32[...]`, 0..255, of RGB pixels `uint8[..., 3]`: the weights of ITU-R BT.601, rounded."""
-    red, green, blue = np.moveaxis(pixels, -1, 0).astype(np.int32)
-    return (299 * red + 587 * green + 114 * blue + 500) // 1000  # type: ignore[no-any-return]
 
 
 def deviation(values: npt.NDArray[np.integer]) -> float:
@@ -138,6 +133,12 @@ def _percentile(rising: npt.NDArray[np.int64], percent: float) -> float:
     return below + (above - below) * (place - int(place))
 
 
+def _luma(planes: Planes) -> Integers:
+    """Grey levels `int32[h, w]`, 0..255, of red, green and blue: the weights of ITU-R BT.601, rounded."""
+    red, green, blue = planes.astype(np.int32)
+    return (299 * red + 587 * green + 114 * blue + 500) // 1000  # type: ignore[no-any-return]
+
+
 def _flatness(grey: Integers) -> float:
     corner = grey[:-1, :-1]
     flat = (grey[:-1, 1:] == corner) & (grey[1:, :-1] == corner)
@@ -155,12 +156,14 @@ def _smooth(rows: Integers) -> Integers:
     return smooth
 
 
-def _share_of_commonest(pixels: npt.NDArray[np.uint8], count: int) -> float:
-    """Share of the pixels `uint8[h, w, 3]` in the commonest of the 16^3 coarse colours."""
-    red, green, blue = np.moveaxis(pixels >> 4, -1, 0)
+def _share_of_commonest(planes: Planes, count: int) -> float:
+    """Share of the pixels in the commonest of the 16^3 coarse colours."""
+    red, green, blue = planes >> 4
     coarse = red.astype(np.uint16) << 8 | green << 4 | blue
-    held = np.partition(np.bincount(coarse.ravel(), minlength=4096), -count)
-    return float(held[-count:].sum() / coarse.size)
+    held = np.bincount(coarse.ravel())
+    held = held[held > 0]
+    commonest = np.partition(held, -count)[-count:] if len(held) > count else held
+    return float(commonest.sum() / coarse.size)
 
 
 def _unusable(quality: Quality) -> dict[str, bool]:

@@ -1,11 +1,11 @@
 """A model folder, opened and checked -> a `Prediction` for a photo, however the photo comes."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TypeVar, get_args, overload
+from typing import Any, NamedTuple, TypeVar, get_args, overload
 
 import numpy as np
 from PIL import Image
@@ -16,7 +16,7 @@ from spectraderm.images.decoding import PhotoLike, open_photo, return_memory
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, nearest, turned_hashes
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.images.quality import flaws, measure
-from spectraderm.inference.calibration import Calibration, Choice, Judgement, Place, References
+from spectraderm.inference.calibration import Calibration, Choice, Judgement, Place, Reals, References
 from spectraderm.inference.engine import FLOATS, FP32, ONNXRUNTIME, Answer, Engine, Runtime
 from spectraderm.inference.model_folder import ONNX, ModelFolder, open_model, read_model_folder
 from spectraderm.inference.prediction import VERDICTS, Prediction, reason
@@ -25,6 +25,9 @@ __all__ = ["Classifier", "Prediction", "load_model"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+Opened = tuple[Image.Image, Hashes | None]
+"""An upright RGB photo, and its `turned_hashes` where they are known."""
 
 FEW = 32
 """So many photos are done before another engine, for many, would have been loaded."""
@@ -91,19 +94,32 @@ class Classifier:
             MissingExtra: the one photo is a HEIC without the `heic` extra.
             ModelFolderError: the model's weights are damaged, so that it answers with what is no number.
         """
-        from spectraderm.inference.photos_given import as_many  # noqa: PLC0415 - of no use to the command line
+        from spectraderm.inference.photos_given import as_many, entries  # noqa: PLC0415 - not for the command line
 
         many = as_many(photo)
         if many is None:
-            return self._with_photo(photo)
-        entries = (entry for _, entry in self._each((("", one) for one in many), Classifier._entry))
-        return entries if isinstance(photo, Iterator) else list(entries)
+            [entry] = entries(self, [photo])
+            if entry.error:
+                raise entry.error
+            return entry
+        as_they_come = isinstance(photo, Iterator)
+        answered = (entry for _, entry in self._each((("", one) for one in many), entries, as_they_come=as_they_come))
+        return answered if as_they_come else list(answered)
 
     __call__ = predict
 
-    def predict_opened(self, image: Image.Image, hashes: Hashes | None = None) -> Prediction:
-        """Classify a photo as `open_photo` gives it; its `turned_hashes` are computed where they are not known."""
-        return self._predict(image, hashes)
+    def predict_opened(self, photos: Iterable[Opened | SpectraDermError]) -> list[Prediction | SpectraDermError]:
+        """Classify photos as `open_photo` gives them, each with its `turned_hashes`, or None where they are not known.
+
+        Each is let go before the next is asked for. In place of a photo may come the error of opening it, which is
+        returned in place of its prediction. A few at a time take less time than one by one, and are answered alike.
+        """
+        looked = [photo if isinstance(photo, SpectraDermError) else self._look_at(*photo) for photo in photos]
+        asked = [one for one in looked if isinstance(one, _Asked)]
+        answers = [self.engine(one.pixels[None]) for one in asked]
+        novelties = self._novelties(answers)
+        judged = map(self._judged, asked, answers, novelties)
+        return [next(judged) if isinstance(one, _Asked) else one for one in looked]
 
     def predict_each(
         self, photos: Iterable[tuple[str, PhotoLike | SpectraDermError]]
@@ -111,10 +127,10 @@ class Classifier:
         """Classify named photos in order, in memory that does not grow with their number.
 
         A photo that can't be read gives its error in place of a prediction, as does an error that came with its name.
-        The first are taken one after the other, with all threads in the network; where more come, several at once, each
+        A few are taken one after the other, with all threads in the network; where more come, several at once, each
         through all stages by one thread.
         """
-        return self._each(photos, Classifier._result)
+        return self._each(photos, lambda model, few: model.predict_opened(map(model.opened, few)))
 
     def for_many(self) -> tuple["Classifier", int]:
         """The same model for many photos, and how many threads are to call it at once.
@@ -145,75 +161,19 @@ class Classifier:
 
     def pixels(self, photo: PhotoLike) -> Pixels:
         """The model's input for a photo: `uint8[size, size, 3]`."""
-        return self.preprocessing(self._open(photo))
+        return self.preprocessing(open_photo(photo, self.preprocessing.shortest_side))
 
-    def _engine(self, threads: int, streams: int = 1) -> Engine:
-        name = f"{self.folder.path.name}/{ONNX}"
-        engine = Engine(self.folder.network, self.preprocessing, name, threads, self._runtime, streams)
-        return_memory()  # copies of the weights, twice their size, of which loading is done
-        return engine
-
-    def _open(self, photo: PhotoLike) -> Image.Image:
-        return open_photo(photo, self.preprocessing.shortest_side)
-
-    def _each(self, photos: Iterable[tuple[str, T]], work: Callable[["Classifier", T], R]) -> Iterator[tuple[str, R]]:
-        coming = iter(photos)
-        for name, photo in islice(coming, FEW):
-            yield name, work(self, photo)
-        if (following := next(coming, None)) is None:
-            return
-        from spectraderm.core.parallel import in_order  # noqa: PLC0415 - its threads are slow to import
-
-        many, threads = self.for_many()
-        for (name, _), result in in_order(lambda one: work(many, one[1]), chain([following], coming), threads):
-            yield name, result
-
-    def _with_photo(self, photo: PhotoLike) -> Prediction:
-        """A prediction that knows its photo."""
-        from spectraderm.inference.photos_given import Beside, path_of, thumbnail  # noqa: PLC0415
-
-        image, path = self._open(photo), path_of(photo)
-        beside = Beside(path, b"" if path else thumbnail(image), self.preprocessing, self.folder.display_names)
-        return self._predict(image).with_photo(beside)
-
-    def _entry(self, photo: PhotoLike) -> Prediction:
-        """The same, of a photo among many."""
-        from spectraderm.inference.photos_given import Beside, path_of  # noqa: PLC0415
-
+    def opened(self, photo: PhotoLike | SpectraDermError, name: str = "photo") -> Opened | SpectraDermError:
+        """A photo as `predict_opened` takes it, or why it can't be read. `name` is what errors call bytes."""
         try:
-            return self._with_photo(photo)
-        except ModelFolderError:
-            raise
-        except SpectraDermError as error:
-            beside = Beside(path_of(photo), b"", self.preprocessing, self.folder.display_names, error)
-            return self._unusable(str(error)).with_photo(beside)
-
-    def _result(self, photo: PhotoLike | SpectraDermError) -> Prediction | SpectraDermError:
-        try:
-            return photo if isinstance(photo, SpectraDermError) else self._predict(self._open(photo))
+            if not isinstance(photo, SpectraDermError):
+                return open_photo(photo, self.preprocessing.shortest_side, name), None
         except SpectraDermError as error:
             return error
+        return photo
 
-    def _predict(self, image: Image.Image, hashes: Hashes | None = None) -> Prediction:
-        against = [flaw for flaw in flaws(measure(image), *image.size) if flaw.unusable]
-        if against:
-            return self._unusable(f"{against[0].reason} {against[0].remedy}")
-        answer = self.engine(self.preprocessing(image)[None])
-        if answer.features.shape[1] != self._references.channels:
-            raise self._apart()
-        hashes = turned_hashes(image) if hashes is None else hashes
-        known = nearest(hashes, self.folder.training_hashes) <= MAX_DISTANCE
-        place, settings = self.calibrations.choose(self.calibration, in_training=known)
-        with np.errstate(all="ignore"):  # what damaged weights give
-            novelty = self._references.novelty(answer.features)
-            judged = settings.judge(answer.logits, novelty, other_of(self.labels))
-        numbers = (answer.logits, answer.features, answer.maps, novelty, judged.probabilities)
-        if not all(np.isfinite(part).all() for part in numbers):
-            raise ModelFolderError(f"{self.model_id} answers with what is no number", "Export or download it again")
-        worded = self._worded(answer, judged, place, settings)
-        return replace(worded, novelty=float(novelty[0]), in_training=known)
-
-    def _unusable(self, why: str) -> Prediction:
+    def unusable(self, why: str) -> Prediction:
+        """What is said of a photo that no model was asked about."""
         place, settings = self.calibrations.choose(self.calibration, in_training=False)
         return Prediction(
             verdict="unusable_photo",
@@ -222,6 +182,61 @@ class Classifier:
             calibrated_on=place,
             model_id=self.model_id,
         )
+
+    def _engine(self, threads: int, streams: int = 1) -> Engine:
+        name = f"{self.folder.path.name}/{ONNX}"
+        engine = Engine(self.folder.network, self.preprocessing, name, threads, self._runtime, streams)
+        return_memory()  # copies of the weights, twice their size, of which loading is done
+        return engine
+
+    def _each(
+        self,
+        photos: Iterable[tuple[str, T]],
+        work: Callable[["Classifier", list[T]], Sequence[R]],
+        *,
+        as_they_come: bool = False,
+    ) -> Iterator[tuple[str, R]]:
+        """Each photo's name and result. `as_they_come`: the first is answered before another is asked for."""
+        coming = iter(photos)
+        known = [] if as_they_come else list(islice(coming, FEW + 1))
+        if len(known) <= FEW:
+            for name, photo in chain(known, islice(coming, FEW)):
+                yield name, work(self, [photo])[0]
+            known = list(islice(coming, 1))
+        if not known:
+            return
+        from spectraderm.core.parallel import in_chunks  # noqa: PLC0415 - its threads are slow to import
+
+        many, threads = self.for_many()
+        named = in_chunks(lambda few: work(many, [photo for _, photo in few]), chain(known, coming), threads)
+        for (name, _), result in named:
+            yield name, result
+
+    def _look_at(self, image: Image.Image, hashes: Hashes | None) -> "Prediction | _Asked":
+        """What the quality gate says against a photo, or else what the model is asked."""
+        against = [flaw for flaw in flaws(measure(image), *image.size) if flaw.unusable]
+        if against:
+            return self.unusable(f"{against[0].reason} {against[0].remedy}")
+        return _Asked(self.preprocessing(image), turned_hashes(image) if hashes is None else hashes)
+
+    def _novelties(self, answers: Sequence[Answer]) -> Reals:
+        """Of all photos at once, so that the references are read from memory once."""
+        if any(answer.features.shape[1] != self._references.channels for answer in answers):
+            raise self._apart()
+        features = [answer.features for answer in answers]
+        with np.errstate(all="ignore"):  # what damaged weights give
+            return self._references.novelty(np.concatenate(features)) if features else np.empty(0)
+
+    def _judged(self, asked: "_Asked", answer: Answer, novelty: float) -> Prediction:
+        known = nearest(asked.hashes, self.folder.training_hashes) <= MAX_DISTANCE
+        place, settings = self.calibrations.choose(self.calibration, in_training=known)
+        with np.errstate(all="ignore"):  # what damaged weights give
+            judged = settings.judge(answer.logits, np.array([novelty]), other_of(self.labels))
+        numbers = (answer.logits, answer.features, answer.maps, novelty, judged.probabilities)
+        if not all(np.isfinite(part).all() for part in numbers):
+            raise ModelFolderError(f"{self.model_id} answers with what is no number", "Export or download it again")
+        worded = self._worded(answer, judged, place, settings)
+        return replace(worded, novelty=float(novelty), in_training=known)
 
     def _worded(self, answer: Answer, judged: Judgement, place: Place, settings: Calibration) -> Prediction:
         probabilities, verdict = judged.probabilities[0], VERDICTS[judged.verdicts[0]]
@@ -255,6 +270,13 @@ class Classifier:
 
     def _apart(self) -> ModelFolderError:
         return ModelFolderError(f"{self.model_id}: its files do not belong together", "Export it again")
+
+
+class _Asked(NamedTuple):
+    """Of a photo that a model is asked about: its input, and its hashes."""
+
+    pixels: Pixels
+    hashes: Hashes
 
 
 def load_model(

@@ -3,10 +3,10 @@
 import glob
 import io
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from PIL import Image
@@ -15,6 +15,10 @@ from spectraderm.core.errors import SpectraDermError
 from spectraderm.images.decoding import PhotoLike, is_tensor
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference.photo_paths import walk
+
+if TYPE_CHECKING:
+    from spectraderm.inference.classifier import Classifier, Opened
+    from spectraderm.inference.prediction import Prediction
 
 _ONE = (bytes, bytearray, memoryview, Image.Image, np.ndarray, Mapping)
 _SIDE = 192
@@ -56,6 +60,22 @@ def as_many(given: object) -> Iterator[PhotoLike] | None:
     if isinstance(given, _ONE) or hasattr(given, "read") or is_tensor(given) or hasattr(given, "columns"):
         return None
     return _each(given) if isinstance(given, Iterable) else None
+
+
+def entries(model: "Classifier", photos: Sequence[PhotoLike]) -> "list[Prediction]":
+    """Predictions that know their photo; one that can't be read is an `unusable_photo`."""
+    beside: list[Beside] = []
+
+    def opened(photo: PhotoLike) -> "Opened | SpectraDermError":
+        found, path = model.opened(photo), path_of(photo)
+        error = found if isinstance(found, SpectraDermError) else None
+        small = b"" if path or isinstance(found, SpectraDermError) else thumbnail(found[0])
+        beside.append(Beside(path, small, model.preprocessing, model.folder.display_names, error))
+        return found
+
+    said = model.predict_opened(map(opened, photos))
+    answers = (model.unusable(str(one)) if isinstance(one, SpectraDermError) else one for one in said)
+    return [answer.with_photo(own) for answer, own in zip(answers, beside, strict=True)]
 
 
 def path_of(photo: object) -> str:

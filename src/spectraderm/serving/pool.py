@@ -12,7 +12,6 @@ from threading import Thread
 
 from spectraderm.core.errors import ModelFolderError, SpectraDermError, UnreadablePhoto
 from spectraderm.core.parallel import cores
-from spectraderm.images.decoding import open_photo
 from spectraderm.inference.calibration import Choice
 from spectraderm.inference.classifier import Classifier, Prediction, load_model
 from spectraderm.inference.engine import Runtime
@@ -108,8 +107,10 @@ def _load(source: str | None, runtime: Runtime, calibration: Choice) -> None:
 
 
 def _predict(source: str | None, runtime: Runtime, calibration: Choice, photo: bytes) -> Prediction:
-    classifier = _classifier(source, runtime, calibration)
-    return classifier.predict_opened(open_photo(photo, classifier.preprocessing.shortest_side))
+    _, answer = next(_classifier(source, runtime, calibration).predict_each([("", photo)]))
+    if isinstance(answer, SpectraDermError):
+        raise answer
+    return answer
 
 
 class Pool:

@@ -7,11 +7,11 @@ summary.json        counts, and the SHA-256 of every file; written last
 """
 
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -21,7 +21,7 @@ from fsspec import AbstractFileSystem
 from spectraderm.core import locks
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.files import json_bytes, json_object, sha256
-from spectraderm.core.parallel import in_order
+from spectraderm.core.parallel import chunks, in_chunks
 from spectraderm.core.progress import Track, no_track
 from spectraderm.images.photo_files import LeftOut, lines
 from spectraderm.inference.bulk import table
@@ -221,19 +221,13 @@ def _predict_here(
 ) -> None:
     """Answer what remains by threads of this process, and write a part per shard."""
     classifier, threads = model.for_many()
-
-    def work() -> Iterator[None]:
-        number = len(table.parts(filesystem, f"{folder}/{PREDICTIONS}"))
-        for items in table.batches(filesystem, f"{folder}/{REMAINING}", shard_size):
-            rows = []
-            for _, row in in_order(lambda photo: table.answer(classifier, *photo), read_photos(items), threads):
-                rows.append(row)
-                yield
-            while filesystem.exists(path := f"{folder}/{PREDICTIONS}/part-{number:06}.parquet"):
-                number += 1
-            table.write(filesystem, path, table.to_table(rows, classifier.labels))
-
-    deque(track(work(), "Classifying", remaining), maxlen=0)
+    items = chain.from_iterable(table.batches(filesystem, f"{folder}/{REMAINING}", shard_size))
+    answered = in_chunks(lambda photos: table.answers(classifier, photos), read_photos(items), threads)
+    number = len(table.parts(filesystem, f"{folder}/{PREDICTIONS}"))
+    for shard in chunks(track(answered, "Classifying", remaining), shard_size):
+        while filesystem.exists(path := f"{folder}/{PREDICTIONS}/part-{number:06}.parquet"):
+            number += 1
+        table.write(filesystem, path, table.to_table([row for _, row in shard], classifier.labels))
 
 
 def _summarize(filesystem: AbstractFileSystem, folder: str, model_id: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import pyarrow.fs
 from fsspec import AbstractFileSystem
 
 from spectraderm.core.errors import SpectraDermError, needs
-from spectraderm.core.parallel import cores
+from spectraderm.core.parallel import chunks, cores
 from spectraderm.inference.bulk import table
 from spectraderm.inference.bulk.sources import Item, read_photos
 from spectraderm.inference.calibration import Choice
@@ -32,7 +32,7 @@ class _Answer:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Photos, as the columns of `Item` -> rows of `predictions/`."""
         items = [Item(**row) for row in batch.to_pylist()]
-        rows = [table.answer(self._classifier, *photo) for photo in read_photos(items)]
+        rows = [row for few in chunks(read_photos(items)) for row in table.answers(self._classifier, few)]
         return table.to_table(rows, self._classifier.labels)
 
 

@@ -9,10 +9,9 @@ from fsspec import AbstractFileSystem
 
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.core.files import sha256
-from spectraderm.images.decoding import open_photo
 from spectraderm.inference.bulk.filesystem import write_whole
 from spectraderm.inference.bulk.sources import Item, photo_bytes
-from spectraderm.inference.classifier import Classifier
+from spectraderm.inference.classifier import Classifier, Opened
 from spectraderm.inference.prediction import columns
 
 _TYPES = {
@@ -37,16 +36,22 @@ def schema(labels: Sequence[str]) -> pa.Schema:
     return pa.schema(dict.fromkeys(before, pa.string()) | own | dict.fromkeys(behind, pa.string()))
 
 
-def answer(classifier: Classifier, item: Item, cell: object) -> dict[str, Any]:
-    """A row of `predictions/`: what a model says of a photo of `read_photos`, or why the photo can't be read."""
-    row: dict[str, Any] = {"path": item.path, "version": item.version}
-    try:
-        photo = photo_bytes(item, cell)
+def answers(classifier: Classifier, photos: Sequence[tuple[Item, object]]) -> list[dict[str, Any]]:
+    """Rows of `predictions/`: what a model says of photos of `read_photos`, or why one can't be read."""
+    rows: list[dict[str, Any]] = [{"path": item.path, "version": item.version} for item, _ in photos]
+
+    def opened(row: dict[str, Any], item: Item, cell: object) -> Opened | SpectraDermError:
+        try:
+            photo = photo_bytes(item, cell)
+        except SpectraDermError as error:
+            return error
         row["sha256"] = sha256(photo)
-        prediction = classifier.predict_opened(open_photo(photo, classifier.preprocessing.shortest_side, item.path))
-    except SpectraDermError as error:
-        return row | {"error": error.problem, "remedy": error.remedy}
-    return row | prediction.to_row()
+        return classifier.opened(photo, item.path)
+
+    said = classifier.predict_opened(opened(row, *photo) for row, photo in zip(rows, photos, strict=True))
+    for row, one in zip(rows, said, strict=True):
+        row.update({"error": one.problem, "remedy": one.remedy} if isinstance(one, SpectraDermError) else one.to_row())
+    return rows
 
 
 def to_table(rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> pa.Table:
