@@ -20,8 +20,8 @@ from spectraderm.core.names import join
 from spectraderm.core.progress import progress
 from spectraderm.data import own_photos
 from spectraderm.evaluation import before_after
-from spectraderm.evaluation.before_after import HeldOut
 from spectraderm.evaluation.fitting import Settings
+from spectraderm.evaluation.outputs import Outputs
 from spectraderm.inference.calibration import novelty
 from spectraderm.inference.engine import Engine
 from spectraderm.inference.model_folder import ModelFolder, open_model
@@ -80,11 +80,10 @@ def one_draw(
     start, form = time.perf_counter(), replace(form, other=other)
     own = replace(photos.own, targets=labels).take(learned)
     crossed = cross_validate(form, folder.references, own, seed)
-    held = HeldOut(
-        own.targets, own.groups, crossed.folds, photos.before[learned], crossed.logits, crossed.novelties, other
-    )
+    held = Outputs(own.targets, own.groups, crossed.logits, crossed.novelties, other)
     settings = Settings(folder.calibrations.home.coverage, folder.calibrations.home.set_method)
-    (calibration, _), said = before_after.calibrate_own(held, settings), before_after.score(held, classes)
+    calibration, _ = before_after.calibrate_own(held, settings)
+    said = before_after.score(held, photos.before[learned], classes)
     weights, bias = form.refit(own).solve()
     seconds = time.perf_counter() - start
     features = photos.own.features[~learned, 0]

@@ -18,8 +18,9 @@ from spectraderm.core.errors import DatasetError
 from spectraderm.core.files import read_json
 from spectraderm.core.roots import with_other
 from spectraderm.core.run import CARD, MODEL, REPORT, Run
-from spectraderm.evaluation.calibrate import judge, pool, read_outputs, settings_of
+from spectraderm.evaluation.calibrate import judge, settings_of
 from spectraderm.evaluation.external import evaluate_external
+from spectraderm.evaluation.outputs import pool, read_outputs
 from spectraderm.inference.classifier import load_model
 from spectraderm.inference.prediction import VERDICTS
 from spectraderm.pipeline import Options

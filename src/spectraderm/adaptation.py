@@ -25,9 +25,9 @@ from spectraderm.data.manifest import display_names
 from spectraderm.data.own_photos import Integers, OwnPhotos
 from spectraderm.evaluation import before_after
 from spectraderm.evaluation.adapted_card import card
-from spectraderm.evaluation.before_after import HeldOut
 from spectraderm.evaluation.calibrate import home
 from spectraderm.evaluation.fitting import Settings
+from spectraderm.evaluation.outputs import Outputs
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, nearest
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.inference import model_folder
@@ -97,9 +97,7 @@ def adapt(
     number = other_of(photos_of.labels)
     form = replace(training.closed_form(folder), other=number)
     crossed = training.cross_validate(form, folder.references, own, seed, track)
-    held = HeldOut(
-        own.targets, own.groups, crossed.folds, before.astype(float), crossed.logits, crossed.novelties, number
-    )
+    held = Outputs(own.targets, own.groups, crossed.logits, crossed.novelties, number)
     settings = Settings(folder.calibrations.home.coverage, folder.calibrations.home.set_method)
     measured = {
         "model_id": folder.model_id,
@@ -108,8 +106,8 @@ def adapt(
         "left_out": taken.left_out,
         **taken.beside.facts(),
         "new_classes": [label for label in photos_of.labels if label not in folder.labels],
-        **before_after.score(held, photos_of.labels),
-        "verdicts": before_after.judge_own(held, settings),
+        **before_after.score(held, before, photos_of.labels),
+        "verdicts": before_after.judge_own(held, crossed.folds, settings),
     }
     measured["few"] = [own["label"] for own in measured["per_class"] if own["groups"] < FEW]
     if not force:

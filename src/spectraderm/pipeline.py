@@ -29,6 +29,7 @@ from spectraderm.evaluation.calibrate_external import section
 from spectraderm.evaluation.compare import compare_photos, compare_runs
 from spectraderm.evaluation.figures import write_curves
 from spectraderm.evaluation.fitting import Settings
+from spectraderm.evaluation.outputs import read_outputs
 from spectraderm.evaluation.report import write_report
 from spectraderm.evaluation.robustness import measure_robustness, to_markdown
 from spectraderm.images.preprocessing import Preprocessing
@@ -190,9 +191,7 @@ def export(
 
 def _loss(run: Run, integers: Run) -> dict[str, Any]:
     """How a run's held-out photos fare in 8-bit integers, against floats."""
-    quantised, floats = (
-        calibration.held_out(calibration.read_outputs(each)[1])[1].scored() for each in (integers, run)
-    )
+    quantised, floats = (calibration.held_out(read_outputs(each)[1])[1].scored() for each in (integers, run))
     found = compare_photos(quantised, floats)
     names = {"value": "difference", "low": "low", "high": "high"}
     return {

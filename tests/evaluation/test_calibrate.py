@@ -11,17 +11,9 @@ from scipy.stats import binom
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.run import CALIBRATION, FEATURES, FINAL, NOVELTY, ORIGINAL, Run
 from spectraderm.evaluation.bootstrap import group_weights
-from spectraderm.evaluation.calibrate import (
-    Outputs,
-    calibrate,
-    crossing,
-    fit,
-    held_out,
-    judge,
-    read_outputs,
-    settings_of,
-)
+from spectraderm.evaluation.calibrate import calibrate, fit, held_out, judge, settings_of
 from spectraderm.evaluation.fitting import NOVELTY_KEPT, Settings, fit_sets, fit_temperature, set_variants
+from spectraderm.evaluation.outputs import FoldOutputs, Outputs, crossing, read_outputs
 from spectraderm.evaluation.risk_control import FAILS_AT
 from spectraderm.inference.calibration import SetMethod, nonconformity_scores, novelty, prediction_sets, softmax
 
@@ -45,15 +37,14 @@ def world(random: Random, groups: int, copies: int = 1, too_hot: float = 1.0) ->
     return (logits[own] + noise) * too_hot, labels[own], own
 
 
-def folded(name: str, splits: str | list[str], random: Random, groups: Integers, labels: Integers) -> Outputs:
+def folded(name: str, splits: str | list[str], random: Random, groups: Integers, labels: Integers) -> FoldOutputs:
     count = len(labels)
     logits = random.normal(0, 1, (count, CLASSES)) + 2 * np.eye(CLASSES)[labels]
-    paths = np.array([f"{number}.jpg" for number in range(count)])
-    sides = np.array([splits] * count if isinstance(splits, str) else splits)
-    return Outputs(name, 0, paths, sides, labels, groups, logits, random.random(count))
+    paths, sides = np.arange(count).astype(str), np.array([splits] * count if isinstance(splits, str) else splits)
+    return FoldOutputs(labels, groups, logits, random.random(count), fold=name, seed=0, paths=paths, splits=sides)
 
 
-def three_folds(seed: int = 0) -> list[Outputs]:
+def three_folds(seed: int = 0) -> list[FoldOutputs]:
     """Three folds that test a third of 240 photos each; neighbours are copies."""
     random = np.random.default_rng(seed)
     labels, groups = np.repeat(random.integers(0, CLASSES, 120), 2), np.repeat(np.arange(120), 2)
@@ -141,10 +132,10 @@ def test_predicted_photos_keep_the_promise() -> None:
     broken, some = 0, 0
     for _ in range(40):
         fitted, new = (
-            Outputs("f", 0, own.astype(str), own.astype(str), labels, own, logits, random.random(len(own)))
+            Outputs(labels, own, logits, random.random(len(own)))
             for logits, labels, own in (world(random, count, 3, 2.0) for count in (300, 2000))
         )
-        settings = fit(fitted, Settings(promised_accuracy=0.85))
+        settings, _ = fit(fitted, Settings(promised_accuracy=0.85))
         told = settings.judge(new.logits, new.novelty).verdicts == 0
         some += told.any()
         weights = group_weights(new.groups)[told]
@@ -163,7 +154,7 @@ def test_the_novelty_threshold_keeps_95_percent_of_the_photo_groups() -> None:
     for _ in range(200):
         _, labels, own = world(random, 200, 4)
         fold = replace(folded("f", "val", random, own, labels), novelty=random.gamma(2.0, 1.0, 200)[own])
-        threshold = fit(fold, Settings()).novelty_threshold
+        threshold = fit(fold, Settings())[0].novelty_threshold
         kept.append((random.gamma(2.0, 1.0, 500) <= threshold).mean())
     assert np.mean(kept) == pytest.approx(NOVELTY_KEPT, abs=0.01)
 
@@ -171,7 +162,7 @@ def test_the_novelty_threshold_keeps_95_percent_of_the_photo_groups() -> None:
 # -- who is judged by what ---------------------------------------------------------------------------------------------
 
 
-def changed(fold: Outputs, split: str) -> Outputs:
+def changed(fold: FoldOutputs, split: str) -> FoldOutputs:
     labels = np.where(fold.splits == split, (fold.labels + 1) % CLASSES, fold.labels)
     return replace(fold, labels=labels)
 
@@ -253,14 +244,13 @@ def with_others(random: Random, others: int, shift: float) -> Outputs:
     logits[:, 3] += np.where(labels == 3, shift, -6)
     logits[:, :3] += 4 * np.eye(CLASSES)[random.integers(0, 3, len(labels)), :3] * (labels == 3)[:, None]
     count = len(labels)
-    names = np.full(count, "test")
-    return Outputs("final", 0, names, names, labels, np.arange(count), logits, random.random(count), 3)
+    return Outputs(labels, np.arange(count), logits, random.random(count), 3)
 
 
 @pytest.mark.parametrize(("others", "shift", "kept"), [(200, 9.0, True), (200, -9.0, False), (20, -9.0, True)])
 def test_photos_of_none_of_the_classes_are_the_second_risk_alone(others: int, shift: float, kept: bool) -> None:
     held = with_others(np.random.default_rng(3), others, shift)
-    fitted, alone = fit(held, Settings()), fit(held.own, Settings())
+    fitted, alone = (fit(photos, Settings())[0] for photos in (held, held.own))
     same = ("temperature", "thresholds", "novelty_threshold")
     assert [getattr(fitted, name) for name in same] == [getattr(alone, name) for name in same]
     judged = fitted.judge(held.logits, held.novelty, held.other)

@@ -24,8 +24,9 @@ from spectraderm.core.run import (
     Run,
 )
 from spectraderm.evaluation.bootstrap import Scored
-from spectraderm.evaluation.calibrate import calibrate, pool, read_outputs
+from spectraderm.evaluation.calibrate import calibrate
 from spectraderm.evaluation.evaluate import MOST_VALUES, UNKNOWN, refusals, subgroups
+from spectraderm.evaluation.outputs import pool, read_outputs
 from spectraderm.inference.calibration import Judgement
 
 A, B, D = LABELS

@@ -10,16 +10,16 @@ from PIL import Image
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.files import array_bytes, write_arrays
 from spectraderm.core.run import MEASUREMENTS, Run
-from spectraderm.evaluation.calibrate import Outputs
+from spectraderm.evaluation.outputs import FoldOutputs
 from spectraderm.evaluation.protocols import BASELINES, baselines, read_measurements
 from spectraderm.images.perceptual_hash import turned_hashes
 
 
-def fold(labels: list[int], splits: list[str], groups: list[int] | None = None) -> Outputs:
+def fold(labels: list[int], splits: list[str], groups: list[int] | None = None) -> FoldOutputs:
     count = len(labels)
     own = np.arange(count) if groups is None else np.array(groups)
-    paths = np.array([str(i) for i in range(count)])
-    return Outputs("f", 0, paths, np.array(splits), np.array(labels), own, np.zeros((count, 3)), np.zeros(count))
+    arrays = (np.array(labels), own, np.zeros((count, 3)), np.zeros(count))
+    return FoldOutputs(*arrays, fold="f", seed=0, paths=np.arange(count).astype(str), splits=np.array(splits))
 
 
 def measured(count: int, **arrays: Any) -> dict[str, Any]:  # noqa: ANN401

@@ -22,6 +22,11 @@ OTHERS: dict[str, float] = {"rarely sure": 20.0, "as sure as its own": 1.0, "sur
 """How sure a model is of photos of other conditions: uniform numbers to this power."""
 
 
+def alike(confidence: Reals, right: NDArray[np.bool_] | None = None) -> Photos:
+    """Photos of one source; of none of the classes where `right` is not given."""
+    return Photos(confidence, np.zeros(len(confidence), bool) if right is None else right, np.ones(len(confidence)))
+
+
 @pytest.mark.parametrize("power", [None, *OTHERS.values()], ids=["no others", *OTHERS])
 @pytest.mark.parametrize("truth", TRUTHS.values(), ids=TRUTHS)
 @pytest.mark.parametrize("promises", [(0.95,), PROMISES], ids=["one", "highest"])
@@ -34,8 +39,8 @@ def test_both_promises_are_broken_in_a_tenth_of_draws_at_most(
     broken, given = 0, 0
     for _ in range(300):
         sure = random.random(300)
-        own = Photos.alike(sure, random.random(300) < truth(sure))
-        others = None if power is None else Photos.alike(random.random(200) ** power)
+        own = alike(sure, random.random(300) < truth(sure))
+        others = None if power is None else alike(random.random(200) ** power)
         found = control(own, others, promises)
         if found.promise is None:
             assert (found.threshold, bool(found.why)) == (NEVER_SURE, True)
@@ -55,22 +60,22 @@ def test_all_right_is_proof_from_as_many_photos_as_the_test_needs() -> None:
     """0.95 ** 45 is the first power below a tenth, as is 0.8 ** 11."""
     assert [needed(promise) for promise in PROMISES] == [45, 22, 15, 11]
     sure, right = np.linspace(0.9, 0.5, 100), np.ones(100, bool)
-    few = control(Photos.alike(sure[:44], right[:44]), promises=(0.95,))
+    few = control(alike(sure[:44], right[:44]), promises=(0.95,))
     assert (few.promise, few.threshold) == (None, NEVER_SURE)
     assert (
         few.why == "44 of its 44 photos could get an answer at all: 95 of 100 right can't be proved from fewer than 45"
     )
-    assert control(Photos.alike(sure[:45], right[:45]), promises=(0.95,)).threshold == sure[44]
-    assert control(Photos.alike(sure[:44], right[:44])).promise == 0.9
+    assert control(alike(sure[:45], right[:45]), promises=(0.95,)).threshold == sure[44]
+    assert control(alike(sure[:44], right[:44])).promise == 0.9
     equally_sure = np.full(200, 0.9)  # are in or out together, though those that come first are right
-    assert control(Photos.alike(equally_sure, np.repeat([True, False], 100))).promise is None
+    assert control(alike(equally_sure, np.repeat([True, False], 100))).promise is None
 
 
 def test_the_sequence_ends_where_a_promise_can_no_longer_be_proved_whatever_comes_after() -> None:
     sure = np.linspace(0.99, 0.5, 400)
     right = np.ones(400, bool)
     right[60:80] = False
-    found = control(Photos.alike(sure, right), promises=(0.95,))
+    found = control(alike(sure, right), promises=(0.95,))
     assert sure[80] < found.threshold <= sure[44]
     assert found.p_right is not None and found.p_right <= FAILS_AT  # noqa: PT018
     assert found.answered == pytest.approx((sure >= found.threshold).mean())
@@ -80,13 +85,13 @@ def test_photos_of_other_conditions_hold_the_threshold_up() -> None:
     sure, right = np.linspace(0.99, 0.5, 400), np.ones(400, bool)
     others = np.full(200, 0.1)
     others[:20] = 0.7
-    alone, both = (control(Photos.alike(sure, right), each) for each in (None, Photos.alike(others)))
+    alone, both = (control(alike(sure, right), each) for each in (None, alike(others)))
     assert (alone.threshold < 0.52, alone.p_others) == (True, None)
     assert (both.promise, both.threshold > 0.7) == (0.95, True)
-    surest = control(Photos.alike(sure, right), Photos.alike(np.where(others == 0.7, 1.0, 0.1)))
+    surest = control(alike(sure, right), alike(np.where(others == 0.7, 1.0, 0.1)))
     assert surest.promise is None
     assert "20 of 200 photos of other conditions would get one" in surest.why
-    few = control(Photos.alike(sure, right), Photos.alike(np.full(40, 0.1)))
+    few = control(alike(sure, right), alike(np.full(40, 0.1)))
     assert "0 of 40 photos of other conditions" in few.why  # 0.95 ** 40 is no proof
 
 
@@ -95,8 +100,8 @@ def test_shares_with_each_source_alike_end_it_sooner_and_never_later() -> None:
     sure, right = np.linspace(0.99, 0.5, 400), np.ones(400, bool)
     right[100:110] = False
     small = np.where(right, 1 / 390, 1 / 10)
-    alike, weighed = (control(Photos(sure, right, weights), promises=(0.9,)) for weights in (np.ones(400), small))
-    assert alike.threshold < weighed.threshold
+    same, weighed = (control(Photos(sure, right, weights), promises=(0.9,)) for weights in (np.ones(400), small))
+    assert same.threshold < weighed.threshold
     assert weighed.threshold > sure[100]
     right[:10] = False
     assert "with each source weighing the same" in control(Photos(sure, right, np.where(right, 0.01, 1.0))).why
@@ -104,7 +109,7 @@ def test_shares_with_each_source_alike_end_it_sooner_and_never_later() -> None:
 
 def test_photos_that_get_no_answer_anyway_count_among_all_and_never_pass() -> None:
     sure = np.where(np.arange(400) < 100, np.linspace(0.99, 0.5, 400), NO_ANSWER)
-    found = control(Photos.alike(sure, np.ones(400, bool)), promises=(0.95,))
+    found = control(alike(sure, np.ones(400, bool)), promises=(0.95,))
     assert found.threshold >= sure[99]
     assert found.answered <= 0.25
 
@@ -135,7 +140,7 @@ def test_p_values_and_thresholds_are_those_of_mapie(promise: float, power: float
     theirs.calibrate(np.r_[sure, others][:, None], true)
     falling = theirs.p_values[::-1, 0]  # from the surest on; the larger of both
     ends = next((at for at, p_value in enumerate(falling) if p_value > FAILS_AT), len(falling))
-    ours = control(Photos.alike(sure, right), Photos.alike(others), (promise,), start=0.2)
+    ours = control(alike(sure, right), alike(others), (promise,), start=0.2)
     assert ours.threshold == (thresholds[ends - 1] if ends else NEVER_SURE)
     assert ends or power < 20
     if ends:

@@ -6,7 +6,7 @@ import numpy as np
 from tinynet import RECIPES
 
 from spectraderm.core.run import HEATMAPS, Run
-from spectraderm.evaluation.calibrate import read_outputs
+from spectraderm.evaluation.outputs import read_outputs
 from spectraderm.inference.calibration import softmax
 from spectraderm.training.checkpoint import HEATMAPS_KEPT, surest_errors, write_heatmaps
 

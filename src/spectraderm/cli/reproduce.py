@@ -17,8 +17,9 @@ from spectraderm.core.progress import Track, no_track
 from spectraderm.core.roots import to_facts
 from spectraderm.core.run import AUDIT, CONFIG, EXTERNAL, MANIFEST, MEASUREMENTS, SPLIT, Run
 from spectraderm.data import manifest
-from spectraderm.evaluation.calibrate import read_outputs, settings_of
+from spectraderm.evaluation.calibrate import settings_of
 from spectraderm.evaluation.evaluate import over_folds
+from spectraderm.evaluation.outputs import read_outputs
 from spectraderm.training import train as training
 from spectraderm.training.backbones import load_backbone
 from spectraderm.training.recipe import Recipe

@@ -5,7 +5,7 @@ All of it from logits of photos that were held out of the fit; every photo group
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,9 @@ from spectraderm.evaluation.bootstrap import (
     resample,
     weights,
 )
-from spectraderm.evaluation.calibrate import Outputs, answers, fit
-from spectraderm.evaluation.fitting import Settings
-from spectraderm.evaluation.risk_control import ANSWERED_OTHERS, FAILS_AT, NO_ANSWER, Control, Photos, control
+from spectraderm.evaluation.fitting import Settings, answers, draft, promising
+from spectraderm.evaluation.outputs import Outputs
+from spectraderm.evaluation.risk_control import ANSWERED_OTHERS, FAILS_AT, NO_ANSWER, Control, control
 from spectraderm.inference.calibration import Calibration
 from spectraderm.inference.prediction import VERDICTS
 
@@ -34,46 +34,23 @@ _NARROW = 1e-6
 PREDICTED = VERDICTS.index("predicted")
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """n photos of one's own. `labels`, `groups` and `folds` are `int64[n]`, `before` and `after` logits.
-
-    `before` is `float64[n, old classes]`, `after` `float64[n, classes]`, novelties `float64[n]`; `other` is the number
-    of the class `other`, or None.
-    """
-
-    labels: Integers
-    groups: Integers
-    folds: Integers
-    before: Reals
-    after: Reals
-    novelties: Reals
-    other: int | None = None
-
-    @property
-    def named(self) -> Booleans:
-        """Which photos are of a class, `bool[n]`."""
-        return np.not_equal(self.labels, -1 if self.other is None else self.other)
-
-    def outputs(self, rows: Booleans) -> Outputs:
-        """Some of them, as calibration takes them."""
-        names = np.full(int(rows.sum()), "test")
-        arrays = (self.labels[rows], self.groups[rows], self.after[rows], self.novelties[rows])
-        return Outputs("own", 0, names, names, *arrays)
-
-
-def score(held: HeldOut, labels: Sequence[str]) -> dict[str, Any]:
+def score(held: Outputs, before: Reals, labels: Sequence[str]) -> dict[str, Any]:
     """Accuracy before and after, paired, in all and per class. A new class's photos can't have been right before.
 
     `before`, `after` and `difference` are `{value, low, high}`, of all photos but those of `other`; `known` the same of
     photos of the classes that the model had. `worse` names classes that lose more than chance explains.
+
+    Args:
+        held: one's own photos, with the logits of the adapted model.
+        before: `float[n, old classes]`, those of the model before.
+        labels: the classes of the adapted model.
     """
-    right = {"before": held.before.argmax(1) == held.labels, "after": held.after.argmax(1) == held.labels}
-    named = held.named
-    known = named & (held.labels < held.before.shape[1])
-    per_class = [_of_class(held, right, number, label) for number, label in enumerate(labels)]
+    right = {"before": before.argmax(1) == held.labels, "after": held.logits.argmax(1) == held.labels}
+    named, classes = ~held.is_other, before.shape[1]
+    known = named & (held.labels < classes)
+    per_class = [_of_class(held, right, number, label, number >= classes) for number, label in enumerate(labels)]
     return {
-        "n_photos": len(held.labels),
+        "n_photos": len(held),
         "n_groups": len(np.unique(held.groups)),
         "too_few": len(np.unique(held.groups[named])) < MIN_GROUPS,
         **_paired(held.groups[named], {name: hits[named] for name, hits in right.items()}),
@@ -83,34 +60,33 @@ def score(held: HeldOut, labels: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def calibrate_own(held: HeldOut, settings: Settings, rows: Booleans | None = None) -> tuple[Calibration, Control]:
+def calibrate_own(held: Outputs, settings: Settings) -> tuple[Calibration, Control]:
     """The settings of the adapted model, as every model's are found, by the highest promise that can be proved.
 
     The promise is of photos of the classes; beside it stands how many others are answered at most, see
-    `_above_others`. Also how the promise was proved. By some `rows` only, `bool[n]`, or all.
+    `_above_others`. Also how the promise was proved.
     """
-    outputs = held.outputs(np.ones(len(held.labels), bool) if rows is None else rows)
-    fitted = replace(fit(outputs, settings), confidence_threshold=0.0, promised_accuracy=0.0)
-    first = np.isin(np.arange(len(outputs)), np.unique(outputs.groups, return_index=True)[1])  # one of every group
-    photos = replace(outputs, other=held.other).take(first)
-    floor, most = _above_others(answers(photos.take(photos.is_other), fitted)[0])
-    confidence, right = answers(photos.own, fitted)
-    own = Photos.alike(np.where(confidence > floor, confidence, NO_ANSWER), right)
+    fitted, photos = draft(replace(held, other=None), settings), held.one_each
+    floor, most = _above_others(answers(photos.others, fitted).confidence)
+    own = answers(photos.own, fitted)
+    own = replace(own, confidence=np.where(own.confidence > floor, own.confidence, NO_ANSWER))
     proof = control(own, None, settings.promises)
-    fitted = replace(fitted, confidence_threshold=proof.threshold, promised_accuracy=proof.promise)
-    return replace(fitted, answered_others=most), proof
+    return replace(promising(fitted, proof), answered_others=most), proof
 
 
-def judge_own(held: HeldOut, settings: Settings) -> dict[str, Any]:
-    """What share of one's own photos is `predicted`, and how often that is right, by settings from the other folds."""
-    verdicts, guesses = np.empty(len(held.labels), np.int64), held.after.argmax(1)
-    for number in range(int(held.folds.max()) + 1):
-        rows = held.folds == number
-        fitted, _ = calibrate_own(held, settings, ~rows)
-        verdicts[rows] = fitted.judge(held.after[rows], held.novelties[rows], held.other).verdicts
+def judge_own(held: Outputs, folds: Integers, settings: Settings) -> dict[str, Any]:
+    """What share of one's own photos is `predicted`, and how often that is right, by settings from the other folds.
+
+    `folds` are `int64[n]`.
+    """
+    verdicts, guesses = np.empty(len(held), np.int64), held.logits.argmax(1)
+    for number in range(int(folds.max()) + 1):
+        rows = folds == number
+        fitted, _ = calibrate_own(held.take(~rows), settings)
+        verdicts[rows] = fitted.judge(held.logits[rows], held.novelty[rows], held.other).verdicts
     answered = verdicts == PREDICTED
     once = group_weights(held.groups)
-    named = held.named
+    named = ~held.is_other
 
     def share(hits: Booleans, rows: Booleans) -> float | None:
         return float(np.average(hits[rows], weights=once[rows])) if rows.any() else None
@@ -149,14 +125,14 @@ def _paired(groups: Integers, right: dict[str, Booleans]) -> dict[str, Any]:
     }
 
 
-def _of_class(held: HeldOut, right: dict[str, Booleans], number: int, label: str) -> dict[str, Any]:
+def _of_class(held: Outputs, right: dict[str, Booleans], number: int, label: str, new: bool) -> dict[str, Any]:
     own = held.labels == number
     there = len(np.unique(held.groups[own]))
     lead = np.bincount(
         np.unique(held.groups, return_inverse=True)[1], own * (right["after"].astype(int) - right["before"])
     )
     gained, lost = int((lead > 0).sum()), int((lead < 0).sum())
-    new, once = number >= held.before.shape[1], group_weights(held.groups)
+    once = group_weights(held.groups)
     shares = {name: float(np.average(hits[own], weights=once[own])) if there else None for name, hits in right.items()}
     return {
         "label": label,

@@ -12,7 +12,7 @@ from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import CALIBRATION, FINAL, MODEL, Run
 from spectraderm.data.beside import Beside
 from spectraderm.evaluation.calibrate import ELSEWHERE, of_these_logits, settings_of
-from spectraderm.evaluation.calibrate_elsewhere import calibrate_elsewhere, sources_of
+from spectraderm.evaluation.calibrate_elsewhere import calibrate_elsewhere, outputs_of
 from spectraderm.evaluation.formatting import template
 from spectraderm.evaluation.source_photos import Given, named_sources, predict_sources
 from spectraderm.inference import model_folder
@@ -111,7 +111,7 @@ def _find(
     predicted, read = predict_sources(Classifier(folder, calibration="home"), sources, label_map, track, of_none)
     home = folder.calibrations.home
     return {
-        ELSEWHERE: calibrate_elsewhere(sources_of(predicted, home.temperature), home, promise),
+        ELSEWHERE: calibrate_elsewhere(outputs_of(predicted, home.temperature), home, promise),
         "in_training": int(predicted.in_training.sum()),
         **sum(read.values(), Beside()).facts(),
     }

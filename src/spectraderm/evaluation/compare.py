@@ -10,7 +10,8 @@ from spectraderm.core.resampling import interval, rows_at_once, share
 from spectraderm.core.run import Run
 from spectraderm.evaluation import ledger, metrics
 from spectraderm.evaluation.bootstrap import MIN_GROUPS, Integers, Reals, Scored, resample, weights
-from spectraderm.evaluation.calibrate import pool, tested
+from spectraderm.evaluation.calibrate import tested
+from spectraderm.evaluation.outputs import pool
 
 COMPARED = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "ece", "auroc")
 _ROUNDING = 1e-12  # no difference

@@ -15,9 +15,10 @@ from spectraderm.data.manifest import COLUMNS
 from spectraderm.evaluation import calibrate, calibration_metrics, metrics
 from spectraderm.evaluation.bootstrap import MIN_GROUPS, Booleans, Integers, Scored, group_weights, rate
 from spectraderm.evaluation.by_source import by_source, stated
-from spectraderm.evaluation.calibrate import Outputs, judge, pool
+from spectraderm.evaluation.calibrate import judge
 from spectraderm.evaluation.curves import learning_curve
 from spectraderm.evaluation.fitting import Settings, set_variants
+from spectraderm.evaluation.outputs import FoldOutputs, pool, read_outputs
 from spectraderm.evaluation.protocols import protocols, read_measurements
 from spectraderm.inference.calibration import Judgement
 from spectraderm.inference.prediction import VERDICTS
@@ -49,7 +50,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     Raises:
         RunFolderError: the run is not trained to the end, or not calibrated.
     """
-    config, settings, (folds, crossed) = run.config, calibrate.settings_of(run), calibrate.read_outputs(run)
+    config, settings, (folds, crossed) = run.config, calibrate.settings_of(run), read_outputs(run)
     test = pool(crossed)
     manifest = {row["path"]: row for row in run.rows}
     if list(manifest) != folds[0].paths.tolist():
@@ -96,7 +97,7 @@ def evaluate(run: Run) -> dict[str, Any]:
     return result
 
 
-def over_folds(folds: Sequence[Outputs]) -> dict[str, Any]:
+def over_folds(folds: Sequence[FoldOutputs]) -> dict[str, Any]:
     """Mean, lowest and highest accuracy over folds or draws, with each one's, of photos of the classes."""
     result: dict[str, Any] = {}
     for split in ("train", "val", "test"):
@@ -176,7 +177,7 @@ def subgroups(rows: ManifestRows, scored: Scored, judged: Judgement) -> list[dic
     return tables
 
 
-def _splits(crossed: Sequence[Outputs]) -> dict[str, Any]:
+def _splits(crossed: Sequence[FoldOutputs]) -> dict[str, Any]:
     """Of photos that are no test only what the curves show, too; their probabilities are not calibrated."""
     parts = {name: pool(crossed, name) for name in ("train", "val", "calibration")}
     scores = {name: metrics.scores(photos.scored()) for name, photos in parts.items() if len(photos)}
@@ -184,7 +185,7 @@ def _splits(crossed: Sequence[Outputs]) -> dict[str, Any]:
 
 
 def _calibration(
-    crossed: Sequence[Outputs], test: Outputs, scored: Scored, judged: Judgement, settings: Settings
+    crossed: Sequence[FoldOutputs], test: FoldOutputs, scored: Scored, judged: Judgement, settings: Settings
 ) -> dict[str, Any]:
     before, own = metrics.scores(test.scored()), ~test.is_other
     return {

@@ -13,7 +13,7 @@ from spectraderm.core import files
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.core.run import COPIES, Run
 from spectraderm.data.gallery import in_turn
-from spectraderm.evaluation.calibrate import Outputs, pool
+from spectraderm.evaluation.outputs import FoldOutputs, pool
 from spectraderm.images.decoding import decode
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.images.thumbnails import data_url
@@ -54,7 +54,7 @@ def leaks(run: Run, display: Mapping[str, str]) -> tuple[list[Row], dict[str, in
     return shown, dict(sorted(Counter(copy["kind"] for copy in crossing).items()))
 
 
-def wrong(run: Run, crossed: Sequence[Outputs], judged: Judgement) -> list[dict[str, Any]]:
+def wrong(run: Run, crossed: Sequence[FoldOutputs], judged: Judgement) -> list[dict[str, Any]]:
     """The `WRONG` photo groups that were guessed wrong most surely, by calibrated probability, each by one test photo.
 
     `judged` are the test photos of `crossed`, pooled in order. Of each photo there are `path`, `label`, `guess`,

@@ -18,9 +18,9 @@ from spectraderm.data.beside import Beside
 from spectraderm.evaluation import metrics
 from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers, Scored
 from spectraderm.evaluation.by_source import of_source, over_sources, stated
-from spectraderm.evaluation.calibrate import pool, read_outputs
 from spectraderm.evaluation.compare import detection
 from spectraderm.evaluation.evaluate import Outside, refusals
+from spectraderm.evaluation.outputs import pool, read_outputs
 from spectraderm.evaluation.source_photos import Given, Predicted, named_sources, predict_sources
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, from_hex, nearest
 from spectraderm.inference.calibration import Choice, Judgement

@@ -1,4 +1,4 @@
-"""Held-out photos -> temperature, prediction sets, quantiles: what calibrating is made of. Pure functions of arrays."""
+"""Held-out photos -> temperature, prediction sets, quantiles: what calibrating is made of, at home and elsewhere."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,9 +7,10 @@ import numpy as np
 
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals, group_weights
-from spectraderm.evaluation.risk_control import PROMISES
+from spectraderm.evaluation.outputs import Outputs
+from spectraderm.evaluation.risk_control import NO_ANSWER, PROMISES, Control, Photos
 from spectraderm.inference import calibration
-from spectraderm.inference.calibration import SetMethod, softmax
+from spectraderm.inference.calibration import Calibration, SetMethod, softmax
 
 NOVELTY_KEPT = 0.95
 """Share of the held-out photos, each photo group counted once, that the novelty threshold lets pass."""
@@ -45,6 +46,44 @@ class Settings:
     def set_name(self) -> str:
         """The name of its prediction sets: `lac`, `raps`, `lac_per_class` or `raps_per_class`."""
         return f"{self.set_method}{'_per_class' if self.per_class else ''}"
+
+
+def draft(own: Outputs, settings: Settings, novelty_threshold: float | None = None) -> Calibration:
+    """All settings but the promise, found on photos of the classes, as much as each counts: the temperature with the
+    smallest log loss, prediction sets, and the novelty that `NOVELTY_KEPT` of the photos have at most, or another.
+    """
+    weights = own.weights
+    if novelty_threshold is None:
+        novelty_threshold = weighted_quantile(own.novelty, weights, NOVELTY_KEPT)
+    temperature = fit_temperature(own.logits, own.labels, weights)
+    of_sources = None if own.sources is None else weights
+    thresholds = fit_sets(softmax(own.logits, temperature), own.labels, own.groups, settings, of_sources)
+    return Calibration(
+        temperature=temperature,
+        coverage=settings.coverage,
+        set_method=settings.set_method,
+        thresholds=tuple(thresholds.tolist()),
+        confidence_threshold=0.0,
+        promised_accuracy=0.0,
+        novelty_threshold=novelty_threshold,
+    )
+
+
+def answers(photos: Outputs, fitted: Calibration) -> Photos:
+    """Of one photo of every group the confidence of its guess, and whether it is right; each source weighs the same.
+
+    Where it gets no answer, however sure, its confidence is `NO_ANSWER`.
+    """
+    one = photos.one_each
+    judged = fitted.judge(one.logits, one.novelty, one.other)
+    answered = one.usable & (judged.verdicts == 0)
+    confidence = np.where(answered, judged.probabilities.max(1, initial=0), NO_ANSWER)
+    return Photos(confidence, judged.probabilities.argmax(1) == one.labels, one.weights)
+
+
+def promising(fitted: Calibration, proof: Control) -> Calibration:
+    """The same settings with the promise that was proved by them."""
+    return replace(fitted, confidence_threshold=proof.threshold, promised_accuracy=proof.promise)
 
 
 def fit_temperature(logits: Reals, labels: Integers, weights: Reals) -> float:

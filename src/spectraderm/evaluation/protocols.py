@@ -21,8 +21,8 @@ from spectraderm.data import shortcuts
 from spectraderm.evaluation import metrics
 from spectraderm.evaluation.bootstrap import Integers, Scored, resample, weights
 from spectraderm.evaluation.by_source import over_sources
-from spectraderm.evaluation.calibrate import Outputs, pool
 from spectraderm.evaluation.formatting import score
+from spectraderm.evaluation.outputs import FoldOutputs, pool
 from spectraderm.images.perceptual_hash import nearest_of
 
 TITLES = {
@@ -46,8 +46,8 @@ Measurements = Mapping[str, npt.NDArray[Any]]
 def protocols(
     run: Run,
     protocol: str,
-    folds: Sequence[Outputs],
-    crossed: Sequence[Outputs],
+    folds: Sequence[FoldOutputs],
+    crossed: Sequence[FoldOutputs],
     measurements: Measurements,
     sources: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
@@ -95,7 +95,7 @@ def read_measurements(run: Run, photos: int) -> Measurements:
     return arrays
 
 
-def baselines(folds: Sequence[Outputs], measurements: Measurements, seed: int) -> dict[str, Any]:
+def baselines(folds: Sequence[FoldOutputs], measurements: Measurements, seed: int) -> dict[str, Any]:
     """Each baseline's `accuracy`, `group_accuracy` and `balanced_accuracy`, learned and scored as the folds were."""
     tests, result = pool(folds), {}
     for name in BASELINES:
@@ -110,7 +110,7 @@ def baselines(folds: Sequence[Outputs], measurements: Measurements, seed: int) -
     return result
 
 
-def _guesses(name: str, fold: Outputs, measurements: Measurements, seed: int) -> Integers:
+def _guesses(name: str, fold: FoldOutputs, measurements: Measurements, seed: int) -> Integers:
     """A baseline's guesses of a fold's test photos, `int64[n]`."""
     test = np.flatnonzero(fold.splits == "test")
     train = np.flatnonzero(np.isin(fold.splits, ("train", "val")))  # nothing is tuned, so nothing is held back
@@ -125,7 +125,7 @@ def _guesses(name: str, fold: Outputs, measurements: Measurements, seed: int) ->
     return guesses
 
 
-def _original_rows(fold: Outputs, measurements: Measurements, seed: int) -> list[dict[str, Any]]:
+def _original_rows(fold: FoldOutputs, measurements: Measurements, seed: int) -> list[dict[str, Any]]:
     """The folders as they came, and of these, where some test photos are copies and some not, the others alone."""
     test = fold.of("test").own
     clean = ~np.isin(test.groups, fold.groups[np.isin(fold.splits, ("train", "val"))])

@@ -46,10 +46,9 @@ class Photos:
     right: Booleans
     weights: Reals
 
-    @classmethod
-    def alike(cls, confidence: Reals, right: Booleans | None = None) -> "Photos":
-        """Photos that all weigh the same; of none of the classes where `right` is not given."""
-        return cls(confidence, np.zeros(len(confidence), bool) if right is None else right, np.ones(len(confidence)))
+    def take(self, rows: Booleans) -> "Photos":
+        """The same for some rows only."""
+        return Photos(self.confidence[rows], self.right[rows], self.weights[rows])
 
     def __len__(self) -> int:
         return len(self.confidence)
@@ -82,28 +81,25 @@ def control(
     promises: Sequence[float] = PROMISES,
     *,
     start: float = 0.05,
-    most_others: float = ANSWERED_OTHERS,
-    fails_at: float = FAILS_AT,
 ) -> Control:
     """The highest of some promises, tried in their order, that can be proved, and the lowest threshold that keeps it.
 
     `others` None leaves the second risk out. `start` is the share of `own` that the first threshold lets pass, or as
-    many as the test needs at least; `most_others` the most share of `others` that may get an answer.
+    many as the test needs at least.
     """
-    tried = [_sequence(own, others, promise, (start, most_others, fails_at)) for promise in promises]
+    tried = [_sequence(own, others, promise, start) for promise in promises]
     return next((one for one in tried if one.promise is not None), tried[-1])
 
 
-def needed(promise: float, fails_at: float = FAILS_AT) -> int:
+def needed(promise: float) -> int:
     """How many answers, all of them right, are proof at least of a promise below 1."""
-    return math.ceil(math.log(fails_at) / math.log(promise) - 1e-9)
+    return math.ceil(math.log(FAILS_AT) / math.log(promise) - 1e-9)
 
 
-def _sequence(own: Photos, others: Photos | None, promise: float, limits: tuple[float, float, float]) -> Control:
+def _sequence(own: Photos, others: Photos | None, promise: float, start: float) -> Control:
     """The lowest threshold that keeps one promise, or why there is none."""
-    start, most_others, fails_at = limits
     falling = np.sort(own.confidence[own.confidence > NO_ANSWER])[::-1]
-    first, step = max(round(start * len(own)), needed(promise, fails_at)), STEP * len(own)
+    first, step = max(round(start * len(own)), needed(promise)), STEP * len(own)
     if len(falling) < first:
         few = f"{len(falling)} of its {len(own)} photos could get an answer at all"
         return _none(f"{few}: {_of_100(promise)} right can't be proved from fewer than {first}")
@@ -111,32 +107,30 @@ def _sequence(own: Photos, others: Photos | None, promise: float, limits: tuple[
     for count in (round(first + number * step) for number in range(math.ceil(1 / STEP))):
         if count > len(falling):
             break
-        tested = _test(own, others, promise, float(falling[count - 1]), most_others, fails_at)
+        tested = _test(own, others, promise, float(falling[count - 1]))
         if tested.promise is None:
             return proved or tested
         proved = tested
     return proved or _none("")
 
 
-def _test(
-    own: Photos, others: Photos | None, promise: float, threshold: float, most_others: float, fails_at: float
-) -> Control:
+def _test(own: Photos, others: Photos | None, promise: float, threshold: float) -> Control:
     """Both tests at one threshold."""
     passes = own.confidence >= threshold
     right, weight = passes & own.right, own.weights[passes].sum()
     p_right, p_others = binomial.cdf(int(passes.sum() - right.sum()), int(passes.sum()), 1 - promise), None
-    if p_right > fails_at or own.weights[right].sum() < promise * weight * (1 - _ROUNDING):
+    if p_right > FAILS_AT or own.weights[right].sum() < promise * weight * (1 - _ROUNDING):
         shares = f"{right.sum()} are right{_alike(own, own.weights[right].sum() / weight)}"
         return _none(f"of the surest {passes.sum()} photos {shares}: {_of_100(promise)} can't be proved from that")
     if others is not None:
         answered = others.confidence >= threshold
-        p_others = binomial.cdf(int(answered.sum()), len(others), most_others)
+        p_others = binomial.cdf(int(answered.sum()), len(others), ANSWERED_OTHERS)
         share = float(others.weights[answered].sum() / others.weights.sum())
-        if p_others > fails_at or share > most_others * (1 + _ROUNDING):
+        if p_others > FAILS_AT or share > ANSWERED_OTHERS * (1 + _ROUNDING):
             shares = (
                 f"{answered.sum()} of {len(others)} photos of other conditions would get one{_alike(others, share)}"
             )
-            why = f"{shares}: at most {_of_100(most_others)} can't be proved from that"
+            why = f"{shares}: at most {_of_100(ANSWERED_OTHERS)} can't be proved from that"
             return _none(f"if the surest {passes.sum()} photos got an answer, {why}")
     return Control(promise, threshold, p_right, p_others, float(weight / own.weights.sum()), "")
 
