@@ -30,6 +30,7 @@ from spectraderm.core.run import CONFIG, MODEL
 from spectraderm.data.synthetic import paint
 from spectraderm.inference.bulk import job
 from spectraderm.inference.model_folder import open_model
+from spectraderm.training.options import Options
 
 DAMAGED = {
     "train": (("manifest.csv", "audit"), ("split.csv", "audit")),
@@ -49,7 +50,7 @@ class World:
 
     root: Path
     photos: Path
-    options: pipeline.Options
+    options: Options
     unbroken: dict[str, tuple[Path, Path, int]] = field(default_factory=dict)
 
     def work(self, stage: str, run: Path) -> None:
@@ -196,7 +197,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # for somebody else, too
         paint(Path(folder, "photos"), per_class=8)
-        options = pipeline.Options("notebook", "open-nsfw-thin", "original", 1, device="cpu", changes={"epochs": 2})
+        options = Options("notebook", "open-nsfw-thin", "original", 1, device="cpu", changes={"epochs": 2})
         world = World(Path(folder), Path(folder, "photos"), options).prepare(*STAGES)
         print("| fault | on | tries | wrong | said, for one |\n| --- | --- | --- | --- | --- |", flush=True)
         for name in given.only:

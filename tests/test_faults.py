@@ -23,6 +23,7 @@ from spectraderm.cli import console
 from spectraderm.core.errors import WriteError
 from spectraderm.core.run import REPORT, Run
 from spectraderm.evaluation import ledger
+from spectraderm.training.options import Options
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
@@ -39,7 +40,7 @@ def world(photos: Path, tiny: Path) -> Iterator[Any]:
         Path(folder).chmod(0o755)
         (tiny / "model.safetensors").chmod(0o644)
         mine, backbone = (shutil.copytree(one, Path(folder, one.name)) for one in (photos, tiny))
-        options = pipeline.Options("notebook", str(backbone), "original", 1, device="cpu", changes=changes)
+        options = Options("notebook", str(backbone), "original", 1, device="cpu", changes=changes)
         yield faults.World(Path(folder), mine, options).prepare(*STAGES)
 
 

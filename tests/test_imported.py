@@ -10,6 +10,7 @@ from spectraderm.core.run import CARD, MODEL, Run
 from spectraderm.data import manifest
 from spectraderm.data.importers import import_set
 from spectraderm.inference.model_folder import read_model_folder
+from spectraderm.training.options import Options
 
 PER_CLASS = 10
 SCIN_LABELS = {"BA-impetigo": "Impetigo", "VI-shingles": "Herpes Zoster"}
@@ -37,7 +38,7 @@ def test_a_run_over_two_imported_sets_leaves_each_out(tiny: Path, tmp_path: Path
     for name, folder in publish(tmp_path / "published").items():
         import_set(name, folder, tmp_path / name)
     run = Run(tmp_path / "run")
-    options = pipeline.Options(backbone=str(tiny), protocol="by-source", crops=False)
+    options = Options(backbone=str(tiny), protocol="by-source", crops=False)
     pipeline.run([tmp_path / "reference", tmp_path / "scin"], run.folder, options)
     rows = manifest.read(run.path("manifest.csv"))
     assert {(row.source, row.label) for row in rows} == {

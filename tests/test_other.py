@@ -23,7 +23,7 @@ from spectraderm.evaluation.external import evaluate_external
 from spectraderm.evaluation.outputs import pool, read_outputs
 from spectraderm.inference.classifier import load_model
 from spectraderm.inference.prediction import VERDICTS
-from spectraderm.pipeline import Options
+from spectraderm.training.options import Options
 
 COLOURS = {"a": (200, 60, 60), "b": (60, 200, 60), "Other": (60, 60, 200), "deep": (60, 60, 200)}
 CLASSES = ["a", "b", OTHER]

@@ -17,9 +17,10 @@ from spectraderm.core.stages import CHECKSUMS
 from spectraderm.data import shortcuts
 from spectraderm.data.split import Protocol
 from spectraderm.evaluation.calibrate import settings_of
+from spectraderm.evaluation.fitting import Settings
 from spectraderm.inference import model_folder
-from spectraderm.pipeline import Options
 from spectraderm.training import export
+from spectraderm.training.options import Options
 
 RUN_FILES = {
     "manifest.csv",
@@ -247,7 +248,7 @@ def test_a_calibrations_settings_stay_when_a_run_is_scored_again(
     original: tuple[Path, dict[str, Any], Shown], tmp_path: Path
 ) -> None:
     out = Path(shutil.copytree(original[0], tmp_path / "run"))
-    asked = pipeline.Settings(0.6, "raps", per_class=True, promised_accuracy=0.8)
+    asked = Settings(0.6, "raps", per_class=True, promised_accuracy=0.8)
     pipeline.calibrate(out, asked)
     assert settings_of(Run(out)) == asked
     assert pipeline.evaluate(out)["calibration"]["shipped"] == "raps_per_class"

@@ -14,7 +14,7 @@ from spectraderm.core.errors import RunFolderError
 from spectraderm.core.run import CARD, EXTERNAL, MODEL, REPORT, Run
 from spectraderm.evaluation.calibrate_external import HEADING
 from spectraderm.inference.classifier import load_model
-from spectraderm.pipeline import Options
+from spectraderm.training.options import Options
 
 
 def clinics(root: Path) -> list[Path]:

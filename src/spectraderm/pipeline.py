@@ -38,22 +38,6 @@ from spectraderm.inference.engine import Engine
 from spectraderm.inference.model_folder import open_model
 from spectraderm.training.options import Options, check_run, check_train
 
-__all__ = [
-    "Demo",
-    "Options",
-    "Settings",
-    "audit",
-    "calibrate",
-    "compare",
-    "demo",
-    "evaluate",
-    "export",
-    "run",
-    "score",
-    "split",
-    "train",
-]
-
 GROUPED_FOLDS = 5
 DEMO_FOLDS, DEMO_SHOWN = 3, 3
 

@@ -12,6 +12,7 @@ from spectraderm.core.files import write_json
 from spectraderm.core.run import CALIBRATION, CONFIG, EVALUATION, EXTERNAL, MANIFEST, MEASUREMENTS, SPLIT, Run
 from spectraderm.core.stages import CHECKSUMS
 from spectraderm.data import manifest
+from spectraderm.evaluation.fitting import Settings
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def published(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     """An evaluated run folder that asked for other sets than usual, beside what was found on other photos."""
     run = tmp_path_factory.mktemp("published") / "run"
     shutil.copytree(runs["notebook"], run)
-    pipeline.calibrate(run, pipeline.Settings(coverage=0.8, set_method="raps"))
+    pipeline.calibrate(run, Settings(coverage=0.8, set_method="raps"))
     scores = pipeline.score(run)["splits"]["test"]
     outside = {"name": "other", "scores": scores, "in_training": 0}
     write_json(run / EXTERNAL / "other.json", outside)

@@ -16,6 +16,7 @@ from spectraderm.core.files import read_csv
 from spectraderm.core.run import Run
 from spectraderm.training import trackers
 from spectraderm.training.loop import HISTORY_COLUMNS
+from spectraderm.training.options import Options
 
 CURVES = {f"final/{name}" for name in HISTORY_COLUMNS}
 SCORES = {f"scores/final/{side}_{name}" for side in ("train", "val", "test") for name in ("loss", "accuracy")}
@@ -40,7 +41,7 @@ def test_a_log_that_is_not_installed_is_told_before_anything_else(
 ) -> None:
     monkeypatch.setattr(util, "find_spec", lambda _: None)
     with pytest.raises(MissingExtra, match=r"the log wandb.*\[wandb\]"):
-        pipeline.run(photos, tmp_path / "out", pipeline.Options(log="wandb"))
+        pipeline.run(photos, tmp_path / "out", Options(log="wandb"))
     assert not (tmp_path / "out").exists()
 
 

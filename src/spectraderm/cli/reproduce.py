@@ -22,6 +22,7 @@ from spectraderm.evaluation.evaluate import over_folds
 from spectraderm.evaluation.outputs import read_outputs
 from spectraderm.training import train as training
 from spectraderm.training.backbones import load_backbone
+from spectraderm.training.options import Options
 from spectraderm.training.recipe import Recipe
 
 NOTEBOOK = "notebook"
@@ -86,7 +87,7 @@ def reproduce_notebook(
         raise RunFolderError(f"{out} was trained in before", "Give another --out")
     with tempfile.TemporaryDirectory(prefix="spectraderm-") as folder:
         run = out or Path(folder) / NOTEBOOK
-        options = pipeline.Options(NOTEBOOK, backbone, "original", seeds, seed, device="cpu")
+        options = Options(NOTEBOOK, backbone, "original", seeds, seed, device="cpu")
         facts = pipeline.audit(photos, run, track, look_for_crops=False).facts
         pipeline.split(run, options.protocol, seeds, seed)
         pipeline.train(run, options, track)
