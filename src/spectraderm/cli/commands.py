@@ -54,11 +54,10 @@ def run(
     as_json: options.Json = False,
 ) -> None:
     """All of it: audit, split, train, calibrate, evaluate, export. What most people want."""
+    given = locals()
     from spectraderm.cli import stages  # noqa: PLC0415
 
-    how = {"recipe": recipe, "backbone": backbone, "split": split, "folds": folds, "seed": seed, "device": device}
-    how |= {"epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience}
-    stages.run(photos, other, out, how | {"resume": resume, "log": log, "crops": crops}, as_json)
+    stages.run(**given)
 
 
 @app.command()
@@ -114,10 +113,10 @@ def train(
     log: options.Log = None,
 ) -> None:
     """Train every fold of a split run folder."""
+    given = locals()
     from spectraderm.cli import stages  # noqa: PLC0415
 
-    how = {"recipe": recipe, "backbone": backbone, "device": device, "resume": resume, "log": log}
-    stages.train(run, how | {"epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience})
+    stages.train(**given)
 
 
 @app.command()

@@ -186,28 +186,13 @@ def serve(
     calibration: Calibration = "auto",
 ) -> None:
     """Serve predictions over HTTP: POST /predict, and a page at /. Stores no photo."""
+    given = locals()
     from spectraderm.inference.model_folder import check_model  # noqa: PLC0415
 
     check_model(model)
     with needs("serve", "the server"):
         from spectraderm.serving.server import ServeOptions, serve  # noqa: PLC0415
-    options = ServeOptions(
-        model,
-        host=host,
-        port=port,
-        workers=workers,
-        queue=queue,
-        max_mb=max_mb,
-        seconds=seconds,
-        grace=grace,
-        api_key=api_key,
-        cors=tuple(cors or ()),
-        frame_ancestors=tuple(frame_ancestors or ()),
-        runtime=runtime,
-        precision=precision,
-        calibration=calibration,
-    )
-    serve(options)
+    serve(ServeOptions(**given | {"cors": tuple(cors or ()), "frame_ancestors": tuple(frame_ancestors or ())}))
 
 
 @app.command()

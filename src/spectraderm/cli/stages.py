@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from spectraderm.data.split import Protocol
 
 
-def run(photos: Sequence[Path], other: Path | None, folder: Path | None, how: dict[str, Any], as_json: bool) -> None:
+def run(photos: Sequence[Path], other: Path | None, out: Path | None, as_json: bool, **how: Any) -> None:  # noqa: ANN401
     """The whole way, by the options `how`."""
-    out = folder or runs.default_run_folder(photos, how["recipe"], how["split"])
+    out = out or runs.default_run_folder(photos, how["recipe"], how["split"])
     check_run(checks.photos(photos, other, out), out, options_of(**how))
     _, terminal = _load()
     with going_on("--resume goes on where training was"), terminal.progress() as track:
@@ -70,7 +70,7 @@ def split(run: Path, protocol: "Protocol", folds: int, seed: int, as_json: bool)
     say(f"Next    spectraderm train {run}")
 
 
-def train(run: Path, how: dict[str, Any]) -> None:
+def train(run: Path, **how: Any) -> None:  # noqa: ANN401
     """A training of a split run folder, by the options `how`."""
     check_train(run, options_of(**how))
     _, terminal = _load()
