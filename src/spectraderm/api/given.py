@@ -10,6 +10,8 @@ from spectraderm.core.errors import needs
 from spectraderm.core.roots import Given, with_other
 from spectraderm.core.run import Run
 
+NEEDED = ("train", "what audits, trains and scores")
+"""The extra of the pipeline, and what it is called where it is not installed."""
 AnyPath = str | os.PathLike[str]
 Photos = AnyPath | Sequence[AnyPath]
 """A folder of photos; or several, each a source."""
@@ -39,5 +41,5 @@ def path_of(given: AnyPath | None) -> Path | None:
 
 def stages() -> Any:  # noqa: ANN401
     """The pipeline. Raises `MissingExtra` where the `train` extra is not installed."""
-    with needs("train", "what audits, trains and scores"):
+    with needs(*NEEDED):
         return import_module("spectraderm.pipeline")

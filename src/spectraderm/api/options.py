@@ -1,51 +1,30 @@
-"""The options of a training, as the commands name them, and whether it can begin: looked at before what takes long."""
+"""The options of a training, as the commands name them; and which options make no sense together."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectraderm.core.errors import SpectraDermError, needs
+from spectraderm.api.given import AnyPath
+from spectraderm.core.errors import SpectraDermError
+from spectraderm.training.options import Options
 
 if TYPE_CHECKING:
-    from spectraderm.api.given import AnyPath
-    from spectraderm.core.roots import Given
     from spectraderm.data.split import Protocol
-    from spectraderm.training.options import Options
 
-_NEEDED = ("train", "what audits, trains and scores")
 _OF_THE_RECIPE = {"epochs": "epochs", "batch_size": "batch_size", "lr": "learning_rate", "patience": "patience"}
 
 
 def options_of(
     *,
-    recipe: "AnyPath",
-    backbone: "AnyPath",
+    recipe: AnyPath,
+    backbone: AnyPath,
     split: "Protocol" = "grouped",
     folds: int = 0,
     seed: int = 0,
     **more: Any,  # noqa: ANN401
-) -> "Options":
+) -> Options:
     """The settings of a run, by the names that the commands have for them."""
-    with needs(*_NEEDED):
-        from spectraderm.training.options import Options  # noqa: PLC0415
     given = {setting: more.pop(name, None) for name, setting in _OF_THE_RECIPE.items()}
     changes = {setting: value for setting, value in given.items() if value is not None}
     return Options(str(recipe), str(backbone), split, folds, seed, changes=changes, **more)
-
-
-def check_run(photos: "Given", out: Path, options: "Options") -> None:
-    """Make sure that a run can begin. Raises `SpectraDermError`."""
-    with needs(*_NEEDED):
-        from spectraderm.training import options as trained  # noqa: PLC0415
-
-        trained.check_run(photos, out, options)
-
-
-def check_train(run: Path, options: "Options") -> None:
-    """Make sure that a training can begin in a run folder. Raises `SpectraDermError`."""
-    with needs(*_NEEDED):
-        from spectraderm.training import options as trained  # noqa: PLC0415
-
-        trained.check_train(run, options)
 
 
 def check_calibrate(photos: bool, external: bool, with_external: bool, without: bool) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from spectraderm.api.given import AnyPath, AnyRun, Photos, all_photos, folder_of, path_of, several, stages
-from spectraderm.api.options import check_run, check_train, options_of
+from spectraderm.api.options import options_of
 from spectraderm.core import DEFAULT_BACKBONE, DEFAULT_RECIPE
 from spectraderm.core.arguments import checked
 from spectraderm.core.progress import Track, no_track
@@ -66,12 +66,11 @@ def run(
     Raises:
         SpectraDermError: of any stage; what was done before it stays, and `resume` goes on from there.
     """
-    given, folder = all_photos(photos, other), Path(out) if out else default_run_folder(photos, recipe, split)
+    folder = Path(out) if out else default_run_folder(photos, recipe, split)
     how: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience, "resume": resume}
     how |= {"split": split, "folds": folds, "seed": seed, "device": device, "log": log, "crops": crops}
     settings = options_of(recipe=recipe, backbone=backbone, **how)
-    check_run(given, folder, settings)
-    stages().run(given, folder, settings, track)
+    stages().run(all_photos(photos, other), folder, settings, track)
     return Run(folder)
 
 
@@ -169,7 +168,6 @@ def train(
     """
     how: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size, "lr": lr, "patience": patience, "resume": resume}
     settings = options_of(recipe=recipe, backbone=backbone, device=device, log=log, **how)
-    check_train(folder_of(run), settings)
     stages().train(folder_of(run), settings, track)
     return Run(folder_of(run))
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from spectraderm.api import runs, scores
-from spectraderm.api.options import check_evaluate, check_run, check_train, options_of
+from spectraderm.api.given import NEEDED
+from spectraderm.api.options import check_evaluate, options_of
 from spectraderm.cli import calibrate_report as report
 from spectraderm.cli import checks
 from spectraderm.cli.console import going_on, show, stdout, write_table
@@ -21,6 +22,7 @@ from spectraderm.core.errors import needs
 from spectraderm.core.printable import say
 from spectraderm.core.run import CALIBRATION, MANIFEST, SPLIT, Run
 from spectraderm.inference.model_folder import is_model_folder
+from spectraderm.training.options import check_run, check_train
 
 if TYPE_CHECKING:
     from spectraderm.data.split import Protocol
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 def run(photos: Sequence[Path], other: Path | None, out: Path | None, as_json: bool, **how: Any) -> None:  # noqa: ANN401
     """The whole way, by the options `how`."""
     out = out or runs.default_run_folder(photos, how["recipe"], how["split"])
-    check_run(checks.photos(photos, other, out), out, options_of(**how))
+    given = checks.photos(photos, other, out)
+    with needs(*NEEDED):
+        check_run(given, out, options_of(**how))
     _, terminal = _load()
     with going_on("--resume goes on where training was"), terminal.progress() as track:
         made = runs.run(photos, out, **how, other=other, track=track)
@@ -72,7 +76,8 @@ def split(run: Path, protocol: "Protocol", folds: int, seed: int, as_json: bool)
 
 def train(run: Path, **how: Any) -> None:  # noqa: ANN401
     """A training of a split run folder, by the options `how`."""
-    check_train(run, options_of(**how))
+    with needs(*NEEDED):
+        check_train(run, options_of(**how))
     _, terminal = _load()
     with going_on("--resume goes on where it was"), terminal.progress() as track:
         runs.train(run, **how, track=track)
@@ -207,7 +212,7 @@ def _load() -> tuple[Any, Any]:
     if shown:
         sys.stderr.write("Loading\N{HORIZONTAL ELLIPSIS}")
         sys.stderr.flush()
-    with needs("train", "what audits, trains and scores"):
+    with needs(*NEEDED):
         loaded = import_module("spectraderm.pipeline"), import_module("spectraderm.cli.tables")
     if shown:
         sys.stderr.write("\r\x1b[K")
