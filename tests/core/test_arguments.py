@@ -10,6 +10,7 @@ import pytest
 from conftest import plain_id
 
 import spectraderm as sd
+from spectraderm.core import Protocol
 from spectraderm.core.arguments import checked
 from spectraderm.core.errors import SpectraDermError, WrongArgument
 
@@ -30,7 +31,7 @@ def everything(
     seed: int = 0,
     folds: int = 5,
     coverage: float | None = None,
-    split: str = "grouped",
+    split: Protocol = "grouped",
     resume: bool = False,
     log: Literal["wandb"] | None = None,
 ) -> None:

@@ -1,13 +1,11 @@
 """The options of a training, as the commands name them; and which options make no sense together."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from spectraderm.api.given import AnyPath
+from spectraderm.core import Protocol
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.training.options import Options
-
-if TYPE_CHECKING:
-    from spectraderm.data.split import Protocol
 
 _OF_THE_RECIPE = {"epochs": "epochs", "batch_size": "batch_size", "lr": "learning_rate", "patience": "patience"}
 
@@ -16,7 +14,7 @@ def options_of(
     *,
     recipe: AnyPath,
     backbone: AnyPath,
-    split: "Protocol" = "grouped",
+    split: Protocol = "grouped",
     folds: int = 0,
     seed: int = 0,
     **more: Any,  # noqa: ANN401

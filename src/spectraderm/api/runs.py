@@ -1,17 +1,14 @@
 """The stages from photos to a model folder, and all of them in one go."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 from spectraderm.api.given import AnyPath, AnyRun, Photos, all_photos, folder_of, path_of, several, stages
 from spectraderm.api.options import options_of
-from spectraderm.core import DEFAULT_BACKBONE, DEFAULT_RECIPE
+from spectraderm.core import DEFAULT_BACKBONE, DEFAULT_RECIPE, Device, Log, Protocol
 from spectraderm.core.arguments import checked
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import Run
-
-if TYPE_CHECKING:
-    from spectraderm.data.split import Protocol
 
 __all__ = ["audit", "export", "run", "split", "train"]
 
@@ -23,16 +20,16 @@ def run(
     *,
     recipe: AnyPath = DEFAULT_RECIPE,
     backbone: AnyPath = DEFAULT_BACKBONE,
-    split: "Protocol" = "grouped",
+    split: Protocol = "grouped",
     folds: int = 0,
     seed: int = 0,
     epochs: int | None = None,
     batch_size: int | None = None,
     lr: float | None = None,
     patience: int | None = None,
-    device: Literal["auto", "cpu"] = "auto",
+    device: Device = "auto",
     resume: bool = False,
-    log: Literal["tensorboard", "mlflow", "wandb"] | None = None,
+    log: Log | None = None,
     crops: bool | None = None,
     other: AnyPath | None = None,
     track: Track = no_track,
@@ -108,7 +105,7 @@ def audit(
 
 
 @checked
-def split(run: AnyRun, split: "Protocol" = "grouped", folds: int = 0, seed: int = 0) -> Run:
+def split(run: AnyRun, split: Protocol = "grouped", folds: int = 0, seed: int = 0) -> Run:
     """Split an audited run folder, and prove that the split holds.
 
     Args:
@@ -138,9 +135,9 @@ def train(
     batch_size: int | None = None,
     lr: float | None = None,
     patience: int | None = None,
-    device: Literal["auto", "cpu"] = "auto",
+    device: Device = "auto",
     resume: bool = False,
-    log: Literal["tensorboard", "mlflow", "wandb"] | None = None,
+    log: Log | None = None,
     track: Track = no_track,
 ) -> Run:
     """Train every fold of a split run folder.

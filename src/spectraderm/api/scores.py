@@ -4,17 +4,15 @@ import os
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import Any, overload
 
 from spectraderm.api.given import AnyPath, AnyRun, Photos, all_photos, folder_of, path_of, several, stages
 from spectraderm.api.options import check_calibrate, check_evaluate
+from spectraderm.core import Choice, Conformal
 from spectraderm.core.arguments import checked
 from spectraderm.core.errors import needs
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.run import Run
-
-if TYPE_CHECKING:
-    from spectraderm.inference.calibration import Choice
 
 __all__ = ["calibrate", "compare", "evaluate", "import_"]
 
@@ -29,7 +27,7 @@ def calibrate(
     label_map: AnyPath | None = None,
     out: AnyPath | None = None,
     coverage: float | None = None,
-    conformal: Literal["lac", "raps"] | None = None,
+    conformal: Conformal | None = None,
     per_class: bool = False,
     promise: float | None = None,
     track: Track = no_track,
@@ -83,7 +81,7 @@ def evaluate(
     out: AnyPath | None = None,
     other: AnyPath | None = None,
     chosen_on: bool = False,
-    calibration: "Choice" = "auto",
+    calibration: Choice = "auto",
     track: Track = no_track,
 ) -> dict[str, Any]: ...
 
@@ -97,7 +95,7 @@ def evaluate(
     out: AnyPath | None = None,
     other: AnyPath | None = None,
     chosen_on: bool = False,
-    calibration: "Choice" = "auto",
+    calibration: Choice = "auto",
     track: Track = no_track,
 ) -> dict[str, Any] | list[dict[str, Any]]:
     """Score run folders and write their reports; or a model on photos that it was not made from.

@@ -5,6 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from spectraderm import core
+
 Photos = Annotated[
     list[Path], typer.Argument(help="Folder of <split>/<class>/* or <class>/*; of several each is a source.")
 ]
@@ -16,7 +18,7 @@ Other = Annotated[
 ]
 Run = Annotated[Path, typer.Argument(help="Run folder.")]
 Split = Annotated[
-    Literal["grouped", "original", "deduplicated", "by-source"],
+    core.Protocol,
     typer.Option(help="grouped: copies never cross. original: the folders as they came, copies and all. "
                       "deduplicated: the given test folder, training folders without copies of it. "
                       "by-source: each source is left out once."),
@@ -33,7 +35,7 @@ Backbone = Annotated[
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with what was interrupted.")]
 Log = Annotated[
-    Literal["tensorboard", "mlflow", "wandb"] | None,
+    core.Log | None,
     typer.Option(help="Also log curves, settings and scores, into RUN/log. Each is an extra of that name."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout, for programs, in place of tables.")]
@@ -41,7 +43,7 @@ Crops = Annotated[
     bool | None,
     typer.Option("--crops/--no-crops", help="Look for crops and zooms of photos: slow. By default up to 5,000 photos."),
 ]
-Device = Annotated[Literal["auto", "cpu"], typer.Option(help="Where training runs.")]
+Device = Annotated[core.Device, typer.Option(help="Where training runs.")]
 External = Annotated[
     bool, typer.Option("--external", help="Find the settings for photos from elsewhere, on PHOTOS of other sources.")
 ]
@@ -50,7 +52,7 @@ ChosenOn = Annotated[
 ]
 Coverage = Annotated[float | None, typer.Option(min=0.5, max=0.999, help="Of prediction sets; by default 0.9.")]
 Conformal = Annotated[
-    Literal["lac", "raps"] | None, typer.Option(help="How sets are made: lac (smallest; the default) or raps.")
+    core.Conformal | None, typer.Option(help="How sets are made: lac (smallest; the default) or raps.")
 ]
 PerClass = Annotated[bool, typer.Option("--per-class", help="Hold the coverage in every class: larger sets.")]
 Promise = Annotated[
@@ -64,7 +66,7 @@ LabelMap = Annotated[
     typer.Option("--label-map", help="CSV folder,label: which class each folder of PHOTOS is; empty: none."),
 ]
 Calibration = Annotated[
-    Literal["auto", "home", "elsewhere"],
+    core.Choice,
     typer.Option(
         help="What photos are judged by. home: as photos of the clinic and camera it learned from. elsewhere: as "
         "photos of other places. auto: elsewhere where the model has that, but home for photos that are in training."

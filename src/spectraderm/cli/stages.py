@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
@@ -18,14 +18,12 @@ from spectraderm.api.options import check_evaluate, options_of
 from spectraderm.cli import calibrate_report as report
 from spectraderm.cli import checks
 from spectraderm.cli.console import going_on, show, stdout, write_table
+from spectraderm.core import Protocol
 from spectraderm.core.errors import needs
 from spectraderm.core.printable import say
 from spectraderm.core.run import CALIBRATION, MANIFEST, SPLIT, Run
 from spectraderm.inference.model_folder import is_model_folder
 from spectraderm.training.options import check_run, check_train
-
-if TYPE_CHECKING:
-    from spectraderm.data.split import Protocol
 
 
 def run(photos: Sequence[Path], other: Path | None, out: Path | None, as_json: bool, **how: Any) -> None:  # noqa: ANN401
@@ -62,7 +60,7 @@ def audit(photos: Sequence[Path], out: Path, fail_on: str, how: dict[str, Any], 
         raise typer.Exit(3)
 
 
-def split(run: Path, protocol: "Protocol", folds: int, seed: int, as_json: bool) -> None:
+def split(run: Path, protocol: Protocol, folds: int, seed: int, as_json: bool) -> None:
     """A split of an audited run folder."""
     checks.run_folder(run, "split")
     _, terminal = _load()

@@ -1,6 +1,7 @@
 """What everything else stands on: errors, files, locks, the run folder, progress. Knows nothing of photos."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 DEFAULT_RECIPE = "discriminant"
 DEFAULT_BACKBONE = "microsoft/resnet-50"
@@ -11,6 +12,12 @@ OFFLINE_BACKBONE = "open-nsfw-thin"
 """A half-width ResNet-50 out of a package, where the Hub can't be reached."""
 OTHER = "other"
 """The class of photos that show none of the others: fitted as one, scored as a refusal, never shown as a disease."""
+
+Protocol = Literal["grouped", "original", "deduplicated", "by-source"]
+Conformal = Literal["lac", "raps"]
+Device = Literal["auto", "cpu"]
+Log = Literal["tensorboard", "mlflow", "wandb"]
+Choice = Literal["auto", "home", "elsewhere"]
 
 
 def of_hub(name: str) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""What the commands' functions are given in Python: taken by one rule a name, or refused before anything begins."""
+"""What the commands' functions are given in Python: as signatures say, or refused before anything begins."""
 
 import functools
 import inspect
@@ -7,7 +7,8 @@ import math
 import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, ParamSpec, TypeVar
+from types import NoneType, UnionType
+from typing import Any, Literal, ParamSpec, TypeVar, Union, get_args, get_origin
 
 from spectraderm.core.errors import WrongArgument, is_url
 from spectraderm.core.run import Run
@@ -15,22 +16,11 @@ from spectraderm.core.run import Run
 P = ParamSpec("P")
 R = TypeVar("R")
 
-MAX_SEED = 2**31 - 1
-_PATHS = frozenset({"photos", "other", "out", "label_map", "notes", "recipe", "backbone", "model", "folder"})
-_RUNS = frozenset({"run", "run_a", "run_b", "target"})
-_INTS = {"seed": (0, MAX_SEED), "folds": (0, 1000), "epochs": (1, 100_000), "batch_size": (1, 100_000),
-         "patience": (0, 100_000)}  # fmt: skip
-_FLOATS = {"lr": (0, 1000), "coverage": (0.5, 0.999), "promise": (0.5, 0.999), "min_weight": (0, 1)}
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**31 - 1), "folds": (0, 1000), "epochs": (1, 100_000), "batch_size": (1, 100_000),
+    "patience": (0, 100_000), "lr": (0, 1000), "coverage": (0.5, 0.999), "promise": (0.5, 0.999), "min_weight": (0, 1),
+}  # fmt: skip
 """The least and the most that a number may be."""
-_CHOICES = {
-    "split": ("grouped", "original", "deduplicated", "by-source"),
-    "conformal": ("lac", "raps"),
-    "device": ("auto", "cpu"),
-    "log": ("tensorboard", "mlflow", "wandb"),
-    "calibration": ("auto", "home", "elsewhere"),
-}
-_FLAGS = frozenset({"resume", "crops", "fix", "external", "per_class", "onnx_only", "int8", "chosen_on", "force",
-                    "add_classes"})  # fmt: skip
 _NO_LIST = (str, bytes, bytearray, memoryview, os.PathLike, Run, Mapping, io.IOBase)
 
 
@@ -50,43 +40,55 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
             takes = ", ".join(signature.parameters)
             raise WrongArgument(f"{function.__name__}: {error}", f"It takes {takes}") from error
         for name, value in bound.arguments.items():
-            kinds = str(signature.parameters[name].annotation)
-            if value is not None or not ("None" in kinds or "Optional" in kinds):  # as Python calls `Literal | None`
-                bound.arguments[name] = _taken(name, value, several="Sequence" in kinds)
+            bound.arguments[name] = _taken(name, value, _kinds(signature.parameters[name].annotation))
         return function(*bound.args, **bound.kwargs)
 
     return call
 
 
-def _taken(name: str, value: Any, *, several: bool) -> Any:  # noqa: ANN401
-    """An argument as its function takes it; `several`: also a list of paths."""
-    if name in _PATHS | _RUNS:
-        is_many = isinstance(value, Iterable) and not isinstance(value, _NO_LIST) and not hasattr(value, "dtype")
-        if not several or not is_many:
-            return _path(name, value, several=several)
-        paths = [_path(name, each, several=several) for each in value]
-        if not paths and name != "other":
-            raise WrongArgument(f"{name} names no folder", "Give one at least")
-        return paths
-    if name in _INTS:
-        return int(_number(name, value, numbers.Integral, "a whole number", _INTS[name]))
-    if name in _FLOATS:
-        return float(_number(name, value, numbers.Real, "a number", _FLOATS[name]))
-    if name in _CHOICES and (not isinstance(value, str) or value not in _CHOICES[name]):
-        raise _wrong(name, value, ", ".join(map(repr, _CHOICES[name])))
-    if name in _FLAGS:
+def _kinds(annotation: Any) -> Sequence[Any]:  # noqa: ANN401
+    """Of which kinds an argument may be: without what a `Sequence` is of."""
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return [Sequence if get_origin(kind) is Sequence else kind for kind in kinds]
+
+
+def _taken(name: str, value: Any, kinds: Sequence[Any]) -> Any:  # noqa: ANN401
+    """An argument as its function takes it."""
+    if value is None and NoneType in kinds:
+        return None
+    if os.PathLike[str] in kinds:
+        return _paths(name, value, kinds)
+    if int in kinds:
+        return int(_number(name, value, numbers.Integral, "a whole number"))
+    if float in kinds:
+        return float(_number(name, value, numbers.Real, "a number"))
+    if bool in kinds:
         if type(value).__name__ not in ("bool", "bool_"):
             raise _wrong(name, value, "True or False")
         return bool(value)
+    choices = [choice for kind in kinds if get_origin(kind) is Literal for choice in get_args(kind)]
+    if choices and (not isinstance(value, str) or value not in choices):
+        raise _wrong(name, value, ", ".join(map(repr, choices)))
     return value
 
 
-def _path(name: str, value: Any, *, several: bool) -> Any:  # noqa: ANN401
+def _paths(name: str, value: Any, kinds: Sequence[Any]) -> Any:  # noqa: ANN401
+    """A path, or a list of them where its function takes several."""
+    is_many = isinstance(value, Iterable) and not isinstance(value, _NO_LIST) and not hasattr(value, "dtype")
+    if Sequence not in kinds or not is_many:
+        return _path(name, value, kinds)
+    paths = [_path(name, each, kinds) for each in value]
+    if not paths and name != "other":
+        raise WrongArgument(f"{name} names no folder", "Give one at least")
+    return paths
+
+
+def _path(name: str, value: Any, kinds: Sequence[Any]) -> Any:  # noqa: ANN401
     """A path as it was given, but for `~`, the user's home folder; or a run folder."""
-    if isinstance(value, Run) and name in _RUNS:
+    if isinstance(value, Run) and Run in kinds:
         return value
     if not isinstance(value, str | os.PathLike):
-        run, many = ", or a `Run`" if name in _RUNS else "", ", or a list of them" if several else ""
+        run, many = ", or a `Run`" if Run in kinds else "", ", or a list of them" if Sequence in kinds else ""
         raise _wrong(name, value, f"a path, as text or `Path`{run}{many}")
     text = os.fsdecode(value)
     if not text.strip() or "\0" in text:
@@ -97,8 +99,8 @@ def _path(name: str, value: Any, *, several: bool) -> Any:  # noqa: ANN401
     return home if isinstance(value, str) or home != text or isinstance(os.fspath(value), bytes) else value
 
 
-def _number(name: str, value: Any, kind: Any, called: str, bounds: Sequence[float]) -> Any:  # noqa: ANN401
-    least, most = bounds
+def _number(name: str, value: Any, kind: Any, called: str) -> Any:  # noqa: ANN401
+    least, most = _BOUNDS[name]
     is_number = isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
     if not is_number or not least <= value <= most:
         raise _wrong(name, value, f"{called} from {least} to {most}")
