@@ -81,6 +81,20 @@ def test_novelty_of_one_photo_is_that_among_many_however_often_it_is_asked_for()
         np.testing.assert_array_equal(novelty(features, known), alone)
 
 
+@pytest.mark.parametrize("count", [1, 40])
+def test_novelty_tells_references_apart_that_32_bits_do_not(count: int) -> None:
+    """By whole numbers, of which none is rounded."""
+    random = np.random.default_rng(0)
+    known = (1 + random.normal(scale=3e-4, size=(300, 512))).astype(np.float32)
+    features = known[:count] + random.normal(scale=3e-4, size=(count, 512)).astype(np.float32)
+    whole = [
+        np.rint(one.astype(float) * 2**24 / np.linalg.norm(one.astype(float), axis=1, keepdims=True)).astype(np.int64)
+        for one in (features, known)
+    ]
+    nearest = (whole[0] @ whole[1].T).max(axis=1)
+    np.testing.assert_array_equal(novelty(features, known), 1 - nearest / 2**48)
+
+
 SURE, TWO, UNSURE = [9.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.5, 0.0, 0.0]
 
 

@@ -68,7 +68,9 @@ class References:
     """Features `float[m, channels]` of training photos, brought to length one once for all photos to come."""
 
     def __init__(self, features: Features) -> None:
-        self._unit = _unit(features)
+        self._unit = _unit(features, np.float32)
+        self._doubt = 2.1 * 2.0**-24 * self.channels * _UNIT**2
+        """More than twice what rounding to 32 bits changes a cosine by, in whatever order it is summed."""
 
     @property
     def channels(self) -> int:
@@ -81,20 +83,24 @@ class References:
         Cosine distance of the features `float[n, channels]` to those of the nearest training photo: k-NN with k = 1
         (Sun et al. 2022, "Out-of-distribution detection with deep nearest neighbors").
         """
-        blocks = [features[start : start + _BLOCK] for start in range(0, len(features), _BLOCK)]
-        nearest = [self._cosines(_unit(block)).max(axis=1) for block in blocks]  # float64[block]
-        result: Reals = 1 - np.concatenate([np.empty(0), *nearest]) / _UNIT**2
-        return np.maximum(result, 0)  # rounding
+        nearest = np.empty(len(features))
+        for start in range(0, len(features), _BLOCK):
+            block = _unit(features[start : start + _BLOCK])
+            nearest[start : start + _BLOCK] = [*map(self._nearest, block, self._roughly(block.astype(np.float32)))]
+        return np.maximum(1 - nearest / _UNIT**2, 0)  # rounding
 
-    def _cosines(self, unit: Reals) -> Reals:
-        """Cosines `float64[n, m]`, in units of 2^-48. Of a photo alone by one short product after the other, for which
-        no BLAS starts threads: they would stand in the network's way.
+    def _roughly(self, unit: Floats) -> Floats:
+        """Cosines `float32[n, m]`, in units of 2^-48. Those of a few photos without BLAS's threads, which would stand
+        in the network's way.
         """
-        if len(unit) > 1:
-            found: Reals = unit @ self._unit.T
-        else:
-            found = (self._unit[:, None, :] @ unit[0][:, None]).reshape(1, -1)
-        return found
+        few = len(unit) <= _FEW
+        cosines: Floats = np.stack([_products(self._unit, photo) for photo in unit]) if few else unit @ self._unit.T
+        return cosines
+
+    def _nearest(self, unit: Reals, roughly: Floats) -> float:
+        """The largest cosine of a photo, to the last digit: worked out of those that rounding may have hidden."""
+        candidates = self._unit[~(roughly < roughly.max() - self._doubt)]
+        return float(_products(candidates.astype(np.float64), unit).max())
 
 
 def novelty(features: Features, references: Features) -> Reals:
@@ -240,14 +246,22 @@ def _number(value: object) -> float:
     return float(value)
 
 
-def _unit(features: Features) -> Reals:
-    """Features brought to length one, in whole units of 2^-24; a few at a time, which stay in the processor's cache."""
-    unit = np.empty(features.shape, np.float64)
+def _products(rows: npt.NDArray[Any], vector: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """`rows @ vector`, by one short product after the other, for which no BLAS starts threads."""
+    products: npt.NDArray[Any] = (rows[:, None, :] @ vector[:, None]).reshape(-1)
+    return products
+
+
+def _unit(features: Features, kind: type[np.floating[Any]] = np.float64) -> npt.NDArray[Any]:
+    """Features brought to length one, in whole units of 2^-24, which 32 bits hold too.
+
+    A few at a time, which stay in the processor's cache.
+    """
+    unit = np.empty(features.shape, kind)
     for start in range(0, len(unit), _FEW):
-        few = unit[start : start + _FEW]
-        few[:] = features[start : start + _FEW]
+        few = np.array(features[start : start + _FEW], np.float64, order="C")
         lengths = np.maximum(np.linalg.norm(few, axis=1, keepdims=True), 1e-12)
         few *= _UNIT
         few /= lengths
-        np.rint(few, out=few)
+        np.rint(few, out=unit[start : start + _FEW], casting="same_kind")
     return unit
