@@ -92,7 +92,7 @@ def test_novelty_tells_references_apart_that_32_bits_do_not(count: int) -> None:
         for one in (features, known)
     ]
     nearest = (whole[0] @ whole[1].T).max(axis=1)
-    np.testing.assert_array_equal(novelty(features, known), 1 - nearest / 2**48)
+    np.testing.assert_array_equal(novelty(features, known), np.maximum(1 - nearest / 2**48, 0))
 
 
 SURE, TWO, UNSURE = [9.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.5, 0.0, 0.0]
