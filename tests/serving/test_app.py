@@ -57,6 +57,7 @@ class Here:
     """In place of a worker process: the model in this one."""
 
     model: Classifier
+    load = 0
 
     def __init__(self, *_: str | None) -> None:
         self.alive = True
@@ -65,7 +66,7 @@ class Here:
 
     def kill(self) -> None: ...
 
-    async def predict(self, photo: bytes) -> Prediction:
+    async def predict(self, photo: bytes, *_: object) -> Prediction:
         return await asyncio.to_thread(self.model.predict, photo)
 
 

@@ -3,9 +3,9 @@ import multiprocessing
 import os
 import pickle
 import signal
+import socket
 import time
 from collections.abc import Callable, Coroutine
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from spectraderm.serving.middleware import ServeOptions
 from spectraderm.serving.pool import Pool
 from spectraderm.serving.refusals import Refusal, kind_of
 
-CRASH, HANG = b"crash", b"hang"
+CRASH, HANG, LATE_HANG = b"crash", b"hang", b"hang in the network"
+UNUSABLE: Any = {"verdict": "unusable_photo", "coverage": 0.9, "calibrated_on": "home", "model_id": "m"}
 
 
 class Painted:
@@ -31,31 +32,44 @@ class Painted:
     go: asyncio.Event
     turns: list[bytes]
 
-    def __init__(self, source: str | None, runtime: str, calibration: str) -> None:  # noqa: ARG002
-        self.alive = False
+    def __init__(self, line: socket.socket, *_: object) -> None:
+        self._task = asyncio.create_task(self._work(line.dup()))
 
-    async def start(self) -> None:
-        self.alive = True
+    async def _work(self, line: socket.socket) -> None:
+        reader, writer = await asyncio.open_connection(sock=line)
 
-    async def predict(self, photo: bytes) -> Prediction:
-        self.turns.append(photo)
-        await self.go.wait()
-        if photo == HANG:
-            await asyncio.sleep(5)
-        if photo == CRASH:
-            raise BrokenProcessPool
-        assert self.alive
-        return Prediction(
-            verdict="unusable_photo", reason=photo.decode(), coverage=0.9, calibrated_on="home", model_id="m"
-        )
+        def send(message: bytes) -> None:
+            writer.write(len(message).to_bytes(4) + message)
+
+        try:
+            send(pickle.dumps(None))
+            while True:
+                photo = await reader.readexactly(int.from_bytes(await reader.readexactly(4)))
+                self.turns.append(photo)
+                await self.go.wait()
+                if photo == CRASH:
+                    return
+                await asyncio.sleep(5 if photo == HANG else 0)
+                send(b"")
+                await asyncio.sleep(5 if photo == LATE_HANG else 0)
+                send(pickle.dumps(Prediction(reason=photo.decode(), **UNUSABLE)))
+        finally:
+            writer.close()
+
+    def is_alive(self) -> bool:
+        return not self._task.done()
 
     def kill(self) -> None:
-        self.alive = False
+        self._task.cancel()
+
+    def join(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 @pytest.fixture
 def painted(monkeypatch: pytest.MonkeyPatch) -> type[Painted]:
-    monkeypatch.setattr(pools, "Worker", Painted)
+    monkeypatch.setattr(pools, "start_process", Painted)
     monkeypatch.setattr(Painted, "turns", [], raising=False)
     monkeypatch.setattr(Painted, "go", asyncio.Event(), raising=False)
     Painted.go.set()
@@ -125,11 +139,13 @@ def test_what_waits_too_long_is_dropped_unread(painted: type[Painted]) -> None:
 
 
 def test_a_photo_that_crashes_or_hangs_its_process_harms_no_other(painted: type[Painted]) -> None:
-    """It is tried twice; one that hangs once."""
+    """It is tried twice, the second time after those that wait; one that hangs once."""
 
     async def steps(pool: Pool) -> None:
         pool.patience = 5
-        assert await results(pool, b"a", CRASH, b"b", HANG, b"c") == ["a", "UnreadablePhoto", "b", "TooSlow", "c"]
+        photos = b"a", CRASH, b"b", HANG, b"c"
+        assert await results(pool, *photos) == ["a", "UnreadablePhoto", "b", "TooSlow", "c"]
+        assert painted.turns == [*photos, CRASH]
         leaver = asyncio.create_task(pool.predict(HANG))
         await asyncio.sleep(0.05)
         leaver.cancel()
@@ -137,7 +153,30 @@ def test_a_photo_that_crashes_or_hangs_its_process_harms_no_other(painted: type[
         assert pool.ready
 
     with_pool(small(seconds=0.1), steps)
-    assert painted.turns == [b"a", CRASH, CRASH, b"b", HANG, b"c", HANG, b"next"]
+    assert painted.turns[6:] == [HANG, b"next"]
+
+
+def test_a_photo_is_sent_behind_one_that_was_looked_at_and_again_where_that_hangs(painted: type[Painted]) -> None:
+    async def steps(pool: Pool) -> None:
+        pool.patience = 5
+        assert await results(pool, LATE_HANG, b"a", b"b") == ["TooSlow", "a", "b"]
+        assert pool.pending == 0
+
+    with_pool(small(seconds=0.2), steps)
+    assert painted.turns == [LATE_HANG, b"b", b"a"]  # the first `a` was sent and never read
+
+
+def test_a_photo_goes_to_the_process_that_has_least_to_do(painted: type[Painted]) -> None:
+    async def steps(pool: Pool) -> None:
+        start = time.perf_counter()
+        slow = asyncio.create_task(results(pool, LATE_HANG))
+        await asyncio.sleep(0.05)
+        for _ in range(3):
+            assert await results(pool, b"a") == ["a"]
+        assert time.perf_counter() - start < 0.5
+        assert await slow == ["TooSlow"]
+
+    with_pool(Pool(ServeOptions(workers=2, seconds=0.5)), steps)
 
 
 @pytest.mark.parametrize(

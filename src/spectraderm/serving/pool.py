@@ -3,31 +3,41 @@
 import asyncio
 import multiprocessing
 import os
-import signal
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from functools import cache
-from multiprocessing.connection import wait
-from threading import Thread
+import pickle
+import socket
+from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from multiprocessing.process import BaseProcess
 
 from spectraderm.core.errors import ModelFolderError, SpectraDermError, UnreadablePhoto
 from spectraderm.core.parallel import cores
 from spectraderm.inference.calibration import Choice
-from spectraderm.inference.classifier import Classifier, Prediction, load_model
 from spectraderm.inference.engine import Runtime
+from spectraderm.inference.prediction import Prediction
 from spectraderm.serving.middleware import ServeOptions
 from spectraderm.serving.refusals import Refusal
+from spectraderm.serving.worker import work
 
 QUEUE_PER_WORKER = 16
 _LOAD_SECONDS = 120.0
-_THREADS = 2
-"""Of each process: a photo is done sooner while other cores rest, and under load it costs nothing."""
-_NICE = 2
-"""Lower priority than the server process, so that it refuses at once however busy the workers are."""
+
+
+class WorkerGone(Exception):
+    """A worker process has ended before it answered."""
+
+
+def start_process(line: socket.socket, source: str | None, runtime: Runtime, calibration: Choice) -> BaseProcess:
+    """A process that begins to load a model and to classify what comes over the line."""
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # inherited: NumPy's threads would wait by spinning
+    spawn = multiprocessing.get_context("spawn")  # never forked: the server process has threads
+    process = spawn.Process(target=work, args=(line, source, runtime, calibration))
+    process.start()
+    return process
 
 
 class Worker:
-    """One process that holds the model: an executor of its own, so that it can be ended and replaced alone.
+    """One process that holds the model, and the photos that it was sent and has not answered: two at most.
 
     Args:
         source, runtime, calibration: the model, what computes it and what it judges by; see `spectraderm.load_model`.
@@ -35,13 +45,20 @@ class Worker:
 
     def __init__(self, source: str | None, runtime: Runtime, calibration: Choice) -> None:
         self._model = (source, runtime, calibration)
-        self._executor: ProcessPoolExecutor | None = None
-        self._pid = 0
+        self._process: BaseProcess | None = None
+        self._line: asyncio.StreamWriter | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self._sent: deque[tuple[asyncio.Future[Prediction], Callable[[], None]]] = deque()
 
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
-        return any(process.pid == self._pid for process in multiprocessing.active_children())
+        return self._process is not None and self._process.is_alive()
+
+    @property
+    def load(self) -> int:
+        """How many photos it has to answer."""
+        return len(self._sent)
 
     async def start(self) -> None:
         """Start the process anew and wait until it has loaded the model.
@@ -50,71 +67,80 @@ class Worker:
             ModelFolderError: the model can't be loaded, or not in time.
         """
         self.kill()
-        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # inherited: NumPy's threads would wait by spinning
-        spawn = multiprocessing.get_context("spawn")  # never forked: the server process has threads
-        self._executor = ProcessPoolExecutor(1, spawn, _prepare)
-        run = asyncio.get_running_loop().run_in_executor
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = start_process(theirs, *self._model)
+        reader, self._line = await asyncio.open_connection(sock=ours)
+        self._listener = asyncio.create_task(self._listen(reader))
         try:
             async with asyncio.timeout(_LOAD_SECONDS):
-                self._pid = await run(self._executor, os.getpid)
-                await run(self._executor, _load, *self._model)
-        except (SpectraDermError, BrokenProcessPool, TimeoutError) as error:
+                await self._expect()
+        except (SpectraDermError, WorkerGone, TimeoutError) as error:
             self.kill()
             if isinstance(error, SpectraDermError):
                 raise
             raise ModelFolderError("a worker process can't be started", "Try again") from error
 
-    async def predict(self, photo: bytes) -> Prediction:
-        """The prediction of a photo's bytes. Raises as `Classifier.predict`, or `BrokenProcessPool`."""
-        assert self._executor
-        return await asyncio.get_running_loop().run_in_executor(self._executor, _predict, *self._model, photo)
+    async def predict(self, photo: bytes, seconds: float, looked_at: Callable[[], None]) -> Prediction:
+        """The prediction of a photo's bytes; `looked_at` is called when the next can be sent, if before the end.
+
+        Raises as `Classifier.predict`, `WorkerGone`, or `TimeoutError` where the process works on it for too long.
+        """
+        assert self._line
+        ahead = [answer for answer, _ in self._sent]
+        self._line.writelines([len(photo).to_bytes(4, signed=True), photo])
+        answer = self._expect(looked_at)
+        if ahead:
+            await asyncio.wait(ahead)
+        async with asyncio.timeout(seconds):
+            return await answer
 
     def kill(self) -> None:
-        """End the process at once; it is not alive from then on, whoever reaps it."""
-        pid, self._pid = self._pid, 0
-        for process in multiprocessing.active_children():
-            if process.pid == pid:
-                process.kill()
-                process.join()
-        if self._executor:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+        """End the process at once; who waits for its answers gets `WorkerGone`."""
+        if self._process:
+            self._process.kill()
+            self._process.join()
+            self._process.close()
+            self._process = None
+        if self._listener:
+            self._listener.cancel()
+        if self._line:
+            self._line.transport.abort()
+        while self._sent:
+            answer, _ = self._sent.popleft()
+            if not answer.done():
+                answer.set_exception(WorkerGone())
+                answer.exception()  # which is not logged now where nobody waits any more
 
+    def _expect(self, looked_at: Callable[[], None] = lambda: None) -> asyncio.Future[Prediction]:
+        answer: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
+        self._sent.append((answer, looked_at))
+        return answer
 
-def _prepare() -> None:
-    """Make a new process leave the server's signals to the server, and end when that has gone."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-    if hasattr(os, "nice"):
-        os.nice(_NICE)
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(0)
-
-
-@cache
-def _classifier(source: str | None, runtime: Runtime, calibration: Choice) -> Classifier:
-    """The model of this process."""
-    return load_model(source, _THREADS, runtime.name, calibration, runtime.precision)
-
-
-def _load(source: str | None, runtime: Runtime, calibration: Choice) -> None:
-    _classifier(source, runtime, calibration)
-
-
-def _predict(source: str | None, runtime: Runtime, calibration: Choice, photo: bytes) -> Prediction:
-    _, answer = next(_classifier(source, runtime, calibration).predict_each([("", photo)]))
-    if isinstance(answer, SpectraDermError):
-        raise answer
-    return answer
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        """Take what comes, framed as `multiprocessing.connection.Connection` frames it, until its end."""
+        with suppress(Exception):  # it has ended, or sends what it should not
+            while True:
+                message = await reader.readexactly(int.from_bytes(await reader.readexactly(4)))
+                if not message:
+                    self._sent[0][1]()
+                    continue
+                made = pickle.loads(message)  # noqa: S301 - of our own process
+                answer, _ = self._sent.popleft()
+                if answer.done():  # who waited has gone
+                    continue
+                if isinstance(made, Exception):
+                    answer.set_exception(made)
+                else:
+                    answer.set_result(made)
+        self.kill()
 
 
 class Pool:
     """Worker processes and the photos that wait for one. Belongs to the event loop that starts it.
+
+    A worker is sent the next photo when it has looked at the one before, so that it never waits for one. What crashes
+    or hangs does so until then: no photo is behind it.
 
     Attributes:
         pending: how many photos wait or are being classified.
@@ -129,7 +155,8 @@ class Pool:
         self._workers = [Worker(*model) for _ in range(options.workers or cores())]
         self.size = len(self._workers)
         self.queue = options.queue or QUEUE_PER_WORKER * self.size
-        self._idle: asyncio.Queue[Worker] = asyncio.Queue()
+        self._free = set(self._workers)
+        self._turns = asyncio.Semaphore(self.size)
 
     @property
     def ready(self) -> bool:
@@ -139,8 +166,6 @@ class Pool:
     async def start(self) -> None:
         """Start every process and wait until each has loaded the model. Raises as `spectraderm.load_model`."""
         await asyncio.gather(*(worker.start() for worker in self._workers))
-        for worker in self._workers:
-            self._idle.put_nowait(worker)
 
     def stop(self) -> None:
         """End every process at once."""
@@ -161,31 +186,45 @@ class Pool:
         self.pending += 1
         worker = None
         try:
-            async with asyncio.timeout(self.patience):
-                worker = await self._idle.get()
-        except TimeoutError as error:
-            raise Refusal("TooLate", "the photo waited too long for its turn", "Send it again later") from error
+            worker = await self._turn()
         finally:
             self.pending -= worker is None  # its place is free, also where the client has left
-        return await asyncio.shield(self._predict_and_free(worker, photo))  # who leaves later ends no worker
+        return await asyncio.shield(self._predict_and_leave(worker, photo))  # who leaves later ends no worker
 
-    async def _predict_and_free(self, worker: Worker, photo: bytes) -> Prediction:
+    async def _turn(self) -> Worker:
+        """A worker that can be sent a photo, and that is taken from then on."""
         try:
-            return await self._predict(worker, photo)
+            async with asyncio.timeout(self.patience):
+                await self._turns.acquire()
+        except TimeoutError as error:
+            raise Refusal("TooLate", "the photo waited too long for its turn", "Send it again later") from error
+        worker = min(self._free, key=lambda one: one.load)
+        self._free.remove(worker)
+        return worker
+
+    def _end_turn(self, worker: Worker) -> None:
+        self._free.add(worker)
+        self._turns.release()
+
+    async def _predict_and_leave(self, worker: Worker, photo: bytes) -> Prediction:
+        """Let a process predict; where it crashes, the photo waits for another turn, once."""
+        try:
+            with suppress(WorkerGone):
+                return await self._predict(worker, photo)
+            with suppress(WorkerGone):
+                return await self._predict(await self._turn(), photo)
         finally:
             self.pending -= 1
-            self._idle.put_nowait(worker)
+        raise UnreadablePhoto("the photo made the program that reads it fail, twice", "Save it again as JPEG")
 
     async def _predict(self, worker: Worker, photo: bytes) -> Prediction:
-        """Let a process predict; one that crashes is replaced, and the photo tried once more."""
-        for _ in range(2):
+        """Let a process predict, after it is started where it has ended."""
+        with ExitStack() as turn:
+            turn.callback(self._end_turn, worker)
             try:
                 if not worker.alive:
                     await worker.start()
-                async with asyncio.timeout(self._seconds):
-                    return await worker.predict(photo)
-            except BrokenProcessPool:
-                worker.kill()
+                return await worker.predict(photo, self._seconds, turn.close)
             except TimeoutError as error:
                 worker.kill()
                 problem = f"the photo took more than {self._seconds:g} seconds"
@@ -193,4 +232,3 @@ class Pool:
             except asyncio.CancelledError:
                 worker.kill()  # or the next photo would get in line behind this one
                 raise
-        raise UnreadablePhoto("the photo made the program that reads it fail, twice", "Save it again as JPEG")

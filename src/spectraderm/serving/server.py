@@ -51,11 +51,11 @@ def serve(options: ServeOptions) -> None:
         await pool.start()  # connections wait meanwhile
         await server.serve([listener])
 
-    try:
-        asyncio.run(run())
-    finally:
-        listener.close()
-        pool.stop()
+    with listener, asyncio.Runner() as runner:
+        try:
+            runner.run(run())
+        finally:
+            pool.stop()
 
 
 class Server(uvicorn.Server):
