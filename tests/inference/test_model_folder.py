@@ -32,6 +32,8 @@ from spectraderm.inference.model_folder import (
     NOVELTY,
     ONNX,
     PREPROCESSOR,
+    STATISTICS,
+    WEIGHTS,
     find_model,
     is_model_folder,
     read_model_folder,
@@ -299,11 +301,13 @@ def test_names_that_no_line_can_show_are_refused_with_what_helps(name: str, tmp_
         refused(folder, "the name '.*train and export again")
 
 
-def test_weights_are_not_kept_in_memory_but_compared_whenever_they_are_asked_for(tmp_path: Path) -> None:
-    folder = write_model(tmp_path / "model", files={"model.safetensors": b"weights"})
-    opened = read_model_folder(folder)
-    assert opened.files["model.safetensors"] == b"weights"
-    assert dict(opened.files) == everything(folder)
-    (folder / "model.safetensors").write_bytes(b"others!")
-    with pytest.raises(ModelFolderError, match=r"model\.safetensors was altered"):
-        opened.files["model.safetensors"]
+@pytest.mark.parametrize("name", [WEIGHTS, STATISTICS, NOVELTY])
+def test_large_files_are_not_kept_in_memory_but_compared_whenever_they_are_asked_for(name: str, tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model", files={} if name == NOVELTY else {name: b"whole"})
+    opened, whole = read_model_folder(folder), everything(folder)
+    assert dict(opened.files) == whole
+    (folder / name).write_bytes(b"altered")
+    with pytest.raises(ModelFolderError, match=f"{name} was altered"):
+        opened.files[name]
+    (folder / name).write_bytes(whole[name])
+    assert opened.files[name] == whole[name]

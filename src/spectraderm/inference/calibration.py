@@ -69,7 +69,7 @@ class References:
 
     def __init__(self, features: Features) -> None:
         self._unit = _unit(features, np.float32)
-        self._doubt = 2.1 * 2.0**-24 * self.channels * _UNIT**2
+        self._doubt = 2.1 * 2.0**-24 * (self.channels + 2) * _UNIT**2
         """More than twice what rounding to 32 bits changes a cosine by, in whatever order it is summed."""
 
     @property

@@ -8,6 +8,7 @@ from spectraderm.core.errors import ModelFolderError
 from spectraderm.core.files import read_regular, sha256
 
 FACTS, WEIGHTS, ONNX = "spectraderm.json", "model.safetensors", "onnx/model.onnx"
+STATISTICS = "head_statistics.npz"
 MAX_MODEL_BYTES = 2**31
 """Of all files together: protobuf, and so ONNX, ends there."""
 AGAIN = "Export or download the model folder again"
@@ -15,8 +16,8 @@ PICKLES = {".pkl", ".pickle", ".joblib", ".pt", ".pth", ".bin", ".ckpt", ".h5", 
 
 
 class ModelFiles(Mapping[str, bytes]):
-    """The files of a folder that was found whole, by name. No prediction needs `WEIGHTS`, so that they are not kept in
-    memory: they are read again, and compared again, whenever they are asked for.
+    """The files of a folder that was found whole, by name. Those that no prediction needs are not kept in memory where
+    they are large: they are read again, and compared again, whenever they are asked for.
     """
 
     def __init__(self, path: Path, sums: Mapping[str, str], facts: bytes) -> None:
@@ -25,11 +26,15 @@ class ModelFiles(Mapping[str, bytes]):
         for name in sums:
             data = self._read(name, left)
             left -= len(data)
-            if name != WEIGHTS:
+            if name not in (WEIGHTS, STATISTICS):
                 self._kept[name] = data
 
     def __getitem__(self, name: str) -> bytes:
         return self._kept[name] if name in self._kept or name not in self._sums else self._read(name, MAX_MODEL_BYTES)
+
+    def let_go(self, name: str) -> None:
+        """Keep a file in memory no longer."""
+        del self._kept[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter((FACTS, *self._sums))

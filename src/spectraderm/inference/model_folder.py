@@ -23,7 +23,7 @@ from spectraderm.core.names import check_name, tell_apart
 from spectraderm.images.perceptual_hash import Hashes
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.inference import model_files
-from spectraderm.inference.calibration import Calibrations
+from spectraderm.inference.calibration import Calibrations, Features
 from spectraderm.inference.model_files import AGAIN, PICKLES, ModelFiles, read_part
 from spectraderm.inference.network_bounds import check_network
 
@@ -31,7 +31,7 @@ FACTS, WEIGHTS, ONNX = model_files.FACTS, model_files.WEIGHTS, model_files.ONNX
 MODEL_CONFIG, PREPROCESSOR, CARD = "config.json", "preprocessor_config.json", "README.md"
 MODELING = "modeling_spectraderm.py"
 """Code that transformers runs where it is told to trust a folder. It is listed, compared, and never imported here."""
-NOVELTY, HASHES, STATISTICS = "novelty.npy", "training_photos.npy", "head_statistics.npz"
+NOVELTY, HASHES, STATISTICS = "novelty.npy", "training_photos.npy", model_files.STATISTICS
 DEFAULT = "default"
 """Name of the model that comes with the package, unless a folder of that name is here."""
 
@@ -54,7 +54,7 @@ class ModelFolder:
         labels: the classes, in the order of the logits.
         display_names: by label, names for people.
         calibrations: the settings of its verdicts, at home and elsewhere.
-        references: features `float32[m, channels]` of training photos, one of every photo group.
+        references: features `float[m, channels]` of training photos, one of every photo group, of 16 or 32 bits.
         training_hashes: perceptual hashes `uint8[n, 8]` of the photos that it learned from.
         preprocessing: how photos become its input.
     """
@@ -67,7 +67,7 @@ class ModelFolder:
     labels: list[str]
     display_names: dict[str, str]
     calibrations: Calibrations
-    references: npt.NDArray[np.float32]
+    references: Features
     training_hashes: Hashes
     preprocessing: Preprocessing
 
@@ -206,7 +206,7 @@ def _read_facts(path: Path) -> tuple[bytes, dict[str, Any], dict[str, Any]]:
     return data, facts, sums
 
 
-def _parse(path: Path, hub: str, files: Mapping[str, bytes], facts: dict[str, Any]) -> ModelFolder:
+def _parse(path: Path, hub: str, files: ModelFiles, facts: dict[str, Any]) -> ModelFolder:
     """A `ModelFolder` of unaltered files. Raises `ModelFolderError` where one is damaged."""
     with _understood(f"{path.name}/{MODEL_CONFIG} names no classes"):
         names = _json(files[MODEL_CONFIG])["id2label"]
@@ -221,9 +221,12 @@ def _parse(path: Path, hub: str, files: Mapping[str, bytes], facts: dict[str, An
         preprocessing = Preprocessing.from_hub(_json(files[PREPROCESSOR]))
     with _understood(f"{path.name}/{NOVELTY} does not hold features"), np.errstate(over="ignore"):
         array = _array(files[NOVELTY])
-        references = array.astype(np.float32) if array.dtype.kind == "f" else np.empty(0, np.float32)
+        references: Features = np.empty(0, np.float32)
+        if array.dtype.kind == "f":
+            references = array.astype(np.float16) if array.dtype == np.float16 else array.astype(np.float32)
         if references.ndim != 2 or not references.size or not np.isfinite(references).all():
             raise ValueError(f"{array.dtype}{list(array.shape)}")
+        files.let_go(NOVELTY)  # the array is all of it
     with _understood(f"{path.name}/{HASHES} does not hold hashes"):
         hashes = _array(files[HASHES])
         if hashes.dtype != np.uint8 or hashes.ndim != 2 or hashes.shape[1] != 8:

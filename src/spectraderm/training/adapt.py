@@ -18,7 +18,7 @@ from spectraderm.core.progress import Track, no_track
 from spectraderm.images.perceptual_hash import Hashes
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.inference import model_folder
-from spectraderm.inference.calibration import novelty
+from spectraderm.inference.calibration import Features, novelty
 from spectraderm.inference.engine import Answer, Engine
 from spectraderm.inference.model_folder import ModelFolder
 from spectraderm.training.lda import Floats, Integers, Reals, Statistics
@@ -154,11 +154,11 @@ class CrossValidated:
 
 
 def cross_validate(
-    form: ClosedForm, references: Floats, own: Own, seed: int = 0, track: Track = no_track
+    form: ClosedForm, references: Features, own: Own, seed: int = 0, track: Track = no_track
 ) -> CrossValidated:
     """Fit without each fold of one's own photos, and ask about these; copies never cross.
 
-    `references` are features of the training photos, `float32[m, width]`.
+    `references` are features of the training photos, `float[m, width]`.
     """
     folds = folds_of(own.targets, own.groups, seed)
     numbers = range(int(folds.max()) + 1)
