@@ -8,7 +8,7 @@ from scipy.stats import binom
 from spectraderm.core.errors import DatasetError
 from spectraderm.evaluation.bootstrap import NO_CLASS
 from spectraderm.evaluation.calibrate_elsewhere import calibrate_elsewhere, expected, fit
-from spectraderm.evaluation.outputs import Outputs, join
+from spectraderm.evaluation.outputs import Outputs
 from spectraderm.evaluation.risk_control import ANSWERED_OTHERS, FAILS_AT, PROMISES
 from spectraderm.inference.calibration import Calibration, Calibrations, prediction_sets, softmax
 
@@ -31,7 +31,7 @@ def source(random: Random, name: str, own: int, others: int, *, sure: float = 3.
 def four(seed: int, size: int = 150) -> Outputs:
     random = np.random.default_rng(seed)
     numbers = (("a", size, size, 2.2), ("b", size // 3, size, 2.0), ("c", 2 * size, 0, 1.8), ("d", 0, size, 1.5))
-    return join(
+    return Outputs.joined(
         [
             source(random, name, own, others, sure=sure, start=1000 * at)
             for at, (name, own, others, sure) in enumerate(numbers)
@@ -50,10 +50,10 @@ def test_the_temperature_is_that_of_the_sources_each_weighing_the_same() -> None
     hot = replace(one, logits=one.logits * 2)
     alone = [fit(each, HOME, PROMISES)[0].temperature for each in (hot, two)]
     assert alone == pytest.approx([2, 1], rel=0.15)
-    both = fit(join([hot, two]), HOME, PROMISES)[0].temperature
+    both = fit(Outputs.joined([hot, two]), HOME, PROMISES)[0].temperature
     assert 1.25 < both < 1.75
     again = two.take(np.tile(np.arange(len(two)), 9))
-    assert fit(join([hot, again]), HOME, PROMISES)[0].temperature == pytest.approx(both)
+    assert fit(Outputs.joined([hot, again]), HOME, PROMISES)[0].temperature == pytest.approx(both)
 
 
 def test_sets_hold_their_coverage_of_the_sources_on_average_and_novelty_is_that_of_home() -> None:
@@ -68,7 +68,7 @@ def test_sets_hold_their_coverage_of_the_sources_on_average_and_novelty_is_that_
     )
     for sources in (kept, new):  # one that is too sure of itself is covered less
         sources[2] = replace(sources[2], logits=sources[2].logits * 4)
-    settings, _ = fit(join(kept), HOME, PROMISES)
+    settings, _ = fit(Outputs.joined(kept), HOME, PROMISES)
     covered = []
     for own in (each.own for each in new):
         sets = prediction_sets(softmax(own.logits, settings.temperature), np.array(settings.thresholds), "lac")
@@ -77,7 +77,7 @@ def test_sets_hold_their_coverage_of_the_sources_on_average_and_novelty_is_that_
     assert abs(np.average(covered, weights=[100, 300, 900]) - 0.9) > 0.02  # as if they did not weigh the same
     assert (settings.novelty_threshold, settings.coverage, settings.places) == (HOME.novelty_threshold, 0.9, 3)
     assert len(set(settings.thresholds)) == 1
-    few = join([of(four(1), name).take(np.arange(4)) for name in "ab"])
+    few = Outputs.joined([of(four(1), name).take(np.arange(4)) for name in "ab"])
     assert fit(few, HOME, PROMISES)[0].thresholds[0] > 99  # 8 photos are too few: no score is too large
 
 

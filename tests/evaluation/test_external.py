@@ -15,6 +15,7 @@ from spectraderm.core.files import array_bytes, read_json
 from spectraderm.core.run import EXTERNAL, MODEL
 from spectraderm.evaluation import source_photos
 from spectraderm.evaluation.external import evaluate_external, score
+from spectraderm.evaluation.source_photos import Predicted
 from spectraderm.images.perceptual_hash import turned_hashes
 from spectraderm.inference import classifier, model_folder
 from spectraderm.inference.calibration import Judgement
@@ -162,7 +163,9 @@ def scored(labels: list[int], verdicts: list[int], groups: list[int], learned_fr
     """Five photos that are guessed 0; of the last one there is no guess."""
     sets = np.array([[True, False], [True, True], [True, False], [True, False], [False, False]])
     judged = Judgement(np.array([[0.9, 0.1]] * 4 + [[0.0, 0.0]]), sets, np.array(verdicts))
-    return score(np.array(labels), np.array(groups), judged, np.arange(5) < learned_from, ["a", "b"])
+    novelty, hashes = np.zeros(5), np.zeros((5, 8, 8), np.uint8)
+    arrays = (np.array(labels), np.array(groups), judged, np.arange(5) < learned_from, novelty, np.full(5, "s"), hashes)
+    return score(Predicted(["a", "b"], *arrays))
 
 
 def test_the_scores_are_of_usable_new_photos_of_known_classes() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from spectraderm.core.resampling import draws, rows_at_once, share
+from spectraderm.core.rows import Rows
 
 NO_CLASS = -1
 """The class number of a photo that shows none of the classes."""
@@ -25,7 +26,7 @@ Statistic = Callable[[Reals], dict[str, Reals]]
 
 
 @dataclass(frozen=True)
-class Scored:
+class Scored(Rows):
     """n photos in c classes: true class numbers, probabilities (calibrated or not), and which are copies of one photo.
 
     `labels` is `int64[n]`, `probabilities` `float64[n, c]`, `groups` `int64[n]`: equal for copies of one photo. `other`
@@ -38,14 +39,6 @@ class Scored:
     groups: Integers
     other: int | None = None
     folds: Integers | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def take(self, rows: Integers | Booleans) -> "Scored":
-        """The same for some rows only."""
-        folds = None if self.folds is None else self.folds[rows]
-        return Scored(self.labels[rows], self.probabilities[rows], self.groups[rows], self.other, folds)
 
     @property
     def rows_of_folds(self) -> list[Integers]:

@@ -31,8 +31,8 @@ def outputs_of(photos: Predicted, temperature: float) -> Outputs:
     The logits are taken from probabilities at a `temperature`; they lack a number per photo that no probability needs.
     """
     logits = temperature * np.log(np.maximum(photos.judged.probabilities, _LEAST))
-    novelty = np.array([one.novelty for one in photos.predictions], np.float64)
-    about = (photos.labels, photos.groups, logits, novelty, other_of(photos.classes), photos.usable, photos.sources)
+    other = other_of(photos.classes)
+    about = (photos.labels, photos.groups, logits, photos.novelty, other, photos.usable, photos.sources)
     return Outputs(*about).take(~photos.in_training)
 
 

@@ -1,7 +1,7 @@
 """A run's stored outputs -> `evaluation.json`: what it scored, in which protocol, and how far that can be believed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,8 +64,8 @@ def evaluate(run: Run) -> dict[str, Any]:
     own, of_source = ~test.is_other, np.array([row.get("source", "") for row in tested])
     scored, judged = every.take(own), judged.take(own)
     tested = [row for row, mine in zip(tested, own.tolist(), strict=True) if mine]
-    outside = Outside(verdicts[~own], test.groups[~own], of_source[~own])
-    sources = outside.add_to(by_source(of_source[own].tolist(), scored, judged))
+    others = (verdicts[~own], test.groups[~own])
+    sources = _with_outside(by_source(of_source[own].tolist(), scored, judged), of_source[~own], *others)
     labels = [label for label in config["labels"] if label != OTHER]
     rows = protocols(run, config["protocol"], folds, crossed, read_measurements(run, len(manifest)), sources)
     draws = folds if config["protocol"] == "original" else crossed
@@ -85,7 +85,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         "baselines": next(row["baselines"] for row in rows if row["name"] == config["protocol"]),
         "calibration": _calibration(crossed, test, scored, judged, settings),
         "refusals": refusals(scored, judged.verdicts),
-        **outside.scores(),
+        **outside(*others),
         "subgroups": subgroups(tested, scored, judged),
         **sources,
     }
@@ -124,37 +124,28 @@ def refusals(scored: Scored, verdicts: Integers) -> dict[str, Any]:
     return result
 
 
-@dataclass(frozen=True)
-class Outside:
-    """n photos of none of the classes: their verdicts, photo groups `int64[n]` each, and sources."""
+def outside(verdicts: Integers, groups: Integers) -> dict[str, Any]:
+    """`out_of_distribution` of photos of none of the classes, each photo group counted once; nothing of no photos.
 
-    verdicts: Integers
-    groups: Integers
-    sources: npt.NDArray[np.str_]
+    `refused` is the share called out of scope or unusable, `flagged` that of all verdicts but `predicted`.
+    """
+    if not len(verdicts):
+        return {}
+    predicted = verdicts == VERDICTS.index("predicted")
+    shares = {"refused": verdicts >= VERDICTS.index("out_of_scope"), "flagged": ~predicted, "predicted": predicted}
+    return {"out_of_distribution": {name: rate(hits, groups, by_group=True) for name, hits in shares.items()}}
 
-    def scores(self) -> dict[str, Any]:
-        """`out_of_distribution`, each photo group counted once; nothing where there are no photos.
 
-        `refused` is the share called out of scope or unusable, `flagged` that of all verdicts but `predicted`.
-        """
-        if not len(self.verdicts):
-            return {}
-        shares = {
-            "refused": self.verdicts >= VERDICTS.index("out_of_scope"),
-            "flagged": self.verdicts != VERDICTS.index("predicted"),
-            "predicted": self.verdicts == VERDICTS.index("predicted"),
-        }
-        return {"out_of_distribution": {name: rate(hits, self.groups, by_group=True) for name, hits in shares.items()}}
-
-    def add_to(self, sources: dict[str, Any]) -> dict[str, Any]:
-        """The keys of `by_source`, with `out_of_distribution` of the photos of each source."""
-        parts = dict(sources.get("by_source", {}))
-        for source in sorted({*self.sources.tolist()} - {""}):
-            rows = self.sources == source
-            counts = {"n_photos": int(rows.sum()), "n_groups": len(np.unique(self.groups[rows]))}
-            own = Outside(self.verdicts[rows], self.groups[rows], self.sources[rows])
-            parts[source] = parts.get(source, counts) | own.scores()
-        return {**sources, "by_source": dict(sorted(parts.items()))} if parts else {}
+def _with_outside(
+    sources: dict[str, Any], names: npt.NDArray[np.str_], verdicts: Integers, groups: Integers
+) -> dict[str, Any]:
+    """The keys of `by_source`, with `out_of_distribution` of photos of none of the classes, of sources `names`."""
+    parts = dict(sources.get("by_source", {}))
+    for source in sorted({*names.tolist()} - {""}):
+        rows = names == source
+        counts = {"n_photos": int(rows.sum()), "n_groups": len(np.unique(groups[rows]))}
+        parts[source] = parts.get(source, counts) | outside(verdicts[rows], groups[rows])
+    return {**sources, "by_source": dict(sorted(parts.items()))} if parts else {}
 
 
 def subgroups(rows: ManifestRows, scored: Scored, judged: Judgement) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """`evaluate MODEL PHOTOS`: a model folder on photos that it was not made from, of its classes or of none."""
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -16,21 +16,20 @@ from spectraderm.core.run import EVALUATION, EXTERNAL, MANIFEST, MODEL, Run
 from spectraderm.data import manifest
 from spectraderm.data.beside import Beside
 from spectraderm.evaluation import metrics
-from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers, Scored
+from spectraderm.evaluation.bootstrap import NO_CLASS, Scored
 from spectraderm.evaluation.by_source import of_source, over_sources, stated
 from spectraderm.evaluation.compare import detection
-from spectraderm.evaluation.evaluate import Outside, refusals
+from spectraderm.evaluation.evaluate import outside, refusals
 from spectraderm.evaluation.outputs import pool, read_outputs
 from spectraderm.evaluation.source_photos import Given, Predicted, named_sources, predict_sources
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, from_hex, nearest
-from spectraderm.inference.calibration import Choice, Judgement
-from spectraderm.inference.classifier import load_model
+from spectraderm.inference.calibration import Choice
+from spectraderm.inference.classifier import Classifier, load_model
 from spectraderm.inference.model_folder import find_model
 from spectraderm.inference.prediction import VERDICTS
 
 MOST_OF_THE_RUN = 0.5
 """Where this share of the photos are the run's own, they are not kept as photos from elsewhere."""
-_UNUSABLE = VERDICTS.index("unusable_photo")
 
 
 def evaluate_external(
@@ -64,7 +63,26 @@ def evaluate_external(
     folder = find_model(model)
     run = Run(folder.parent) if folder.name == MODEL and (folder.parent / EVALUATION).is_file() else None
     with run.stage("evaluate", part=True) if run else nullcontext():
-        result = _evaluate(model, run, photos, label_map, track, calibration, chosen_on=chosen_on)
+        classifier, sources = load_model(model, calibration=calibration), named_sources(photos)
+        others = [photos.of_source[source] for source in photos.others] if isinstance(photos, Folders) else []
+        predicted, read = predict_sources(classifier, sources, label_map, track, others)
+        about = _about(classifier) | {"chosen_on": chosen_on}
+        about["calibrated_on"] = classifier.calibrations.choose(calibration, in_training=False)[0]
+        parts = {source: predicted.take(predicted.sources == source) for source in sources}
+        results = {}
+        for source, part in parts.items():
+            results[source] = {"name": source, "source": source, **about, **read[source].facts(), **score(part)}
+            if run:
+                results[source] |= _beside_the_run(run, part)
+                if results[source]["of_the_run"] < MOST_OF_THE_RUN * len(part):
+                    files.write_json(run.path(EXTERNAL) / f"{source}.json", results[source])
+        result = next(iter(results.values()))
+        if len(sources) > 1:
+            name = photos.resolve().name if isinstance(photos, Path) else ", ".join(sources)
+            by_source = {source: _summary(parts[source], own) for source, own in results.items()}
+            facts = sum(read.values(), Beside()).facts()
+            result = {"name": name, **about, **facts, **score(predicted), "by_source": by_source}
+            result |= over_sources(by_source)
         if out:
             files.write_json(out, result)
     return result
@@ -79,49 +97,21 @@ def _check_ours(out: Path) -> None:
         raise WriteError(out, OSError(errno.EEXIST, ""))
 
 
-def _evaluate(
-    model: str | Path | None,
-    run: Run | None,
-    photos: Given,
-    label_map: Path | None,
-    track: Track,
-    calibration: Choice,
-    *,
-    chosen_on: bool,
-) -> dict[str, Any]:
-    classifier, sources = load_model(model, calibration=calibration), named_sources(photos)
-    others = [photos.of_source[source] for source in photos.others] if isinstance(photos, Folders) else []
-    predicted, read = predict_sources(classifier, sources, label_map, track, others)
+def _about(classifier: Classifier) -> dict[str, Any]:
     labels = [label for label in classifier.labels if label != OTHER]
     guesses = {"guesses": [*labels, OTHER]} if OTHER in classifier.labels else {}
-    about = {"model_id": classifier.model_id, "labels": labels, **guesses, "chosen_on": chosen_on}
-    about["calibrated_on"] = classifier.calibrations.choose(calibration, in_training=False)[0]
-    results = {}
-    for source in sources:
-        part = predicted.of(source)
-        results[source] = {"name": source, "source": source, **about, **read[source].facts(), **scores_of(part)}
-        if run:
-            results[source] |= _beside_the_run(run, part)
-            if results[source]["of_the_run"] < MOST_OF_THE_RUN * len(part.labels):
-                files.write_json(run.path(EXTERNAL) / f"{source}.json", results[source])
-    if len(sources) == 1:
-        return next(iter(results.values()))
-    parts = {source: _summary(predicted.of(source), result) for source, result in results.items()}
-    name = photos.resolve().name if isinstance(photos, Path) else ", ".join(sources)
-    every = {"name": name, **about, **sum(read.values(), Beside()).facts()}
-    return {**every, **scores_of(predicted), "by_source": parts, **over_sources(parts)}
+    return {"model_id": classifier.model_id, "labels": labels, **guesses}
 
 
 def _beside_the_run(run: Run, photos: Predicted) -> dict[str, Any]:
     """How many of the photos are a run's own, or copies of these, trained on or tested; and how others' novelty is."""
     known = from_hex(row.phash for row in manifest.read(run.path(MANIFEST)))
     own = sum(nearest(turns, known) <= MAX_DISTANCE for turns in photos.hashes)
-    new = ~photos.in_training & (photos.judged.verdicts != _UNUSABLE)
-    if own >= MOST_OF_THE_RUN * len(new) or not new.any():
+    new = photos.take(~photos.in_training & photos.usable)
+    if own >= MOST_OF_THE_RUN * len(photos) or not len(new):
         return {"of_the_run": own}
     test = pool(read_outputs(run)[1])
-    novelty = np.array([one.novelty for one in photos.predictions], np.float64)[new]
-    return {"of_the_run": own, "novelty_detection": detection(test.novelty, novelty, test.groups, photos.groups[new])}
+    return {"of_the_run": own, "novelty_detection": detection(test.novelty, new.novelty, test.groups, new.groups)}
 
 
 def _summary(photos: Predicted, result: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,47 +119,37 @@ def _summary(photos: Predicted, result: Mapping[str, Any]) -> dict[str, Any]:
     summary: dict[str, Any] = {"in_training": result["in_training"]}
     summary |= {name: result[name] for name in ("n_photos", "n_groups", "out_of_distribution") if name in result}
     if "scores" in result:
-        judged = photos.judged
-        rows = ~photos.in_training & (photos.labels != NO_CLASS) & (judged.verdicts != _UNUSABLE)
-        every = Scored(photos.labels, judged.probabilities, photos.groups, other_of(photos.classes))
-        summary |= {**of_source(every, judged, rows), "predicted": result["refusals"]["predicted"]}
+        rows = ~photos.in_training & (photos.labels != NO_CLASS) & photos.usable
+        summary |= of_source(_scored(photos), photos.judged, rows) | {"predicted": result["refusals"]["predicted"]}
     return summary
 
 
-def scores_of(photos: Predicted) -> dict[str, Any]:
-    """What `score` gives of predicted photos."""
-    return score(photos.labels, photos.groups, photos.judged, photos.in_training, photos.classes)
+def _scored(photos: Predicted) -> Scored:
+    return Scored(photos.labels, photos.judged.probabilities, photos.groups, other_of(photos.classes))
 
 
-def score(
-    labels: Integers, groups: Integers, judged: Judgement, in_training: Booleans, classes: Sequence[str]
-) -> dict[str, Any]:
+def score(photos: Predicted) -> dict[str, Any]:
     """`scores`, `per_class`, `confusion_matrix`, `sets` and `refusals` of photos of known classes.
 
     Photos that the model was trained on, or on copies of, are counted (`in_training`) and left out of all else. Photos
     that the quality gate refused got no guess: they are in the refusals, not in the scores. Of photos of no known class
     there is `out_of_distribution`: `refused` is the share called out of scope or unusable, `flagged` that of all
     verdicts but `predicted`, and `predicted` that one's.
-
-    `labels` are the true class numbers `int64[n]`, -1 where the photo shows none of the model's `classes`; `groups`
-    `int64[n]` its photo group; `in_training` `bool[n]` whether the model was trained on it or a copy.
     """
-    verdicts, of_class, new = judged.verdicts, labels != NO_CLASS, ~in_training
-    known, guessed = new & of_class, new & of_class & (verdicts != _UNUSABLE)
+    verdicts, of_class, new = photos.judged.verdicts, photos.labels != NO_CLASS, ~photos.in_training
+    own, others = photos.take(new & of_class), photos.take(new & ~of_class)
+    guessed = own.take(own.usable)
     result: dict[str, Any] = {
-        "n_photos": len(groups),
-        "n_groups": len(np.unique(groups)),
-        "in_training": int(in_training.sum()),
+        "n_photos": len(photos),
+        "n_groups": len(np.unique(photos.groups)),
+        "in_training": int(photos.in_training.sum()),
         "verdicts": {name: int((verdicts == number).sum()) for number, name in enumerate(VERDICTS)},
     }
-    if guessed.any():
-        other = other_of(classes)
-        every = Scored(labels, judged.probabilities, groups, other)
-        scored = every.take(guessed)
+    if len(guessed):
+        scored = _scored(guessed)
         result["scores"] = metrics.scores(scored) | {"stated": stated(scored)}
-        result["per_class"] = metrics.per_class(scored, list(classes))
+        result["per_class"] = metrics.per_class(scored, photos.classes)
         result["confusion_matrix"] = metrics.confusion(scored)
-        result["sets"] = metrics.set_scores(scored.labels, judged.sets[guessed], scored.groups, other)
-        result["refusals"] = refusals(every.take(known), verdicts[known])
-    unknown = new & ~of_class
-    return result | Outside(verdicts[unknown], groups[unknown], np.full(int(unknown.sum()), "")).scores()
+        result["sets"] = metrics.set_scores(scored.labels, guessed.judged.sets, scored.groups, scored.other)
+        result["refusals"] = refusals(_scored(own), own.judged.verdicts)
+    return result | outside(others.judged.verdicts, others.groups)

@@ -1,24 +1,23 @@
 """What models make of photos: of all photos of a run, by fold, or of photos from elsewhere or one's own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Self, TypeVar
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
 from spectraderm.core import other_of
 from spectraderm.core.errors import RunFolderError
+from spectraderm.core.rows import Rows
 from spectraderm.core.run import Run, measuring
 from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers, Reals, Scored, group_weights
 from spectraderm.inference import calibration
 from spectraderm.inference.calibration import softmax
 
-Photos = TypeVar("Photos", bound="Outputs")
-
 
 @dataclass(frozen=True)
-class Outputs:
+class Outputs(Rows):
     """What a model makes of n photos.
 
     Attributes:
@@ -39,19 +38,6 @@ class Outputs:
     other: int | None = None
     usable: Booleans | np.bool_ = np.True_
     sources: npt.NDArray[np.str_] | None = None
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    @property
-    def arrays(self) -> dict[str, Any]:
-        """What there is of every photo."""
-        values = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: value for name, value in values.items() if isinstance(value, np.ndarray)}
-
-    def take(self, rows: Booleans | Integers) -> Self:
-        """The same for some rows only."""
-        return replace(self, **{name: values[rows] for name, values in self.arrays.items()})
 
     @property
     def is_other(self) -> Booleans:
@@ -114,15 +100,9 @@ class FoldOutputs(Outputs):
         return Scored(own.labels, softmax(own.logits), own.groups, self.other)
 
 
-def join(parts: Sequence[Photos]) -> Photos:
-    """Photos of several as one, with all else of the first."""
-    arrays: dict[str, Any] = {name: np.concatenate([part.arrays[name] for part in parts]) for name in parts[0].arrays}
-    return replace(parts[0], **arrays)
-
-
 def pool(folds: Sequence[FoldOutputs], split: str = "test") -> FoldOutputs:
     """The photos of a split of several folds as one, under the first one's name."""
-    return join([fold.of(split) for fold in folds])
+    return FoldOutputs.joined([fold.of(split) for fold in folds])
 
 
 def read_outputs(run: Run) -> tuple[list[FoldOutputs], list[FoldOutputs]]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spectraderm.core import binomial
+from spectraderm.core.rows import Rows
 from spectraderm.evaluation.bootstrap import Booleans, Reals
 
 PROMISES = (0.95, 0.9, 0.85, 0.8)
@@ -33,7 +34,7 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
-class Photos:
+class Photos(Rows):
     """Photos that are independent of each other, one of every photo group.
 
     Attributes:
@@ -45,13 +46,6 @@ class Photos:
     confidence: Reals
     right: Booleans
     weights: Reals
-
-    def take(self, rows: Booleans) -> "Photos":
-        """The same for some rows only."""
-        return Photos(self.confidence[rows], self.right[rows], self.weights[rows])
-
-    def __len__(self) -> int:
-        return len(self.confidence)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ A source is given as a folder, whose name is its own, or as `NAME=FOLDER`; folde
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -17,12 +18,13 @@ from spectraderm.core.names import folded
 from spectraderm.core.parallel import in_chunks
 from spectraderm.core.progress import Track
 from spectraderm.core.roots import Folders
+from spectraderm.core.rows import Rows
 from spectraderm.core.tables import read_label_map
 from spectraderm.data.beside import Beside, Keys
 from spectraderm.data.class_folders import match
 from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.data.layouts import source_folders
-from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers
+from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers, Reals
 from spectraderm.images.perceptual_hash import Hashes, turned_hashes
 from spectraderm.images.photo_files import UNREAD
 from spectraderm.inference.calibration import Judgement
@@ -37,40 +39,35 @@ Sources = Mapping[str, Sequence[Path]]
 
 
 @dataclass(frozen=True)
-class Predicted:
-    """n photos that could be read: their sources, true classes, predictions, hashes and photo groups."""
+class Predicted(Rows):
+    """n photos that could be read, and what a model of `classes` says of them.
 
-    sources: npt.NDArray[np.str_]
-    labels: Integers
-    predictions: list[Prediction]
-    hashes: list[Hashes]
-    groups: Integers
+    Attributes:
+        labels, groups: class numbers, `NO_CLASS` where a photo shows none of the classes, and photo groups, `int64[n]`.
+        judged: the predictions; those of unusable photos have probabilities of 0.
+        in_training: whether the model was trained on a photo or on a copy, `bool[n]`.
+        novelty: `float64[n]`; NaN of unusable photos.
+        sources: `str[n]`.
+        hashes: `uint8[n, 8, 8]`.
+    """
+
     classes: list[str]
-
-    @property
-    def judged(self) -> Judgement:
-        """The predictions as arrays; those of unusable photos have probabilities of 0."""
-        return Judgement(
-            np.array([[one.probabilities.get(label, 0.0) for label in self.classes] for one in self.predictions]),
-            np.array([[label in one.prediction_set for label in self.classes] for one in self.predictions]),
-            np.array([VERDICTS.index(one.verdict) for one in self.predictions]),
-        )
+    labels: Integers
+    groups: Integers
+    judged: Judgement
+    in_training: Booleans
+    novelty: Reals
+    sources: npt.NDArray[np.str_]
+    hashes: Hashes
 
     @property
     def usable(self) -> Booleans:
-        """Whether a model was asked: not of photos that the quality gate refused."""
-        return np.array([one.verdict != "unusable_photo" for one in self.predictions])
+        """Whether the model was asked: not of photos that the quality gate refused, `bool[n]`."""
+        return np.not_equal(self.judged.verdicts, VERDICTS.index("unusable_photo"))
 
-    @property
-    def in_training(self) -> Booleans:
-        """Whether the model was trained on each, or on a copy."""
-        return np.array([one.in_training for one in self.predictions])
-
-    def of(self, source: str) -> "Predicted":
-        """The photos of one source."""
-        rows = np.flatnonzero(self.sources == source)
-        predictions, hashes = [self.predictions[row] for row in rows], [self.hashes[row] for row in rows]
-        return Predicted(self.sources[rows], self.labels[rows], predictions, hashes, self.groups[rows], self.classes)
+    def take(self, rows: npt.NDArray[Any]) -> Self:
+        """The same for some rows only."""
+        return replace(super().take(rows), judged=self.judged.take(rows))
 
 
 def named_sources(given: Given) -> dict[str, list[Path]]:
@@ -149,9 +146,16 @@ def predict_sources(
         problem = f"{', '.join(map(str, sources[source]))}: no photo can be read"
         raise DatasetError(problem, f"First: {about[source].unreadable[0]}")
     names, labels, predictions, hashes = zip(*read, strict=True)
-    groups = photo_groups(len(read), near_pairs(np.stack(hashes)), kept)
-    arrays = np.array(names), np.array(labels), list(predictions), list(hashes), groups
-    return Predicted(*arrays, classifier.labels), about
+    groups, classes = photo_groups(len(read), near_pairs(np.stack(hashes)), kept), classifier.labels
+    judged = Judgement(
+        np.array([[one.probabilities.get(label, 0.0) for label in classes] for one in predictions]),
+        np.array([[label in one.prediction_set for label in classes] for one in predictions]),
+        np.array([VERDICTS.index(one.verdict) for one in predictions]),
+    )
+    in_training = np.array([one.in_training for one in predictions])
+    novelty = np.array([one.novelty for one in predictions], np.float64)
+    arrays = (in_training, novelty, np.array(names), np.stack(hashes))
+    return Predicted(classes, np.array(labels), groups, judged, *arrays), about
 
 
 def _predict(classifier: Classifier, paths: Sequence[str]) -> list[tuple[Prediction, Hashes] | SpectraDermError]:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from spectraderm.core.errors import ModelFolderError, ParityError
 from spectraderm.core.files import array_bytes, json_bytes
 from spectraderm.core.parallel import cores, in_order
 from spectraderm.core.progress import Track, no_track
+from spectraderm.core.rows import Rows
 from spectraderm.images.perceptual_hash import Hashes
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.inference import model_folder
@@ -40,7 +40,7 @@ PARITY = 1e-3
 
 
 @dataclass(frozen=True)
-class Own:
+class Own(Rows):
     """n photos of one's own, as the fit takes them.
 
     Attributes:
@@ -54,13 +54,6 @@ class Own:
     targets: Integers
     copies: Integers
     groups: Integers
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    def take(self, rows: npt.NDArray[Any]) -> "Own":
-        """Some of them."""
-        return Own(self.features[rows], self.targets[rows], self.copies[rows], self.groups[rows])
 
     @property
     def references(self) -> Floats:

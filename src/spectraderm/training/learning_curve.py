@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from spectraderm.core.files import write_csv
+from spectraderm.core.rows import Rows
 from spectraderm.training import lda
 from spectraderm.training.lda import Floats, Integers, Reals
 
@@ -24,16 +24,12 @@ _DRAWS = 3
 
 
 @dataclass(frozen=True)
-class Photos:
+class Photos(Rows):
     """Rows of photos: `features` `float32[n, width]`, class numbers `targets` and photo groups `groups`, `int64[n]`."""
 
     features: Floats
     targets: Integers
     groups: Integers
-
-    def take(self, rows: Integers | npt.NDArray[np.bool_]) -> "Photos":
-        """The same for some rows only."""
-        return Photos(self.features[rows], self.targets[rows], self.groups[rows])
 
     def fit(self, invariance: float, shrinkage: float, normalisation: float) -> tuple[lda.Statistics, Integers, Any]:
         """Statistics of these photos, the numbers of the classes that are among them, and weights and bias for them."""
