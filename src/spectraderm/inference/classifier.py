@@ -12,7 +12,7 @@ from PIL import Image
 
 from spectraderm.core import OTHER, other_of
 from spectraderm.core.errors import ModelFolderError, SpectraDermError, WrongArgument
-from spectraderm.images.decoding import PhotoLike, open_photo, return_memory
+from spectraderm.images.decoding import PhotoLike, large_pages, open_photo
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, nearest, turned_hashes
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.images.quality import flaws, measure
@@ -32,6 +32,8 @@ Opened = tuple[Image.Image, Hashes | None]
 FEW = 32
 """So many photos are done before another engine, for many, would have been loaded."""
 MAX_THREADS = 1024
+_WRITTEN = 8
+"""So many times its size is written while a network is opened: copies, weights in 32 bits and in another order."""
 _MOST_STREAMS = 8
 """Each holds a decoded photo and the network's maps in memory."""
 
@@ -185,9 +187,9 @@ class Classifier:
 
     def _engine(self, threads: int, streams: int = 1) -> Engine:
         name = f"{self.folder.path.name}/{ONNX}"
-        engine = Engine(self.folder.network, self.preprocessing, name, threads, self._runtime, streams)
-        return_memory()  # copies of the weights, twice their size, of which loading is done
-        return engine
+        network = self.folder.network
+        with large_pages(_WRITTEN * len(network)):
+            return Engine(network, self.preprocessing, name, threads, self._runtime, streams)
 
     def _each(
         self,
