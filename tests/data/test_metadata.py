@@ -7,6 +7,7 @@ from spectraderm.core.errors import DatasetError
 from spectraderm.core.roots import Folders, Root
 from spectraderm.data.layouts import Listing, PhotoFile
 from spectraderm.data.metadata import NOTES, Metadata, keys_of, read_metadata
+from spectraderm.data.photo_tables import folders_of
 
 PHOTOS = ["train/a/1.jpg", "train/b/2.jpg", "test/a/3.jpg", "test/b/4.jpg"]
 
@@ -49,6 +50,13 @@ def test_tables_are_read_wherever_they_lie(files: dict[str, str], tmp_path: Path
     assert read_it.of_photo == wanted
     assert notes(read_it) == {}
     assert sorted(table["path"] for table in read_it.tables) == sorted(files)
+
+
+def test_tables_are_looked_for_beside_photos_and_above_them_up_to_the_root() -> None:
+    paths = ["a.jpg", "train/b/c.jpg"]
+    assert folders_of(paths, "", alone=False) == {"": paths, "train/": paths[1:], "train/b/": paths[1:]}
+    assert folders_of(paths, "", alone=True) == {"": paths}
+    assert list(folders_of(["s/a.jpg", "s/a/b.jpg"], "s/", alone=False)) == ["s/", "s/a/"]
 
 
 def test_other_columns_stay_and_labels_are_compared(tmp_path: Path) -> None:

@@ -58,8 +58,8 @@ class _Scope:
     labels: dict[str, str]
     used: list[PhotoTable] = field(default_factory=list)
     cells: defaultdict[str, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
-    lines: dict[tuple[str, str], str] = field(default_factory=dict)
-    """By path and column, the line that says it."""
+    lines: dict[tuple[str, str], tuple[PhotoTable, int]] = field(default_factory=dict)
+    """By path and column, the table and its line that say it."""
     not_read: list[str] = field(default_factory=list)
     contradicted: list[str] = field(default_factory=list)
 
@@ -79,8 +79,9 @@ def read_metadata(root: Root, listing: Listing) -> Metadata:
     for below in ["", *(f"{source}/" for source in listing.sources)]:
         scope = _Scope({path: label for path, label in labels.items() if path.startswith(below)})
         alone = below == "" and bool(listing.sources)  # its folders are the other scopes
-        for parent in folders_of(scope.labels, below, alone=alone) if below or isinstance(root, Path) else ():
-            for used in in_folder(root / parent, parent, list(scope.labels), scope.not_read):
+        folders = folders_of(scope.labels, below, alone=alone) if below or isinstance(root, Path) else {}
+        for parent, within in folders.items():
+            for used in in_folder(root / parent, parent, within, scope.not_read):
                 scope.used.append(used)
                 result.tables.append(_add(used, scope))
         result.notes += [*_notes(scope), *_settle(scope)]
@@ -107,19 +108,18 @@ def _add(used: PhotoTable, scope: _Scope) -> dict[str, Any]:
     label = _compare_labels(used, scope)
     taken = {column for named in columns.values() for column in named} | {*table.named(USUAL["file_name"])}
     others = [column for column in table.columns if column not in {*taken, *COLUMNS, label}]
-    mine: set[tuple[str, str]] = set()
     for number, (path, line) in enumerate(zip(used.photos, table.lines, strict=True)):
         values = {name: _one(used, number, name, line.cells, named) for name, named in columns.items()}
         values |= {column: line.cells.get(column, "") for column in others}
         for key, value in values.items() if path else ():
             before = scope.cells[path].get(key, "")
             if value and before not in ("", value) and not (tables.is_unknown(value) or tables.is_unknown(before)):
-                if key in columns or (path, key) in mine:
+                table_before, line_before = scope.lines[path, key]
+                if key in columns or table_before is used:
                     problem = f"{used.where(number)}: {path!r} has {key} {value!r}, and {before!r} in "
-                    raise DatasetError(problem + scope.lines[path, key], "Keep the right one")
+                    raise DatasetError(problem + table_before.where(line_before), "Keep the right one")
             elif value and (not before or tables.is_unknown(before)):
-                scope.cells[path][key], scope.lines[path, key] = value, used.where(number)
-                mine.add((path, key))
+                scope.cells[path][key], scope.lines[path, key] = value, (used, number)
     return {
         "path": used.path,
         "lines": len(table.lines),

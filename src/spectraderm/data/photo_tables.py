@@ -43,23 +43,28 @@ class PhotoTable(NamedTuple):
         return f"{self.path}, line {self.table.lines[line].number}"
 
 
-def folders_of(paths: Iterable[str], below: str, *, alone: bool) -> list[str]:
-    """The folder `below` and, unless it stands alone, those in it that hold photos or folders of photos."""
-    folders = {path.rpartition("/")[0] for path in paths}
-    parts = [folder.split("/") for folder in folders]
-    deeper = {"".join(f"{part}/" for part in way[: end + 1]) for way in parts for end in range(len(way))}
-    return sorted({below} | (set() if alone else {parent for parent in deeper if parent.startswith(below)}))
+def folders_of(paths: Iterable[str], below: str, *, alone: bool) -> dict[str, list[str]]:
+    """The paths in the folder `below`, all of them, and, unless it stands alone, in each folder in it; folders sorted.
+
+    A folder is empty, or ends in a slash.
+    """
+    within = defaultdict(list, {below: [*paths]})
+    for path in () if alone else within[below]:
+        end = path.find("/", len(below))
+        while end >= 0:
+            within[path[: end + 1]].append(path)
+            end = path.find("/", end + 1)
+    return dict(sorted(within.items()))
 
 
-def in_folder(folder: Path, parent: str, paths: Sequence[str], not_read: list[str]) -> Iterator[PhotoTable]:
+def in_folder(folder: Path, parent: str, within: Sequence[str], not_read: list[str]) -> Iterator[PhotoTable]:
     """The tables in a folder that are of use; `not_read` gets why others are passed over.
 
-    `parent` is the folder as `paths` begin with it.
+    `parent` is the folder as the paths of the photos `within` begin with it.
 
     Raises:
         DatasetError: a table called `metadata` is of no use.
     """
-    within = [path for path in paths if path.startswith(parent)]
     for name in sorted(os.listdir(folder)) if folder.is_dir() else ():
         kind = _kind(name)
         if not kind or not (folder / name).is_file():
@@ -136,23 +141,27 @@ def match_photos(names: Sequence[str], photos: Sequence[str]) -> dict[str, str]:
                 left = {*names} - matched.keys() - {""}
                 if not left:
                     return matched
-                taken = {*matched.values()}
-                free = _by_end((photo for photo in photos if photo not in taken), length, form, bare)
-                for end, (name, *more) in _by_end(left, length, form, bare).items():
-                    photo, *others = free.get(end, [""])
-                    elsewhere = ({*name.split("/")[:-1]} & folders) - {*photo.split("/")}
-                    if photo and not (more or others or elsewhere):
+                taken, named = {*matched.values()}, _by_end(left, length, form, bare)
+                free = _by_end((photo for photo in photos if named and photo not in taken), length, form, bare)
+                for end, name in named.items():
+                    photo = free.get(end, "")
+                    if name and photo and not ({*name.split("/")[:-1]} & folders) - {*photo.split("/")}:
                         matched[name] = photo
     return matched
 
 
-def _by_end(paths: Iterable[str], length: int, form: Callable[[str], str], bare: bool) -> dict[str, list[str]]:
-    """Paths by their last parts, so many or all; the last one without a photo's suffix, where `bare`."""
-    ends: defaultdict[str, list[str]] = defaultdict(list)
+def _by_end(paths: Iterable[str], length: int, form: Callable[[str], str], bare: bool) -> dict[str, str]:
+    """The path that ends so, by its last parts, so many or all; nothing where several do.
+
+    The last part is without a photo's suffix, where `bare`.
+    """
+    ends: dict[str, str] = {}
     for path in paths:
         parts = path.split("/")[-length:]
+        if len(parts) < length:
+            continue
         if bare and parts[-1].lower().endswith(_PHOTOS):
             parts[-1] = parts[-1].rpartition(".")[0]
-        if len(parts) >= length:
-            ends["/".join([form(part) for part in parts])].append(path)
+        end = "/".join(map(form, parts))
+        ends[end] = "" if end in ends else path
     return ends
