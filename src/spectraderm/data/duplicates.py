@@ -4,7 +4,7 @@ Near hashes are looked up in tables; pairs of copies become groups, and each fil
 """
 
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Literal
@@ -98,13 +98,9 @@ def pair(rows: Sequence[Row], hashes: npt.NDArray[np.uint8], near: Integers) -> 
     for number, row in enumerate(rows):
         groups[row.copy_group].append(number)
     copies = []
-    for members in groups.values():
+    for members in (group for group in groups.values() if len(group) > 1):
         order = sorted(members, key=lambda i: (RANKS[rows[i].given_split], rows[i].path))
-        first = RANKS[rows[order[0]].given_split]
-        for place, number in enumerate(order[1:], start=1):
-            leaks = RANKS[rows[number].given_split] > first
-            before = [i for i in order[:place] if not leaks or RANKS[rows[i].given_split] == first]
-            twin, kind = _twin(number, before, rows, hashes, near)
+        for number, twin, kind in _twins(order, rows, hashes, near):
             sides = rows[number].given_split, rows[twin].given_split
             copies.append(Copy(rows[number].path, rows[twin].path, kind, *sides))
     return sorted(copies, key=lambda copy: copy.path)
@@ -124,17 +120,28 @@ def within_splits(rows: Sequence[Row], near: Integers) -> dict[Kind, list[str]]:
     return copies
 
 
-def _twin(
-    number: int, others: Sequence[int], rows: Sequence[Row], hashes: npt.NDArray[np.uint8], near: Integers
-) -> tuple[int, Kind]:
-    """Of `others`, one with the same bytes, or else near by hash, or else any: with the fewest bits changed."""
-    for other in others:
-        if rows[other].sha256 == rows[number].sha256:
-            return other, "exact"
-    likely = [i for i in others if near[i] == near[number]]
-    chosen = np.array((likely or others)[:_COMPARED])
-    nearest = nearest_of(hashes[number][None], hashes[chosen, 0])[0]
-    return int(chosen[nearest]), "near" if likely else "crop"
+def _twins(
+    order: Sequence[int], rows: Sequence[Row], hashes: npt.NDArray[np.uint8], near: Integers
+) -> Iterator[tuple[int, int, Kind]]:
+    """Each file of a group but the first, and one before it in the folder that ranks first: with the same bytes, or
+    else near by hash, or else any, of the first of these the one with the fewest bits changed.
+    """
+    same: dict[str, int] = {}
+    likely: defaultdict[int, list[int]] = defaultdict(list)
+    others: list[int] = []
+    for number in order:
+        digest, alike = rows[number].sha256, likely[int(near[number])]
+        if digest in same:
+            yield number, same[digest], "exact"
+        elif others:
+            chosen = alike or others
+            nearest = nearest_of(hashes[number][None], hashes[chosen, 0])[0]
+            yield number, chosen[nearest], "near" if alike else "crop"
+        if RANKS[rows[number].given_split] == RANKS[rows[order[0]].given_split]:
+            same.setdefault(digest, number)
+            for met in (alike, others):
+                if len(met) < _COMPARED:
+                    met.append(number)
 
 
 class _Forest:

@@ -50,7 +50,7 @@ def write(path: Path, rows: Sequence[Row], copies: Sequence[Copy], thumbnail: Ca
     pairs = [Pair(copy, labels[copy.path], labels[copy.twin]) for copy in copies]
     leaks = [pair for pair in pairs if pair.copy.path_split != pair.copy.twin_split]
     disputed = [pair for pair in pairs if pair.label != pair.twin_label]
-    within = [pair for pair in pairs if pair.copy.path_split == pair.copy.twin_split and pair not in disputed]
+    within = [pair for pair in pairs if pair.copy.path_split == pair.copy.twin_split and pair.label == pair.twin_label]
     kinds = {"leaks": leaks, "conflicts": disputed, "within": within}
     sections: list[dict[str, Any]] = []
     for name, own in kinds.items():
