@@ -3,7 +3,7 @@
 Every photo is read and decoded once; all that follows looks at what was measured of it then.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,10 +20,10 @@ from spectraderm.core.run import AUDIT, COPIES, GALLERY, MANIFEST, MEASUREMENTS,
 from spectraderm.data import crops, duplicates, findings, gallery, importers, manifest, measurements, shortcuts
 from spectraderm.data.duplicates import Copy, Integers, near_pairs, photo_groups
 from spectraderm.data.findings import Evidence, leaked_test_photos
-from spectraderm.data.layouts import PhotoFile, list_photos
+from spectraderm.data.layouts import Listing, PhotoFile, list_photos
 from spectraderm.data.manifest import Row
 from spectraderm.data.measurements import Embedding, Floats, Table
-from spectraderm.data.metadata import keys_of, read_metadata
+from spectraderm.data.metadata import Metadata, keys_of, read_metadata
 from spectraderm.data.split import label_conflicts
 from spectraderm.images import quality
 from spectraderm.images.photo_files import below
@@ -70,8 +70,7 @@ def audit(
         raise DatasetError(f"no photo of class {label!r} can be read", f"First: {first}")
 
     pairs = near_pairs(measured.table["hashes"])
-    known = [metadata.of_photo.get(photo.path, {}) for photo in readable]
-    patients = [keys_of(own) for own in known]
+    patients = [keys_of(metadata.of_photo.get(photo.path, {})) for photo in readable]
     near, whole = photo_groups(len(readable), pairs), photo_groups(len(readable), pairs, patients)
     if measured.features is not None:
         pairs = np.concatenate([pairs, crops.find_crops(measured.features, measured.grey, near, track)])
@@ -79,8 +78,7 @@ def audit(
 
     sizes = measured.table[["quality", "width", "height"]].tolist()
     flaws = [quality.flaws(Quality(*values), width, height) for values, width, height in sizes]
-    known = [{"source": listing.source_of(photo.path), **own} for photo, own in zip(readable, known, strict=True)]
-    rows = _rows(readable, measured.table, flaws, groups, known)
+    rows = _rows(readable, measured.table, flaws, groups, listing, metadata)
     arrays = measurements.arrays(measured.table)
     labels = np.unique([row.label for row in rows], return_inverse=True)[1]
     features = {name: arrays[name] for name in shortcuts.NAMES} | _sources_as_features(rows)
@@ -146,7 +144,8 @@ def _rows(
     table: Table,
     flaws: Sequence[Sequence[Flaw]],
     groups: tuple[Integers, Integers],
-    metadata: Sequence[dict[str, str]],
+    listing: Listing,
+    metadata: Metadata,
 ) -> list[Row]:
     """The manifest's rows, of photos in the table's order; `groups` are of copies, and with patients and lesions."""
     names = ("format", "width", "height", "bytes", "jpeg_quality")
@@ -156,8 +155,8 @@ def _rows(
             sha256=bytes(table["sha256"][i]).hex(),
             **{name: table[name][i].item() for name in names},
             photo_group=int(groups[1][i]),
-            source=metadata[i]["source"],
-            metadata={name: value for name, value in metadata[i].items() if name != "source"},
+            source=told.get("source", listing.source_of(photo.path)),
+            metadata={name: value for name, value in told.items() if name != "source"},
             copy_group=int(groups[0][i]),
             phash=bytes(table["hashes"][i, 0]).hex(),
             ita=None if np.isnan(table["ita"][i]) else float(table["ita"][i]),
@@ -165,26 +164,29 @@ def _rows(
             unusable=next((flaw.id for flaw in flaws[i] if flaw.unusable), ""),
         )
         for i, photo in enumerate(photos)
+        for told in [metadata.of_photo.get(photo.path, {})]
     ]
 
 
 def _sources_as_features(rows: Sequence[Row]) -> dict[str, Floats]:
     """`source` as something that a class is guessed from, `float32[n, sources]`; only where there are several."""
-    sources = sorted({row.source for row in rows})
-    one_hot = np.array([[row.source == source for source in sources] for row in rows], np.float32)
-    return {"source": one_hot} if len(sources) > 1 else {}
+    sources, which = np.unique([row.source for row in rows], return_inverse=True)
+    return {"source": np.eye(len(sources), dtype=np.float32)[which]} if len(sources) > 1 else {}
 
 
 def _sources(rows: Sequence[Row]) -> dict[str, Any]:
     """Of every source its photos, photo groups and, by class, photos; empty where no source is known."""
+    rows_of: defaultdict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        rows_of[row.source].append(row)
     return {
         source: {
             "photos": len(own),
             "photo_groups": len({row.photo_group for row in own}),
             "classes": dict(sorted(Counter(row.label for row in own).items())),
         }
-        for source in sorted({row.source for row in rows} - {""})
-        for own in [[row for row in rows if row.source == source]]
+        for source, own in sorted(rows_of.items())
+        if source
     }
 
 
