@@ -95,16 +95,6 @@ def test_features_are_averaged_over_transforms(pooling: str, tiny: Path) -> None
     assert all((got - one).abs().max() > 1e-3 for one in own)
 
 
-def test_a_network_is_the_same_in_hub_layout(tiny: Path, tmp_path: Path) -> None:
-    network, photos = built(tiny, asking("mlp", "statistics", TRANSFORMS)), torch.randn(2, 3, 64, 64)
-    network.save_pretrained(tmp_path / "saved")
-    again = SkinResNet.from_pretrained(tmp_path / "saved")
-    assert again.test_transforms == TRANSFORMS
-    with torch.inference_mode():
-        ours, theirs = (each.classifier(each.features(photos)) for each in (network, again))
-    assert torch.equal(ours, theirs)
-
-
 def test_normalising_is_that_of_the_hubs_own_processor() -> None:
     preprocessing = Preprocessing(size=64, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3))
     photos = [paint(seed, (80, 70)) for seed in range(3)]

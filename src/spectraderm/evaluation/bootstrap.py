@@ -106,14 +106,23 @@ def resample(statistic: Statistic, drawn: Iterable[Reals]) -> dict[str, Reals]:
     return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
 
 
-def mean(values: Reals | Booleans, drawn: Reals) -> Reals:
+def mean(values: Reals | Booleans | Integers, drawn: Reals) -> Reals:
     """Weighted means of `[n]` or `[n, k]` values by resample: `float[r]` or `float[k, r]`."""
     result: Reals = (drawn @ values.astype(np.float64)).T / drawn.sum(1)
     return result
 
 
+def means(values: Reals | Booleans | Integers, groups: Integers, by_group: bool = False) -> Reals:
+    """The mean of `[n]` values, followed by its resamples: `float[1 + 1000]`."""
+    return resample(lambda drawn: {"mean": mean(values, drawn)}, weights(groups, by_group=by_group))["mean"]
+
+
 def rate(hits: Booleans, groups: Integers, by_group: bool = False) -> dict[str, Any]:
     """The share of photos that are hits: `value`, `low`, `high`, `n_photos`, `n_groups`, `too_few` for a claim."""
     count = len(np.unique(groups))
-    values = resample(lambda drawn: {"share": mean(hits, drawn)}, weights(groups, by_group=by_group))["share"]
-    return {**share(values, count), "n_photos": len(hits), "n_groups": count, "too_few": count < MIN_GROUPS}
+    return {
+        **share(means(hits, groups, by_group), count),
+        "n_photos": len(hits),
+        "n_groups": count,
+        "too_few": count < MIN_GROUPS,
+    }

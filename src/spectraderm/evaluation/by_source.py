@@ -7,7 +7,7 @@ import numpy as np
 
 from spectraderm.core.resampling import Interval, interval
 from spectraderm.evaluation import metrics
-from spectraderm.evaluation.bootstrap import MIN_GROUPS, Scored, group_weights, mean, rate, resample, weights
+from spectraderm.evaluation.bootstrap import MIN_GROUPS, Scored, group_weights, means, rate
 from spectraderm.inference.calibration import Judgement
 from spectraderm.inference.prediction import VERDICTS
 
@@ -51,8 +51,7 @@ def of_source(scored: Scored, judged: Judgement, rows: Any) -> dict[str, Any]:  
 
 def stated(scored: Scored) -> Interval:
     """The mean probability of the guess, each photo group counted once."""
-    drawn = weights(scored.groups, by_group=True)
-    return interval(resample(lambda rows: {"stated": mean(scored.confidence, rows)}, drawn)["stated"])
+    return interval(means(scored.confidence, scored.groups, by_group=True))
 
 
 def over_sources(parts: Mapping[str, Mapping[str, Any]], names: Iterable[str] = METRICS) -> dict[str, Any]:

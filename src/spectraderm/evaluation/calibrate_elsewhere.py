@@ -13,7 +13,7 @@ import numpy as np
 from spectraderm.core import other_of
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.resampling import interval
-from spectraderm.evaluation.bootstrap import Booleans, Integers, Scored, mean, rate, resample, weights
+from spectraderm.evaluation.bootstrap import Booleans, Integers, Scored, means, rate
 from spectraderm.evaluation.by_source import METRICS, mean_of, of_source, over_sources
 from spectraderm.evaluation.fitting import Settings, answers, draft, promising
 from spectraderm.evaluation.outputs import Outputs
@@ -123,8 +123,8 @@ def _scores(source: Outputs, settings: Calibration) -> tuple[dict[str, Any], tup
     if len(own):
         judged = settings.judge(own.logits, own.novelty, own.other)
         scored = Scored(own.labels, judged.probabilities, own.groups, own.other)
-        sizes = resample(lambda drawn: {"size": mean(judged.sets.sum(1), drawn)}, weights(own.groups, by_group=True))
-        result = of_source(scored, judged, np.ones(len(own), bool)) | {"mean_set_size": interval(sizes["size"])}
+        sizes = means(judged.sets.sum(1), own.groups, by_group=True)
+        result = of_source(scored, judged, np.ones(len(own), bool)) | {"mean_set_size": interval(sizes)}
         told = judged.verdicts == _PREDICTED
         answers = (scored.right[told], own.groups[told])
     if len(others):

@@ -57,11 +57,18 @@ def calibrate_external(
         run = Run(path)
         folder = _model_of(run)
         written = out or folder.path
-    found = _find(folder, photos, others, promise, label_map, track)
+    sources, apart = named_sources(photos), named_sources(others) if others else {}
+    for name, folders in apart.items():
+        sources[name] = [*sources.get(name, []), *folders]
+    of_none = [one for folders in apart.values() for one in folders]
+    home, classifier = folder.calibrations.home, Classifier(folder, calibration="home")
+    predicted, read = predict_sources(classifier, sources, label_map, track, of_none)
+    elsewhere = calibrate_elsewhere(outputs_of(predicted, home.temperature), home, promise)
     if run:
-        _keep(run, found["elsewhere"])
-    write_elsewhere(folder, found["elsewhere"], written)
-    return {**found, "model": str(written)}
+        _keep(run, elsewhere)
+    write_elsewhere(folder, elsewhere, written)
+    counts = {"in_training": int(predicted.in_training.sum()), **sum(read.values(), Beside()).facts()}
+    return {ELSEWHERE: elsewhere, **counts, "model": str(written)}
 
 
 def write_elsewhere(folder: ModelFolder, elsewhere: Mapping[str, Any], out: Path) -> None:
@@ -94,27 +101,6 @@ def section(calibration: Mapping[str, Any]) -> str:
     rows = [*expected["by_source"].items(), ("all, each weighing the same", expected["pooled"])] if expected else []
     facts = {"heading": HEADING, "promised": promised, "elsewhere": elsewhere, "rows": rows}
     return template("elsewhere.md.j2").render(facts).strip() + "\n"
-
-
-def _find(
-    folder: ModelFolder,
-    photos: Given,
-    others: Sequence[Path | str],
-    promise: float | None,
-    label_map: Path | None,
-    track: Track,
-) -> dict[str, Any]:
-    sources, apart = named_sources(photos), named_sources(others) if others else {}
-    for name, folders in apart.items():
-        sources[name] = [*sources.get(name, []), *folders]
-    of_none = [one for folders in apart.values() for one in folders]
-    predicted, read = predict_sources(Classifier(folder, calibration="home"), sources, label_map, track, of_none)
-    home = folder.calibrations.home
-    return {
-        ELSEWHERE: calibrate_elsewhere(outputs_of(predicted, home.temperature), home, promise),
-        "in_training": int(predicted.in_training.sum()),
-        **sum(read.values(), Beside()).facts(),
-    }
 
 
 def _model_of(run: Run) -> ModelFolder:

@@ -10,7 +10,7 @@ from sklearn.metrics import roc_curve
 from spectraderm.core import files
 from spectraderm.core.resampling import share
 from spectraderm.core.run import LEARNING_CURVE, Run
-from spectraderm.evaluation.bootstrap import Reals, Scored, mean, resample, weights
+from spectraderm.evaluation.bootstrap import Reals, Scored, means
 
 Curve = tuple[Reals, Reals]
 """False positive rates and true positive rates, `float64[k]` each, both from 0 to 1."""
@@ -63,9 +63,8 @@ def learning_curve(run: Run) -> list[dict[str, Any]]:
 def _point(rows: Sequence[Mapping[str, str]]) -> dict[str, Any]:
     groups, number = np.unique([int(row["photo_group"]) for row in rows], return_inverse=True)
     right = np.bincount(number, [float(row["right"]) for row in rows]) / np.bincount(number)
-    values = resample(lambda drawn: {"accuracy": mean(right, drawn)}, weights(groups))["accuracy"]
-    trained = round(float(np.mean([int(row["train_groups"]) for row in rows])))
-    return {"train_groups": trained, "n_groups": len(groups), "group_accuracy": share(values, len(groups))}
+    trained, accuracy = round(float(np.mean([int(row["train_groups"]) for row in rows]))), means(right, groups)
+    return {"train_groups": trained, "n_groups": len(groups), "group_accuracy": share(accuracy, len(groups))}
 
 
 def _at(curve: Curve, grid: Reals, side: int) -> Reals:

@@ -12,7 +12,7 @@ from spectraderm.core.resampling import Interval, interval, least_share
 from spectraderm.core.run import FINAL, MANIFEST, Run, measuring
 from spectraderm.data import manifest
 from spectraderm.data.manifest import open_photo
-from spectraderm.evaluation.bootstrap import Integers, mean, rate, resample, weights
+from spectraderm.evaluation.bootstrap import Integers, means, rate
 from spectraderm.evaluation.formatting import template
 from spectraderm.images.perturbations import CHANGES, QUALITY, SIDE
 from spectraderm.images.preprocessing import Preprocessing
@@ -70,7 +70,7 @@ def compare(before: Integers, after: Integers, truth: Integers, groups: Integers
     """
     changed = rate(before != after, groups, by_group=True)
     gained = (after == truth).astype(float) - (before == truth)
-    values = resample(lambda drawn: {"gained": mean(gained, drawn)}, weights(groups, by_group=True))["gained"]
+    values = means(gained, groups, by_group=True)
     difference = interval(values)
     if np.ptp(values) < 1e-12:
         value, unseen = float(values[0]), 1 - least_share(len(np.unique(groups)))

@@ -14,7 +14,7 @@ import numpy as np
 from spectraderm.core.files import write_csv
 from spectraderm.core.rows import Rows
 from spectraderm.training import lda
-from spectraderm.training.lda import Floats, Integers, Reals
+from spectraderm.training.lda import Floats, Integers
 
 SHARES = (0.25, 0.5, 0.75)
 """Of the photo groups of each class; that of all of them is the fold's own head."""
@@ -66,9 +66,11 @@ def write(
     for draw in range(draws):
         order = _order(train, seed, draw)
         for share in SHARES:
-            part = train.take(np.isin(train.groups, _first(order, share)))
-            _, present, (weights, bias) = part.fit(*how)
-            rows += _rows(share, draw, part, tested, present[_logits(tested.features, weights, bias).argmax(1)])
+            chosen = [groups[: max(1, round(share * len(groups)))] for groups in order]
+            part = train.take(np.isin(train.groups, np.concatenate(chosen)))
+            _, present, fitted = part.fit(*how)
+            weights, bias = (values.astype(np.float32) for values in fitted)
+            rows += _rows(share, draw, part, tested, present[(tested.features @ weights.T + bias).argmax(1)])
     write_csv(path, COLUMNS, sorted(rows, key=lambda row: (row["share"], row["draw"], row["photo_group"])))
 
 
@@ -77,16 +79,6 @@ def _order(train: Photos, seed: int, draw: int) -> list[Integers]:
     groups, first = np.unique(train.groups, return_index=True)
     classes, random = train.targets[first], np.random.default_rng((seed, draw))
     return [random.permutation(groups[classes == number]) for number in np.unique(classes)]
-
-
-def _first(order: Sequence[Integers], share: float) -> Integers:
-    """That share of each class's photo groups, and one at least."""
-    return np.concatenate([groups[: max(1, round(share * len(groups)))] for groups in order])
-
-
-def _logits(features: Floats, weights: Reals, bias: Reals) -> Floats:
-    logits: Floats = features @ weights.T.astype(np.float32) + bias.astype(np.float32)
-    return logits
 
 
 def _rows(share: float, draw: int, train: Photos, tested: Photos, guesses: Integers) -> Iterator[dict[str, Any]]:

@@ -5,11 +5,11 @@ Nothing leaves the machine, unless MLFLOW_TRACKING_URI or WANDB_MODE, which are 
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import util
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, get_args
 
 from spectraderm.core.errors import MissingExtra, RecipeError
 
@@ -19,8 +19,17 @@ FOLDER = "log"
 _PROJECT = "spectraderm"
 
 
-class Tracker(Protocol):
-    """What is told of a training. Curves are named by their fold, as `final/val_loss`; scores `scores/final/...`."""
+Settings = Mapping[str, str | float]
+
+
+class Tracker:
+    """What is told of a training, and here kept by nobody. `settings` are not nested: `recipe.epochs`.
+
+    Curves are named by their fold, as `final/val_loss`; scores `scores/final/...`.
+    """
+
+    def __init__(self, run: Path, settings: Settings) -> None:
+        pass
 
     def epoch(self, fold: str, row: Mapping[str, float]) -> None:
         """Keep a line of a fold's history; its `epoch` is the place on the curve."""
@@ -30,6 +39,9 @@ class Tracker(Protocol):
 
     def close(self, *, failed: bool) -> None:
         """Write what is left."""
+
+
+NOTHING = Tracker(Path(), {})
 
 
 def check_log(log: str | None) -> None:
@@ -61,9 +73,8 @@ def tracking(log: str | None, run: Path, settings: Mapping[str, Any]) -> Iterato
         RecipeError, MissingExtra: as `check_log`.
     """
     check_log(log)
-    kinds: dict[str | None, Callable[[Path, Mapping[str, str | float]], Tracker]]
-    kinds = {None: _Nothing, "tensorboard": _TensorBoard, "mlflow": _MLflow, "wandb": _WandB}
-    tracker: Tracker = kinds[log](run, _flat(settings))
+    kinds = {None: Tracker, "tensorboard": _TensorBoard, "mlflow": _MLflow, "wandb": _WandB}
+    tracker = kinds[log](run, _flat(settings))
     try:
         yield tracker
     except BaseException:
@@ -83,27 +94,10 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str | floa
     return flat
 
 
-class _Nothing:
-    def __init__(self, run: Path, settings: Mapping[str, str | float]) -> None:
-        pass
-
-    def epoch(self, fold: str, row: Mapping[str, float]) -> None:
-        pass
-
-    def scores(self, values: Mapping[str, float]) -> None:
-        pass
-
-    def close(self, *, failed: bool) -> None:
-        pass
-
-
-NOTHING: Tracker = _Nothing(Path(), {})
-
-
-class _TensorBoard:
+class _TensorBoard(Tracker):
     """Event files: curves as scalars; settings as a text, and beside the final scores among its hyperparameters."""
 
-    def __init__(self, run: Path, settings: Mapping[str, str | float]) -> None:
+    def __init__(self, run: Path, settings: Settings) -> None:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415
 
         self._settings, self._scores = settings, dict[str, float]()
@@ -124,10 +118,10 @@ class _TensorBoard:
         self._writer.close()
 
 
-class _MLflow:
+class _MLflow(Tracker):
     """A run in a store of files in the run folder, or in the user's own."""
 
-    def __init__(self, run: Path, settings: Mapping[str, str | float]) -> None:
+    def __init__(self, run: Path, settings: Settings) -> None:
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         from mlflow.tracking import MlflowClient  # noqa: PLC0415
 
@@ -151,10 +145,10 @@ class _MLflow:
         self._client.set_terminated(self._run, "FAILED" if failed else "FINISHED")
 
 
-class _WandB:
+class _WandB(Tracker):
     """A run that `wandb sync` can send on; every fold has epochs of its own."""
 
-    def __init__(self, run: Path, settings: Mapping[str, str | float]) -> None:
+    def __init__(self, run: Path, settings: Settings) -> None:
         import wandb  # noqa: PLC0415
 
         self._folds: set[str] = set()
