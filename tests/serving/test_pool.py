@@ -31,6 +31,7 @@ class Painted:
 
     go: asyncio.Event
     turns: list[bytes]
+    loads = True
 
     def __init__(self, line: socket.socket, *_: object) -> None:
         self._task = asyncio.create_task(self._work(line.dup()))
@@ -42,8 +43,9 @@ class Painted:
             writer.write(len(message).to_bytes(4) + message)
 
         try:
-            send(pickle.dumps(None))
-            while True:
+            if self.loads:
+                send(pickle.dumps(None))
+            while self.loads:
                 photo = await reader.readexactly(int.from_bytes(await reader.readexactly(4)))
                 self.turns.append(photo)
                 await self.go.wait()
@@ -231,6 +233,22 @@ def test_a_model_that_cannot_be_loaded_is_an_error_at_the_start(tmp_path: Path) 
     with pytest.raises(ModelFolderError, match=tmp_path.name):
         with_pool(pool, lambda _: asyncio.sleep(0))
     assert not pool.ready
+
+
+def test_a_process_that_ends_while_it_loads_is_an_error_at_the_start_and_later_a_reason_to_ask_again(
+    painted: type[Painted], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def steps(pool: Pool) -> None:
+        monkeypatch.setattr(painted, "loads", False)
+        assert await results(pool, CRASH) == ["NotReady"]
+        assert not pool.ready
+        monkeypatch.setattr(painted, "loads", True)
+        assert await results(pool, b"a") == ["a"]
+
+    with_pool(small(), steps)
+    monkeypatch.setattr(painted, "loads", False)
+    with pytest.raises(ModelFolderError, match="can't be started"):
+        with_pool(small(), steps)
 
 
 def test_every_process_gets_the_model_and_its_runtime(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from multiprocessing.process import BaseProcess
 
-from spectraderm.core.errors import ModelFolderError, SpectraDermError, UnreadablePhoto
+from spectraderm.core.errors import ModelFolderError, UnreadablePhoto
 from spectraderm.core.parallel import cores
 from spectraderm.inference.calibration import Choice
 from spectraderm.inference.engine import Runtime
@@ -25,6 +25,10 @@ _LOAD_SECONDS = 120.0
 
 class WorkerGone(Exception):
     """A worker process has ended before it answered."""
+
+
+class NotLoaded(Exception):
+    """A worker process has ended, or took too long, before it had loaded the model."""
 
 
 def start_process(line: socket.socket, source: str | None, runtime: Runtime, calibration: Choice) -> BaseProcess:
@@ -64,7 +68,8 @@ class Worker:
         """Start the process anew and wait until it has loaded the model.
 
         Raises:
-            ModelFolderError: the model can't be loaded, or not in time.
+            SpectraDermError: as `spectraderm.load_model`.
+            NotLoaded: it ended before it had, or took too long.
         """
         self.kill()
         ours, theirs = socket.socketpair()
@@ -75,11 +80,11 @@ class Worker:
         try:
             async with asyncio.timeout(_LOAD_SECONDS):
                 await self._expect()
-        except (SpectraDermError, WorkerGone, TimeoutError) as error:
+        except Exception as error:
             self.kill()
-            if isinstance(error, SpectraDermError):
-                raise
-            raise ModelFolderError("a worker process can't be started", "Try again") from error
+            if isinstance(error, (WorkerGone, TimeoutError)):
+                raise NotLoaded from error
+            raise
 
     async def predict(self, photo: bytes, seconds: float, looked_at: Callable[[], None]) -> Prediction:
         """The prediction of a photo's bytes; `looked_at` is called when the next can be sent, if before the end.
@@ -165,7 +170,10 @@ class Pool:
 
     async def start(self) -> None:
         """Start every process and wait until each has loaded the model. Raises as `spectraderm.load_model`."""
-        await asyncio.gather(*(worker.start() for worker in self._workers))
+        try:
+            await asyncio.gather(*(worker.start() for worker in self._workers))
+        except NotLoaded as error:
+            raise ModelFolderError("a worker process can't be started", "Try again") from error
 
     def stop(self) -> None:
         """End every process at once."""
@@ -177,7 +185,8 @@ class Pool:
 
         Raises:
             Refusal: `TooBusy`, the queue is full; `TooLate`, the photo waited for `patience` seconds and was dropped
-                unread; `TooSlow`, no result came within the time limit, and its process was ended.
+                unread; `TooSlow`, no result came within the time limit, and its process was ended; `NotReady`, a new
+                process ended before it had loaded the model.
             UnreadablePhoto, MissingExtra: as `Classifier.predict`; the first, too, where it crashed two processes.
             ModelFolderError: a process that crashed can't load the model again.
         """
@@ -225,6 +234,8 @@ class Pool:
                 if not worker.alive:
                     await worker.start()
                 return await worker.predict(photo, self._seconds, turn.close)
+            except NotLoaded as error:
+                raise Refusal("NotReady", "the server restarts its workers", "Ask again in a second") from error
             except TimeoutError as error:
                 worker.kill()
                 problem = f"the photo took more than {self._seconds:g} seconds"
