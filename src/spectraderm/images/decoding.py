@@ -59,7 +59,7 @@ def reuse_memory(of: Literal["photos", "everything", "nothing"]) -> None:
 @contextmanager
 def large_pages(size: int) -> Iterator[None]:
     """Have so many bytes of what is allocated in here in pages of 2 MB, where Linux has them; return at the end what is
-    free then. To clear a small page takes as long as to write it many times over.
+    free then, but for what a photo needs. To clear a small page takes as long as to write it many times over.
     """
     _glibc("mallopt", _TOP_PAD, min(size, 1 << 30))
     block = _glibc("malloc", 1 << 24)  # by which the heap grows
@@ -71,7 +71,7 @@ def large_pages(size: int) -> Iterator[None]:
         yield
     finally:
         _glibc("mallopt", _TOP_PAD, 1 << 17)
-        _glibc("malloc_trim", 0)
+        _glibc("malloc_trim", 1 << 24)
 
 
 def _glibc(name: str, *arguments: int) -> int:

@@ -308,9 +308,7 @@ def load_model(
         SpectraDermError: no such runtime or precision, or the processor has no 16-bit floats.
         WrongArgument: an argument is of another kind.
     """
-    how = Runtime(runtime, precision)
-    how.begin()
-    return Classifier(open_model(source), threads, how, calibration)
+    return Classifier(open_model(source), threads, Runtime(runtime, precision), calibration)
 
 
 def _opened_again(

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
-from threading import Thread
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,11 +48,6 @@ class Runtime(NamedTuple):
         if self.precision == BF16 and self.name != OPENVINO:
             raise SpectraDermError(f"{self.name} computes in {FP32} only", f"Give the runtime {OPENVINO} with {BF16}")
 
-    def begin(self) -> None:
-        """Begin to import ONNX Runtime, if it is that; meanwhile a model's files can be read and compared."""
-        if self.name == ONNXRUNTIME:
-            Thread(target=_import_onnxruntime).start()
-
 
 FLOATS = Runtime()
 
@@ -88,7 +82,7 @@ class OnnxRuntime:
     device = "cpu"
 
     def __init__(self, onnx: bytes, threads: int, cuda: bool = False) -> None:
-        import onnxruntime  # noqa: PLC0415 - see `Runtime.begin`
+        import onnxruntime  # noqa: PLC0415 - not for OpenVINO
 
         if cuda and _CUDA in onnxruntime.get_available_providers():
             with suppress(Exception):  # no card, or an old driver, each with errors of its own: the processor does it
@@ -244,11 +238,6 @@ class Engine:
         if not fits:
             raise ModelFolderError(f"{self._name} answers in other shapes than it says", "Export it again")
         return answer
-
-
-def _import_onnxruntime() -> None:
-    with suppress(ImportError):  # which is raised where it is used
-        import onnxruntime  # noqa: F401, PLC0415
 
 
 def first_line(error: Exception) -> str:
