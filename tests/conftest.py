@@ -132,16 +132,35 @@ def given(train: int, test: int, val: int = 0) -> list[Row]:
     return [replace(r, photo_group=0) if r.path == "test/a/0.jpg" else r for r in rows]
 
 
-def write_tinted(root: Path, folders: Mapping[str, int]) -> Path:
-    """Photos that no two share, each class (the folder's last part) in a colour of its own: easy to learn."""
+TINTS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))
+
+
+def write_tinted(
+    root: Path,
+    folders: Mapping[str, int],
+    colours: Mapping[str, tuple[int, int, int]] | None = None,
+    seed: int = 0,
+    size: tuple[int, int] = (96, 72),
+) -> Path:
+    """Photos that no two share, each class (the folder's last part) in its colour: easy to learn.
+
+    By default `TINTS` in the order of the classes' names; a class without a colour is grey. Seeds count up from `seed`.
+    """
     labels = sorted({folder.rsplit("/", 1)[-1] for folder in folders})
-    colours = [(200, 60, 60), (60, 200, 60), (60, 60, 200)]
-    for number, path in enumerate(write_photos(root, folders)):
-        colour = colours[labels.index(path.split("/")[-2])]
-        photo = paint(number)
-        tint = Image.new("RGB", photo.size, colour)
-        (root / path).write_bytes(encode(Image.blend(photo, tint, 0.4), quality=90))
+    known = dict(zip(labels, TINTS, strict=False)) if colours is None else colours
+    for folder, count in folders.items():
+        (root / folder).mkdir(parents=True)
+        tint = Image.new("RGB", size, known.get(folder.rsplit("/", 1)[-1], (128, 128, 128)))
+        for number in range(count):
+            photo = Image.blend(paint(seed, size), tint, 0.4)
+            (root / folder / f"{number:02d}.jpg").write_bytes(encode(photo, quality=90))
+            seed += 1
     return root
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """The files below a folder, by their names in it."""
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def pytest_configure(config: pytest.Config) -> None:

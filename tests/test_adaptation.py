@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import encode, paint
-from PIL import Image
+from conftest import TINTS, write_tinted
 from safetensors.numpy import load
 from tinynet import Exported
 
@@ -25,21 +24,8 @@ from spectraderm.training.adapt import closed_form
 Made = tuple[Path, dict[str, Any], Path]
 
 
-COLOURS = {"A- a": (200, 60, 60), "b": (60, 200, 60), "c": (60, 60, 200)}
-"""In which the model knows its classes."""
-ELSEWHERE = {"b": COLOURS["c"], "C": (200, 200, 60), "a_new-one": (60, 200, 200)}
-"""In which another camera shows them."""
-
-
-def write_tinted(root: Path, folders: dict[str, int], colours: dict[str, tuple[int, int, int]], seed: int) -> Path:
-    """Photos that no other seed gives, each class in its colour, those without one in grey."""
-    for label, count in folders.items():
-        (root / label).mkdir(parents=True)
-        for number in range(count):
-            photo = paint(seed + number + 50 * len(list(root.iterdir())))
-            tint = Image.new("RGB", photo.size, colours.get(label, (128, 128, 128)))
-            (root / label / f"{number}.jpg").write_bytes(encode(Image.blend(photo, tint, 0.4), quality=90))
-    return root
+ELSEWHERE = {"b": TINTS[2], "C": (200, 200, 60), "a_new-one": (60, 200, 200)}
+"""In which another camera shows classes."""
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +88,7 @@ def test_an_adapted_model_can_be_adapted_again_and_photos_it_knows_are_left_out(
     with pytest.raises(DatasetError, match="learned from all of these"):
         spectraderm.adapt(out, mine, tmp_path / "again", force=True)
     more = write_tinted(tmp_path / "more", {"b": 3, "a new one": 3}, ELSEWHERE, 12000)
-    (more / "metadata.csv").write_text("file_name,patient\nb/0.jpg,p\nb/1.jpg,p\n")
+    (more / "metadata.csv").write_text("file_name,patient\nb/00.jpg,p\nb/01.jpg,p\n")
     (more / "c").mkdir()
     result = spectraderm.adapt(out, more, tmp_path / "again", force=True)
     assert (result["n_groups"], result["tables"][0]["columns"]) == (5, {"patient": "patient"})
@@ -123,7 +109,8 @@ def test_the_same_photos_and_seed_give_the_same_bytes(made: Made, exports: dict[
 
 
 def test_what_is_no_better_is_not_written_unless_forced(exports: dict[str, Exported], tmp_path: Path) -> None:
-    wrong = write_tinted(tmp_path / "wrong", {"b": 5, "c": 5}, COLOURS, 20000)  # as the model knows them
+    known = {"b": TINTS[1], "c": TINTS[2]}  # as the model knows them
+    wrong = write_tinted(tmp_path / "wrong", {"b": 5, "c": 5}, known, 20000)
     model = exports["discriminant"].folder
     with pytest.raises(NotBetter, match="nothing was written") as caught:
         spectraderm.adapt(model, wrong, tmp_path / "out")

@@ -1,14 +1,12 @@
 """Photos of none of the classes, from folders to every door: refused, and never shown as a disease."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
-from conftest import encode, paint
+from conftest import TINTS, write_tinted
 from console import call
-from PIL import Image
 from sklearn.metrics import confusion_matrix, f1_score, recall_score
 from tinynet import RECIPES
 
@@ -25,8 +23,10 @@ from spectraderm.inference.classifier import load_model
 from spectraderm.inference.prediction import VERDICTS
 from spectraderm.training.options import Options
 
-COLOURS = {"a": (200, 60, 60), "b": (60, 200, 60), "Other": (60, 60, 200), "deep": (60, 60, 200)}
+COLOURS = dict(zip(("a", "b", "Other", "deep"), (*TINTS, TINTS[2]), strict=True))
 CLASSES = ["a", "b", OTHER]
+SIZE = (240, 180)
+"""Of photos that are large enough for the quality gate."""
 
 
 class Made(NamedTuple):
@@ -35,21 +35,11 @@ class Made(NamedTuple):
     evaluation: dict[str, Any]
 
 
-def tinted(root: Path, folders: Mapping[str, int], seed: int, share: float = 0.3) -> Path:
-    """Distinct photos, large enough for the quality gate, in the colour of their folder's last part."""
-    for folder, count in folders.items():
-        (root / folder).mkdir(parents=True)
-        for number in range(count):
-            seed += 1
-            tint = Image.new("RGB", (240, 180), COLOURS[folder.rpartition("/")[2]])
-            (root / folder / f"{number:02d}.jpg").write_bytes(encode(Image.blend(paint(seed, tint.size), tint, share)))
-    return root
-
-
 @pytest.fixture(scope="module")
 def made(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A run in three folds over two classes, a class folder `Other`, and a folder of others beside."""
-    root = tinted(tmp_path_factory.mktemp("other"), {"set/a": 15, "set/b": 15, "set/Other": 9, "nails/x/deep": 9}, 0)
+    folders = {"set/a": 15, "set/b": 15, "set/Other": 9, "nails/x/deep": 9}
+    root = write_tinted(tmp_path_factory.mktemp("other"), folders, COLOURS, 0, SIZE)
     settings = Options("discriminant", str(tiny), folds=3, device="cpu", changes=RECIPES["discriminant"], crops=False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("spectraderm.core.resampling.RESAMPLES", 40)
@@ -132,7 +122,7 @@ def test_report_and_card_tell_of_them(made: Made) -> None:
 
 
 def test_folders_of_others_are_evaluated_beside_classes(made: Made, tmp_path: Path) -> None:
-    new = tinted(tmp_path, {"new/a": 4, "new/b": 3, "new/Other/deep": 5, "more/a": 6}, 1000)
+    new = write_tinted(tmp_path, {"new/a": 4, "new/b": 3, "new/Other/deep": 5, "more/a": 6}, COLOURS, 1000, SIZE)
     out = tmp_path / "found.json"
     done = call("evaluate", made.run.path(MODEL), new / "new", "--other", new / "more", "--out", out)
     assert done.code == 0, done.err
@@ -162,7 +152,7 @@ def test_folders_of_others_are_evaluated_beside_classes(made: Made, tmp_path: Pa
 @pytest.mark.usefixtures("quick_report")
 def test_others_of_a_source_of_their_own_are_tested_by_source(tiny: Path, tmp_path: Path) -> None:
     counts = {"x/a": 8, "x/b": 8, "y/a": 8, "y/b": 8, "nails/deep": 6}
-    root, recipe = tinted(tmp_path, counts, 5000), RECIPES["discriminant"]
+    root, recipe = write_tinted(tmp_path, counts, COLOURS, 5000, SIZE), RECIPES["discriminant"]
     options = Options("discriminant", str(tiny), "by-source", device="cpu", changes=recipe, crops=False)
     photos = with_other([root / "x", root / "y"], root / "nails")
     found = pipeline.run(photos, root / "run", options)

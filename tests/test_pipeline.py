@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import contents
 from tinynet import RECIPES
 
 from spectraderm import pipeline
@@ -87,13 +88,9 @@ def original(photos: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory)
     return out, pipeline.run(photos, out, options(tiny, "original", crops=None), shown), shown
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
 def test_as_given_a_folder_becomes_a_run_folder(original: tuple[Path, dict[str, Any], Shown]) -> None:
     out, evaluation, _ = original
-    assert set(content(out)) >= RUN_FILES | {f"folds/final/{name}" for name in FOLD_FILES}
+    assert set(contents(out)) >= RUN_FILES | {f"folds/final/{name}" for name in FOLD_FILES}
     assert read_json(out / "evaluation.json", "") == evaluation
     counts = {name: scores["n_photos"] for name, scores in evaluation["splits"].items()}
     assert counts == {"train": 21, "val": 6, "test": 9}
@@ -119,7 +116,7 @@ def test_by_photo_every_photo_is_tested_once(photos: Path, tiny: Path, tmp_path:
     assert evaluation["folds"] == 3
     folds = ("final", "fold-1", "fold-2", "fold-3", "original")
     expected = RUN_FILES | {f"folds/{fold}/{name}" for fold in folds for name in FOLD_FILES}
-    assert set(content(tmp_path / "run")) >= expected
+    assert set(contents(tmp_path / "run")) >= expected
 
 
 def test_draws_of_the_folders_as_they_came_keep_their_validation_photos(
@@ -137,10 +134,10 @@ def test_draws_of_the_folders_as_they_came_keep_their_validation_photos(
 def test_a_second_run_is_refused_before_anything_is_read(
     original: tuple[Path, dict[str, Any], Shown], photos: Path
 ) -> None:
-    out, before = original[0], content(original[0])
+    out, before = original[0], contents(original[0])
     with pytest.raises(RunFolderError, match=r"was trained in before.*--resume"):
         pipeline.run(photos, out, Options(recipe="none", backbone="./none"))
-    assert content(out) == before
+    assert contents(out) == before
 
 
 def test_resuming_what_is_done_changes_nothing_but_how_often_the_test_was_used(
@@ -149,7 +146,7 @@ def test_resuming_what_is_done_changes_nothing_but_how_often_the_test_was_used(
     out = Path(shutil.copytree(original[0], tmp_path / "run"))
     shown = Shown()
     assert pipeline.run(photos, out, options(tiny, "original", resume=True), shown) == original[1]
-    before, after = content(original[0]), content(out)
+    before, after = contents(original[0]), contents(out)
     assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} == {
         *(LEDGER, REPORT, CARD, CHECKSUMS),
         *(f"model/{name}" for name in (CARD, model_folder.FACTS)),  # the latter for the card's checksum
@@ -177,10 +174,10 @@ def test_resuming_what_is_done_changes_nothing_but_how_often_the_test_was_used(
 def test_resuming_with_other_settings_is_refused_and_changes_nothing(
     changes: dict[str, Any], why: str, original: tuple[Path, dict[str, Any], Shown], photos: Path, tiny: Path
 ) -> None:
-    out, before = original[0], content(original[0])
+    out, before = original[0], contents(original[0])
     with pytest.raises(RunFolderError, match=why):
         pipeline.run(photos, out, replace(options(tiny, "original", resume=True), **changes))
-    assert content(out) == before
+    assert contents(out) == before
 
 
 def test_resuming_with_other_photos_is_refused(
@@ -223,7 +220,7 @@ def test_a_run_that_stopped_early_resumes_to_the_same_files(
     pipeline.run(photos, tmp_path / "run", options(tiny, "original", resume=True))
     same = ("folds/final/logits.csv", "evaluation.json", "model/model.safetensors", "README.md", "split.csv")
     same_too = ("calibration.json", "novelty.npy", "model/training_photos.npy")
-    ours, theirs = content(tmp_path / "run"), content(original[0])
+    ours, theirs = contents(tmp_path / "run"), contents(original[0])
     assert [name for name in same + same_too if ours[name] != theirs[name]] == []
 
 
@@ -231,7 +228,7 @@ def test_a_demo_does_not_paint_over_what_is_there(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("mine")
     with pytest.raises(DatasetError, match="is not empty"):
         pipeline.demo(tmp_path, None, 0)
-    assert content(tmp_path) == {"mine.txt": b"mine"}
+    assert contents(tmp_path) == {"mine.txt": b"mine"}
 
 
 def test_what_can_not_be_scored_is_not_noted_as_scored(
@@ -241,7 +238,7 @@ def test_what_can_not_be_scored_is_not_noted_as_scored(
     (out / CALIBRATION).unlink()
     with pytest.raises(RunFolderError, match=r"calibration\.json is gone"):
         pipeline.evaluate(out)
-    assert content(out)[LEDGER] == content(original[0])[LEDGER]
+    assert contents(out)[LEDGER] == contents(original[0])[LEDGER]
 
 
 def test_a_calibrations_settings_stay_when_a_run_is_scored_again(

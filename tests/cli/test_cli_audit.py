@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import encode, write_photos
+from conftest import contents, encode, write_photos
 from console import call
 from PIL import Image, ImageOps
 
@@ -22,10 +22,6 @@ def leaking(photos: Path, tmp_path: Path) -> Path:
     mirrored = ImageOps.mirror(Image.open(root / "train/b/00.jpg"))
     (root / "test/b/copy.jpg").write_bytes(encode(mirrored, quality=80))
     return root
-
-
-def state_of(root: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def test_a_finding_that_was_named_or_is_as_bad_fails(leaking: Path, tmp_path: Path) -> None:
@@ -49,11 +45,11 @@ def test_an_unknown_finding_is_2_and_the_known_ones_are_named(leaking: Path, tmp
 
 
 def test_fix_writes_a_split_without_the_copies_that_train_accepts(leaking: Path, tiny: Path, tmp_path: Path) -> None:
-    run, before = tmp_path / "run", state_of(leaking)
+    run, before = tmp_path / "run", contents(leaking)
     done = call("audit", leaking, "--out", run, "--no-crops", "--fix", "--fail-on", "leakage")
     assert done.code == 3  # the photos still leak, and the split is written all the same
     assert f"Next    spectraderm train {run}" in done.err
-    assert state_of(leaking) == before
+    assert contents(leaking) == before
     lines = read_csv(run / SPLIT, ("protocol", "path", "split"), "")
     assert {line["protocol"] for line in lines} == {"deduplicated"}
     sides = {line["path"]: line["split"] for line in lines}

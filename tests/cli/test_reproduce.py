@@ -3,6 +3,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from conftest import contents
 from console import call
 
 from spectraderm import pipeline
@@ -28,19 +29,15 @@ def published(runs: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     return run
 
 
-def state_of(run: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(run)): path.read_bytes() for path in sorted(run.rglob("*")) if path.is_file()}
-
-
 def test_a_run_is_reproduced_from_where_its_photos_are_now_and_left_alone(
     published: Path, photos: Path, tmp_path: Path
 ) -> None:
-    before = state_of(published)
+    before = contents(published)
     moved = Path(shutil.copytree(photos, tmp_path / "moved"))
     done = call("reproduce", published, "--photos", moved)
     assert (done.code, done.out) == (0, "")
     assert done.err.splitlines()[-1] == "Every published number came out the same"
-    assert state_of(published) == before
+    assert contents(published) == before
     last = sorted(moved.rglob("*.jpg"))[-1]
     last.write_bytes(last.read_bytes() + b"\0")
     with pytest.raises(DatasetError, match=last.name):

@@ -7,15 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import contents
 
 from spectraderm.core import files
 from spectraderm.core.errors import RunFolderError, WriteError
 
 REMEDY = "Type `spectraderm audit`"
-
-
-def everything(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_a_write_is_brought_to_the_disk_before_it_gets_its_name_and_its_name_after(
@@ -38,7 +35,7 @@ def test_a_write_is_brought_to_the_disk_before_it_gets_its_name_and_its_name_aft
     for content in (b"old", b"12345"):
         files.write_bytes(tmp_path / "new" / ("x" * 255), content)
     assert done[3:] == ["file of 5", "rename", "folder"]
-    assert everything(tmp_path) == {f"new/{'x' * 255}": b"12345"}
+    assert contents(tmp_path) == {f"new/{'x' * 255}": b"12345"}
     assert (tmp_path / "new" / ("x" * 255)).stat().st_mode & 0o777 == 0o644
 
 
@@ -63,12 +60,12 @@ def test_an_error_of_the_system_names_the_file_and_the_remedy(
                 write(tmp_path / "x", b"")
         assert isinstance(caught.value, OSError)
         assert caught.value.errno == number
-        assert everything(tmp_path) == {}
+        assert contents(tmp_path) == {}
     files.write_bytes(tmp_path / "x", b"old")
     monkeypatch.setattr(os, "fsync", fail)
     with pytest.raises(WriteError):
         files.write_bytes(tmp_path / "x", b"new")
-    assert everything(tmp_path) == {"x": b"old"}
+    assert contents(tmp_path) == {"x": b"old"}
 
 
 def test_names_that_can_not_be_are_named(tmp_path: Path) -> None:
@@ -99,7 +96,7 @@ def test_what_json_and_csv_cannot_hold_is_not_written(tmp_path: Path) -> None:
         files.write_json(tmp_path / "x.json", {"a": float("nan")})
     with pytest.raises(ValueError, match="fields"):
         files.write_csv(tmp_path / "x.csv", ("a",), [{"a": 1, "b": 2}])
-    assert everything(tmp_path) == {}
+    assert contents(tmp_path) == {}
 
 
 @pytest.mark.parametrize(
@@ -134,8 +131,8 @@ def test_a_folder_that_is_replaced_is_whole_wherever_its_writer_is_killed(
         lacked += not target.exists()
         files.sweep(tmp_path)
         assert list(tmp_path.iterdir()) == [target]
-        assert everything(target) in (old, new)
-        found.add(tuple(everything(target)))
+        assert contents(target) in (old, new)
+        found.add(tuple(contents(target)))
         if code == 0:
             break
     assert code == 0
@@ -174,7 +171,7 @@ def test_a_folder_that_can_not_be_finished_leaves_the_old_one(tmp_path: Path) ->
     files.write_folder(tmp_path / "target", {"a": b"old"})
     with pytest.raises(WriteError, match="its name is too long"):
         files.write_folder(tmp_path / "target", {"a": b"new", "x" * 300: b""})
-    assert everything(tmp_path) == {"target/a": b"old"}
+    assert contents(tmp_path) == {"target/a": b"old"}
 
 
 def test_what_is_no_file_or_too_large_is_not_read(tmp_path: Path) -> None:
