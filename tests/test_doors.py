@@ -11,10 +11,12 @@ import subprocess
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from conftest import encode, paint
+from console import call
 from handmade import LABELS, calibration, write_model
 from hostile import heic
 from PIL import Image
@@ -69,12 +71,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("m") / "model", facts=both)
 
 
-def cli(*arguments: str, stdin: bytes = b"", code: int = 0) -> tuple[str, str]:
-    """What `predict` prints to stdout and stderr."""
-    command = [sys.executable, "-c", "from spectraderm.cli.commands import main; main()", "predict", *arguments]
-    done = subprocess.run(command, input=stdin, capture_output=True, check=False)
-    assert done.returncode == code, done.stderr
-    return done.stdout.decode(), done.stderr.decode()
+def printed(*arguments: object, stdin: bytes = b"") -> str:
+    """What `predict` prints where nothing is wrong."""
+    done = call("predict", *arguments, stdin=stdin)
+    assert (done.code, done.err) == (0, "")
+    return done.out
+
+
+def records(*arguments: object, stdin: bytes = b"") -> dict[str, dict[str, Any]]:
+    """The same, by path."""
+    return {record.pop("path"): record for record in map(json.loads, printed(*arguments, stdin=stdin).splitlines())}
 
 
 def test_every_door_gives_the_same_prediction(photos: Path, folder: Path) -> None:
@@ -86,61 +92,27 @@ def test_every_door_gives_the_same_prediction(photos: Path, folder: Path) -> Non
     by_image = {path: model.predict(image) for path, image in opened.items()}
     by_array = {path: model.predict(np.array(image)) for path, image in opened.items()}
     assert by_path == by_bytes == in_a_list == by_image == by_array
-    printed, noise = cli(str(photos), "--model", str(folder))
-    lines = {record.pop("path"): record for record in map(json.loads, printed.splitlines())}
+    lines = records(photos, "--model", folder)
     assert lines == {path: prediction.to_dict() | {"heatmap": []} for path, prediction in by_path.items()}
-    assert noise == ""
-    printed, _ = cli(str(photos), "--model", str(folder), "--heatmap")
-    lines = {record.pop("path"): record for record in map(json.loads, printed.splitlines())}
+    lines = records("-", "--model", folder, "--heatmap", stdin=(photos / "plain.jpg").read_bytes())
+    assert lines == {"-": by_path[str(photos / "plain.jpg")].to_dict()}
+    lines = records(photos, "--model", folder, "--heatmap")
     assert lines == {path: prediction.to_dict() for path, prediction in by_path.items()}
     assert all(record["heatmap"] for record in lines.values())
     assert len({prediction.probability for prediction in by_path.values()}) == len(by_path)
     assert not [path for path, prediction in by_path.items() if prediction.verdict == "unusable_photo"]
     assert {prediction.calibrated_on for prediction in by_path.values()} == {"elsewhere"}
     at_home = spectraderm.load_model(folder, calibration="home")
-    printed, _ = cli(str(photos), "--model", str(folder), "--calibration", "home")
-    lines = {record.pop("path"): record for record in map(json.loads, printed.splitlines())}
+    lines = records(photos, "--model", folder, "--calibration", "home")
     assert lines == {path: at_home.predict(path).to_dict() | {"heatmap": []} for path in by_path}
     assert not {one["probability"] for one in lines.values()} & {one.probability for one in by_path.values()}
-
-
-def test_csv_and_stdin_give_the_same_prediction(photos: Path, folder: Path) -> None:
-    model, plain = spectraderm.load_model(folder), photos / "plain.jpg"
-    printed, _ = cli(*map(str, sorted(photos.iterdir())), "--format", "csv", "--model", str(folder))
-    for row in csv.DictReader(io.StringIO(printed)):
-        prediction = model.predict(row["path"])
-        assert {label: float(row[f"probability:{label}"]) for label in model.labels} == prediction.probabilities
-        assert (row["verdict"], row["reason"]) == (prediction.verdict, prediction.reason)
-        assert float(row["novelty"]) == prediction.novelty
-    printed, _ = cli("-", "--model", str(folder), "--heatmap", stdin=plain.read_bytes())
-    assert json.loads(printed) == {"path": "-", **model.predict(plain).to_dict()}
-
-
-def test_exit_codes(photos: Path, folder: Path, tmp_path: Path) -> None:
-    """An unusable photo is an answer; one that can't be read is 1 and the others are done; no model is 2."""
-    (tmp_path / "black.png").write_bytes(encode(Image.new("RGB", (200, 200)), "PNG"))
-    (tmp_path / "broken.jpg").write_bytes(b"no photo")
-    model = ("--model", str(folder))
-    printed, noise = cli(str(tmp_path / "black.png"), *model)
-    assert (json.loads(printed)["verdict"], noise) == ("unusable_photo", "")
-    printed, noise = cli(str(tmp_path), str(photos / "plain.jpg"), *model, code=1)
-    assert [json.loads(line)["path"] for line in printed.splitlines()] == [
-        str(tmp_path / "black.png"),
-        str(photos / "plain.jpg"),
-    ]
-    assert "broken.jpg: not a photo" in noise
-    printed, noise = cli(str(photos), "--model", str(tmp_path), code=2)
-    assert printed == ""
-    assert noise.startswith("error: ")
-    assert noise.count("\n") == 1
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("openvino"), reason="the extra is not installed")
 def test_openvino_gives_the_same_verdicts(photos: Path, folder: Path) -> None:
     model = spectraderm.load_model(folder)
-    for line in cli(str(photos), "--model", str(folder), "--runtime", "openvino")[0].splitlines():
-        record = json.loads(line)
-        expected = model.predict(record["path"])
+    for path, record in records(photos, "--model", folder, "--runtime", "openvino").items():
+        expected = model.predict(path)
         assert (record["label"], record["verdict"]) == (expected.label, expected.verdict)
         assert record["probability"] == pytest.approx(expected.probability, abs=1e-4)
 
@@ -153,7 +125,7 @@ def test_a_field_of_prediction_is_at_every_door(photos: Path, folder: Path) -> N
 
     fields = {field.name: field.type for field in dataclasses.fields(spectraderm.Prediction)}
     photo = str(photos / "plain.jpg")
-    as_json, as_csv = (cli(photo, "--model", str(folder), "--format", kind)[0] for kind in ("jsonl", "csv"))
+    as_json, as_csv = (printed(photo, "--model", folder, "--format", kind) for kind in ("jsonl", "csv"))
     assert [*json.loads(as_json)] == ["path", *fields]
     flat = {name for name in fields if name != "probabilities"} | {f"probability:{label}" for label in LABELS}
     assert set(next(csv.reader(io.StringIO(as_csv)))) == {"path", *flat} - {"heatmap"}

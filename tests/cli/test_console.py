@@ -43,8 +43,9 @@ def test_csv_has_the_classes_in_the_order_of_the_model(here: Path, model: Classi
     assert columns == [f"probability:{label}" for label in LABELS]
     for row in rows:
         prediction = model.predict(names[row["path"]])
-        assert (row["label"], row["model_id"]) == (prediction.label, prediction.model_id)
-        assert float(row["probability"]) == prediction.probability
+        told = (prediction.label, prediction.reason, prediction.model_id)
+        assert (row["label"], row["reason"], row["model_id"]) == told
+        assert (float(row["probability"]), float(row["novelty"])) == (prediction.probability, prediction.novelty)
         assert {name.partition(":")[2]: float(row[name]) for name in columns} == prediction.probabilities
 
 
