@@ -1,5 +1,6 @@
 """Photos of none of the classes, from folders to every door: refused, and never shown as a disease."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +9,7 @@ import pytest
 from conftest import TINTS, write_tinted
 from console import call
 from sklearn.metrics import confusion_matrix, f1_score, recall_score
-from tinynet import RECIPES
+from tinynet import quick
 
 from spectraderm import pipeline
 from spectraderm.core import OTHER
@@ -21,7 +22,6 @@ from spectraderm.evaluation.external import evaluate_external
 from spectraderm.evaluation.outputs import pool, read_outputs
 from spectraderm.inference.classifier import load_model
 from spectraderm.inference.prediction import VERDICTS
-from spectraderm.training.options import Options
 
 COLOURS = dict(zip(("a", "b", "Other", "deep"), (*TINTS, TINTS[2]), strict=True))
 CLASSES = ["a", "b", OTHER]
@@ -40,7 +40,7 @@ def made(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A run in three folds over two classes, a class folder `Other`, and a folder of others beside."""
     folders = {"set/a": 15, "set/b": 15, "set/Other": 9, "nails/x/deep": 9}
     root = write_tinted(tmp_path_factory.mktemp("other"), folders, COLOURS, 0, SIZE)
-    settings = Options("discriminant", str(tiny), folds=3, device="cpu", changes=RECIPES["discriminant"], crops=False)
+    settings = quick(tiny, "grouped", 3, "discriminant")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("spectraderm.core.resampling.RESAMPLES", 40)
         evaluation = pipeline.run(with_other([root / "set"], root / "nails"), root / "run", settings)
@@ -152,8 +152,8 @@ def test_folders_of_others_are_evaluated_beside_classes(made: Made, tmp_path: Pa
 @pytest.mark.usefixtures("quick_report")
 def test_others_of_a_source_of_their_own_are_tested_by_source(tiny: Path, tmp_path: Path) -> None:
     counts = {"x/a": 8, "x/b": 8, "y/a": 8, "y/b": 8, "nails/deep": 6}
-    root, recipe = write_tinted(tmp_path, counts, COLOURS, 5000, SIZE), RECIPES["discriminant"]
-    options = Options("discriminant", str(tiny), "by-source", device="cpu", changes=recipe, crops=False)
+    root = write_tinted(tmp_path, counts, COLOURS, 5000, SIZE)
+    options = quick(tiny, "by-source", recipe="discriminant")
     photos = with_other([root / "x", root / "y"], root / "nails")
     found = pipeline.run(photos, root / "run", options)
     run = Run(root / "run")
@@ -165,5 +165,4 @@ def test_others_of_a_source_of_their_own_are_tested_by_source(tiny: Path, tmp_pa
     assert found["mean_over_sources"]["n_sources"] == 2
     assert found["out_of_distribution"]["refused"]["n_photos"] == 6
     assert found["splits"]["test"]["n_photos"] == 32
-    resumed = Options(**{**vars(options), "resume": True})
-    assert pipeline.run(photos, root / "run", resumed) == found
+    assert pipeline.run(photos, root / "run", replace(options, resume=True)) == found

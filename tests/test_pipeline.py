@@ -1,51 +1,30 @@
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import contents
-from tinynet import RECIPES
+from tinynet import RECIPES, quick
 
 from spectraderm import pipeline
 from spectraderm.core.errors import BackboneError, DatasetError, RecipeError, RunFolderError
 from spectraderm.core.files import read_json
 from spectraderm.core.progress import T
-from spectraderm.core.run import CALIBRATION, CARD, LEDGER, REPORT, Run
+from spectraderm.core.run import CARD, LEDGER, REPORT
 from spectraderm.core.stages import CHECKSUMS
-from spectraderm.data import shortcuts
-from spectraderm.data.split import Protocol
-from spectraderm.evaluation.calibrate import settings_of
-from spectraderm.evaluation.fitting import Settings
 from spectraderm.inference import model_folder
 from spectraderm.training import export
 from spectraderm.training.options import Options
 
 RUN_FILES = {
-    "manifest.csv",
-    "audit.json",
-    "split.csv",
-    "config.json",
-    "environment.json",
-    "evaluation.json",
-    "report.html",
-    "README.md",
-    "confusion_matrix.csv",
-    "confusion_matrix.png",
-    "reliability.png",
-    "model/confusion_matrix.png",
-    "model/reliability.png",
-    "roc.png",
-    "model/roc.png",
-    "calibration.json",
-    "novelty.npy",
-    "test_ledger.csv",
-    "copies.csv",
-    "gallery.html",
-    "model/spectraderm.json",
-    "model/onnx/model.onnx",
+    *("manifest.csv", "audit.json", "copies.csv", "gallery.html", "split.csv", "config.json", "environment.json"),
+    *("calibration.json", "novelty.npy", "evaluation.json", "test_ledger.csv", "report.html", "README.md"),
+    *("confusion_matrix.csv", "confusion_matrix.png", "reliability.png", "roc.png"),
+    *("model/spectraderm.json", "model/onnx/model.onnx"),
+    *(f"model/{name}.png" for name in ("confusion_matrix", "reliability", "roc")),
 }
 FOLD_FILES = {"history.csv", "curves.png", "logits.csv", "checkpoint.safetensors"}
 
@@ -63,32 +42,17 @@ class Shown:
             done[0] += 1
 
 
-def options(tiny: Path, protocol: Protocol, folds: int = 0, **changes: Any) -> Options:  # noqa: ANN401
-    settings: dict[str, Any] = {
-        "recipe": "notebook",
-        "backbone": str(tiny),
-        "device": "cpu",
-        "changes": RECIPES["notebook"],
-        "crops": False,
-    }
-    return Options(protocol=protocol, folds=folds, **settings | changes)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick() -> Iterator[None]:
-    """Forests of few trees: shortcuts are not what is asked here, and take most of an audit's time."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shortcuts, "_TREES", 3)
-        yield
+Original = tuple[Path, dict[str, Any], Shown]
+"""A run folder, its evaluation, and what was shown meanwhile."""
 
 
 @pytest.fixture(scope="module")
-def original(photos: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], Shown]:
+def original(photos: Path, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Original:
     out, shown = tmp_path_factory.mktemp("original") / "run", Shown()
-    return out, pipeline.run(photos, out, options(tiny, "original", crops=None), shown), shown
+    return out, pipeline.run(photos, out, quick(tiny, "original", crops=None), shown), shown
 
 
-def test_as_given_a_folder_becomes_a_run_folder(original: tuple[Path, dict[str, Any], Shown]) -> None:
+def test_as_given_a_folder_becomes_a_run_folder(original: Original) -> None:
     out, evaluation, _ = original
     assert set(contents(out)) >= RUN_FILES | {f"folds/final/{name}" for name in FOLD_FILES}
     assert read_json(out / "evaluation.json", "") == evaluation
@@ -98,7 +62,7 @@ def test_as_given_a_folder_becomes_a_run_folder(original: tuple[Path, dict[str, 
     assert model_folder.read_model_folder(out / "model").facts["labels"] == ["A- a", "b", "c"]
 
 
-def test_every_stage_shows_how_far_it_is(original: tuple[Path, dict[str, Any], Shown]) -> None:
+def test_every_stage_shows_how_far_it_is(original: Original) -> None:
     done = original[2].done
     looked = ["Reading photos", "Looking for crops"]
     stages = [*looked, "final", "Measuring parity", "Measuring robustness"]
@@ -111,7 +75,7 @@ def test_every_stage_shows_how_far_it_is(original: tuple[Path, dict[str, Any], S
 
 def test_by_photo_every_photo_is_tested_once(photos: Path, tiny: Path, tmp_path: Path) -> None:
     quick_recipe = RECIPES["notebook"] | {"epochs": 3}
-    evaluation = pipeline.run(photos, tmp_path / "run", options(tiny, "grouped", 3, changes=quick_recipe))
+    evaluation = pipeline.run(photos, tmp_path / "run", quick(tiny, "grouped", 3, changes=quick_recipe))
     assert evaluation["splits"]["test"]["n_photos"] == 36
     assert evaluation["folds"] == 3
     folds = ("final", "fold-1", "fold-2", "fold-3", "original")
@@ -123,17 +87,12 @@ def test_draws_of_the_folders_as_they_came_keep_their_validation_photos(
     photos: Path, tiny: Path, tmp_path: Path
 ) -> None:
     """They are no folds that measure the final one, so that a head in closed form may not learn from them."""
-    changes = {"image_size": 64}
-    evaluation = pipeline.run(
-        photos, tmp_path / "run", options(tiny, "original", 2, recipe="discriminant", changes=changes)
-    )
+    evaluation = pipeline.run(photos, tmp_path / "run", quick(tiny, "original", 2, "discriminant"))
     assert evaluation["splits"]["val"]["n_photos"] == 6
     assert evaluation["over_folds"]["val_accuracy"]["n"] == 2
 
 
-def test_a_second_run_is_refused_before_anything_is_read(
-    original: tuple[Path, dict[str, Any], Shown], photos: Path
-) -> None:
+def test_a_second_run_is_refused_before_anything_is_read(original: Original, photos: Path) -> None:
     out, before = original[0], contents(original[0])
     with pytest.raises(RunFolderError, match=r"was trained in before.*--resume"):
         pipeline.run(photos, out, Options(recipe="none", backbone="./none"))
@@ -141,11 +100,11 @@ def test_a_second_run_is_refused_before_anything_is_read(
 
 
 def test_resuming_what_is_done_changes_nothing_but_how_often_the_test_was_used(
-    original: tuple[Path, dict[str, Any], Shown], photos: Path, tiny: Path, tmp_path: Path
+    original: Original, photos: Path, tiny: Path, tmp_path: Path
 ) -> None:
     out = Path(shutil.copytree(original[0], tmp_path / "run"))
     shown = Shown()
-    assert pipeline.run(photos, out, options(tiny, "original", resume=True), shown) == original[1]
+    assert pipeline.run(photos, out, quick(tiny, "original", resume=True), shown) == original[1]
     before, after = contents(original[0]), contents(out)
     assert {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)} == {
         *(LEDGER, REPORT, CARD, CHECKSUMS),
@@ -172,35 +131,33 @@ def test_resuming_what_is_done_changes_nothing_but_how_often_the_test_was_used(
     ],
 )
 def test_resuming_with_other_settings_is_refused_and_changes_nothing(
-    changes: dict[str, Any], why: str, original: tuple[Path, dict[str, Any], Shown], photos: Path, tiny: Path
+    changes: dict[str, Any], why: str, original: Original, photos: Path, tiny: Path
 ) -> None:
     out, before = original[0], contents(original[0])
     with pytest.raises(RunFolderError, match=why):
-        pipeline.run(photos, out, replace(options(tiny, "original", resume=True), **changes))
+        pipeline.run(photos, out, replace(quick(tiny, "original", resume=True), **changes))
     assert contents(out) == before
 
 
-def test_resuming_with_other_photos_is_refused(
-    original: tuple[Path, dict[str, Any], Shown], photos: Path, tiny: Path, tmp_path: Path
-) -> None:
+def test_resuming_with_other_photos_is_refused(original: Original, photos: Path, tiny: Path, tmp_path: Path) -> None:
     shutil.copytree(photos, tmp_path / "photos")
     with pytest.raises(RunFolderError, match="made from other photos"):
-        pipeline.run(tmp_path / "photos", original[0], options(tiny, "original", resume=True))
+        pipeline.run(tmp_path / "photos", original[0], quick(tiny, "original", resume=True))
 
 
 def test_what_can_fail_early_fails_before_anything_is_written(photos: Path, tiny: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(RecipeError):
-        pipeline.run(photos, out, options(tiny, "original", changes={"epochs": 0}))
+        pipeline.run(photos, out, quick(tiny, "original", changes={"epochs": 0}))
     with pytest.raises(BackboneError):
-        pipeline.run(photos, out, options(tmp_path / "no backbone", "original"))
+        pipeline.run(photos, out, quick(tmp_path / "no backbone", "original"))
     with pytest.raises(DatasetError):
-        pipeline.run(tmp_path / "no photos", out, options(tiny, "original"))
+        pipeline.run(tmp_path / "no photos", out, quick(tiny, "original"))
     assert not out.exists()
 
 
 def test_a_run_that_stopped_early_resumes_to_the_same_files(
-    original: tuple[Path, dict[str, Any], Shown],
+    original: Original,
     photos: Path,
     tiny: Path,
     tmp_path: Path,
@@ -216,8 +173,8 @@ def test_a_run_that_stopped_early_resumes_to_the_same_files(
             yield item
 
     with pytest.raises(KeyboardInterrupt):
-        pipeline.run(photos, tmp_path / "run", options(tiny, "original"), stop)
-    pipeline.run(photos, tmp_path / "run", options(tiny, "original", resume=True))
+        pipeline.run(photos, tmp_path / "run", quick(tiny, "original"), stop)
+    pipeline.run(photos, tmp_path / "run", quick(tiny, "original", resume=True))
     same = ("folds/final/logits.csv", "evaluation.json", "model/model.safetensors", "README.md", "split.csv")
     same_too = ("calibration.json", "novelty.npy", "model/training_photos.npy")
     ours, theirs = contents(tmp_path / "run"), contents(original[0])
@@ -229,24 +186,3 @@ def test_a_demo_does_not_paint_over_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="is not empty"):
         pipeline.demo(tmp_path, None, 0)
     assert contents(tmp_path) == {"mine.txt": b"mine"}
-
-
-def test_what_can_not_be_scored_is_not_noted_as_scored(
-    original: tuple[Path, dict[str, Any], Shown], tmp_path: Path
-) -> None:
-    out = Path(shutil.copytree(original[0], tmp_path / "run"))
-    (out / CALIBRATION).unlink()
-    with pytest.raises(RunFolderError, match=r"calibration\.json is gone"):
-        pipeline.evaluate(out)
-    assert contents(out)[LEDGER] == contents(original[0])[LEDGER]
-
-
-def test_a_calibrations_settings_stay_when_a_run_is_scored_again(
-    original: tuple[Path, dict[str, Any], Shown], tmp_path: Path
-) -> None:
-    out = Path(shutil.copytree(original[0], tmp_path / "run"))
-    asked = Settings(0.6, "raps", per_class=True, promised_accuracy=0.8)
-    pipeline.calibrate(out, asked)
-    assert settings_of(Run(out)) == asked
-    assert pipeline.evaluate(out)["calibration"]["shipped"] == "raps_per_class"
-    assert settings_of(Run(out)) == asked

@@ -2,19 +2,19 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import encode, paint, write_tinted
 from console import call
-from tinynet import RECIPES
+from tinynet import quick
 
 from spectraderm import pipeline
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.run import CARD, EXTERNAL, MODEL, REPORT, Run
 from spectraderm.evaluation.calibrate_external import HEADING
 from spectraderm.inference.classifier import load_model
-from spectraderm.training.options import Options
 
 
 def clinics(root: Path) -> list[Path]:
@@ -28,9 +28,7 @@ def clinics(root: Path) -> list[Path]:
 @pytest.mark.usefixtures("quick_report")
 def test_run_on_several_folders_leaves_each_source_out(tiny: Path, tmp_path: Path) -> None:
     folders, out = clinics(tmp_path), tmp_path / "run"
-    settings = Options(
-        "discriminant", str(tiny), "by-source", device="cpu", changes=RECIPES["discriminant"], crops=False
-    )
+    settings = quick(tiny, "by-source", recipe="discriminant")
     evaluation, run = pipeline.run(folders, out, settings), Run(out)
     assert list(evaluation["by_source"]) == ["clinic", "study", "web"]
     assert {name: own["n_photos"] for name, own in evaluation["by_source"].items()} == {
@@ -58,7 +56,7 @@ def test_run_on_several_folders_leaves_each_source_out(tiny: Path, tmp_path: Pat
     for name in (REPORT, CARD):
         assert all(source in run.path(name).read_text() for source in evaluation["by_source"])
     # the same folders in any order go on; others don't
-    going_on = Options(**{**vars(settings), "resume": True})
+    going_on = replace(settings, resume=True)
     assert pipeline.run(folders[::-1], out, going_on) == evaluation
     with pytest.raises(RunFolderError, match="other photos"):
         pipeline.run(folders[:2], out, going_on)
@@ -83,9 +81,7 @@ def test_run_on_several_folders_leaves_each_source_out(tiny: Path, tmp_path: Pat
 
 def test_reproduce_finds_the_sources_where_they_are_now(tiny: Path, tmp_path: Path) -> None:
     folders, out = clinics(tmp_path)[::2], tmp_path / "run"
-    settings = Options(
-        "discriminant", str(tiny), "by-source", device="cpu", changes=RECIPES["discriminant"], crops=False
-    )
+    settings = quick(tiny, "by-source", recipe="discriminant")
     pipeline.run(folders, out, settings)
     (tmp_path / "moved").mkdir()
     for folder in folders:

@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import AutoModelForImageClassification, ResNetConfig, ResNetModel
 
 from spectraderm import pipeline
+from spectraderm.core import Protocol
 from spectraderm.core.files import sha256
 from spectraderm.core.run import Run
 from spectraderm.data.audit import audit
@@ -29,6 +30,7 @@ from spectraderm.training.backbones import load_backbone
 from spectraderm.training.dataset import Floats, in_batches
 from spectraderm.training.network import Normalise
 from spectraderm.training.onnx_graph import Deployable, to_onnx
+from spectraderm.training.options import Options
 from spectraderm.training.pooling import SkinNetwork
 
 RECIPES: dict[str, dict[str, Any]] = {
@@ -141,6 +143,12 @@ class Exported:
     def logits(self, pixels: Pixels) -> Floats:
         """What torch says of some pixels."""
         return in_batches(pixels, lambda batch: self.network.classifier(self.network.features(self.normalise(batch))))
+
+
+def quick(backbone: Path, protocol: Protocol, folds: int = 0, recipe: str = "notebook", **more: Any) -> Options:  # noqa: ANN401
+    """How a whole run is made on the CPU by one of `RECIPES`; crops are not looked for. `more` is what differs."""
+    usual = {"device": "cpu", "crops": False, "changes": RECIPES[recipe]}
+    return Options(recipe, str(backbone), protocol, folds, **usual | more)
 
 
 def export_one(trained: Path, run: Path, backbone: Path) -> Exported:

@@ -79,7 +79,8 @@ def test_what_is_asked_of_a_calibration_stands_in_the_file_and_in_the_models_ver
     assert f"from a probability of {100 * found['confidence_threshold']:.1f} %" in done.err
     for stage in ("evaluate", "export"):
         assert call(stage, evaluated).code == 0
-    assert read(evaluated / EVALUATION)["calibration"]["coverage"] == 0.5
+    scored = read(evaluated / EVALUATION)["calibration"]
+    assert (scored["coverage"], scored["shipped"]) == (0.5, "raps_per_class")
     assert read(evaluated / "model" / model_folder.FACTS)["calibration"] == {"home": found}
     after = said_of(call("predict", photos, "--model", evaluated / "model"))
     assert "predicted" not in {one["verdict"] for one in before}
