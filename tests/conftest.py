@@ -259,13 +259,11 @@ def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def quick_report(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Few resamples and trees, and no figures: `test_figures.py` looks at those."""
+    """Few resamples, and no figures: `test_figures.py` looks at those."""
     from spectraderm.core import resampling
-    from spectraderm.data import shortcuts
     from spectraderm.evaluation import figures
 
     monkeypatch.setattr(resampling, "RESAMPLES", 40)
-    monkeypatch.setattr(shortcuts, "_TREES", 5)
     monkeypatch.setattr(figures, "_png", lambda _: b"drawn")
 
 

@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from console import call
 from tinynet import RECIPES
 
 from spectraderm import pipeline
@@ -69,13 +68,6 @@ def test_what_is_lost_would_be_noticed(world: Any, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("spectraderm.core.files.write_bytes", in_place)
     only = replace(world, unbroken={"calibrate": world.unbroken["calibrate"]})
     assert any(wrong.startswith("lost: ") for _, _, wrong in faults.outcomes(only, "full_disk"))
-
-
-def test_a_stage_without_its_run_folder_makes_none(tmp_path: Path) -> None:
-    done = call("calibrate", tmp_path / "nothing")
-    assert done.code == 2
-    assert "spectraderm audit PHOTOS --out RUN" in done.err
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
