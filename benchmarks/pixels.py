@@ -25,8 +25,8 @@ from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from conftest import encode, paint
-from hostile_parts import jpeg_segment, png_chunk
+from conftest import encode, paint, png_chunk
+from hostile_parts import jpeg_segment
 from tiffs import Samples, packed, tiff
 
 from spectraderm.core.errors import SpectraDermError

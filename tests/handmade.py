@@ -33,25 +33,16 @@ from spectraderm.training import recipe as recipes
 
 LABELS = ("BA- a", "b-c", "d")
 
-CALIBRATED: dict[str, Any] = {
-    "temperature": 1.0,
-    "coverage": 0.9,
-    "set_method": "lac",
-    "thresholds": [0.9] * 3,
-    "confidence_threshold": 0.5,
-    "promised_accuracy": 0.95,
-    "novelty_threshold": 0.5,
-    "answered_others": None,
-    "places": 0,
+CALIBRATED: dict[str, Any] = Calibration(1.0, 0.9, "lac", (0.9,) * 3, 0.5, 0.95, 0.5).to_dict() | {
     "promise_asked": 0.95,
+    "promise_fails_at": 0.1,
+    "why": "",
     "per_class": False,
     "fitted_on": "val",
     "n_photos": 3,
     "n_groups": 3,
     "novelty_method": "knn",
     "novelty_kept": 0.95,
-    "promise_fails_at": 0.1,
-    "why": "",
 }
 """`home` of a `calibration.json`."""
 

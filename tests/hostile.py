@@ -4,9 +4,10 @@ import io
 import struct
 import zipfile
 import zlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from conftest import encode, jpeg_of_size, paint, png
+from conftest import encode, jpeg_of_size, paint, png, png_chunk
 from hostile_parts import (
     Attack,
     bmp,
@@ -15,13 +16,12 @@ from hostile_parts import (
     jpeg_segment,
     multi_scan,
     of_segments,
-    png_chunk,
     png_with,
     riff,
     swollen_directory,
-    tiff,
 )
 from PIL import Image
+from tiffs import tiff
 
 PHOTO = paint(1, (200, 150))
 MEGABYTE = 1_000_000
@@ -52,16 +52,25 @@ def _animated(kind: str, frames: int) -> bytes:
     return encode(images[0], kind, save_all=True, append_images=images[1:])
 
 
-def _of_strips(count: int) -> bytes:
-    offsets = struct.pack(f"<{count}I", *[8] * count)
-    lengths = struct.pack(f"<{count}I", *[3300] * count)
-    return tiff({256: 1100, 257: count, 278: 1}, arrays={273: offsets, 279: lengths})
+def _tiff(tags: Mapping[int, Sequence[int] | None]) -> bytes:
+    """An RGB TIFF of 64x64, but for some tags."""
+    return tiff(np.zeros((64, 64, 3), np.uint8), 2, tags=tags)
+
+
+def _looping_tiff() -> bytes:
+    data = _tiff({})
+    return data[:-4] + data[4:8]
+
+
+def _tile(width: int, height: int) -> bytes:
+    """A TIFF of one tile of this size, in 100 bytes."""
+    return _tiff({322: [width], 323: [height], 324: [8], 325: [100], 259: [8], 273: None, 278: None, 279: None})
 
 
 def _of_tiles(side: int) -> bytes:
-    offsets, counts = (struct.pack(f"<{side * side}I", *[value] * (side * side)) for value in (8, 768))
-    tags = {256: side * 16, 257: side * 16, 322: 16, 323: 16}
-    return tiff(tags, arrays={324: offsets, 325: counts}, drop=(273, 278, 279))
+    count, size = side * side, [side * 16]
+    tiles = {322: [16], 323: [16], 324: [8] * count, 325: [768] * count}
+    return _tiff({256: size, 257: size, 273: None, 278: None, 279: None, **tiles})
 
 
 def _zip() -> bytes:
@@ -90,7 +99,7 @@ BOMBS = {
     "WEBP header of 16383x16383": Attack(lambda: riff(16_383, 16_383), "megapixels|damaged"),
     "GIF header of 65535x65535": Attack(lambda: gif(65_535, 65_535), "megapixels"),
     "GIF frame of 65535x65535 on a small screen": Attack(lambda: gif(64, 64, (65_535, 65_535)), "megapixels"),
-    "TIFF header of 60000x60000": Attack(lambda: tiff({256: 60_000, 257: 60_000}), "instead of 938"),
+    "TIFF header of 60000x60000": Attack(lambda: _tiff({256: [60_000], 257: [60_000]}), "instead of 938"),
     "BMP header of 60000x-60000": Attack(lambda: bmp(60_000, -60_000), "megapixels"),
     "BMP header of 60000 x lowest height": Attack(lambda: bmp(60_000, -(2**31)), "megapixels|strip"),
     "PNG of 8000x8000": Attack(lambda: png(8000, 8000, 8, 0, bytes(8000)), "megapixels"),
@@ -98,7 +107,9 @@ BOMBS = {
 
 # the largest photos that are taken; slow to make
 LARGE = {
-    "TIFF of 22,000 strips": Attack(lambda: _of_strips(22_000)),
+    "TIFF of 22,000 strips": Attack(
+        lambda: _tiff({256: [1100], 257: [22_000], 278: [1], 273: [8] * 22_000, 279: [3300] * 22_000})
+    ),
     "JPEG of 8000x8000": Attack(lambda: _plain("JPEG", (8000, 8000))),
     "JPEG of 8000x8000, CMYK": Attack(lambda: encode(Image.new("CMYK", (8000, 8000)), "JPEG")),
     "JPEG of 8000x8000, progressive": Attack(lambda: _plain("JPEG", (8000, 8000), progressive=True), "megapixels"),
@@ -197,20 +208,14 @@ FRAMES = {
 }
 
 TIFFS = {
-    "TIFF whose directory follows itself": Attack(lambda: tiff({}, next_directory=8)),
+    "TIFF whose directory follows itself": Attack(_looping_tiff),
     "TIFF of 97,000 tiles": Attack(lambda: _of_tiles(310), "numbers"),
-    "TIFF whose strip counts lie": Attack(lambda: tiff({279: 2**32 - 1})),
-    "TIFF whose strip lies outside": Attack(lambda: tiff({273: 2**32 - 10}), "damaged"),
-    "TIFF whose rows per strip lie": Attack(lambda: tiff({278: 2**32 - 1, 259: 5}), "damaged|not a photo"),
-    "TIFF of one tile of 4 gigapixels": Attack(
-        lambda: tiff({322: 65_536, 323: 65_536, 324: 8, 325: 100, 259: 8}, drop=(273, 279, 278)), "tile|damaged"
-    ),
-    "TIFF of one tile of 500 megapixels": Attack(
-        lambda: tiff({322: 32_768, 323: 16_384, 324: 8, 325: 100, 259: 8}, drop=(273, 279, 278)), "tile|damaged"
-    ),
-    "TIFF of 2 million bits per sample": Attack(
-        lambda: tiff({}, arrays={258: struct.pack("<I", 8) * (2 * MEGABYTE)}), "numbers"
-    ),
+    "TIFF whose strip counts lie": Attack(lambda: _tiff({279: [2**32 - 1]})),
+    "TIFF whose strip lies outside": Attack(lambda: _tiff({273: [2**32 - 10]}), "damaged"),
+    "TIFF whose rows per strip lie": Attack(lambda: _tiff({278: [2**32 - 1], 259: [5]}), "damaged|not a photo"),
+    "TIFF of one tile of 4 gigapixels": Attack(lambda: _tile(65_536, 65_536), "tile|damaged"),
+    "TIFF of one tile of 500 megapixels": Attack(lambda: _tile(32_768, 16_384), "tile|damaged"),
+    "TIFF of 2 million bits per sample": Attack(lambda: _tiff({258: [8] * (2 * MEGABYTE)}), "numbers"),
 }
 
 OTHERS = {

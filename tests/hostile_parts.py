@@ -1,11 +1,10 @@
 """The parts that hostile photos are put together from: segments, chunks, blocks and directories, byte by byte."""
 
 import struct
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
-from conftest import encode, paint
+from conftest import encode, paint, png_chunk
 from PIL import Image
 
 from spectraderm.images.decoding import decode
@@ -59,10 +58,6 @@ def multi_scan(scans: int, size: tuple[int, int] = (200, 150), progressive: bool
     return data[:2] + first + data[2:-2] + again + data[-2:]
 
 
-def png_chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-
 def png_with(photo: Image.Image, chunks: Sequence[tuple[bytes, bytes]], raw: bytes = b"", late: bytes = b"") -> bytes:
     """A PNG with these chunks (kind, data) and raw bytes before its pixels, and `late` behind them."""
     data = encode(photo, "PNG")
@@ -88,27 +83,6 @@ def bmp(width: int, height: int, depth: int = 24, compression: int = 0, pixels: 
     palette = bytes(1024) if depth == 8 else b""
     info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, depth, compression, len(pixels), 0, 0, 0, 0)
     return struct.pack("<2sIII", b"BM", 54 + len(palette) + len(pixels), 0, 54 + len(palette)) + info + palette + pixels
-
-
-def tiff(
-    tags: Mapping[int, int],
-    arrays: Mapping[int, bytes] | None = None,
-    drop: Sequence[int] = (),
-    next_directory: int = 0,
-) -> bytes:
-    """An RGB TIFF of 64x64 whose tags are all 32-bit numbers; `arrays` are many of them, `drop` is left out."""
-    usual = {256: 64, 257: 64, 258: 8, 259: 1, 262: 2, 273: 8, 277: 3, 278: 64, 279: 64 * 64 * 3}
-    found = {tag: struct.pack("<I", value) for tag, value in {**usual, **tags}.items()} | dict(arrays or {})
-    found = {tag: found[tag] for tag in sorted(found) if tag not in drop}
-    body, entries = bytearray(64 * 64 * 3), b""
-    directory = 8 + len(body) + sum(len(value) for value in found.values() if len(value) > 4)
-    for tag, value in found.items():
-        where = struct.pack("<I", 8 + len(body)) if len(value) > 4 else value
-        entries += struct.pack("<HHI", tag, 4, len(value) // 4) + where
-        body += value if len(value) > 4 else b""
-    following = directory if next_directory else 0
-    end = struct.pack("<H", len(found)) + entries + struct.pack("<I", following)
-    return b"II*\0" + struct.pack("<I", directory) + bytes(body) + end
 
 
 def swollen_directory(tags: int, size: int) -> bytes:

@@ -59,10 +59,10 @@ def tiff(
     found |= {322: [wide], 323: [high]} if tile else {278: [high]}
     kind = {"u": 1, "i": 2, "f": 3}[samples.dtype.kind]
     found |= {339: [kind] * count} if kind > 1 else {}
-    found |= dict(tags or {})
     start, word = (16, "Q") if big else (8, "L")
     ends = start + np.cumsum([0, *(len(part) for part in parts)])
     found[where] = [int(end) for end in ends[:-1]]
+    found |= dict(tags or {})
     return _file(b"".join(parts), {tag: found[tag] for tag in sorted(found)}, order, word)
 
 
@@ -73,7 +73,7 @@ def _file(body: bytes, tags: Mapping[int, Values | None], order: str, word: str)
     for tag, value in tags.items():
         if value is None:
             continue
-        kind = 7 if isinstance(value, bytes) else (4 if tag in (273, 279, 324, 325) else 3)
+        kind = 7 if isinstance(value, bytes) else 4 if tag in (273, 279, 324, 325) or max(value) > 0xFFFF else 3
         data = bytes(value) if kind == 7 else struct.pack(f"{order}{len(value)}{'L' if kind == 4 else 'H'}", *value)
         if len(data) > size:
             body += b"\0" * (len(body) % 2)

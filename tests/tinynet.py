@@ -147,7 +147,7 @@ class Exported:
 
 def quick(backbone: Path, protocol: Protocol, folds: int = 0, recipe: str = "notebook", **more: Any) -> Options:  # noqa: ANN401
     """How a whole run is made on the CPU by one of `RECIPES`; crops are not looked for. `more` is what differs."""
-    usual = {"device": "cpu", "crops": False, "changes": RECIPES[recipe]}
+    usual: dict[str, Any] = {"device": "cpu", "crops": False, "changes": RECIPES[recipe]}
     return Options(recipe, str(backbone), protocol, folds, **usual | more)
 
 
