@@ -247,7 +247,7 @@ def test_heic_decodes_upright() -> None:
 @pytest.mark.parametrize("of", ["glibc", "another thread", "another library"])
 def test_what_is_allocated_in_large_pages_is_whole(of: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def write() -> bool:
-        with decoding.large_pages(1 << 25):
+        with decoding.large_pages():
             blocks = [np.full(1 << 20, number, np.uint8) for number in range(24)]
         return all((block == number).all() for number, block in enumerate(blocks))
 

@@ -57,11 +57,11 @@ def reuse_memory(of: Literal["photos", "everything", "nothing"]) -> None:
 
 
 @contextmanager
-def large_pages(size: int) -> Iterator[None]:
-    """Have so many bytes of what is allocated in here in pages of 2 MB, where Linux has them; return at the end what is
-    free then, but for what a photo needs. To clear a small page takes as long as to write it many times over.
+def large_pages() -> Iterator[None]:
+    """Have what is allocated in here in pages of 2 MB, where Linux has them; return at the end what is free then, but
+    for what a photo needs. To clear a small page takes as long as to write it many times over.
     """
-    _glibc("mallopt", _TOP_PAD, min(size, 1 << 30))
+    _glibc("mallopt", _TOP_PAD, _RESERVED)
     block = _glibc("malloc", 1 << 24)  # by which the heap grows
     _glibc("free", block)
     start, end = block + -block % _LARGE, _glibc("sbrk", 0)
@@ -84,7 +84,7 @@ def _glibc(name: str, *arguments: int) -> int:
 
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -2, -3, -4, -8  # of mallopt(3)
-_MADV_HUGEPAGE, _LARGE = 14, 1 << 21
+_MADV_HUGEPAGE, _LARGE, _RESERVED = 14, 1 << 21, 1 << 29
 _MALLOPT = {
     "photos": {_MMAP_THRESHOLD: 1 << 25, _TRIM_THRESHOLD: 1 << 26},
     "everything": {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 1 << 26},

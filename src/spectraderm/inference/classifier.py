@@ -32,8 +32,6 @@ Opened = tuple[Image.Image, Hashes | None]
 FEW = 32
 """So many photos are done before another engine, for many, would have been loaded."""
 MAX_THREADS = 1024
-_WRITTEN = 8
-"""So many times its size is written while a network is opened: copies, weights in 32 bits and in another order."""
 _MOST_STREAMS = 8
 """Each holds a decoded photo and the network's maps in memory."""
 
@@ -145,7 +143,8 @@ class Classifier:
         streams = self._threads or min(cores(), _MOST_STREAMS)
         many = object.__new__(Classifier)
         vars(many).update(vars(self))
-        many.engine = self._engine(1 if self._threads else max(cores() // streams, 1), streams)
+        with large_pages():
+            many.engine = self._engine(1 if self._threads else max(cores() // streams, 1), streams)
         return many, streams + 1  # while one waits for Python's lock, another computes
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -187,9 +186,7 @@ class Classifier:
 
     def _engine(self, threads: int, streams: int = 1) -> Engine:
         name = f"{self.folder.path.name}/{ONNX}"
-        network = self.folder.network
-        with large_pages(_WRITTEN * len(network)):
-            return Engine(network, self.preprocessing, name, threads, self._runtime, streams)
+        return Engine(self.folder.network, self.preprocessing, name, threads, self._runtime, streams)
 
     def _each(
         self,
@@ -308,7 +305,8 @@ def load_model(
         SpectraDermError: no such runtime or precision, or the processor has no 16-bit floats.
         WrongArgument: an argument is of another kind.
     """
-    return Classifier(open_model(source), threads, Runtime(runtime, precision), calibration)
+    with large_pages():  # a model is copied several times until it is open
+        return Classifier(open_model(source), threads, Runtime(runtime, precision), calibration)
 
 
 def _opened_again(
