@@ -61,17 +61,30 @@ def large_pages() -> Iterator[None]:
     """Have what is allocated in here in pages of 2 MB, where Linux has them; return at the end what is free then, but
     for what a photo needs. To clear a small page takes as long as to write it many times over.
     """
-    _glibc("mallopt", _TOP_PAD, _RESERVED)
-    block = _glibc("malloc", 1 << 24)  # by which the heap grows
-    _glibc("free", block)
-    start, end = block + -block % _LARGE, _glibc("sbrk", 0)
-    if block and start < end:  # else it is another thread's heap
-        _glibc("madvise", start, end - start, _MADV_HUGEPAGE)
+    if not _limited():  # what is reserved counts, used or not
+        _glibc("mallopt", _TRIM_THRESHOLD, 2 * _RESERVED)
+        _glibc("mallopt", _TOP_PAD, _RESERVED)
+        block = _glibc("malloc", 1 << 24)  # by which the heap grows
+        _glibc("mallopt", _TOP_PAD, 1 << 17)
+        _glibc("free", block)
+        start, end = block + -block % _LARGE, _glibc("sbrk", 0)
+        if block and start < end:  # else it is another thread's heap
+            _glibc("madvise", start, end - start, _MADV_HUGEPAGE)
     try:
         yield
     finally:
-        _glibc("mallopt", _TOP_PAD, 1 << 17)
+        reuse_memory("photos")
         _glibc("malloc_trim", 1 << 24)
+
+
+def _limited() -> bool:
+    """Whether this process may not reserve as much memory as it likes; on Windows, too, which has no glibc."""
+    try:
+        import resource  # noqa: PLC0415 - not there on Windows
+    except ImportError:
+        return True
+    kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
+    return any(resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in kinds)
 
 
 def _glibc(name: str, *arguments: int) -> int:
