@@ -151,7 +151,7 @@ def adapt(
     checks.there([photos, *([other] if other else [])], label_map, out)
     from spectraderm.adaptation import NotBetter  # noqa: PLC0415
     from spectraderm.adaptation import adapt as run  # noqa: PLC0415
-    from spectraderm.cli.adapt_report import say_adapted, say_measured  # noqa: PLC0415
+    from spectraderm.cli.reports import say_adapted, say_measured  # noqa: PLC0415
     from spectraderm.core.progress import progress  # noqa: PLC0415
 
     try:
@@ -255,7 +255,7 @@ def import_(
     as_json: Json = False,
 ) -> None:
     """Lay out a public photo set by class, with its patients, cases, skin tones, licence and citation."""
-    from spectraderm.cli.import_report import say_imported  # noqa: PLC0415
+    from spectraderm.cli.reports import say_imported  # noqa: PLC0415
     from spectraderm.core.progress import progress  # noqa: PLC0415
     from spectraderm.data.importers import import_set  # noqa: PLC0415
 

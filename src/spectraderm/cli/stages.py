@@ -15,8 +15,7 @@ import typer
 from spectraderm.api import runs, scores
 from spectraderm.api.given import NEEDED
 from spectraderm.api.options import check_evaluate, options_of
-from spectraderm.cli import calibrate_report as report
-from spectraderm.cli import checks
+from spectraderm.cli import checks, reports
 from spectraderm.cli.console import going_on, show, stdout, write_table
 from spectraderm.core import Protocol
 from spectraderm.core.errors import needs
@@ -131,7 +130,7 @@ def calibrate_elsewhere(target: Path, photos: Sequence[str], how: dict[str, Any]
     _, terminal = _load()
     with terminal.progress() as track:
         result = scores.calibrate(target, photos, external=True, **how, track=track)
-    show(result, as_json, report.say_elsewhere)
+    show(result, as_json, reports.say_elsewhere)
 
 
 def evaluate(targets: Sequence[Path], how: dict[str, Any], as_json: bool) -> None:
