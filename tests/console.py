@@ -7,11 +7,14 @@ import signal
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 from unittest import mock
+
+from typer.main import get_command
 
 from spectraderm.cli import commands as cli
 
+COMMANDS: dict[str, Any] = get_command(cli.app).commands  # type: ignore[attr-defined]
 START = ["env", "-u", "PYTHONUNBUFFERED", sys.executable, "-c", "from spectraderm.cli.commands import main; main()"]
 
 

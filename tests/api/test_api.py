@@ -3,32 +3,26 @@
 import inspect
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib import util
 from pathlib import Path
-from typing import Any
 
 import pytest
+from console import COMMANDS
 
 import spectraderm as sd
 from spectraderm.api.runs import default_run_folder
-from spectraderm.cli.commands import app
 from spectraderm.core.errors import RunFolderError
 
-COMMANDS = ("adapt", "audit", "calibrate", "compare", "evaluate", "export", "import_", "run", "split", "train")
+NAMES = ("adapt", "audit", "calibrate", "compare", "evaluate", "export", "import_", "run", "split", "train")
 OF_THE_TERMINAL = {"fail_on", "as_json", "targets"}
 """Exit codes and printing; and `evaluate` takes runs, or a model and photos, as two arguments."""
 
 
-def commands() -> dict[str, Callable[..., Any]]:
-    groups = [app, *(each.typer_instance for each in app.registered_groups)]
-    callbacks = [each.callback for group in groups for each in getattr(group, "registered_commands", ())]
-    return {callback.__name__: callback for callback in callbacks if callback}
-
-
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", NAMES)
 def test_a_function_has_the_names_and_defaults_of_its_command(name: str) -> None:
-    command = {key: one.default for key, one in inspect.signature(commands()[name]).parameters.items()}
+    command = {
+        key: one.default for key, one in inspect.signature(COMMANDS[name.rstrip("_")].callback).parameters.items()
+    }
     function = {key: one.default for key, one in inspect.signature(getattr(sd, name)).parameters.items()}
     wanted = {key: default for key, default in command.items() if key not in OF_THE_TERMINAL}
     assert {key: function.get(key, "lacks") for key in wanted} == wanted
@@ -36,7 +30,7 @@ def test_a_function_has_the_names_and_defaults_of_its_command(name: str) -> None
 
 
 def test_the_names_are_told_and_imported_when_they_are_used() -> None:
-    assert {*COMMANDS, "Run", "load_model", "__version__"} <= {*dir(sd)} == {*sd.__all__}
+    assert {*NAMES, "Run", "load_model", "__version__"} <= {*dir(sd)} == {*sd.__all__}
     code = "import sys, spectraderm as sd; dir(sd); assert not {'numpy', 'rich'} & {*sys.modules}; "
     code += "sd.run, sd.Run, sd.adapt, sd.evaluate, sd.load_model; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

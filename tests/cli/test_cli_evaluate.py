@@ -11,6 +11,7 @@ from conftest import encode, paint
 from console import Done, call
 from handmade import LABELS, leaking_run, write_model
 
+from spectraderm.core.files import read_json
 from spectraderm.core.run import CALIBRATION, EVALUATION, LEDGER, REPORT, Run
 from spectraderm.evaluation import ledger
 from spectraderm.inference import model_folder
@@ -42,8 +43,7 @@ def painted(tmp_path: Path) -> Path:
 
 
 def read(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return content
+    return read_json(path, "")
 
 
 def said_of(done: Done) -> list[dict[str, Any]]:

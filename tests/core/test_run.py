@@ -5,7 +5,7 @@ import pytest
 
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.files import write_array, write_csv, write_json
-from spectraderm.core.run import CONFIG, FEATURES, LOGIT_COLUMNS, MANIFEST, Run
+from spectraderm.core.run import CONFIG, FEATURES, LOGIT_COLUMNS, Run
 
 COLUMNS = (*LOGIT_COLUMNS, "logit:acne", "logit:warts")
 ROWS = [("a.jpg", 3, "train", "warts", "0.5", "1.25"), ("b.jpg", 7, "test", "acne", "-2", "1e-3")]
@@ -69,8 +69,3 @@ def test_features_are_the_fold_s_own_or_those_of_the_frozen_backbone(run: Run) -
     write_array(run.path(FEATURES), np.ones((2, 3), np.float16))
     write_array(run.fold("fold-1").features, np.zeros((2, 3), np.float16))
     assert (run.features("final").max(), run.features("fold-1").max()) == (1, 0)
-
-
-def test_rows_come_as_they_are_written(run: Run) -> None:
-    write_csv(run.path(MANIFEST), ("path", "label"), [{"path": "a.jpg", "label": "acne"}])
-    assert run.rows == [{"path": "a.jpg", "label": "acne"}]
