@@ -179,12 +179,8 @@ def folds_of(targets: Integers, groups: Integers, seed: int, most: int = 5) -> I
 def new_files(folder: ModelFolder, fitted: ClosedForm, own: Own, hashes: Hashes, labels: list[str]) -> dict[str, bytes]:
     """The files of the adapted model that differ from the old folder's, but for its card.
 
-    Args:
-        folder: the old one.
-        fitted: the closed form with one's own photos added.
-        own: these photos.
-        hashes: their perceptual hashes as they are, `uint8[n, 8]`.
-        labels: the classes of the new model.
+    The head was `fitted` with one's `own` photos added, whose perceptual hashes as they are are `uint8[n, 8]`; `labels`
+    are the new classes.
     """
     weights, bias = (part.astype(np.float32) for part in fitted.solve())
     config = json.loads(folder.files[model_folder.MODEL_CONFIG])

@@ -29,14 +29,7 @@ class Decoded:
 
     Photos are decoded when they are indexed, by any thread. Once as many were as there are, or an eighth of that where
     each will be indexed `often`, or when `store` is called, all are decoded into one memory-mapped file, which may be
-    larger than memory and serves later trainings, too.
-
-    Args:
-        root: where the photos are.
-        rows: of the manifest, which photos.
-        preprocessing: what makes them pixels.
-        cache: the folder of the file.
-        often: whether nearly all photos will be indexed several times.
+    larger than memory and serves later trainings, too: it lies in the folder `cache`.
 
     Raises:
         DatasetError: a photo that is indexed vanished or changed since the audit.

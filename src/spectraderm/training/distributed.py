@@ -26,10 +26,7 @@ _PACKAGES = ("spectraderm", "torch", "transformers", "accelerate", "kornia", "nu
 
 
 def start(device: str) -> Accelerator:
-    """Meet the processes that were started together.
-
-    Args:
-        device: `auto` (a GPU each, where there are any) or `cpu`.
+    """Meet the processes that were started together, on the device `auto` (a GPU each, where there are any) or `cpu`.
 
     Raises:
         RunFolderError: the device does not serve here: several processes can't compute on it together, or this one

@@ -184,13 +184,8 @@ class Statistics:
 def collect(features: Floats, targets: Integers, photos: Integers, classes: int, invariance: float = 1.0) -> Statistics:
     """The statistics of photos, each class weighing in the covariance by the square root of its size.
 
-    Args:
-        features: `float32[n, width]`.
-        targets: class numbers `int64[n]`; every class is there.
-        photos: `int64[n]`, the same number for rows of one photo.
-        classes: how many there are.
-        invariance: how many times the differences between rows of one photo count in the covariance; with more, the
-            head gives less weight to what changes with the camera.
+    Takes what `Statistics.add` takes; of all `classes` there are rows. Differences between rows of one photo count
+    `invariance` times in the covariance: with more, the head gives less weight to what changes with the camera.
     """
     mean, deviation = features.mean(0, dtype=np.float64), features.std(0, dtype=np.float64) + _FLOOR
     scaled = ((features - mean) / deviation).astype(np.float32)

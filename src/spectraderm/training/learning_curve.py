@@ -49,14 +49,8 @@ def write(
 ) -> None:
     """Write a fold's `learning_curve.csv`; nothing where it has no test photos.
 
-    Args:
-        path: of the file.
-        train: augmented photos that the head was fitted on.
-        tested: test photos, as the head sees them.
-        guesses: class numbers `int64[n]` that the fold's own head gave `tested`.
-        how: `invariance`, `shrinkage` and `normalisation` of the head.
-        seed: of the draws.
-        draws: how many; in each the smaller shares are parts of the larger ones.
+    The head was fitted on augmented photos `train`, by `invariance`, `shrinkage` and `normalisation` (`how`), and gave
+    `tested`, as it sees them, the class numbers `guesses` `int64[n]`. In each draw smaller shares are parts of larger.
     """
     clean = ~np.isin(tested.groups, train.groups)
     tested, guesses = tested.take(clean), guesses[clean]

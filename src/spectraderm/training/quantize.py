@@ -43,13 +43,8 @@ def quantize(run: Run, backbone: Backbone, out: Run, track: Track = no_track) ->
     """Answer all photos of a trained run in 8-bit integers.
 
     Each fold's network is quantised by itself on its own training photos, whose labels are not used; where the folds
-    share a frozen backbone, that is quantised once, on the final fold's training photos.
-
-    Args:
-        run: a trained run.
-        backbone: the one it was trained from.
-        out: gets `config.json`, logits and features of every fold; and the final network, `onnx/model.onnx`.
-        track: how progress is shown.
+    share a frozen backbone, that is quantised once, on the final fold's training photos. `out` gets `config.json`,
+    logits and features of every fold; and the final network, `onnx/model.onnx`.
 
     Raises:
         RunFolderError: the run is not trained to its end.
@@ -83,13 +78,10 @@ def quantize(run: Run, backbone: Backbone, out: Run, track: Track = no_track) ->
 
 
 def to_int8(graph: bytes, photos: Floats) -> bytes:
-    """An exported network in 8-bit integers, down to the maps of its last stages.
+    """An exported network, in floats of 32 bits, in 8-bit integers, down to the maps of its last stages.
 
-    Weights take 7 bits, for processors without VNNI add two products of 8 bits in 16 bits, which more would overflow.
-
-    Args:
-        graph: of `to_onnx`, in floats of 32 bits.
-        photos: normalised, `float32[n, 3, s, s]`, like those it will see, on which the ranges of activations are found.
+    The ranges of activations are found on normalised photos `float32[n, 3, s, s]` like those that it will see. Weights
+    take 7 bits, for processors without VNNI add two products of 8 bits in 16 bits, which more would overflow.
     """
     model = onnx.load_from_string(graph)
     onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})  # no batch norm is left to fold

@@ -62,15 +62,9 @@ def check_log(log: str | None) -> None:
 
 @contextmanager
 def tracking(log: str | None, run: Path, settings: Mapping[str, Any]) -> Iterator[Tracker]:
-    """Log a training in the run folder; nothing where `log` is None.
+    """Log a training in the run folder; nothing where `log` is None. Raises as `check_log`.
 
-    Args:
-        log: one of `Log`, or None.
-        run: the run folder.
-        settings: of the training, nested as `config.json` has them.
-
-    Raises:
-        RecipeError, MissingExtra: as `check_log`.
+    `settings` are those of the training, nested as `config.json` has them.
     """
     check_log(log)
     kinds = {None: Tracker, "tensorboard": _TensorBoard, "mlflow": _MLflow, "wandb": _WandB}
