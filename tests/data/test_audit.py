@@ -258,7 +258,7 @@ def test_crops_are_copies_of_their_own_kind(root: Path, monkeypatch: pytest.Monk
     paths = sorted(str(path.relative_to(root)) for path in root.rglob("*.jpg"))
     crop = paths.index("test_set/c/00.jpg"), paths.index("train_set/c/00.jpg")
 
-    def found(features: object, grey: crops.GreyOf, near: np.ndarray[Any, Any], _: object) -> crops.Pairs:
+    def found(features: object, grey: crops.GreyOf, near: np.ndarray[Any, Any], *_: object) -> crops.Pairs:
         assert len(near) == 18
         with Image.open(root / paths[crop[0]]) as photo:
             assert grey(crop[0]).tobytes() == measurements.grey(photo).tobytes()

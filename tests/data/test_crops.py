@@ -1,4 +1,5 @@
 import io
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +9,7 @@ from PIL import Image, ImageDraw
 
 from spectraderm.data import crops
 from spectraderm.data.crops import GreyOf, candidates, crop_pairs, describe, find_crops, placement
-from spectraderm.data.measurements import Grey, grey
+from spectraderm.data.measurements import Grey, Store, grey
 from spectraderm.data.synthetic import paint_photo
 
 LABELS = ("VI-chickenpox", "FU-athlete-foot", "PA-cutaneous-larva-migrans", "FU-ringworm")
@@ -39,19 +40,24 @@ def reader(photos: list[Image.Image]) -> GreyOf:
     return lambda number: grey(photos[number])
 
 
-def test_nine_of_ten_crops_are_found_mirrored_or_turned() -> None:
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path)
+
+
+def test_nine_of_ten_crops_are_found_mirrored_or_turned(store: Store) -> None:
     photos = [painted(seed) for seed in range(40)]
     windows = [zoomed(photo, seed, mirror=seed % 3 == 0) for seed, photo in enumerate(photos)]
     windows[1] = photos[1].rotate(33, Image.Resampling.BICUBIC).crop((60, 50, 240, 210))
     true = np.stack([np.arange(40), np.arange(40, 80)], axis=1)
-    found = crop_pairs(reader(photos + windows), true)
+    found = crop_pairs(reader(photos + windows), true, store)
     assert len(found) >= 36
     assert [1, 41] in found.tolist()
     assert {tuple(pair) for pair in found.tolist()} <= {tuple(pair) for pair in true.tolist()}
 
 
 @pytest.mark.parametrize("side", [90, 150])
-def test_a_mark_that_photos_share_does_not_join_them(side: int) -> None:
+def test_a_mark_that_photos_share_does_not_join_them(side: int, store: Store) -> None:
     random = np.random.default_rng(0)
     mark = Image.fromarray(random.integers(0, 256, (side // 4, side // 2), dtype=np.uint8)).resize((side, side // 2), 0)
     photos = [painted(1), painted(5)]
@@ -60,10 +66,10 @@ def test_a_mark_that_photos_share_does_not_join_them(side: int) -> None:
         ImageDraw.Draw(photo).text((150, 240), "© DERMATOLOGY ATLAS 2020", fill="white")
     one, other = (describe(grey(photo)) for photo in photos)
     assert placement(one, other) is None
-    assert crop_pairs(reader(photos), all_pairs(2)).tolist() == NONE
+    assert crop_pairs(reader(photos), all_pairs(2), store).tolist() == NONE
 
 
-def test_keypoints_alone_do_not_join_where_the_pixels_differ() -> None:
+def test_keypoints_alone_do_not_join_where_the_pixels_differ(store: Store) -> None:
     photo = painted(0)
     changed = photo.copy()
     changed.paste(painted(4).crop((0, 0, 100, 260)), (0, 0))
@@ -71,7 +77,7 @@ def test_keypoints_alone_do_not_join_where_the_pixels_differ() -> None:
     placed = placement(describe(one), describe(other))
     assert placed is not None
     np.testing.assert_allclose(placed, [[1, 0, 0], [0, 1, 0]], atol=0.5)
-    assert crop_pairs(reader([photo, changed]), all_pairs(2)).tolist() == NONE
+    assert crop_pairs(reader([photo, changed]), all_pairs(2), store).tolist() == NONE
 
 
 @pytest.mark.parametrize("mirror", [False, True])
@@ -87,10 +93,10 @@ def test_the_placement_is_where_the_window_was_cut(mirror: bool) -> None:
     np.testing.assert_allclose(placed[:, 2], expected[:, 2], atol=2)
 
 
-def test_distinct_photos_and_those_without_detail_are_not_joined() -> None:
+def test_distinct_photos_and_those_without_detail_are_not_joined(store: Store) -> None:
     photos = [painted(seed) for seed in range(10)] + [zoomed(painted(seed), seed) for seed in range(12, 20)]
     photos += [Image.new("RGB", size, (200, 160, 140)) for size in ((16, 16), (16, 300), (300, 260), (300, 260))]
-    assert crop_pairs(reader(photos), all_pairs(len(photos))).tolist() == NONE
+    assert crop_pairs(reader(photos), all_pairs(len(photos)), store).tolist() == NONE
 
 
 def test_candidates_are_the_nearest_by_cosine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +112,7 @@ def test_candidates_are_the_nearest_by_cosine(monkeypatch: pytest.MonkeyPatch) -
     assert len(expected & {tuple(pair) for pair in candidates(features).tolist()}) > 0.97 * len(expected)
 
 
-def test_crops_are_found_among_photos_of_which_one_a_group_is_looked_at() -> None:
+def test_crops_are_found_among_photos_of_which_one_a_group_is_looked_at(store: Store) -> None:
     photos = [painted(seed) for seed in range(5)]
     photos = [*photos[:2], photos[0], *photos[2:], zoomed(photos[3], 3, mirror=True)]
     looked_at: set[int] = set()
@@ -116,5 +122,24 @@ def test_crops_are_found_among_photos_of_which_one_a_group_is_looked_at() -> Non
         return grey(photos[number])
 
     features = np.random.default_rng(0).standard_normal((7, 4)).astype(np.float32)
-    assert find_crops(features, read, np.array([0, 1, 0, 2, 3, 4, 5])).tolist() == [[4, 6]]
+    assert find_crops(features, read, np.array([0, 1, 0, 2, 3, 4, 5]), store).tolist() == [[4, 6]]
     assert looked_at == {0, 1, 3, 4, 5, 6}
+
+
+def test_keypoints_are_found_once_for_each_photo(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = [painted(0), zoomed(painted(0), 0), Image.new("RGB", (16, 16)), painted(1)]
+    made: list[crops.Keypoints] = []
+
+    def described(photo: Grey) -> crops.Keypoints:
+        made.append(describe(photo))
+        return made[-1]
+
+    monkeypatch.setattr(crops, "describe", described)
+    monkeypatch.setattr(crops, "_CACHED", 0)
+    monkeypatch.setattr(crops, "_THREADS", 1)
+    assert crop_pairs(reader(photos), np.concatenate([all_pairs(4)] * 2), store).tolist() == [[0, 1]] * 2
+    assert len(made) == 4
+    for one in made:
+        again = crops.Keypoints.from_bytes(one.to_bytes())
+        assert (again.points.tolist(), again.size) == (one.points.tolist(), one.size)
+        assert again.descriptors.tolist() == one.descriptors.tolist()

@@ -73,7 +73,8 @@ def audit(
     patients = [keys_of(metadata.of_photo.get(photo.path, {})) for photo in readable]
     near, whole = photo_groups(len(readable), pairs), photo_groups(len(readable), pairs, patients)
     if measured.features is not None:
-        pairs = np.concatenate([pairs, crops.find_crops(measured.features, measured.grey, near, track)])
+        store = measurements.Store(run.folder)
+        pairs = np.concatenate([pairs, crops.find_crops(measured.features, measured.grey, near, store, track)])
     groups = photo_groups(len(readable), pairs), photo_groups(len(readable), pairs, patients)
 
     sizes = measured.table[["quality", "width", "height"]].tolist()

@@ -8,7 +8,6 @@ photos for one wrongly rather than to find all.
 
 import math
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,15 +16,16 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
+from spectraderm.core.parallel import in_order
 from spectraderm.core.progress import Track, no_track
-from spectraderm.data.measurements import Floats, Grey
+from spectraderm.data.measurements import Floats, Grey, Store
 from spectraderm.images.quality import deviation
 
 NEIGHBOURS = 10
 """How many neighbours of a photo are looked at."""
 
 _EXACT = 20_000  # photos up to which all are compared with all
-_CACHED = 8192  # photos whose keypoints are kept in memory, 33 kB each
+_CACHED = 256  # photos whose keypoints are kept in memory, 34 kB each
 _THREADS = 4
 _KEYPOINTS = 250  # kept of a photo
 _CONTRAST = 0.015  # below which a place is no keypoint: less than OpenCV's 0.04, for skin has little
@@ -53,20 +53,34 @@ class Keypoints:
     descriptors: npt.NDArray[np.uint8]
     size: tuple[int, int]
 
+    def to_bytes(self) -> bytes:
+        """What `from_bytes` makes them of."""
+        return np.array(self.size, np.int32).tobytes() + self.points.tobytes() + self.descriptors.tobytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Keypoints":
+        """What `to_bytes` gave."""
+        width, height = np.frombuffer(data, np.int32, 2).tolist()
+        count = (len(data) - 8) // (8 + 128)
+        points = np.frombuffer(data, np.float32, 2 * count, 8).reshape(-1, 2)
+        return cls(points, np.frombuffer(data, np.uint8, offset=8 + 8 * count).reshape(-1, 128), (width, height))
+
     def mirrored(self) -> "Keypoints":
         """Those of the mirrored photo; its descriptors have the same histograms, in rows from below."""
         turned = self.descriptors.reshape(-1, 4, 4, 8)[:, ::-1][..., -np.arange(8) % 8]
         return Keypoints(self.points * (-1, 1) + (self.size[0] - 1, 0), turned.reshape(-1, 128), self.size)
 
 
-def find_crops(features: Floats, grey: GreyOf, copies: Pairs, track: Track = no_track) -> Pairs:
+def find_crops(features: Floats, grey: GreyOf, copies: Pairs, store: Store, track: Track = no_track) -> Pairs:
     """Pairs of photos of which one is a crop or zoom of the other, `int64[m, 2]`; one photo a group is looked at.
 
-    `features` are a model's, `float32[n, c]`; `copies` are the groups of known copies, `int64[n]`, of `photo_groups`.
+    `features` are a model's, `float32[n, c]`; `copies` are the groups of known copies, `int64[n]`, of `photo_groups`;
+    the `store` is for keypoints.
     """
     _, photos = np.unique(copies, return_index=True)
-    unit = features[photos] / np.maximum(np.linalg.norm(features[photos], axis=1, keepdims=True), 1e-12)
-    pairs = crop_pairs(grey, np.sort(photos[candidates(unit)], axis=1), track)
+    unit = features[photos]
+    unit /= np.maximum(np.linalg.norm(unit, axis=1, keepdims=True), 1e-12)
+    pairs = crop_pairs(grey, np.sort(photos[candidates(unit)], axis=1), store, track)
     return pairs.astype(np.int64).reshape(-1, 2)
 
 
@@ -86,18 +100,28 @@ def candidates(features: Floats) -> Pairs:
     return np.unique(np.sort(pairs, axis=1), axis=0).astype(np.int64)
 
 
-def crop_pairs(grey: GreyOf, pairs: Pairs, track: Track = no_track) -> Pairs:
-    """Of candidate pairs `int64[m, 2]` those of which one photo is a crop or zoom of the other."""
-    keypoints = lru_cache(_CACHED)(lambda number: describe(grey(number)))
+def crop_pairs(grey: GreyOf, pairs: Pairs, store: Store, track: Track = no_track) -> Pairs:
+    """Of candidate pairs `int64[m, 2]` those of which one photo is a crop or zoom of the other.
+
+    Keypoints take longest to find: each photo's are found once, and then lie in the `store`.
+    """
+    places: dict[int, int] = {}
+
+    @lru_cache(_CACHED)
+    def keypoints(number: int) -> Keypoints:
+        if number in places:
+            return Keypoints.from_bytes(store[places[number]])
+        found = describe(grey(number))
+        places[number] = store.append(found.to_bytes())
+        return found
 
     def same(pair: tuple[int, int]) -> bool:
         placed = placement(keypoints(pair[0]), keypoints(pair[1]))
         return placed is not None and agree(grey(pair[0]), grey(pair[1]), placed)
 
-    with ThreadPoolExecutor(_THREADS) as pool:
-        results = pool.map(same, [(int(a), int(b)) for a, b in pairs])
-        kept = np.array(list(track(results, "Looking for crops", len(pairs))), bool)
-    crops: Pairs = pairs[kept]
+    results = in_order(same, ((int(a), int(b)) for a, b in pairs), _THREADS)
+    kept = [found for _, found in track(results, "Looking for crops", len(pairs))]
+    crops: Pairs = pairs[np.array(kept, bool)]
     return crops
 
 

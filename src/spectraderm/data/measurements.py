@@ -91,13 +91,16 @@ class Store:
         self._folder, self._ends, self._lock = folder, [0], Lock()
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  # closed with the store
 
-    def append(self, data: bytes) -> None:
-        """Keep one more. Raises `WriteError`."""
-        try:
-            self._file.write(data)
-        except OSError as error:
-            raise WriteError(self._folder, error) from error
-        self._ends.append(self._ends[-1] + len(data))
+    def append(self, data: bytes) -> int:
+        """Keep one more, from any thread; its number, from 0 on. Raises `WriteError`."""
+        with self._lock:
+            try:
+                self._file.seek(self._ends[-1])
+                self._file.write(data)
+            except OSError as error:
+                raise WriteError(self._folder, error) from error
+            self._ends.append(self._ends[-1] + len(data))
+            return len(self._ends) - 2
 
     def __getitem__(self, number: int) -> bytes:
         """The bytes that were appended as that number; from any thread."""
@@ -175,6 +178,8 @@ def measure_all(
             features = np.zeros((len(paths), found.shape[1]), np.float32)
         features[[number for number, _ in batch]] = found
     kept = np.array([not reason for reason in reasons], bool)
+    if kept.all():  # and nothing need be copied
+        return replace(photos, features=features)
     return replace(photos, table=table[kept], features=None if features is None else features[kept])
 
 
