@@ -10,9 +10,12 @@ import re
 import shutil
 import struct
 import sys
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import HTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -24,6 +27,7 @@ from spectraderm.data.manifest import Row
 from spectraderm.data.synthetic import paint_photo
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
     from tinynet import Exported
 
 T = TypeVar("T")
@@ -163,6 +167,19 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
+@contextmanager
+def listening(server: HTTPServer) -> Iterator[str]:
+    """The address of a server, which answers in a thread of its own meanwhile."""
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Files in several processes: in our order, not xdist's, by how many tests they have."""
     config.option.loadscopereorder = False
@@ -246,6 +263,15 @@ def exports(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path], tin
 
     root = tmp_path_factory.mktemp("exports")
     return Made(lambda recipe: export_one(runs[recipe], root / recipe, tiny))
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """Chromium, where it is installed."""
+    from browser_site import chromium
+
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import base64
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
+from conftest import listening
 from huggingface_hub import constants
 
 COLOURS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
@@ -228,8 +228,6 @@ class Handler(BaseHTTPRequestHandler):
 def running(monkeypatch: pytest.MonkeyPatch, cache: str) -> Iterator[Hub]:
     """A Hub that huggingface_hub takes for the real one, with a token of `me` at hand."""
     hub = Hub()
-    thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
     changes = {
         "ENDPOINT": hub.url,
         "HUGGINGFACE_CO_URL_TEMPLATE": hub.url + "/{repo_id}/resolve/{revision}/{filename}",
@@ -241,9 +239,5 @@ def running(monkeypatch: pytest.MonkeyPatch, cache: str) -> Iterator[Hub]:
     for name, value in changes.items():
         monkeypatch.setattr(constants, name, value)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    try:
+    with listening(hub):
         yield hub
-    finally:
-        hub.shutdown()
-        hub.server_close()
-        thread.join()

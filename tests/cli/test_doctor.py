@@ -12,9 +12,9 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import metadata
 from pathlib import Path
-from threading import Thread
 
 import pytest
+from conftest import listening
 from console import call
 
 import spectraderm
@@ -147,13 +147,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
 
     for name in ("HF_HUB_OFFLINE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, args=(0.02,))
-        thread.start()
-        monkeypatch.setenv("HF_ENDPOINT", f"http://me:secret@127.0.0.1:{server.server_port}")
+    with listening(HTTPServer(("127.0.0.1", 0), Handler)) as address:
+        monkeypatch.setenv("HF_ENDPOINT", address.replace("127", "me:secret@127").rstrip("/"))
         yield requests
-        server.shutdown()
-        thread.join()
 
 
 def test_the_hub_is_asked_without_a_secret(hub: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,10 @@
 """Report and gallery as a browser meets them, from a file: phone, dark, keyboard, and no finding of axe."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser_site import chromium
 from conftest import encode, paint, row
 from handmade import LABELS, Said, write_run
 from pages import external, read, share
@@ -21,12 +19,6 @@ from spectraderm.images.thumbnails import data_url
 
 STANDARD = "confusion matrix, ROC, precision, recall, F1, reliability diagram, calibration, heatmap"
 MOST_WORDS = 900
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,8 +12,8 @@ from pathlib import Path
 
 import pytest
 from browser_photos import painted, photos
-from browser_site import GIVEN, axe, build_or_skip, chromium, predict, served, wait_for
-from conftest import encode
+from browser_site import GIVEN, axe, build_or_skip, predict, served, wait_for
+from conftest import encode, listening
 from handmade import calibration, write_model
 from PIL import Image
 from playwright.sync_api import Browser, Page
@@ -52,12 +51,6 @@ class Served:
         """Bytes a second of what is sent; -1: no limit."""
         speeds = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": upload}
         self.page.context.new_cdp_session(self.page).send("Network.emulateNetworkConditions", speeds)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +98,8 @@ def _server(result: Served) -> Iterator[str]:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with listening(ThreadingHTTPServer(("127.0.0.1", 0), Handler)) as address:
+        yield address
 
 
 def test_a_slow_upload_shows_its_progress_and_clears_the_verdict_before_it(site: Served) -> None:

@@ -22,7 +22,6 @@ from browser_site import (
     WEB,
     axe,
     build_or_skip,
-    chromium,
     difference,
     pixels,
     predict,
@@ -69,12 +68,6 @@ COMPARED = (
 def profile(space: bytes) -> bytes:
     """The head of a colour profile."""
     return bytes(16) + space + bytes(16) + b"acsp" + bytes(88)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
