@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
     from tinynet import Exported
 
+    from spectraderm import Classifier
+
 T = TypeVar("T")
 LONGEST = (
     *("test_notebook", "test_demo", "test_loop", "test_site", "test_distributed", "test_image_network"),
@@ -263,6 +265,16 @@ def exports(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Path], tin
 
     root = tmp_path_factory.mktemp("exports")
     return Made(lambda recipe: export_one(runs[recipe], root / recipe, tiny))
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> "Classifier":
+    """A model written by hand."""
+    from handmade import write_model
+
+    from spectraderm import load_model
+
+    return load_model(write_model(tmp_path_factory.mktemp("by_hand") / "model"))
 
 
 @pytest.fixture(scope="module")

@@ -23,11 +23,6 @@ from spectraderm.inference import model_folder
 ODD = ("[red]x[/red]", "a[1]", "ünï 中", "line\nbreak", 'quo"te, comma', "=1+1")
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    return spectraderm.load_model(write_model(tmp_path_factory.mktemp("m") / "model"))
-
-
 def written(model: Classifier, format: str, *names: str, top_k: int = 3) -> str:  # noqa: A002
     stream = io.StringIO()
     write_predictions(((name, model.predict(name)) for name in names), format, stream, model, top_k)

@@ -25,11 +25,6 @@ from spectraderm.inference.engine import Answer
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    return spectraderm.load_model(write_model(tmp_path_factory.mktemp("m") / "model"))
-
-
 def pixels(image: Image.Image) -> Pixels:
     return np.array(image)
 

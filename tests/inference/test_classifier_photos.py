@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 from conftest import encode, paint, put
-from handmade import write_model
 
-import spectraderm
 from spectraderm import Classifier, Prediction
 from spectraderm.core import parallel
 from spectraderm.core.errors import SpectraDermError, UnreadablePhoto
@@ -24,11 +22,6 @@ from spectraderm.data.measurements import Measured, measure
 from spectraderm.images.decoding import open_photo
 from spectraderm.inference import classifier
 from spectraderm.inference.photo_paths import photos, walk
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    return spectraderm.load_model(write_model(tmp_path_factory.mktemp("m") / "model"))
 
 
 def whole(result: Prediction | SpectraDermError) -> str:

@@ -17,11 +17,6 @@ from spectraderm.core.errors import ModelFolderError, UnreadablePhoto
 from spectraderm.images.decoding import PhotoLike
 
 
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> sd.Classifier:
-    return sd.load_model(write_model(tmp_path_factory.mktemp("m") / "model"))
-
-
 def test_one_photo_is_the_same_however_it_comes(model: sd.Classifier, here: Path) -> None:
     data = encode(paint(1), "PNG")
     (here / "a.png").write_bytes(data)

@@ -5,18 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pytest
 from conftest import encode, paint, put
-from handmade import write_model
 from PIL import Image
 
 import spectraderm as sd
 from spectraderm.inference.prediction_display import _overlaid
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> sd.Classifier:
-    return sd.load_model(write_model(tmp_path_factory.mktemp("m") / "model"))
 
 
 def test_three_short_lines_say_what_matters(model: sd.Classifier, here: Path) -> None:
