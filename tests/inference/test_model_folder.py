@@ -15,7 +15,7 @@ import hostile_models
 import huggingface_hub
 import numpy as np
 import pytest
-from conftest import paint
+from conftest import contents, paint
 from handmade import LABELS, PREPROCESSING, calibration, graph, model_files, write_model
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 from measured import MEGABYTES, SECONDS, Answer, answers_of
@@ -46,10 +46,6 @@ def model(tmp_path: Path) -> Path:
     return write_model(tmp_path / "model")
 
 
-def everything(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
-
-
 def refused(folder: Path, match: str) -> None:
     with pytest.raises(ModelFolderError, match=match) as caught:
         read_model_folder(folder)
@@ -58,7 +54,7 @@ def refused(folder: Path, match: str) -> None:
 
 def test_a_model_folder_is_read_whole_and_understood(model: Path) -> None:
     folder = read_model_folder(model)
-    assert folder.files == everything(model)
+    assert folder.files == contents(model)
     assert (folder.path, folder.hub, folder.model_id, folder.card) == (model, "", "by-hand", "")
     assert (folder.labels, folder.display_names["BA- a"]) == (list(LABELS), "A")
     assert folder.network == folder.files[ONNX]
@@ -85,20 +81,20 @@ def test_nothing_but_a_model_folder_is_ever_replaced(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     for thesis in (tmp_path / "folder" / "thesis.txt", tmp_path / "file"):
         thesis.write_bytes(b"three years")
-    before = everything(tmp_path)
+    before = contents(tmp_path)
     for target in ("folder", "file"):
         with pytest.raises(ModelFolderError, match="is not a model folder"):
             write_model_folder(tmp_path / target, model_files(), {})
-    assert everything(tmp_path) == before
+    assert contents(tmp_path) == before
     assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_failed_export_leaves_the_old_model_folder(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = everything(model)
+    before = contents(model)
     monkeypatch.setattr(model_folder, "sha256", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_model_folder(model, model_files(), {})
-    assert everything(model) == before
+    assert contents(model) == before
     assert [path.name for path in model.parent.iterdir()] == ["model"]
 
 
@@ -304,7 +300,7 @@ def test_names_that_no_line_can_show_are_refused_with_what_helps(name: str, tmp_
 @pytest.mark.parametrize("name", [WEIGHTS, STATISTICS, NOVELTY])
 def test_large_files_are_not_kept_in_memory_but_compared_whenever_they_are_asked_for(name: str, tmp_path: Path) -> None:
     folder = write_model(tmp_path / "model", files={} if name == NOVELTY else {name: b"whole"})
-    opened, whole = read_model_folder(folder), everything(folder)
+    opened, whole = read_model_folder(folder), contents(folder)
     assert dict(opened.files) == whole
     (folder / name).write_bytes(b"altered")
     with pytest.raises(ModelFolderError, match=f"{name} was altered"):

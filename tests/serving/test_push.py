@@ -4,7 +4,7 @@ from pathlib import Path
 
 import fake_hub
 import pytest
-from conftest import paint
+from conftest import contents, paint
 from console import call
 from handmade import write_model
 
@@ -35,10 +35,6 @@ def space(tmp_path: Path) -> Path:
     files = {"README.md": README.encode(), "index.html": b"<p>", "model/model.onnx": b"weights", ".dockerignore": b"*"}
     write_space(tmp_path / "space", Space("static", files))
     return tmp_path / "space"
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def test_a_model_arrives_whole_in_one_commit_and_opens_from_there(hub: fake_hub.Hub, model: Path) -> None:

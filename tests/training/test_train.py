@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from conftest import contents
 from safetensors.torch import load_file
 from sklearn.metrics import balanced_accuracy_score
 from tinynet import RECIPES, prepare, train_one, write_tiny
@@ -27,10 +28,6 @@ from spectraderm.training.photo_augmentation import KINDS, augmented
 LABELS = ["A- a", "b", "c"]
 
 
-def content(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in sorted(folder.rglob("*")) if file.is_file()}
-
-
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_photos_that_can_be_told_apart_are(recipe: str, runs: dict[str, Path]) -> None:
     logits = Run(runs[recipe]).logits("final")
@@ -45,16 +42,16 @@ def test_photos_that_can_be_told_apart_are(recipe: str, runs: dict[str, Path]) -
 
 def test_a_trained_folder_is_not_trained_in_again(runs: dict[str, Path], tiny: Path, tmp_path: Path) -> None:
     run = Path(shutil.copytree(runs["notebook"], tmp_path / "run"))
-    before = content(run)
+    before = contents(run)
     with pytest.raises(RunFolderError, match=r"was trained in before.*--resume"):
         train_one(run, "notebook", tiny)
     with pytest.raises(RunFolderError, match=r"with another recipe.*--out"):
         train_one(run, "notebook", tiny, {"epochs": 21}, resume=True)
     with pytest.raises(RunFolderError, match="with another backbone, backbone_name"):
         train_one(run, "notebook", write_tiny(tmp_path / "other", 1), resume=True)
-    assert content(run) == before
+    assert contents(run) == before
     train_one(run, "notebook", tiny, resume=True)
-    assert {name: data for name, data in content(run).items() if name != "environment.json"} == {
+    assert {name: data for name, data in contents(run).items() if name != "environment.json"} == {
         name: data for name, data in before.items() if name != "environment.json"
     }
 
@@ -146,7 +143,7 @@ def test_the_restored_network_gives_the_stored_features_and_logits(
 
 
 def test_a_run_folder_says_how_it_was_made_and_keeps_no_state(runs: dict[str, Path], tiny: Path) -> None:
-    files = {name for name in content(runs["finetune"]) if not name.startswith("cache/")}
+    files = {name for name in contents(runs["finetune"]) if not name.startswith("cache/")}
     kept = ("checkpoint.safetensors", "features.npy", "heatmaps.npz", "history.csv", "logits.csv")
     audit = "audit.json copies.csv gallery.html manifest.csv measurements.npz split.csv checksums.txt"
     audited = set(audit.split())
