@@ -93,7 +93,8 @@ class Worker:
         """
         assert self._line
         ahead = [answer for answer, _ in self._sent]
-        self._line.writelines([len(photo).to_bytes(4, signed=True), photo])
+        self._line.write(len(photo).to_bytes(4, signed=True))
+        self._line.write(memoryview(photo))  # of whose rest, where it is large, asyncio makes one copy
         answer = self._expect(looked_at)
         if ahead:
             await asyncio.wait(ahead)
