@@ -21,7 +21,7 @@ PHOTOS = 16
 SETTINGS: dict[str, Callable[[onnxruntime.SessionOptions], object]] = {
     "as we set it": lambda _: None,
     "denormals as zero": lambda options: options.add_session_config_entry("session.set_denormal_as_zero", "1"),
-    "no memory patterns": lambda options: setattr(options, "enable_mem_pattern", False),
+    "memory patterns": lambda options: setattr(options, "enable_mem_pattern", True),
     "no arena": lambda options: setattr(options, "enable_cpu_mem_arena", False),
     "only extended optimizations": lambda options: setattr(
         options, "graph_optimization_level", onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -73,6 +73,7 @@ def session(model: ModelFolder, change: Callable[[onnxruntime.SessionOptions], o
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.enable_mem_pattern = False
     change(options)
     made = onnxruntime.InferenceSession(model.network, options, providers=["CPUExecutionProvider"])
     return lambda photos: made.run(list(OUTPUTS), {INPUT: photos})
