@@ -169,6 +169,23 @@ def noise(count: int, size: int = 64, seed: int = 0) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, (count, size, size, 3), dtype=np.uint8)
 
 
+def photos_of(pixels: Pixels) -> Tensor:
+    """Pixels as a network reads them."""
+    photos: Tensor = Normalise(Preprocessing(pixels.shape[1]))(torch.from_numpy(pixels))
+    return photos
+
+
+def agree(engine: Engine, network: SkinNetwork, photos: Tensor, pixels: Pixels, atol: float = 1e-4) -> None:
+    """Logits, features and maps of a graph are torch's; `photos` are the pixels, normalised."""
+    with torch.inference_mode():
+        features = network.features(photos)
+        expected = network.classifier(features), features, network.evidence(network.feature_maps(photos))
+    answer = engine(pixels)
+    for ours, theirs in zip((answer.logits, answer.features, answer.maps), expected, strict=True):
+        assert np.isfinite(ours).all()
+        np.testing.assert_allclose(ours, theirs, atol=atol, rtol=1e-3)
+
+
 def hub_logits(folder: Path, photos: Tensor) -> Tensor:
     """What transformers says of normalised photos, with the folder's own code if it has some."""
     model = AutoModelForImageClassification.from_pretrained(folder, trust_remote_code=True)

@@ -4,15 +4,14 @@ from typing import Any
 
 import pytest
 import torch
-from tinynet import noise
+from tinynet import noise, photos_of
 from torch import Tensor
 from transformers import ResNetConfig, ResNetModel
 
-from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.training import recipe as config
 from spectraderm.training.backbones import Backbone
 from spectraderm.training.frozen_backbone import Frozen, freeze
-from spectraderm.training.network import Normalise, SkinResNet, build
+from spectraderm.training.network import SkinResNet, build
 
 KINDS: dict[str, dict[str, Any]] = {
     "bottleneck": {"layer_type": "bottleneck"},
@@ -38,17 +37,12 @@ def network(pooling: str = "statistics", seed: int = 0, **settings: Any) -> Skin
     return built
 
 
-def photos(count: int, size: int = 64) -> Tensor:
-    normalised: Tensor = Normalise(Preprocessing(size))(torch.from_numpy(noise(count, size)))
-    return normalised
-
-
 @pytest.mark.parametrize("size", [64, 80])  # 4 x 4 maps before 2 x 2 ones; and 5 x 5 before 3 x 3
 @pytest.mark.parametrize("pooling", ["mean", "statistics"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_maps_and_features_are_those_of_torch(kind: str, pooling: str, size: int) -> None:
     net = network(pooling, **KINDS[kind])
-    frozen, shown = freeze(net), photos(3, size)
+    frozen, shown = freeze(net), photos_of(noise(3, size))
     with torch.inference_mode():
         maps = net.feature_maps(shown)
         found, pooled = frozen.maps(net, shown), frozen.pooled(net, shown)
@@ -58,7 +52,7 @@ def test_maps_and_features_are_those_of_torch(kind: str, pooling: str, size: int
 
 
 def test_a_photo_has_the_same_features_alone_in_any_batch_and_by_any_number_of_threads() -> None:
-    net, shown = network(), photos(13)
+    net, shown = network(), photos_of(noise(13))
 
     def pooled(frozen: Frozen, size: int) -> Tensor:
         with torch.inference_mode():
@@ -77,7 +71,7 @@ def test_a_photo_has_the_same_features_alone_in_any_batch_and_by_any_number_of_t
 
 
 def test_frozen_layers_stay_as_they_were() -> None:
-    net, shown = network(), photos(2)
+    net, shown = network(), photos_of(noise(2))
     frozen = freeze(net)
     with torch.inference_mode():
         before = frozen.maps(net, shown)

@@ -15,7 +15,7 @@ import transformers
 from conftest import paint
 from huggingface_hub import ModelCard
 from PIL import Image
-from tinynet import Exported, hub_logits, noise, write_tiny
+from tinynet import Exported, hub_logits, noise, photos_of, write_tiny
 
 import spectraderm
 from spectraderm.core.files import read_json, write_folder
@@ -25,7 +25,7 @@ from spectraderm.inference.calibration import softmax
 from spectraderm.training import recipe as config
 from spectraderm.training.backbones import load_backbone
 from spectraderm.training.hub_layout import hub_files
-from spectraderm.training.network import Normalise, build
+from spectraderm.training.network import build
 from spectraderm.training.photo_augmentation import Transform
 
 ALL = pytest.mark.parametrize("recipe", ["notebook", "discriminant", "finetune"])
@@ -48,7 +48,7 @@ def test_transformers_gives_the_same_logits_of_every_head(
     network = build(backbone, config.load("notebook", settings), ["a", "b", "c"])
     network.train(False)
     write_folder(tmp_path / "model", files := hub_files(network, Preprocessing(64)))
-    photos = Normalise(Preprocessing(64))(torch.from_numpy(noise(3)))
+    photos = photos_of(noise(3))
     with torch.inference_mode():
         ours = network.classifier(network.features(photos))
     torch.testing.assert_close(hub_logits(tmp_path / "model", photos), ours, atol=1e-4, rtol=0)

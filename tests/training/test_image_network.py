@@ -10,8 +10,8 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
-from tinynet import export_one, hub_logits, noise, prepare, train_one
-from torch import Tensor, nn
+from tinynet import agree, export_one, hub_logits, noise, photos_of, prepare, train_one
+from torch import nn
 
 import spectraderm
 from spectraderm import pipeline
@@ -25,7 +25,7 @@ from spectraderm.training.backbones import load_backbone
 from spectraderm.training.frozen_backbone import freeze
 from spectraderm.training.hub_layout import hub_files
 from spectraderm.training.image_network import SkinImageNetwork
-from spectraderm.training.network import Normalise, build, load_matching
+from spectraderm.training.network import build, load_matching
 from spectraderm.training.onnx_graph import halved, rounded, to_onnx
 
 BLOCKS: dict[str, Any] = {
@@ -90,15 +90,10 @@ def network(folder: Path, **changes: Any) -> SkinImageNetwork:  # noqa: ANN401
     return built
 
 
-def photos(count: int) -> Tensor:
-    normalised: Tensor = Normalise(Preprocessing(64))(torch.from_numpy(noise(count)))
-    return normalised
-
-
 @pytest.mark.parametrize("name", MODELS)
 @torch.inference_mode()
 def test_features_are_those_of_transformers_own_layers(name: str, folders: dict[str, Path]) -> None:
-    before, shown = MODELS[name][2], photos(2)
+    before, shown = MODELS[name][2], photos_of(noise(2))
     plain = transformers.AutoModel.from_pretrained(folders[name]).eval()
     hidden = plain(shown, **({"interpolate_pos_encoding": True} if name == "vit" else {})).last_hidden_state.numpy()
     places = hidden.reshape(2, hidden.shape[1], -1) if hidden.ndim == 4 else hidden[:, before:].transpose(0, 2, 1)
@@ -116,7 +111,7 @@ def test_features_are_those_of_transformers_own_layers(name: str, folders: dict[
 @pytest.mark.parametrize("name", MODELS)
 @torch.inference_mode()
 def test_maps_lie_as_the_photo_does_and_evidence_adds_up_to_the_logits(name: str, folders: dict[str, Path]) -> None:
-    net, shown = network(folders[name]), photos(2)
+    net, shown = network(folders[name]), photos_of(noise(2))
     maps = net.feature_maps(shown)
     evidence, bias = net.evidence(maps), list(net.classifier.parameters())[-1]
     assert evidence.shape == (2, 3, *maps.shape[2:])
@@ -135,7 +130,7 @@ def test_maps_lie_as_the_photo_does_and_evidence_adds_up_to_the_logits(name: str
 @pytest.mark.parametrize("name", MODELS)
 def test_transformers_gives_the_same_logits(name: str, folders: dict[str, Path], tmp_path: Path, trusted: None) -> None:
     changes = {"head": "mlp", "pooling": "mean"} if name in ("vit", "convnext") else {}
-    net, shown = network(folders[name], **changes), photos(2)
+    net, shown = network(folders[name], **changes), photos_of(noise(2))
     write_folder(tmp_path / "model", hub_files(net, Preprocessing(64)))
     with torch.inference_mode():
         ours = net.classifier(net.features(shown))
@@ -147,16 +142,11 @@ def test_a_graph_gives_what_torch_gives(name: str, folders: dict[str, Path]) -> 
     net = network(folders[name], head="mlp" if name == "vit" else "discriminant")
     graph, preprocessing = to_onnx(net, 64), Preprocessing(64)
     with torch.inference_mode():
-        stored = rounded(net).classifier(rounded(net).features(photos(3)))
+        stored = rounded(net).classifier(rounded(net).features(photos_of(noise(3))))
     np.testing.assert_allclose(Engine(halved(graph), preprocessing)(noise(3)).logits, stored, atol=1e-4)
     engine = Engine(graph, preprocessing)
     for count in (1, 3):
-        answer = engine(noise(count))
-        with torch.inference_mode():
-            features = net.features(photos(count))
-            expected = net.classifier(features), features, net.evidence(net.feature_maps(photos(count)))
-        for ours, theirs in zip((answer.logits, answer.features, answer.maps), expected, strict=True):
-            np.testing.assert_allclose(ours, theirs, atol=1e-4, rtol=1e-3)
+        agree(engine, net, photos_of(noise(count)), noise(count))
 
 
 @pytest.mark.parametrize("name", WHOLE)

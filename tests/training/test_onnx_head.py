@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from tinynet import Exported, noise
+from tinynet import Exported, agree, noise
 
 from spectraderm.core.errors import ModelFolderError
 from spectraderm.training.dataset import Floats
@@ -35,16 +35,10 @@ def test_another_head_answers_as_torch_does(recipe: str, classes: int, exports: 
     exported, pixels = exports[recipe], noise(5, seed=4)
     width = exported.engine()(pixels).features.shape[1]
     weight, bias = other_head(classes, width)
-    answer = exported.engine(put_head(put_head(exported.graph, *other_head(3, width, 1)), weight, bias))(pixels)
-    network = with_head(exported.network, weight, bias)
-    with torch.inference_mode():
-        photos = exported.normalise(torch.from_numpy(pixels))
-        features, maps = network.features(photos), network.evidence(network.feature_maps(photos))
-        logits = network.classifier(features)
-    np.testing.assert_allclose(answer.features, features, atol=1e-4)
-    np.testing.assert_allclose(answer.logits, logits, atol=1e-3)
-    np.testing.assert_allclose(answer.maps, maps, atol=1e-3, rtol=1e-3)
-    assert answer.maps.shape[1] == classes
+    engine = exported.engine(put_head(put_head(exported.graph, *other_head(3, width, 1)), weight, bias))
+    network, photos = with_head(exported.network, weight, bias), exported.normalise(torch.from_numpy(pixels))
+    agree(engine, network, photos, pixels, 1e-3)
+    assert engine(pixels).maps.shape[1] == classes
 
 
 def test_a_head_that_is_put_back_leaves_the_same_bytes(exports: dict[str, Exported]) -> None:
