@@ -11,19 +11,18 @@ from pages import Page
 from spectraderm.core.files import write_json
 from spectraderm.core.run import CARD, EXTERNAL, MANIFEST, REPORT, Run
 from spectraderm.data import manifest
-from spectraderm.evaluation.bootstrap import Scored, group_weights
+from spectraderm.evaluation.bootstrap import Judged, group_weights
 from spectraderm.evaluation.by_source import METRICS, by_source, mean_of, over_sources
 from spectraderm.evaluation.calibrate import calibrate
 from spectraderm.evaluation.evaluate import evaluate
 from spectraderm.evaluation.report import write_report
-from spectraderm.inference.calibration import Judgement
 
 A, B, D = LABELS
 SIZES = {"one": 60, "two": 24, "few": 6, "": 9}
 
 
 @pytest.fixture
-def judged() -> tuple[list[str], Scored, Judgement]:
+def judged() -> tuple[list[str], Judged]:
     """Photos of three sources and of none, in groups of one to three copies, each source right as often as it is."""
     random = np.random.default_rng(3)
     sources = [source for source, count in SIZES.items() for _ in range(count)]
@@ -34,19 +33,19 @@ def judged() -> tuple[list[str], Scored, Judgement]:
     probabilities[np.arange(len(sources)), (labels + ~rights) % 3] = confidence
     groups = np.concatenate([100 * i + random.integers(0, max(3, n // 2), n) for i, n in enumerate(SIZES.values())])
     verdicts = np.where(confidence > 0.7, 0, 1)
-    return sources, Scored(labels, probabilities, groups), Judgement(probabilities, probabilities > 0.2, verdicts)
+    return sources, Judged(labels, probabilities, groups, sets=probabilities > 0.2, verdicts=verdicts)
 
 
-def test_the_scores_are_those_of_each_sources_photos(judged: tuple[list[str], Scored, Judgement]) -> None:
-    sources, scored, judgement = judged
-    got = by_source(sources, scored, judgement)
+def test_the_scores_are_those_of_each_sources_photos(judged: tuple[list[str], Judged]) -> None:
+    sources, scored = judged
+    got = by_source(sources, scored)
     assert list(got["by_source"]) == ["few", "one", "two"]
     for source, own in got["by_source"].items():
         rows = np.array(sources) == source
         weights = group_weights(scored.groups[rows])
         right, confidence = scored.right[rows], scored.confidence[rows]
-        sets = judgement.sets[rows][np.arange(rows.sum()), scored.labels[rows]]
-        sure = judgement.verdicts[rows] == 0
+        sets = scored.sets[rows][np.arange(rows.sum()), scored.labels[rows]]
+        sure = scored.verdicts[rows] == 0
         again = group_weights(scored.groups[rows][sure])  # each group counts once among those answered, too
         assert (own["n_photos"], own["n_groups"]) == (
             SIZES[source],
@@ -72,11 +71,11 @@ def test_the_scores_are_those_of_each_sources_photos(judged: tuple[list[str], Sc
 
 
 def test_without_sources_there_is_nothing_and_of_one_there_is_no_mean(
-    judged: tuple[list[str], Scored, Judgement],
+    judged: tuple[list[str], Judged],
 ) -> None:
-    sources, scored, judgement = judged
-    assert by_source([""] * len(sources), scored, judgement) == {}
-    assert set(by_source(["A"] * len(sources), scored, judgement)) == {"by_source"}
+    sources, scored = judged
+    assert by_source([""] * len(sources), scored) == {}
+    assert set(by_source(["A"] * len(sources), scored)) == {"by_source"}
 
 
 def test_the_interval_of_the_mean_is_that_of_drawing_photos_within_each_source() -> None:

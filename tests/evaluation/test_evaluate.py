@@ -23,11 +23,10 @@ from spectraderm.core.run import (
     ORIGINAL,
     Run,
 )
-from spectraderm.evaluation.bootstrap import Scored
+from spectraderm.evaluation.bootstrap import Judged
 from spectraderm.evaluation.calibrate import calibrate
 from spectraderm.evaluation.evaluate import MOST_VALUES, UNKNOWN, refusals, subgroups
 from spectraderm.evaluation.outputs import pool, read_outputs
-from spectraderm.inference.calibration import Judgement
 
 A, B, D = LABELS
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "group_accuracy")
@@ -186,8 +185,8 @@ def test_the_scores_are_those_of_sklearn(tmp_path: Path) -> None:
 
 
 def test_what_a_guess_of_an_unusable_photo_would_be_counts_for_nothing() -> None:
-    scored = Scored(np.array([0, 0, 1]), np.eye(2)[[0, 0, 1]], np.arange(3))
-    got = refusals(scored, np.array([3, 3, 0]))
+    labels, sure = np.array([0, 0, 1]), np.eye(2)[[0, 0, 1]]
+    got = refusals(Judged(labels, sure, np.arange(3), sets=sure > 0, verdicts=np.array([3, 3, 0])))
     assert got["unusable_photo"]["value"] == pytest.approx(2 / 3)
     assert got["unusable_photo"]["accuracy"] is None
     assert got["predicted"]["accuracy"]["value"] == 1
@@ -246,8 +245,8 @@ def tables(groups: list[int] | None = None, **columns: list[str]) -> dict[str, d
     own = np.array(groups or range(COUNT))
     rows = [{"path": f"{i}.jpg", **{name: values[i] for name, values in columns.items()}} for i in range(COUNT)]
     sets = np.stack([np.ones(COUNT, bool), np.arange(COUNT) < 10], axis=1)
-    judged = Judgement(chances, sets, wrong.astype(np.int64))
-    return {table["column"]: table for table in subgroups(rows, Scored(labels, chances, own), judged)}
+    judged = Judged(labels, chances, own, sets=sets, verdicts=wrong.astype(np.int64))
+    return {table["column"]: table for table in subgroups(rows, judged)}
 
 
 def test_every_value_is_scored_on_its_own_photos() -> None:

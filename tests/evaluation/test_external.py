@@ -18,7 +18,6 @@ from spectraderm.evaluation.external import evaluate_external, score
 from spectraderm.evaluation.source_photos import Predicted
 from spectraderm.images.perceptual_hash import turned_hashes
 from spectraderm.inference import classifier, model_folder
-from spectraderm.inference.calibration import Judgement
 
 A, B, D = LABELS
 UNKNOWN = "'unknown' (1 photos): taken for no patient, each photo counts alone"
@@ -161,11 +160,19 @@ def test_of_a_runs_model_the_result_stands_in_its_folder_and_next_evaluation(pho
 
 def scored(labels: list[int], verdicts: list[int], groups: list[int], learned_from: int) -> dict[str, Any]:
     """Five photos that are guessed 0; of the last one there is no guess."""
-    sets = np.array([[True, False], [True, True], [True, False], [True, False], [False, False]])
-    judged = Judgement(np.array([[0.9, 0.1]] * 4 + [[0.0, 0.0]]), sets, np.array(verdicts))
-    novelty, hashes = np.zeros(5), np.zeros((5, 8, 8), np.uint8)
-    arrays = (np.array(labels), np.array(groups), judged, np.arange(5) < learned_from, novelty, np.full(5, "s"), hashes)
-    return score(Predicted(["a", "b"], *arrays))
+    photos = Predicted(
+        np.array(labels),
+        np.array([[0.9, 0.1]] * 4 + [[0.0, 0.0]]),
+        np.array(groups),
+        sets=np.array([[True, False], [True, True], [True, False], [True, False], [False, False]]),
+        verdicts=np.array(verdicts),
+        in_training=np.arange(5) < learned_from,
+        novelty=np.zeros(5),
+        sources=np.full(5, "s"),
+        hashes=np.zeros((5, 8, 8), np.uint8),
+        names=["a", "b"],
+    )
+    return score(photos)
 
 
 def test_the_scores_are_of_usable_new_photos_of_known_classes() -> None:

@@ -83,7 +83,7 @@ def judge_own(held: Outputs, folds: Integers, settings: Settings) -> dict[str, A
     for number in range(int(folds.max()) + 1):
         rows = folds == number
         fitted, _ = calibrate_own(held.take(~rows), settings)
-        verdicts[rows] = fitted.judge(held.logits[rows], held.novelty[rows], held.other).verdicts
+        verdicts[rows] = held.take(rows).judged(fitted).verdicts
     answered = verdicts == PREDICTED
     once = group_weights(held.groups)
     named = ~held.is_other

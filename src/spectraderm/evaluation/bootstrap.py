@@ -6,7 +6,7 @@ weights are equal. A `Statistic` turns weights `float[r, n]` into named quantiti
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +30,7 @@ class Scored(Rows):
     """n photos in c classes: true class numbers, probabilities (calibrated or not), and which are copies of one photo.
 
     `labels` is `int64[n]`, `probabilities` `float64[n, c]`, `groups` `int64[n]`: equal for copies of one photo. `other`
-    is the number of the class of photos of none of the others: a guess, but no class that is scored; no photo is of it.
+    is the number of the class of photos of none of the others: a guess, but no class that is scored, see `own`.
     `folds`, `int64[n]`, tells which model and temperature each photo's probabilities are of; None: all of the same.
     """
 
@@ -57,6 +57,11 @@ class Scored(Rows):
         return [number for number in range(self.classes) if number != self.other]
 
     @property
+    def own(self) -> Self:
+        """The photos of these classes."""
+        return self.take(np.isin(self.labels, self.known))
+
+    @property
     def n_groups(self) -> int:
         """The number of photo groups."""
         return len(np.unique(self.groups))
@@ -78,6 +83,19 @@ class Scored(Rows):
         """Whether the guess is the true class, `bool[n]`."""
         result: Booleans = self.guesses == self.labels
         return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged(Scored):
+    """Scored photos with what is said of them: `sets` `bool[n, c]` and `verdicts` `int64[n]`, numbers in `VERDICTS`."""
+
+    sets: Booleans
+    verdicts: Integers
+
+    @property
+    def covered(self) -> Booleans:
+        """Whether the set holds the true class, `bool[n]`."""
+        return self.sets[np.arange(len(self)), self.labels]
 
 
 def group_weights(groups: Integers) -> Reals:

@@ -7,34 +7,32 @@ import numpy as np
 
 from spectraderm.core.resampling import Interval, interval
 from spectraderm.evaluation import metrics
-from spectraderm.evaluation.bootstrap import MIN_GROUPS, Scored, group_weights, means, rate
-from spectraderm.inference.calibration import Judgement
+from spectraderm.evaluation.bootstrap import MIN_GROUPS, Judged, Scored, group_weights, means, rate
 from spectraderm.inference.prediction import VERDICTS
 
 METRICS = ("accuracy", "group_accuracy", "balanced_accuracy", "stated", "ece", "coverage", "predicted")
 """What is averaged over sources."""
 
 
-def by_source(sources: Sequence[str], scored: Scored, judged: Judgement) -> dict[str, Any]:
+def by_source(sources: Sequence[str], judged: Judged) -> dict[str, Any]:
     """`by_source`, by name what `of_source` gives, and `over_sources` of it; empty where no source is known.
 
     `sources` are those of the n photos; photos without one are in none.
     """
     names = np.array(sources)
-    parts = {name: of_source(scored, judged, names == name) for name in sorted({*sources} - {""})}
+    parts = {name: of_source(judged.take(names == name)) for name in sorted({*sources} - {""})}
     return {"by_source": parts, **over_sources(parts)} if parts else {}
 
 
-def of_source(scored: Scored, judged: Judgement, rows: Any) -> dict[str, Any]:  # noqa: ANN401
-    """The scores of some rows, `bool[n]`, each with its interval.
+def of_source(part: Judged) -> dict[str, Any]:
+    """The scores of a source's photos, each with its interval.
 
     `accuracy` and `balanced_accuracy` are by file; `group_accuracy`, `stated`, which is the mean probability of the
     guess, `ece`, `coverage` of the sets, and `predicted`, the share of that verdict and its `accuracy`, count every
     photo group once, as `mean_set_size` does.
     """
-    part, sets, verdicts = scored.take(rows), judged.sets[rows], judged.verdicts[rows]
     scores = metrics.scores(part)
-    predicted = verdicts == VERDICTS.index("predicted")
+    predicted = part.verdicts == VERDICTS.index("predicted")
     right = rate(part.right[predicted], part.groups[predicted], by_group=True) if predicted.any() else None
     return {
         "n_photos": len(part),
@@ -43,8 +41,8 @@ def of_source(scored: Scored, judged: Judgement, rows: Any) -> dict[str, Any]:  
         **{name: scores[name] for name in ("accuracy", "group_accuracy", "balanced_accuracy")},
         "stated": stated(part),
         "ece": scores["by_group"]["ece"],
-        "coverage": rate(sets[np.arange(len(part)), part.labels], part.groups, by_group=True),
-        "mean_set_size": float(np.average(sets.sum(1), weights=group_weights(part.groups))),
+        "coverage": rate(part.covered, part.groups, by_group=True),
+        "mean_set_size": float(np.average(part.sets.sum(1), weights=group_weights(part.groups))),
         "predicted": {**rate(predicted, part.groups, by_group=True), "accuracy": right},
     }
 

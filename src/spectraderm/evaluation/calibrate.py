@@ -7,7 +7,7 @@ from its validation photos. Every photo group counts once. Photos of `other` set
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,11 +15,11 @@ import numpy as np
 from spectraderm.core import files
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.run import CALIBRATION, FINAL, NOVELTY, Run
-from spectraderm.evaluation.bootstrap import Integers, Scored
+from spectraderm.evaluation.bootstrap import Integers, Judged
 from spectraderm.evaluation.fitting import NOVELTY_KEPT, Settings, answers, draft, promising
 from spectraderm.evaluation.outputs import FoldOutputs, Outputs, pool, read_outputs, references
 from spectraderm.evaluation.risk_control import ANSWERED_OTHERS, FAILS_AT, NO_ANSWER, Control, control, needed
-from spectraderm.inference.calibration import Calibration, Calibrations, Judgement
+from spectraderm.inference.calibration import Calibration, Calibrations
 
 ELSEWHERE = "elsewhere"
 _SUREST = 0.25
@@ -84,18 +84,10 @@ def of_these_logits(run: Run, facts: Mapping[str, Any]) -> bool:
     return facts.get("logits_sha256") == files.sha256(run.fold(FINAL).logits.read_bytes())
 
 
-def tested(run: Run) -> tuple[list[FoldOutputs], Judgement, Scored]:
-    """The folds whose test photos are the score; these, pooled in order and judged; those of the classes, scored."""
+def tested(run: Run) -> tuple[list[FoldOutputs], Judged]:
+    """The folds whose test photos are the score; and these, pooled in order and judged."""
     _, crossed = read_outputs(run)
-    judged = judge(crossed, settings_of(run))
-    return crossed, judged, scored_by(crossed, judged).take(~pool(crossed).is_other)
-
-
-def scored_by(crossed: Sequence[FoldOutputs], judged: Judgement) -> Scored:
-    """The pooled test photos of folds as `judge` judged them, and of which fold each is."""
-    test = pool(crossed)
-    folds = np.repeat(np.arange(len(crossed)), [(fold.splits == "test").sum() for fold in crossed])
-    return Scored(test.labels, judged.probabilities, test.groups, test.other, folds)
+    return crossed, judge(crossed, settings_of(run))
 
 
 def settings_of(run: Run) -> Settings:
@@ -124,16 +116,15 @@ def held_out(crossed: Sequence[FoldOutputs]) -> tuple[str, FoldOutputs]:
     raise RunFolderError(f"fold {crossed[0].fold} has no calibration or validation photos", "Split again")
 
 
-def judge(crossed: Sequence[FoldOutputs], settings: Settings) -> Judgement:
+def judge(crossed: Sequence[FoldOutputs], settings: Settings) -> Judged:
     """Judge the pooled test photos of folds, each by settings that were found without them."""
     tests = [fold.of("test") for fold in crossed]
     if len(crossed) == 1:
         calibrations = [fit(held_out(crossed)[1], settings)[0]]
     else:
         calibrations = [fit(pool([other for other in crossed if other is not fold]), settings)[0] for fold in crossed]
-    pairs = zip(calibrations, tests, strict=True)
-    parts = [fitted.judge(test.logits, test.novelty, test.other) for fitted, test in pairs]
-    return Judgement(*(np.concatenate([getattr(part, each.name) for part in parts]) for each in fields(Judgement)))
+    parts = [test.judged(fitted) for fitted, test in zip(calibrations, tests, strict=True)]
+    return replace(Judged.joined(parts), folds=np.repeat(np.arange(len(parts)), [len(part) for part in parts]))
 
 
 def fit(held: Outputs, settings: Settings) -> tuple[Calibration, Control]:

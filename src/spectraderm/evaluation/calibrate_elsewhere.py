@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from spectraderm.core import other_of
 from spectraderm.core.errors import DatasetError
 from spectraderm.core.resampling import interval
-from spectraderm.evaluation.bootstrap import Booleans, Integers, Scored, means, rate
+from spectraderm.evaluation.bootstrap import Booleans, Integers, means, rate
 from spectraderm.evaluation.by_source import METRICS, mean_of, of_source, over_sources
 from spectraderm.evaluation.fitting import Settings, answers, draft, promising
 from spectraderm.evaluation.outputs import Outputs
@@ -30,9 +29,8 @@ def outputs_of(photos: Predicted, temperature: float) -> Outputs:
 
     The logits are taken from probabilities at a `temperature`; they lack a number per photo that no probability needs.
     """
-    logits = temperature * np.log(np.maximum(photos.judged.probabilities, _LEAST))
-    other = other_of(photos.classes)
-    about = (photos.labels, photos.groups, logits, photos.novelty, other, photos.usable, photos.sources)
+    logits = temperature * np.log(np.maximum(photos.probabilities, _LEAST))
+    about = (photos.labels, photos.groups, logits, photos.novelty, photos.other, photos.usable, photos.sources)
     return Outputs(*about).take(~photos.in_training)
 
 
@@ -121,15 +119,13 @@ def _scores(source: Outputs, settings: Calibration) -> tuple[dict[str, Any], tup
     own, others = _asked(source), source.others
     answers: tuple[Booleans, Integers] = (np.empty(0, bool), np.empty(0, np.int64))
     if len(own):
-        judged = settings.judge(own.logits, own.novelty, own.other)
-        scored = Scored(own.labels, judged.probabilities, own.groups, own.other)
+        judged = own.judged(settings)
         sizes = means(judged.sets.sum(1), own.groups, by_group=True)
-        result = of_source(scored, judged, np.ones(len(own), bool)) | {"mean_set_size": interval(sizes)}
+        result = of_source(judged) | {"mean_set_size": interval(sizes)}
         told = judged.verdicts == _PREDICTED
-        answers = (scored.right[told], own.groups[told])
+        answers = (judged.right[told], own.groups[told])
     if len(others):
-        told = settings.judge(others.logits, others.novelty, others.other).verdicts == _PREDICTED
-        told &= others.usable
+        told = (others.judged(settings).verdicts == _PREDICTED) & others.usable
         result["others"] = rate(told, others.groups, by_group=True)
     return result, answers
 

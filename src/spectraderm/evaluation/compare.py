@@ -109,9 +109,9 @@ def compare_runs(run_a: Run, run_b: Run) -> dict[str, Any]:
     """
     sides = []
     for run in (run_a, run_b):
-        crossed, _, scored = tested(run)
+        crossed, judged = tested(run)
         paths = pool(crossed).own.paths
-        sides.append((sorted(paths), scored.take(paths.argsort())))
+        sides.append((sorted(paths), judged.own.take(paths.argsort())))
     (paths_a, scored_a), (paths_b, scored_b) = sides
     if paths_a != paths_b:
         raise RunFolderError(

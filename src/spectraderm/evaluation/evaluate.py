@@ -13,14 +13,13 @@ from spectraderm.core.run import EVALUATION, MANIFEST, Run
 from spectraderm.core.tables import JOINING
 from spectraderm.data.manifest import COLUMNS
 from spectraderm.evaluation import calibrate, calibration_metrics, metrics
-from spectraderm.evaluation.bootstrap import MIN_GROUPS, Booleans, Integers, Scored, group_weights, rate
+from spectraderm.evaluation.bootstrap import MIN_GROUPS, Integers, Judged, group_weights, rate
 from spectraderm.evaluation.by_source import by_source, stated
 from spectraderm.evaluation.calibrate import judge
 from spectraderm.evaluation.curves import learning_curve
 from spectraderm.evaluation.fitting import Settings, set_variants
 from spectraderm.evaluation.outputs import FoldOutputs, pool, read_outputs
 from spectraderm.evaluation.protocols import protocols, read_measurements
-from spectraderm.inference.calibration import Judgement
 from spectraderm.inference.prediction import VERDICTS
 
 SKIN_TONE = "skin_tone_estimate"
@@ -57,15 +56,14 @@ def evaluate(run: Run) -> dict[str, Any]:
         path = run.path(MANIFEST)
         raise RunFolderError(f"{path} is not of the photos that were trained on", "Train again, into a new run folder")
     tested = [manifest[path] for path in test.paths.tolist()]
-    judged = judge(crossed, settings)
+    every = judge(crossed, settings)
     refused = np.array([bool(row.get("unusable")) for row in tested])  # by the quality gate, before any model is asked
-    judged = replace(judged, verdicts=np.where(refused, VERDICTS.index("unusable_photo"), judged.verdicts))
-    every, verdicts = calibrate.scored_by(crossed, judged), judged.verdicts
+    every = replace(every, verdicts=np.where(refused, VERDICTS.index("unusable_photo"), every.verdicts))
     own, of_source = ~test.is_other, np.array([row.get("source", "") for row in tested])
-    scored, judged = every.take(own), judged.take(own)
+    judged = every.take(own)
     tested = [row for row, mine in zip(tested, own.tolist(), strict=True) if mine]
-    others = (verdicts[~own], test.groups[~own])
-    sources = _with_outside(by_source(of_source[own].tolist(), scored, judged), of_source[~own], *others)
+    others = (every.verdicts[~own], every.groups[~own])
+    sources = _with_outside(by_source(of_source[own].tolist(), judged), of_source[~own], *others)
     labels = [label for label in config["labels"] if label != OTHER]
     rows = protocols(run, config["protocol"], folds, crossed, read_measurements(run, len(manifest)), sources)
     draws = folds if config["protocol"] == "original" else crossed
@@ -76,17 +74,17 @@ def evaluate(run: Run) -> dict[str, Any]:
         "seed": folds[0].seed,
         "recipe": config["recipe"]["name"],
         "backbone": config["backbone"],
-        "splits": _splits(crossed) | {"test": metrics.scores(scored) | {"stated": stated(scored)}},
+        "splits": _splits(crossed) | {"test": metrics.scores(judged) | {"stated": stated(judged)}},
         "protocols": rows,
-        "per_class": metrics.per_class(scored, config["labels"]),
+        "per_class": metrics.per_class(judged, config["labels"]),
         "labels": labels,
         **({"guesses": [*labels, OTHER]} if OTHER in config["labels"] else {}),
-        "confusion_matrix": metrics.confusion(scored),
+        "confusion_matrix": metrics.confusion(judged),
         "baselines": next(row["baselines"] for row in rows if row["name"] == config["protocol"]),
-        "calibration": _calibration(crossed, test, scored, judged, settings),
-        "refusals": refusals(scored, judged.verdicts),
+        "calibration": _calibration(crossed, test, judged, settings),
+        "refusals": refusals(judged),
         **outside(*others),
-        "subgroups": subgroups(tested, scored, judged),
+        "subgroups": subgroups(tested, judged),
         **sources,
     }
     if len(draws) > 1:
@@ -109,18 +107,18 @@ def over_folds(folds: Sequence[FoldOutputs]) -> dict[str, Any]:
     return result
 
 
-def refusals(scored: Scored, verdicts: Integers) -> dict[str, Any]:
+def refusals(judged: Judged) -> dict[str, Any]:
     """The share of each verdict and its guesses' `accuracy`, every photo group counted once.
 
     The accuracy is None where there is no such verdict, and of unusable photos, which got no guess.
     """
     result: dict[str, Any] = {}
     for number, name in enumerate(VERDICTS):
-        rows = verdicts == number
-        part = scored.take(rows)
+        rows = judged.verdicts == number
+        part = judged.take(rows)
         guessed = rows.any() and name != "unusable_photo"
         accuracy = rate(part.right, part.groups, by_group=True) if guessed else None
-        result[name] = {**rate(rows, scored.groups, by_group=True), "accuracy": accuracy}
+        result[name] = {**rate(rows, judged.groups, by_group=True), "accuracy": accuracy}
     return result
 
 
@@ -148,7 +146,7 @@ def _with_outside(
     return {**sources, "by_source": dict(sorted(parts.items()))} if parts else {}
 
 
-def subgroups(rows: ManifestRows, scored: Scored, judged: Judgement) -> list[dict[str, Any]]:
+def subgroups(rows: ManifestRows, judged: Judged) -> list[dict[str, Any]]:
     """A table per manifest column that describes the test photos: is the model as good for everybody?
 
     Of every value how good, how calibrated and how sure, each photo group counted once. `rows` are the manifest's lines
@@ -163,7 +161,7 @@ def subgroups(rows: ManifestRows, scored: Scored, judged: Judgement) -> list[dic
             if column == SKIN_TONE:
                 known = [value for value in _LIGHT_TO_DARK if value in known]
             shown = [*known, *([UNKNOWN] if (values == UNKNOWN).any() else [])]
-            parts = [{"value": value, **_subgroup(scored, judged, values == value)} for value in shown]
+            parts = [{"value": value, **_subgroup(judged.take(values == value))} for value in shown]
             tables.append({"column": column, "proxy": column == SKIN_TONE, "values": parts})
     return tables
 
@@ -176,28 +174,27 @@ def _splits(crossed: Sequence[FoldOutputs]) -> dict[str, Any]:
 
 
 def _calibration(
-    crossed: Sequence[FoldOutputs], test: FoldOutputs, scored: Scored, judged: Judgement, settings: Settings
+    crossed: Sequence[FoldOutputs], test: FoldOutputs, judged: Judged, settings: Settings
 ) -> dict[str, Any]:
     before, own = metrics.scores(test.scored()), ~test.is_other
     return {
         "fitted_on": calibrate.held_out(crossed)[0],
         "ece_before": before["ece"],
         "ece_before_by_group": before["by_group"]["ece"],
-        "reliability": calibration_metrics.reliability(scored),
-        "risk_coverage": metrics.risk_coverage(scored),
+        "reliability": calibration_metrics.reliability(judged),
+        "risk_coverage": metrics.risk_coverage(judged),
         "coverage": settings.coverage,
         "shipped": settings.set_name,
         "sets": {
-            name: metrics.set_scores(scored.labels, judge(crossed, variant).sets[own], scored.groups, test.other)
+            name: metrics.set_scores(judged.labels, judge(crossed, variant).sets[own], judged.groups, test.other)
             for name, variant in set_variants(settings).items()
         },
         "sets_of_verdicts": float(judged.sets.sum(1).mean()),
     }
 
 
-def _subgroup(scored: Scored, judged: Judgement, rows: Booleans) -> dict[str, Any]:
-    part, sets = scored.take(rows), judged.sets[rows]
-    scores, covered = metrics.scores(part), sets[np.arange(len(part)), part.labels]
+def _subgroup(part: Judged) -> dict[str, Any]:
+    scores = metrics.scores(part)
     return {
         "n_photos": len(part),
         "n_groups": part.n_groups,
@@ -205,7 +202,7 @@ def _subgroup(scored: Scored, judged: Judgement, rows: Booleans) -> dict[str, An
         "group_accuracy": scores["group_accuracy"],
         "balanced_accuracy": scores["by_group"]["balanced_accuracy"],
         "ece": scores["by_group"]["ece"],
-        "coverage": rate(covered, part.groups, by_group=True),
-        "mean_set_size": float(np.average(sets.sum(1), weights=group_weights(part.groups))),
-        "not_predicted": rate(judged.verdicts[rows] > 0, part.groups, by_group=True),
+        "coverage": rate(part.covered, part.groups, by_group=True),
+        "mean_set_size": float(np.average(part.sets.sum(1), weights=group_weights(part.groups))),
+        "not_predicted": rate(part.verdicts > 0, part.groups, by_group=True),
     }

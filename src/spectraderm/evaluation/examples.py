@@ -13,11 +13,11 @@ from spectraderm.core import files
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.core.run import COPIES, Run
 from spectraderm.data.gallery import in_turn
+from spectraderm.evaluation.bootstrap import Judged
 from spectraderm.evaluation.outputs import FoldOutputs, pool
 from spectraderm.images.decoding import decode
 from spectraderm.images.preprocessing import Preprocessing
 from spectraderm.images.thumbnails import data_url
-from spectraderm.inference.calibration import Judgement
 from spectraderm.inference.prediction import VERDICTS
 
 WRONG, LEAKS = 24, 12
@@ -54,7 +54,7 @@ def leaks(run: Run, display: Mapping[str, str]) -> tuple[list[Row], dict[str, in
     return shown, dict(sorted(Counter(copy["kind"] for copy in crossing).items()))
 
 
-def wrong(run: Run, crossed: Sequence[FoldOutputs], judged: Judgement) -> list[dict[str, Any]]:
+def wrong(run: Run, crossed: Sequence[FoldOutputs], judged: Judged) -> list[dict[str, Any]]:
     """The `WRONG` photo groups that were guessed wrong most surely, by calibrated probability, each by one test photo.
 
     `judged` are the test photos of `crossed`, pooled in order. Of each photo there are `path`, `label`, `guess`,
@@ -65,7 +65,7 @@ def wrong(run: Run, crossed: Sequence[FoldOutputs], judged: Judgement) -> list[d
     names = [config["display_names"][label] for label in config["labels"]]
     test = pool(crossed)
     rows = [(fold.fold, row) for fold in crossed for row in np.flatnonzero(fold.splits == "test").tolist()]
-    guesses, confidence = judged.probabilities.argmax(1), judged.probabilities.max(1)
+    guesses, confidence = judged.guesses, judged.confidence
     margins = np.diff(np.sort(test.logits, axis=1)[:, -2:])[:, 0]  # tell apart what rounds to the same probability
     of_group: dict[int, list[int]] = {}
     missed = np.flatnonzero(guesses != test.labels).tolist()

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from spectraderm.core import OTHER, files, other_of
+from spectraderm.core import OTHER, files
 from spectraderm.core.errors import RunFolderError, WriteError
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.roots import Folders
@@ -16,7 +16,7 @@ from spectraderm.core.run import EVALUATION, EXTERNAL, MANIFEST, MODEL, Run
 from spectraderm.data import manifest
 from spectraderm.data.beside import Beside
 from spectraderm.evaluation import metrics
-from spectraderm.evaluation.bootstrap import NO_CLASS, Scored
+from spectraderm.evaluation.bootstrap import NO_CLASS
 from spectraderm.evaluation.by_source import of_source, over_sources, stated
 from spectraderm.evaluation.compare import detection
 from spectraderm.evaluation.evaluate import outside, refusals
@@ -119,13 +119,9 @@ def _summary(photos: Predicted, result: Mapping[str, Any]) -> dict[str, Any]:
     summary: dict[str, Any] = {"in_training": result["in_training"]}
     summary |= {name: result[name] for name in ("n_photos", "n_groups", "out_of_distribution") if name in result}
     if "scores" in result:
-        rows = ~photos.in_training & (photos.labels != NO_CLASS) & photos.usable
-        summary |= of_source(_scored(photos), photos.judged, rows) | {"predicted": result["refusals"]["predicted"]}
+        asked = photos.take(~photos.in_training & (photos.labels != NO_CLASS) & photos.usable)
+        summary |= of_source(asked) | {"predicted": result["refusals"]["predicted"]}
     return summary
-
-
-def _scored(photos: Predicted) -> Scored:
-    return Scored(photos.labels, photos.judged.probabilities, photos.groups, other_of(photos.classes))
 
 
 def score(photos: Predicted) -> dict[str, Any]:
@@ -136,7 +132,7 @@ def score(photos: Predicted) -> dict[str, Any]:
     there is `out_of_distribution`: `refused` is the share called out of scope or unusable, `flagged` that of all
     verdicts but `predicted`, and `predicted` that one's.
     """
-    verdicts, of_class, new = photos.judged.verdicts, photos.labels != NO_CLASS, ~photos.in_training
+    verdicts, of_class, new = photos.verdicts, photos.labels != NO_CLASS, ~photos.in_training
     own, others = photos.take(new & of_class), photos.take(new & ~of_class)
     guessed = own.take(own.usable)
     result: dict[str, Any] = {
@@ -146,10 +142,9 @@ def score(photos: Predicted) -> dict[str, Any]:
         "verdicts": {name: int((verdicts == number).sum()) for number, name in enumerate(VERDICTS)},
     }
     if len(guessed):
-        scored = _scored(guessed)
-        result["scores"] = metrics.scores(scored) | {"stated": stated(scored)}
-        result["per_class"] = metrics.per_class(scored, photos.classes)
-        result["confusion_matrix"] = metrics.confusion(scored)
-        result["sets"] = metrics.set_scores(scored.labels, guessed.judged.sets, scored.groups, scored.other)
-        result["refusals"] = refusals(_scored(own), own.judged.verdicts)
-    return result | outside(others.judged.verdicts, others.groups)
+        result["scores"] = metrics.scores(guessed) | {"stated": stated(guessed)}
+        result["per_class"] = metrics.per_class(guessed, photos.names)
+        result["confusion_matrix"] = metrics.confusion(guessed)
+        result["sets"] = metrics.set_scores(guessed.labels, guessed.sets, guessed.groups, guessed.other)
+        result["refusals"] = refusals(own)
+    return result | outside(others.verdicts, others.groups)

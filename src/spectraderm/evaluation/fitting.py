@@ -75,10 +75,9 @@ def answers(photos: Outputs, fitted: Calibration) -> Photos:
     Where it gets no answer, however sure, its confidence is `NO_ANSWER`.
     """
     one = photos.one_each
-    judged = fitted.judge(one.logits, one.novelty, one.other)
+    judged = one.judged(fitted)
     answered = one.usable & (judged.verdicts == 0)
-    confidence = np.where(answered, judged.probabilities.max(1, initial=0), NO_ANSWER)
-    return Photos(confidence, judged.probabilities.argmax(1) == one.labels, one.weights)
+    return Photos(np.where(answered, judged.confidence, NO_ANSWER), judged.right, one.weights)
 
 
 def promising(fitted: Calibration, proof: Control) -> Calibration:

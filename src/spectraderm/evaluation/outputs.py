@@ -11,9 +11,9 @@ from spectraderm.core import other_of
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.rows import Rows
 from spectraderm.core.run import Run, measuring
-from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers, Reals, Scored, group_weights
+from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers, Judged, Reals, Scored, group_weights
 from spectraderm.inference import calibration
-from spectraderm.inference.calibration import softmax
+from spectraderm.inference.calibration import Calibration, softmax
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,12 @@ class Outputs(Rows):
     def one_each(self) -> Self:
         """The first photo of every photo group: as independent of each other as a test wants them."""
         return self.take(np.sort(np.unique(self.groups, return_index=True)[1]))
+
+    def judged(self, fitted: Calibration) -> Judged:
+        """What these settings make of the photos."""
+        found = fitted.judge(self.logits, self.novelty, self.other)
+        scored = (self.labels, found.probabilities, self.groups, self.other)
+        return Judged(*scored, sets=found.sets, verdicts=found.verdicts)
 
     @property
     def rows_of_sources(self) -> dict[str, Booleans]:

@@ -36,8 +36,8 @@ def write_report(run: Run, evaluation: dict[str, Any], scorings: Sequence[Entry]
         RunFolderError: a file of the run lacks or is damaged.
     """
     facts = summarise(run, evaluation, scorings)
-    crossed, judged, scored = tested(run)
-    drawn = _figures(run, evaluation, scored, facts["in_figures"])
+    crossed, judged = tested(run)
+    drawn = _figures(run, evaluation, judged.own, facts["in_figures"])
     for name in (name for name in FIGURES if name in drawn):
         files.write_bytes(run.path(f"{name}.png"), drawn[name])
     _write_confusion(run, facts["guesses"], evaluation["confusion_matrix"])
@@ -45,7 +45,7 @@ def write_report(run: Run, evaluation: dict[str, Any], scorings: Sequence[Entry]
     write_card(run, facts)
     leaks, kinds = examples.leaks(run, facts["display"])
     shown = {"leaks": leaks, "leak_kinds": kinds, "wrong": examples.wrong(run, crossed, judged)}
-    shown |= {"chance": error_by_chance(scored), "figures": _as_urls(drawn), "script_hash": script_hash()}
+    shown |= {"chance": error_by_chance(judged.own), "figures": _as_urls(drawn), "script_hash": script_hash()}
     page = template("report.html.j2").render(facts | shown)
     files.write_bytes(run.path(REPORT), page.encode())
 

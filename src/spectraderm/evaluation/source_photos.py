@@ -5,29 +5,26 @@ A source is given as a folder, whose name is its own, or as `NAME=FOLDER`; folde
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from spectraderm.core import OTHER
+from spectraderm.core import OTHER, other_of
 from spectraderm.core.errors import DatasetError, SpectraDermError
 from spectraderm.core.names import folded
 from spectraderm.core.parallel import in_chunks
 from spectraderm.core.progress import Track
 from spectraderm.core.roots import Folders
-from spectraderm.core.rows import Rows
 from spectraderm.core.tables import read_label_map
 from spectraderm.data.beside import Beside, Keys
 from spectraderm.data.class_folders import match
 from spectraderm.data.duplicates import near_pairs, photo_groups
 from spectraderm.data.layouts import source_folders
-from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers, Reals
+from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Judged, Reals
 from spectraderm.images.perceptual_hash import Hashes, turned_hashes
 from spectraderm.images.photo_files import UNREAD
-from spectraderm.inference.calibration import Judgement
 from spectraderm.inference.classifier import Classifier, Opened, Prediction
 from spectraderm.inference.photo_paths import walk
 from spectraderm.inference.prediction import VERDICTS
@@ -38,36 +35,29 @@ Sources = Mapping[str, Sequence[Path]]
 """The folders of every source, by its name."""
 
 
-@dataclass(frozen=True)
-class Predicted(Rows):
-    """n photos that could be read, and what a model of `classes` says of them.
+@dataclass(frozen=True, kw_only=True)
+class Predicted(Judged):
+    """n photos that could be read, and what a model says of them; of unusable ones all probabilities are 0.
 
     Attributes:
-        labels, groups: class numbers, `NO_CLASS` where a photo shows none of the classes, and photo groups, `int64[n]`.
-        judged: the predictions; those of unusable photos have probabilities of 0.
+        labels: true class numbers, `int64[n]`, `NO_CLASS` where a photo shows none of the classes.
         in_training: whether the model was trained on a photo or on a copy, `bool[n]`.
         novelty: `float64[n]`; NaN of unusable photos.
         sources: `str[n]`.
         hashes: `uint8[n, 8, 8]`.
+        names: of the model's classes.
     """
 
-    classes: list[str]
-    labels: Integers
-    groups: Integers
-    judged: Judgement
     in_training: Booleans
     novelty: Reals
     sources: npt.NDArray[np.str_]
     hashes: Hashes
+    names: list[str]
 
     @property
     def usable(self) -> Booleans:
         """Whether the model was asked: not of photos that the quality gate refused, `bool[n]`."""
-        return np.not_equal(self.judged.verdicts, VERDICTS.index("unusable_photo"))
-
-    def take(self, rows: npt.NDArray[Any]) -> Self:
-        """The same for some rows only."""
-        return replace(super().take(rows), judged=self.judged.take(rows))
+        return np.not_equal(self.verdicts, VERDICTS.index("unusable_photo"))
 
 
 def named_sources(given: Given) -> dict[str, list[Path]]:
@@ -145,17 +135,21 @@ def predict_sources(
     for source in sorted({*sources} - {source for source, *_ in read}):
         problem = f"{', '.join(map(str, sources[source]))}: no photo can be read"
         raise DatasetError(problem, f"First: {about[source].unreadable[0]}")
-    names, labels, predictions, hashes = zip(*read, strict=True)
-    groups, classes = photo_groups(len(read), near_pairs(np.stack(hashes)), kept), classifier.labels
-    judged = Judgement(
-        np.array([[one.probabilities.get(label, 0.0) for label in classes] for one in predictions]),
-        np.array([[label in one.prediction_set for label in classes] for one in predictions]),
-        np.array([VERDICTS.index(one.verdict) for one in predictions]),
-    )
-    in_training = np.array([one.in_training for one in predictions])
-    novelty = np.array([one.novelty for one in predictions], np.float64)
-    arrays = (in_training, novelty, np.array(names), np.stack(hashes))
-    return Predicted(classes, np.array(labels), groups, judged, *arrays), about
+    of_source, labels, predictions, hashes = zip(*read, strict=True)
+    names = classifier.labels
+    return Predicted(
+        np.array(labels),
+        np.array([[one.probabilities.get(label, 0.0) for label in names] for one in predictions]),
+        photo_groups(len(read), near_pairs(np.stack(hashes)), kept),
+        other_of(names),
+        sets=np.array([[label in one.prediction_set for label in names] for one in predictions]),
+        verdicts=np.array([VERDICTS.index(one.verdict) for one in predictions]),
+        in_training=np.array([one.in_training for one in predictions]),
+        novelty=np.array([one.novelty for one in predictions], np.float64),
+        sources=np.array(of_source),
+        hashes=np.stack(hashes),
+        names=names,
+    ), about
 
 
 def _predict(classifier: Classifier, paths: Sequence[str]) -> list[tuple[Prediction, Hashes] | SpectraDermError]:

@@ -116,10 +116,6 @@ class Judgement:
     sets: Booleans
     verdicts: npt.NDArray[np.int64]
 
-    def take(self, rows: Booleans) -> "Judgement":
-        """The same for some rows only, `bool[n]`."""
-        return Judgement(self.probabilities[rows], self.sets[rows], self.verdicts[rows])
-
 
 @dataclass(frozen=True)
 class Calibration:
