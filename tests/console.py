@@ -2,6 +2,7 @@
 
 import gc
 import io
+import json
 import os
 import signal
 import subprocess
@@ -45,6 +46,15 @@ def call(*arguments: object, stdin: bytes = b"") -> Done:
     texts = [stream.buffer.getvalue().decode() for stream in (out, err) if isinstance(stream.buffer, io.BytesIO)]
     assert "Traceback" not in texts[1]
     return Done(code, *texts)
+
+
+def entered_by(*arguments: object) -> dict[str, str]:
+    """The modules that it imports in a process of its own, and their files."""
+    told = "{name: getattr(module, '__file__', None) or '' for name, module in sys.modules.items()}"
+    code = f"import atexit, json, sys; atexit.register(lambda: print(json.dumps({told})))\n{START[-1]}"
+    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, check=True)
+    modules: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    return modules
 
 
 def start(

@@ -7,8 +7,6 @@ import importlib.util
 import io
 import json
 import re
-import subprocess
-import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import encode, paint
-from console import call
+from console import call, entered_by
 from handmade import LABELS, calibration, write_model
 from hostile import heic
 from PIL import Image
@@ -144,24 +142,16 @@ MODULES, DEPTH = 25, 8
 
 @pytest.mark.parametrize("form", ["jsonl", "csv", "table"])
 def test_predicting_a_photo_enters_few_modules_not_deep(form: str, photos: Path, folder: Path) -> None:
-    entered = entered_by("predict", str(photos / "plain.jpg"), "--model", str(folder), "--format", form)
+    modules = entered_by("predict", photos / "plain.jpg", "--model", folder, "--format", form).items()
+    # packages aside, which are empty
+    entered = {
+        name: Path(file)
+        for name, file in modules
+        if name.startswith("spectraderm.") and Path(file).name != "__init__.py"
+    }
     chain = longest(entered)
     assert len(entered) <= MODULES, sorted(entered)
     assert len(chain) <= DEPTH, chain
-
-
-def entered_by(*arguments: str) -> dict[str, Path]:
-    """The modules of ours that a command imports, and their files; packages aside, which are empty."""
-    code = f"""
-import atexit, json, sys
-atexit.register(lambda: print(json.dumps({{name: module.__file__ for name, module in sys.modules.items()
-                                          if name.startswith("spectraderm.") and not hasattr(module, "__path__")}})))
-sys.argv = ["spectraderm", *{arguments!r}]
-from spectraderm.cli.commands import main
-main()
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    return {name: Path(file) for name, file in json.loads(done.stdout.splitlines()[-1]).items()}
 
 
 def longest(modules: dict[str, Path]) -> list[str]:
