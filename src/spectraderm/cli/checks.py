@@ -7,35 +7,29 @@ All of them raise `SpectraDermError`, which says what lacks and what to do.
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from spectraderm.core.errors import DatasetError, remedy_of
+from spectraderm.core.files import check_writable
+from spectraderm.core.roots import Given, check_folders, with_other
+from spectraderm.core.run import Run
+from spectraderm.inference.model_folder import check_model, is_model_folder, open_model
 
-if TYPE_CHECKING:
-    from spectraderm.core.roots import Given
 
-
-def photos(folders: Sequence[Path], other: Path | None, out: Path) -> "Given":
+def photos(folders: Sequence[Path], other: Path | None, out: Path) -> Given:
     """Folders of photos, and one of none of their classes, as stages take them; `out` will be written to."""
-    from spectraderm.core.roots import check_folders, with_other  # noqa: PLC0415
-
     check_folders(given := with_other(folders, other))
-    _writable(out)
+    check_writable(out)
     return given
 
 
 def run_folder(folder: Path, command: str, out: Path | None = None) -> None:
     """A run folder that a command begins with, and what it will write to."""
-    from spectraderm.core.run import Run  # noqa: PLC0415 - NumPy comes along
-
     Run(folder).check_there(command)
-    _writable(out or (folder if command != "reproduce" else Path()))
+    check_writable(out or (folder if command != "reproduce" else Path()))
 
 
 def model(name: str | Path) -> None:
     """A model by its name; one that is here is whole, and its network may be loaded."""
-    from spectraderm.inference.model_folder import check_model, is_model_folder, open_model  # noqa: PLC0415
-
     check_model(name)
     if is_model_folder(name):
         open_model(name).check_network()
@@ -51,10 +45,4 @@ def there(photos: Sequence[str | Path], table: Path | None = None, out: Path | N
     if table and not table.is_file():
         raise DatasetError(f"{table} is not a file", "Give the CSV file of --label-map")
     if out:
-        _writable(out)
-
-
-def _writable(path: Path) -> None:
-    from spectraderm.core.files import check_writable  # noqa: PLC0415 - NumPy comes along
-
-    check_writable(path)
+        check_writable(out)
