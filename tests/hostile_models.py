@@ -100,7 +100,7 @@ def _pipe(folder: Path) -> None:
     os.mkfifo(folder / HASHES)
 
 
-def _npy(array: object) -> bytes:
+def npy(array: object) -> bytes:
     stream = io.BytesIO()
     np.save(stream, np.asarray(array), allow_pickle=True)
     return stream.getvalue()
@@ -211,19 +211,17 @@ def _sparse(model: ModelProto) -> None:
     model.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [2**40]))
 
 
-def _doubles(kind: str, constant: bool, **settings: Any) -> Callable[[ModelProto], None]:  # noqa: ANN401
+def _plus_mean(model: ModelProto, of: str, *nodes: object) -> None:
+    """Logits plus the mean of a tensor, which these nodes make."""
+    mean = helper.make_node("ReduceMean", [of], ["mean"], keepdims=0)
+    _instead(model, "logits", *nodes, mean, helper.make_node("Add", ["made", "mean"], ["logits"]))
+
+
+def _doubles(model: ModelProto, axis: int, *, constant: bool) -> None:
     """A tensor joined to itself, 40 times over."""
-
-    def change(model: ModelProto) -> None:
-        last = _number(model, "one", np.ones((1, 3), np.float32)) if constant else "made"
-        _instead(model, "logits")
-        for number in range(40):
-            model.graph.node.append(helper.make_node(kind, [last, last], [f"d{number}"], **settings))
-            last = f"d{number}"
-        model.graph.node.append(helper.make_node("ReduceMean", [last, _number(model, "a0", [0])], ["mean"]))
-        model.graph.node.append(helper.make_node("Add", ["made", "mean"], ["logits"]))
-
-    return change
+    names = [_number(model, "one", np.ones((1, 3), np.float32)) if constant else "made", *(f"d{n}" for n in range(40))]
+    steps = [helper.make_node("Concat", [one, one], [two], axis=axis) for one, two in pairwise(names)]
+    _plus_mean(model, names[-1], *steps)
 
 
 def _blown_up(kind: str, *given: object, **settings: Any) -> Callable[[ModelProto], None]:  # noqa: ANN401
@@ -234,44 +232,25 @@ def _blown_up(kind: str, *given: object, **settings: Any) -> Callable[[ModelProt
             value if isinstance(value, str) else _number(model, f"c{number}", value)
             for number, value in enumerate(given)
         ]
-        _instead(
-            model,
-            "logits",
-            helper.make_node(kind, names, ["blown"], **settings),
-            helper.make_node("ReduceMean", ["blown"], ["mean"], keepdims=0),
-            helper.make_node("Add", ["made", "mean"], ["logits"]),
-        )
+        _plus_mean(model, "blown", helper.make_node(kind, names, ["blown"], **settings))
 
     return change
 
 
-def _slow(steps: int, side: int) -> Callable[[ModelProto], None]:
-    """Products of square matrices, which take little memory and long."""
-
-    def change(model: ModelProto) -> None:
-        shape = _number(model, "square", [side, side])
-        _instead(model, "logits", helper.make_node("ConstantOfShape", [shape], ["s0"]))
-        for number in range(steps):
-            model.graph.node.append(helper.make_node("MatMul", [f"s{number}"] * 2, [f"s{number + 1}"]))
-        model.graph.node.append(helper.make_node("ReduceMean", [f"s{steps}"], ["mean"], keepdims=0))
-        model.graph.node.append(helper.make_node("Add", ["made", "mean"], ["logits"]))
-
-    return change
+def _slow(model: ModelProto) -> None:
+    """50 products of square matrices, which take little memory and long."""
+    names = [f"s{number}" for number in range(51)]
+    first = helper.make_node("ConstantOfShape", [_number(model, "square", [5000, 5000])], names[:1])
+    steps = [helper.make_node("MatMul", [one, one], [two]) for one, two in pairwise(names)]
+    _plus_mean(model, names[-1], first, *steps)
 
 
-def _held(count: int) -> Callable[[ModelProto], None]:
-    """So many tensors of 15 million numbers, and weights that account for the work."""
-
-    def change(model: ModelProto) -> None:
-        _number(model, "unused", np.zeros(10_000_000, np.uint8))
-        shape = _number(model, "shape", [5_000_000, 3])
-        names = [f"h{number}" for number in range(count)]
-        steps = [helper.make_node("Expand", ["made", shape], [name]) for name in names]
-        _instead(model, "logits", *steps, helper.make_node("Sum", names, ["sum"]))
-        model.graph.node.append(helper.make_node("ReduceMean", ["sum"], ["mean"], keepdims=0))
-        model.graph.node.append(helper.make_node("Add", ["made", "mean"], ["logits"]))
-
-    return change
+def _held(model: ModelProto) -> None:
+    """40 tensors of 15 million numbers, and weights that account for the work."""
+    _number(model, "unused", np.zeros(10_000_000, np.uint8))
+    shape, names = _number(model, "shape", [5_000_000, 3]), [f"h{number}" for number in range(40)]
+    steps = [helper.make_node("Expand", ["made", shape], [name]) for name in names]
+    _plus_mean(model, "sum", *steps, helper.make_node("Sum", names, ["sum"]))
 
 
 def _long(model: ModelProto) -> None:
@@ -287,8 +266,8 @@ BOMBS: dict[str, tuple[Callable[[ModelProto], None], str]] = {
     "training information": (lambda model: model.training_info.add(), "training information"),
     "sparse weights": (_sparse, "sparse weights"),
     "a branch": (_branches, "loops or branches"),
-    "Concat, constant": (_doubles("Concat", True, axis=0), _TOO_MUCH),
-    "Concat, of a photo": (_doubles("Concat", False, axis=1), _TOO_MUCH),
+    "Concat, constant": (lambda model: _doubles(model, 0, constant=True), _TOO_MUCH),
+    "Concat, of a photo": (lambda model: _doubles(model, 1, constant=False), _TOO_MUCH),
     "ConstantOfShape": (_blown_up("ConstantOfShape", [_BIG]), _TOO_MUCH),
     "Expand": (_blown_up("Expand", np.ones(1, np.float32), [2**16, 2**16]), _TOO_MUCH),
     "Tile": (_blown_up("Tile", "made", [2**20, 2**20]), _TOO_MUCH),
@@ -297,7 +276,7 @@ BOMBS: dict[str, tuple[Callable[[ModelProto], None], str]] = {
     "Resize by scales": (_blown_up("Resize", "maps", "", np.array([1, 1, 1e6, 1e6], np.float32)), _TOO_MUCH),
     "Resize by what the photo says": (_blown_up("Resize", "maps", "", "made"), "unknown size"),
     "a setting of another kind": (_blown_up("Conv", "maps", np.ones((1, 3, 1, 1)), auto_pad=3), "unknown size"),
-    "tensors that are all needed in the end": (_held(40), _TOO_MUCH),
+    "tensors that are all needed in the end": (_held, _TOO_MUCH),
     "Range": (_blown_up("Range", np.int64(0), np.int64(2**40), np.int64(1)), _TOO_MUCH),
     "an outer sum": (_blown_up("Add", _MILLION, _MILLION.T), _TOO_MUCH),
     "an outer product": (_blown_up("MatMul", _MILLION, _MILLION.T), _TOO_MUCH),
@@ -309,7 +288,7 @@ BOMBS: dict[str, tuple[Callable[[ModelProto], None], str]] = {
     "EyeLike": (_blown_up("EyeLike", "made"), "operator 'EyeLike'"),
     "a size that the photo says": (_blown_up("ConstantOfShape", "made"), "unknown size"),
     "a size that overflows": (_blown_up("Expand", np.ones(1, np.float32), [2**62, 2**62]), "unknown size"),
-    "products for hours": (_slow(50, 5000), _TOO_MUCH),
+    "products for hours": (_slow, _TOO_MUCH),
     "4,000 steps more": (_long, "steps"),
 }  # fmt: skip
 
@@ -424,14 +403,14 @@ JSONS = {
 }  # fmt: skip
 
 ARRAYS = {
-    "novelty.npy of pickled objects": _signed("novelty", novelty=_npy([{"a": 1}])),
-    "training_photos.npy of pickled objects": _signed("training_photos", training_photos=_npy([None])),
+    "novelty.npy of pickled objects": _signed("novelty", novelty=npy([{"a": 1}])),
+    "training_photos.npy of pickled objects": _signed("training_photos", training_photos=npy([None])),
     "novelty.npy of 10^13 rows": _signed("novelty", novelty=_lying("(10000000000000, 3)")),
     "novelty.npy of 10^10 rows": _signed("novelty", novelty=_lying("(10000000000, 3)")),
     "novelty.npy of -1 rows": _signed("novelty", novelty=_lying("(-1, 3)")),
-    "novelty.npy with NaN": _signed("novelty", novelty=_npy([[1.0, np.nan, 1.0]])),
-    "novelty.npy beyond single precision": _signed("novelty", novelty=_npy([[1e300, 1.0, 1.0]])),
-    "novelty.npy of zeros": _signed("", novelty=_npy(np.zeros((1, 3)))),
+    "novelty.npy with NaN": _signed("novelty", novelty=npy([[1.0, np.nan, 1.0]])),
+    "novelty.npy beyond single precision": _signed("novelty", novelty=npy([[1e300, 1.0, 1.0]])),
+    "novelty.npy of zeros": _signed("", novelty=npy(np.zeros((1, 3)))),
     "novelty.npy nested 10,000 deep": _signed("novelty", novelty=_lying("(" * 9000)),
 }
 

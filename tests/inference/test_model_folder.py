@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import io
 import json
 import os
 import re
@@ -158,19 +157,13 @@ def test_a_calibration_of_an_earlier_version_is_refused_with_what_to_do(settings
     refused(model, "earlier version exported it.*`spectraderm calibrate`, `evaluate` and `export`")
 
 
-def npy(array: object) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, np.asarray(array), allow_pickle=True)
-    return stream.getvalue()
-
-
 @pytest.mark.parametrize(
     ("name", "array"),
     [(NOVELTY, np.ones(3)), (NOVELTY, np.ones((4, 3), int)), (NOVELTY, np.ones((0, 3))),
      (HASHES, ["x"]), (HASHES, np.zeros((4, 8))), (HASHES, np.zeros((2, 7), np.uint8))],
 )  # fmt: skip
 def test_arrays_of_another_kind_are_refused(name: str, array: object, tmp_path: Path) -> None:
-    refused(write_model(tmp_path / "model", files={name: npy(array)}), name)
+    refused(write_model(tmp_path / "model", files={name: hostile_models.npy(array)}), name)
 
 
 def test_loading_asks_the_network_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,7 +172,7 @@ def test_loading_asks_the_network_nothing(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_a_model_may_have_learned_from_no_photo_that_is_known(tmp_path: Path) -> None:
-    files = {HASHES: npy(np.zeros((0, 8), np.uint8))}
+    files = {HASHES: hostile_models.npy(np.zeros((0, 8), np.uint8))}
     assert not spectraderm.load_model(write_model(tmp_path / "model", files=files)).predict(paint(1)).in_training
 
 
