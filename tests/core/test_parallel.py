@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from spectraderm.core.parallel import cores, in_order
+from spectraderm.core.parallel import chunks, cores, in_chunks, in_order
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,17 @@ def test_an_error_comes_in_its_place() -> None:
     assert next(results) == (2, 0)
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+def test_chunks_hold_all_and_their_results_come_one_by_one() -> None:
+    sizes: list[int] = []
+
+    def work(few: list[int]) -> list[int]:
+        sizes.append(len(few))
+        return [number * number for number in few]
+
+    results = in_chunks(work, range(10), threads=2)
+    assert list(results) == [(number, number * number) for number in range(10)]
+    assert sorted(sizes) == [2, 4, 4]
+    assert list(chunks([], 3)) == []
+    assert list(chunks("abcd", 3)) == [["a", "b", "c"], ["d"]]
