@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args, overload
@@ -10,16 +11,16 @@ from typing import Any, NamedTuple, TypeVar, get_args, overload
 import numpy as np
 from PIL import Image
 
-from spectraderm.core import OTHER, other_of
+from spectraderm.core import other_of
 from spectraderm.core.errors import ModelFolderError, SpectraDermError, WrongArgument
 from spectraderm.images.decoding import PhotoLike, large_pages, open_photo
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, nearest, turned_hashes
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.images.quality import flaws, measure
-from spectraderm.inference.calibration import Calibration, Choice, Judgement, Place, Reals, References
+from spectraderm.inference.calibration import Choice, Reals, References
 from spectraderm.inference.engine import FLOATS, FP32, ONNXRUNTIME, Answer, Engine, Runtime
 from spectraderm.inference.model_folder import ONNX, ModelFolder, open_model, read_model_folder
-from spectraderm.inference.prediction import VERDICTS, Prediction, reason
+from spectraderm.inference.prediction import Prediction, worded
 
 __all__ = ["Classifier", "Prediction", "load_model"]
 
@@ -65,10 +66,12 @@ class Classifier:
                 f"{self.model_id} was never calibrated on photos from elsewhere",
                 "Run `spectraderm calibrate MODEL --external PHOTOS`, or ask for `auto` or `home`",
             )
-        self.engine = self._engine(threads)
         self._references = References(folder.references)
-        if (self.engine.size, self.engine.classes) != (self.preprocessing.size, len(self.labels)):
-            raise self._apart()
+
+    @cached_property
+    def engine(self) -> Engine:
+        """What computes the network. It is opened when it is first asked for, and by `load_model` at once."""
+        return self._engine(self._threads)
 
     @overload
     def predict(self, photo: PhotoLike) -> Prediction: ...  # type: ignore[overload-overlap]
@@ -186,7 +189,10 @@ class Classifier:
 
     def _engine(self, threads: int, streams: int = 1) -> Engine:
         name = f"{self.folder.path.name}/{ONNX}"
-        return Engine(self.folder.network, self.preprocessing, name, threads, self._runtime, streams)
+        engine = Engine(self.folder.network, self.preprocessing, name, threads, self._runtime, streams)
+        if (engine.size, engine.classes) != (self.preprocessing.size, len(self.labels)):
+            raise self._apart()
+        return engine
 
     def _each(
         self,
@@ -234,38 +240,8 @@ class Classifier:
         numbers = (answer.logits, answer.features, answer.maps, novelty, judged.probabilities)
         if not all(np.isfinite(part).all() for part in numbers):
             raise ModelFolderError(f"{self.model_id} answers with what is no number", "Export or download it again")
-        worded = self._worded(answer, judged, place, settings)
-        return replace(worded, novelty=float(novelty), in_training=known)
-
-    def _worded(self, answer: Answer, judged: Judgement, place: Place, settings: Calibration) -> Prediction:
-        probabilities, verdict = judged.probabilities[0], VERDICTS[judged.verdicts[0]]
-        order = np.argsort(-probabilities, kind="stable")
-        shares = {self.labels[number]: float(probabilities[number]) for number in order}
-        label, probability = next(iter(shares.items()))
-        fitting = [self.labels[number] for number in order if judged.sets[0, number]]
-        named = [(self.display_name(label), shares[label]) for label in fitting]
-        why = reason(
-            verdict,
-            named,
-            settings,
-            len(self.folder.conditions),
-            only_home=self.calibrations.elsewhere is None,
-            none_of_them=label == OTHER,
-        )
-        evidence = np.maximum(answer.maps[0, order[0]], 0)
-        return Prediction(
-            verdict=verdict,
-            reason=why,
-            label=label,
-            display_name=self.display_name(label),
-            probability=probability,
-            prediction_set=fitting,
-            coverage=settings.coverage,
-            calibrated_on=place,
-            probabilities=shares,
-            heatmap=np.round(evidence / (float(evidence.max()) or 1.0), 4).astype(float).tolist(),
-            model_id=self.model_id,
-        )
+        said = worded(self.folder, judged, answer.maps[0], place, settings)
+        return replace(said, novelty=float(novelty), in_training=known)
 
     def _apart(self) -> ModelFolderError:
         return ModelFolderError(f"{self.model_id}: its files do not belong together", "Export it again")
@@ -306,7 +282,9 @@ def load_model(
         WrongArgument: an argument is of another kind.
     """
     with large_pages():  # a model is copied several times until it is open
-        return Classifier(open_model(source), threads, Runtime(runtime, precision), calibration)
+        classifier = Classifier(open_model(source), threads, Runtime(runtime, precision), calibration)
+        _ = classifier.engine  # what is wrong with it is said here
+    return classifier
 
 
 def _opened_again(

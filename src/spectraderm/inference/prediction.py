@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from spectraderm.inference.calibration import Calibration, Calibrations, Place
+import numpy as np
+
+from spectraderm.core import OTHER
+from spectraderm.inference.calibration import Calibration, Calibrations, Floats, Judgement, Place
 
 if TYPE_CHECKING:
     from spectraderm.core.errors import SpectraDermError
+    from spectraderm.inference.model_folder import ModelFolder
     from spectraderm.inference.photos_given import Beside
 
 Verdict = Literal["predicted", "unsure", "out_of_scope", "unusable_photo"]
@@ -128,6 +132,41 @@ def columns(labels: Sequence[str]) -> dict[str, Any]:
 
 def _column(label: str) -> str:
     return f"probability:{label}"
+
+
+def worded(model: "ModelFolder", judged: Judgement, maps: Floats, place: Place, settings: Calibration) -> Prediction:
+    """What a model says of the photo that was judged, but how unlike the training photos it is.
+
+    `maps` are the photo's, `float32[classes, rows, columns]`; `place` and `settings` are what it was judged by.
+    """
+    probabilities, verdict = judged.probabilities[0], VERDICTS[judged.verdicts[0]]
+    order = np.argsort(-probabilities, kind="stable")
+    shares = {model.labels[number]: float(probabilities[number]) for number in order}
+    names = {label: model.display_names.get(label, label) for label in shares}
+    label, probability = next(iter(shares.items()))
+    fitting = [model.labels[number] for number in order if judged.sets[0, number]]
+    evidence = np.maximum(maps[order[0]], 0)
+    why = reason(
+        verdict,
+        [(names[label], shares[label]) for label in fitting],
+        settings,
+        len(model.conditions),
+        only_home=model.calibrations.elsewhere is None,
+        none_of_them=label == OTHER,
+    )
+    return Prediction(
+        verdict=verdict,
+        reason=why,
+        label=label,
+        display_name=names[label],
+        probability=probability,
+        prediction_set=fitting,
+        coverage=settings.coverage,
+        calibrated_on=place,
+        probabilities=shares,
+        heatmap=np.round(evidence / (float(evidence.max()) or 1.0), 4).astype(float).tolist(),
+        model_id=model.model_id,
+    )
 
 
 def reason(
