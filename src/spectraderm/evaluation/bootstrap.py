@@ -62,6 +62,11 @@ class Scored(Rows):
         return self.take(np.isin(self.labels, self.known))
 
     @property
+    def others(self) -> Self:
+        """The photos of none of them."""
+        return self.take(~np.isin(self.labels, self.known))
+
+    @property
     def n_groups(self) -> int:
         """The number of photo groups."""
         return len(np.unique(self.groups))

@@ -15,13 +15,31 @@ METRICS = ("accuracy", "group_accuracy", "balanced_accuracy", "stated", "ece", "
 
 
 def by_source(sources: Sequence[str], judged: Judged) -> dict[str, Any]:
-    """`by_source`, by name what `of_source` gives, and `over_sources` of it; empty where no source is known.
+    """`by_source`, by name what `of_source` gives of photos of the classes and `outside` of others, and `over_sources`
+    of it; empty where no source is known.
 
     `sources` are those of the n photos; photos without one are in none.
     """
-    names = np.array(sources)
-    parts = {name: of_source(judged.take(names == name)) for name in sorted({*sources} - {""})}
+    parts = {}
+    for name in sorted({*sources} - {""}):
+        part = judged.take(np.array(sources) == name)
+        own, others = part.own, part.others
+        counts = {"n_photos": len(others), "n_groups": others.n_groups}
+        parts[name] = (of_source(own) if len(own) else counts) | outside(others)
     return {"by_source": parts, **over_sources(parts)} if parts else {}
+
+
+def outside(others: Judged) -> dict[str, Any]:
+    """`out_of_distribution` of photos of none of the classes, each photo group counted once; nothing of no photos.
+
+    `refused` is the share called out of scope or unusable, `flagged` that of all verdicts but `predicted`.
+    """
+    if not len(others):
+        return {}
+    predicted = others.verdicts == VERDICTS.index("predicted")
+    refused = others.verdicts >= VERDICTS.index("out_of_scope")
+    shares = {"refused": refused, "flagged": ~predicted, "predicted": predicted}
+    return {"out_of_distribution": {name: rate(hits, others.groups, by_group=True) for name, hits in shares.items()}}
 
 
 def of_source(part: Judged) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from spectraderm.core import OTHER, files
 from spectraderm.core.errors import RunFolderError
@@ -13,8 +12,8 @@ from spectraderm.core.run import EVALUATION, MANIFEST, Run
 from spectraderm.core.tables import JOINING
 from spectraderm.data.manifest import COLUMNS
 from spectraderm.evaluation import calibrate, calibration_metrics, metrics
-from spectraderm.evaluation.bootstrap import MIN_GROUPS, Integers, Judged, group_weights, rate
-from spectraderm.evaluation.by_source import by_source, stated
+from spectraderm.evaluation.bootstrap import MIN_GROUPS, Judged, group_weights, rate
+from spectraderm.evaluation.by_source import by_source, outside, stated
 from spectraderm.evaluation.calibrate import judge
 from spectraderm.evaluation.curves import learning_curve
 from spectraderm.evaluation.fitting import Settings, set_variants
@@ -59,11 +58,8 @@ def evaluate(run: Run) -> dict[str, Any]:
     every = judge(crossed, settings)
     refused = np.array([bool(row.get("unusable")) for row in tested])  # by the quality gate, before any model is asked
     every = replace(every, verdicts=np.where(refused, VERDICTS.index("unusable_photo"), every.verdicts))
-    own, of_source = ~test.is_other, np.array([row.get("source", "") for row in tested])
-    judged = every.take(own)
-    tested = [row for row, mine in zip(tested, own.tolist(), strict=True) if mine]
-    others = (every.verdicts[~own], every.groups[~own])
-    sources = _with_outside(by_source(of_source[own].tolist(), judged), of_source[~own], *others)
+    judged, sources = every.own, by_source([row.get("source", "") for row in tested], every)
+    tested = [row for row, other in zip(tested, test.is_other.tolist(), strict=True) if not other]
     labels = [label for label in config["labels"] if label != OTHER]
     rows = protocols(run, config["protocol"], folds, crossed, read_measurements(run, len(manifest)), sources)
     draws = folds if config["protocol"] == "original" else crossed
@@ -83,7 +79,7 @@ def evaluate(run: Run) -> dict[str, Any]:
         "baselines": next(row["baselines"] for row in rows if row["name"] == config["protocol"]),
         "calibration": _calibration(crossed, test, judged, settings),
         "refusals": refusals(judged),
-        **outside(*others),
+        **outside(every.others),
         "subgroups": subgroups(tested, judged),
         **sources,
     }
@@ -120,30 +116,6 @@ def refusals(judged: Judged) -> dict[str, Any]:
         accuracy = rate(part.right, part.groups, by_group=True) if guessed else None
         result[name] = {**rate(rows, judged.groups, by_group=True), "accuracy": accuracy}
     return result
-
-
-def outside(verdicts: Integers, groups: Integers) -> dict[str, Any]:
-    """`out_of_distribution` of photos of none of the classes, each photo group counted once; nothing of no photos.
-
-    `refused` is the share called out of scope or unusable, `flagged` that of all verdicts but `predicted`.
-    """
-    if not len(verdicts):
-        return {}
-    predicted = verdicts == VERDICTS.index("predicted")
-    shares = {"refused": verdicts >= VERDICTS.index("out_of_scope"), "flagged": ~predicted, "predicted": predicted}
-    return {"out_of_distribution": {name: rate(hits, groups, by_group=True) for name, hits in shares.items()}}
-
-
-def _with_outside(
-    sources: dict[str, Any], names: npt.NDArray[np.str_], verdicts: Integers, groups: Integers
-) -> dict[str, Any]:
-    """The keys of `by_source`, with `out_of_distribution` of photos of none of the classes, of sources `names`."""
-    parts = dict(sources.get("by_source", {}))
-    for source in sorted({*names.tolist()} - {""}):
-        rows = names == source
-        counts = {"n_photos": int(rows.sum()), "n_groups": len(np.unique(groups[rows]))}
-        parts[source] = parts.get(source, counts) | outside(verdicts[rows], groups[rows])
-    return {**sources, "by_source": dict(sorted(parts.items()))} if parts else {}
 
 
 def subgroups(rows: ManifestRows, judged: Judged) -> list[dict[str, Any]]:

@@ -16,10 +16,9 @@ from spectraderm.core.run import EVALUATION, EXTERNAL, MANIFEST, MODEL, Run
 from spectraderm.data import manifest
 from spectraderm.data.beside import Beside
 from spectraderm.evaluation import metrics
-from spectraderm.evaluation.bootstrap import NO_CLASS
-from spectraderm.evaluation.by_source import of_source, over_sources, stated
+from spectraderm.evaluation.by_source import of_source, outside, over_sources, stated
 from spectraderm.evaluation.compare import detection
-from spectraderm.evaluation.evaluate import outside, refusals
+from spectraderm.evaluation.evaluate import refusals
 from spectraderm.evaluation.outputs import pool, read_outputs
 from spectraderm.evaluation.source_photos import Given, Predicted, named_sources, predict_sources
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, from_hex, nearest
@@ -119,8 +118,8 @@ def _summary(photos: Predicted, result: Mapping[str, Any]) -> dict[str, Any]:
     summary: dict[str, Any] = {"in_training": result["in_training"]}
     summary |= {name: result[name] for name in ("n_photos", "n_groups", "out_of_distribution") if name in result}
     if "scores" in result:
-        asked = photos.take(~photos.in_training & (photos.labels != NO_CLASS) & photos.usable)
-        summary |= of_source(asked) | {"predicted": result["refusals"]["predicted"]}
+        scores = of_source(photos.take(~photos.in_training & photos.usable).own)
+        summary |= scores | {"predicted": result["refusals"]["predicted"]}
     return summary
 
 
@@ -132,14 +131,13 @@ def score(photos: Predicted) -> dict[str, Any]:
     there is `out_of_distribution`: `refused` is the share called out of scope or unusable, `flagged` that of all
     verdicts but `predicted`, and `predicted` that one's.
     """
-    verdicts, of_class, new = photos.verdicts, photos.labels != NO_CLASS, ~photos.in_training
-    own, others = photos.take(new & of_class), photos.take(new & ~of_class)
-    guessed = own.take(own.usable)
+    new = photos.take(~photos.in_training)
+    own, guessed = new.own, new.own.take(new.own.usable)
     result: dict[str, Any] = {
         "n_photos": len(photos),
         "n_groups": len(np.unique(photos.groups)),
         "in_training": int(photos.in_training.sum()),
-        "verdicts": {name: int((verdicts == number).sum()) for number, name in enumerate(VERDICTS)},
+        "verdicts": {name: int((photos.verdicts == number).sum()) for number, name in enumerate(VERDICTS)},
     }
     if len(guessed):
         result["scores"] = metrics.scores(guessed) | {"stated": stated(guessed)}
@@ -147,4 +145,4 @@ def score(photos: Predicted) -> dict[str, Any]:
         result["confusion_matrix"] = metrics.confusion(guessed)
         result["sets"] = metrics.set_scores(guessed.labels, guessed.sets, guessed.groups, guessed.other)
         result["refusals"] = refusals(own)
-    return result | outside(others.verdicts, others.groups)
+    return result | outside(new.others)
