@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import multiprocessing
 import os
 import pickle
@@ -140,7 +141,9 @@ def test_what_waits_too_long_is_dropped_unread(painted: type[Painted]) -> None:
     assert painted.turns == [b"first", b"next"]
 
 
-def test_a_photo_that_crashes_or_hangs_its_process_harms_no_other(painted: type[Painted]) -> None:
+def test_a_photo_that_crashes_or_hangs_its_process_harms_no_other(
+    painted: type[Painted], caplog: pytest.LogCaptureFixture
+) -> None:
     """It is tried twice, the second time after those that wait; one that hangs once."""
 
     async def steps(pool: Pool) -> None:
@@ -156,6 +159,8 @@ def test_a_photo_that_crashes_or_hangs_its_process_harms_no_other(painted: type[
 
     with_pool(small(seconds=0.1), steps)
     assert painted.turns[6:] == [HANG, b"next"]
+    gc.collect()
+    assert not caplog.records  # of the error that nobody waited for
 
 
 def test_a_photo_is_sent_behind_one_that_was_looked_at_and_again_where_that_hangs(painted: type[Painted]) -> None:

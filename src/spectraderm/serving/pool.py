@@ -199,7 +199,11 @@ class Pool:
             worker = await self._turn()
         finally:
             self.pending -= worker is None  # its place is free, also where the client has left
-        return await asyncio.shield(self._predict_and_leave(worker, photo))  # who leaves later ends no worker
+        answer = asyncio.create_task(self._predict_and_leave(worker, photo))
+        answer.add_done_callback(
+            lambda done: done.cancelled() or done.exception()
+        )  # or asyncio logs what nobody awaits
+        return await asyncio.shield(answer)  # who leaves later ends no worker
 
     async def _turn(self) -> Worker:
         """A worker that can be sent a photo, and that is taken from then on."""
