@@ -1,5 +1,6 @@
-"""What is asked for by pyproject.toml and what that brings along, beside what files of versions and hashes hold."""
+"""What a file imports; what pyproject.toml asks for and what that brings along, beside files of versions and hashes."""
 
+import ast
 import re
 import tomllib
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,18 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 ENTRY = re.compile(r"^([\w.-]+)==(\S+)( ; [^\\]+)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)", re.MULTILINE)
+
+
+def imported(file: Path) -> set[str]:
+    """The modules that a file takes names from, with these names; in functions, too, but not for types alone."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    return {
+        name for node in found for name in (node.module, *(f"{node.module}.{each.name}" for each in node.names)) if name
+    }
 
 
 def locked(file: Path) -> dict[str, str]:

@@ -1,12 +1,12 @@
 """What the documents say is so: the picture of the rooms, the commands, the files that are named."""
 
-import ast
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
 from console import COMMANDS
+from dependencies import imported
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "spectraderm"
@@ -20,10 +20,7 @@ def imports() -> set[tuple[str, str]]:
     found = set()
     for path in SOURCE.rglob("*.py"):
         room = path.relative_to(SOURCE).with_suffix("").parts[0]
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "spectraderm":
-                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-                found |= {(room, name.split(".")[1]) for name in names if "." in name}
+        found |= {(room, name.split(".")[1]) for name in imported(path) if name.startswith("spectraderm.")}
     return {(one, other) for one, other in found if one != other and {one, other} <= ROOMS}
 
 

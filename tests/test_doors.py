@@ -1,6 +1,5 @@
 """Every door: the same fields, the same numbers for the same bytes, and no more modules than it takes."""
 
-import ast
 import csv
 import dataclasses
 import importlib.util
@@ -15,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import encode, paint
 from console import call, entered_by
+from dependencies import imported
 from handmade import LABELS, calibration, write_model
 from hostile import heic
 from PIL import Image
@@ -162,14 +162,3 @@ def longest(modules: dict[str, Path]) -> list[str]:
         return [name, *max((below(other) for other in imported(modules[name]) & modules.keys()), key=len, default=[])]
 
     return max(map(below, modules), key=len)
-
-
-def imported(file: Path) -> set[str]:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-    found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
-    return {
-        name for node in found for name in (node.module, *(f"{node.module}.{each.name}" for each in node.names)) if name
-    }

@@ -2,8 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -15,15 +14,14 @@ from spectraderm.core.files import sha256, write_array, write_bytes
 from spectraderm.core.run import CALIBRATION, CARD, CONFIG, Run
 
 
-@contextmanager
-def at_work(run: Path) -> Iterator[None]:
-    run.mkdir(exist_ok=True)
-    with Run(run).stage("audit"):
-        yield
+def made(run: Path, stage: str, **files: bytes) -> None:
+    with Run(run).stage(stage):
+        for name, data in files.items():
+            write_bytes(run / f"{name}.csv", data)
 
 
 def test_what_a_stage_writes_is_noted_as_sha256sum_reads_it(tmp_path: Path) -> None:
-    with at_work(tmp_path):
+    with Run(tmp_path).stage("audit"):
         write_bytes(tmp_path / "b", b"1")
         write_bytes(tmp_path / "b", b"2")
         write_array(tmp_path / "folds" / "final" / "a.npy", np.zeros(3))
@@ -38,19 +36,15 @@ def test_what_a_stage_writes_is_noted_as_sha256sum_reads_it(tmp_path: Path) -> N
 
 
 def test_lines_that_are_cut_off_are_passed_over(tmp_path: Path) -> None:
-    with at_work(tmp_path):
-        write_bytes(tmp_path / "manifest.csv", b"1")
+    made(tmp_path, "audit", manifest=b"1")
     with (tmp_path / stages.CHECKSUMS).open("ab") as file:
         file.write(b"0123456789abcdef")
-    with at_work(tmp_path):
-        write_bytes(tmp_path / "split.csv", b"1")
+    made(tmp_path, "audit", split=b"1")
     assert sorted(stages.read(tmp_path).files) == ["manifest.csv", "split.csv"]
 
 
 def test_a_file_that_was_edited_on_purpose_is_accepted_without_its_line(tmp_path: Path) -> None:
-    with at_work(tmp_path):
-        for name in ("manifest.csv", "split.csv"):
-            write_bytes(tmp_path / name, b"1")
+    made(tmp_path, "audit", manifest=b"1", split=b"1")
     (tmp_path / "split.csv").write_bytes(b"mine")
     Run(tmp_path).check("split")  # makes it anew
     with pytest.raises(RunFolderError, match=r"split\.csv is damaged or was changed") as caught:
@@ -63,12 +57,6 @@ def test_a_file_that_was_edited_on_purpose_is_accepted_without_its_line(tmp_path
     (tmp_path / "manifest.csv").unlink()
     with pytest.raises(RunFolderError, match=r"manifest\.csv is gone"):
         Run(tmp_path).check("train")
-
-
-def made(run: Path, stage: str, **files: bytes) -> None:
-    with Run(run).stage(stage):
-        for name, data in files.items():
-            write_bytes(run / f"{name}.csv", data)
 
 
 def test_what_was_done_from_another_file_is_refused_until_it_is_done_again(tmp_path: Path) -> None:
@@ -135,7 +123,7 @@ def test_a_file_that_got_its_name_before_an_error_is_whole(tmp_path: Path, monke
 
 
 def test_the_card_may_be_edited(tmp_path: Path) -> None:
-    with at_work(tmp_path):
+    with Run(tmp_path).stage("audit"):
         write_bytes(tmp_path / CARD, b"ours")
     (tmp_path / CARD).write_bytes(b"theirs")
     Run(tmp_path).check("export")

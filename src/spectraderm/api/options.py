@@ -15,14 +15,12 @@ def options_of(
     recipe: AnyPath,
     backbone: AnyPath,
     split: Protocol = "grouped",
-    folds: int = 0,
-    seed: int = 0,
     **more: Any,  # noqa: ANN401
 ) -> Options:
     """The settings of a run, by the names that the commands have for them."""
     given = {setting: more.pop(name, None) for name, setting in _OF_THE_RECIPE.items()}
     changes = {setting: value for setting, value in given.items() if value is not None}
-    return Options(str(recipe), str(backbone), split, folds, seed, changes=changes, **more)
+    return Options(str(recipe), str(backbone), split, changes=changes, **more)
 
 
 def check_calibrate(photos: bool, external: bool, with_external: bool, without: bool) -> None:
