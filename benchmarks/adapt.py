@@ -25,7 +25,7 @@ from spectraderm.evaluation.outputs import Outputs
 from spectraderm.inference.calibration import novelty
 from spectraderm.inference.engine import Engine
 from spectraderm.inference.model_folder import ModelFolder, open_model
-from spectraderm.training.adapt import ClosedForm, Own, closed_form, cross_validate, own_features
+from spectraderm.training.adapt import ClosedForm, Own, closed_form, cross_validate, folds_of, own_features
 
 OTHERS = 20
 """Photos of NEAR that are given as `other`."""
@@ -79,8 +79,8 @@ def one_draw(
     other = len(classes) - 1 if others else None
     start, form = time.perf_counter(), replace(form, other=other)
     own = replace(photos.own, targets=labels).take(learned)
-    crossed = cross_validate(form, folder.references, own, seed)
-    held = Outputs(own.targets, own.groups, crossed.logits, crossed.novelties, other)
+    crossed = cross_validate(form, folder.references, own, folds_of(own.targets, own.groups, seed))
+    held = Outputs(own.targets, own.groups, *crossed, other)
     settings = Settings(folder.calibrations.home.coverage, folder.calibrations.home.set_method)
     calibration, _ = before_after.calibrate_own(held, settings)
     said = before_after.score(held, photos.before[learned], classes)

@@ -96,8 +96,9 @@ def adapt(
     own = training.Own(features, photos_of.targets, photos_of.copies, photos_of.groups)
     number = other_of(photos_of.labels)
     form = replace(training.closed_form(folder), other=number)
-    crossed = training.cross_validate(form, folder.references, own, seed, track)
-    held = Outputs(own.targets, own.groups, crossed.logits, crossed.novelties, number)
+    folds = training.folds_of(own.targets, own.groups, seed)
+    logits, novelties = training.cross_validate(form, folder.references, own, folds, track)
+    held = Outputs(own.targets, own.groups, logits, novelties, number)
     settings = Settings(folder.calibrations.home.coverage, folder.calibrations.home.set_method)
     measured = {
         "model_id": folder.model_id,
@@ -107,7 +108,7 @@ def adapt(
         **taken.beside.facts(),
         "new_classes": [label for label in photos_of.labels if label not in folder.labels],
         **before_after.score(held, before, photos_of.labels),
-        "verdicts": before_after.judge_own(held, crossed.folds, settings),
+        "verdicts": before_after.judge_own(held, folds, settings),
     }
     measured["few"] = [own["label"] for own in measured["per_class"] if own["groups"] < FEW]
     if not force:

@@ -35,6 +35,7 @@ OTHER_MARGIN = 0.5
 Without it `other` takes in a tenth of the photos that show a class; with more it refuses fewer others. Chosen on two
 sources, as `OWN_WEIGHT` was.
 """
+FOLDS = 5
 PARITY = 1e-3
 """The largest difference of a logit between the closed form and the new network that is let pass."""
 
@@ -131,29 +132,17 @@ def own_features(engine: Engine, pixels: Pixels, track: Track = no_track) -> tup
     return np.stack([answer.features for answer in answers]), np.stack([answer.logits[0] for answer in answers])
 
 
-@dataclass(frozen=True)
-class CrossValidated:
-    """What heads that were fitted without them say of one's own photos.
-
-    Attributes:
-        folds: which photos were held out together, `int64[n]`.
-        logits: `float64[n, classes]`.
-        novelties: `float64[n]`, against the training photos and one's own of the other folds.
-    """
-
-    folds: Integers
-    logits: Reals
-    novelties: Reals
-
-
 def cross_validate(
-    form: ClosedForm, references: Features, own: Own, seed: int = 0, track: Track = no_track
-) -> CrossValidated:
-    """Fit without each fold of one's own photos, and ask about these; copies never cross.
+    form: ClosedForm, references: Features, own: Own, folds: Integers, track: Track = no_track
+) -> tuple[Reals, Reals]:
+    """Fit without each fold of one's own photos, and ask about these.
 
-    `references` are features of the training photos, `float[m, width]`.
+    `references` are features of the training photos, `float[m, width]`; `folds`, `int64[n]`, those of `folds_of`.
+
+    Returns:
+        Logits `float64[n, classes]`, and novelties `float64[n]`, against the training photos and one's own of the other
+        folds.
     """
-    folds = folds_of(own.targets, own.groups, seed)
     numbers = range(int(folds.max()) + 1)
     logits = np.zeros((len(own), max(len(form.statistics.centres), int(own.targets.max()) + 1)))
     novelties = np.zeros(len(own))
@@ -163,16 +152,16 @@ def cross_validate(
         features = own.features[held, 0]
         logits[held] = features.astype(np.float64) @ weights.T + bias
         novelties[held] = novelty(features, np.concatenate([references, others.references]))
-    return CrossValidated(folds, logits, novelties)
+    return logits, novelties
 
 
-def folds_of(targets: Integers, groups: Integers, seed: int, most: int = 5) -> Integers:
-    """Up to so many folds by photo group, `int64[n]`; the groups of each class are spread over all of them."""
+def folds_of(targets: Integers, groups: Integers, seed: int) -> Integers:
+    """Up to `FOLDS` folds by photo group, `int64[n]`; the groups of each class are spread over all of them."""
     unique, first = np.unique(groups, return_index=True)
     order = np.random.default_rng(seed).permutation(len(unique))
     order = order[np.argsort(targets[first][order], kind="stable")]
     fold = np.empty(len(unique), np.int64)
-    fold[order] = np.arange(len(unique)) % min(most, len(unique))
+    fold[order] = np.arange(len(unique)) % min(FOLDS, len(unique))
     return fold[np.searchsorted(unique, groups)]
 
 
