@@ -80,7 +80,7 @@ def one_draw(
     start, form = time.perf_counter(), replace(form, other=other)
     own = replace(photos.own, targets=labels).take(learned)
     crossed = cross_validate(form, folder.references, own, folds_of(own.targets, own.groups, seed))
-    held = Outputs(own.targets, own.groups, *crossed, other)
+    held = Outputs(own.targets, own.groups, *crossed, other=other)
     settings = Settings(folder.calibrations.home.coverage, folder.calibrations.home.set_method)
     calibration, _ = before_after.calibrate_own(held, settings)
     said = before_after.score(held, photos.before[learned], classes)

@@ -15,7 +15,7 @@ def some(seed: int, classes: int = 0, photos: int = 0) -> Scored:
     probabilities = likely / likely.sum(1, keepdims=True)
     if seed % 2:
         probabilities = draw.multinomial(8, probabilities) / 8
-    return Scored(labels, probabilities, draw.integers(5, 5 + photos, photos))
+    return Scored(labels, draw.integers(5, 5 + photos, photos), probabilities)
 
 
 def in_groups(seed: int, groups: int, sizes: tuple[int, ...], right: float) -> Scored:
@@ -26,7 +26,7 @@ def in_groups(seed: int, groups: int, sizes: tuple[int, ...], right: float) -> S
     sure = draw.uniform(0.5, 1, groups)
     likely = np.where(good, sure, 1 - sure)
     probabilities = np.where(np.arange(2) == labels[:, None], likely[:, None], 1 - likely[:, None])
-    return Scored(labels[group], probabilities[group], group)
+    return Scored(labels[group], group, probabilities[group])
 
 
 def calibrated(seed: int, photos: int, classes: int = 4, tempered: float = 1) -> Scored:
@@ -36,4 +36,4 @@ def calibrated(seed: int, photos: int, classes: int = 4, tempered: float = 1) ->
     claims = [np.exp(scale * logits) for scale in (1, tempered)]
     truth, probabilities = (claim / claim.sum(1, keepdims=True) for claim in claims)
     labels = np.minimum((truth.cumsum(1) < draw.random((photos, 1))).sum(1), classes - 1)
-    return Scored(labels, probabilities, np.arange(photos))
+    return Scored(labels, np.arange(photos), probabilities)

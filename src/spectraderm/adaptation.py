@@ -98,7 +98,7 @@ def adapt(
     form = replace(training.closed_form(folder), other=number)
     folds = training.folds_of(own.targets, own.groups, seed)
     logits, novelties = training.cross_validate(form, folder.references, own, folds, track)
-    held = Outputs(own.targets, own.groups, logits, novelties, number)
+    held = Outputs(own.targets, own.groups, logits, novelties, other=number)
     settings = Settings(folder.calibrations.home.coverage, folder.calibrations.home.set_method)
     measured = {
         "model_id": folder.model_id,

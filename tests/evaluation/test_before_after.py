@@ -19,7 +19,7 @@ Integers = npt.NDArray[np.int64]
 
 def held(labels: Integers, guesses: Integers) -> Outputs:
     """Photos, each its own group, with the guesses of a model that knows `other`."""
-    return Outputs(labels, np.arange(len(labels)), 4.0 * np.eye(3)[guesses], np.zeros(len(labels)), 2)
+    return Outputs(labels, np.arange(len(labels)), 4.0 * np.eye(3)[guesses], np.zeros(len(labels)), other=2)
 
 
 def scored(photos: Outputs, before: Integers) -> dict[str, Any]:

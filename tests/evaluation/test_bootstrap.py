@@ -29,7 +29,7 @@ def slowly_resampled(one: Scored, draws: int) -> dict[str, list[Reals]]:
 def test_intervals_are_those_of_a_slow_bootstrap_of_groups() -> None:
     every = some(0, classes=3, photos=400)
     photo, group = np.arange(400) % 5, np.arange(400) // 5
-    one = Scored(group % 3, every.probabilities, group * 2).take(np.flatnonzero(photo <= group % 4))
+    one = Scored(group % 3, group * 2, every.probabilities).take(np.flatnonzero(photo <= group % 4))
     got, values = scores(one), slowly_resampled(one, 500)
     for name in set(METRICS) - {"ece", "classwise_ece"}:
         for where, slow in ((got, values[name]), (got["by_group"], values[f"by_group {name}"])):

@@ -33,7 +33,7 @@ def judged() -> tuple[list[str], Judged]:
     probabilities[np.arange(len(sources)), (labels + ~rights) % 3] = confidence
     groups = np.concatenate([100 * i + random.integers(0, max(3, n // 2), n) for i, n in enumerate(SIZES.values())])
     verdicts = np.where(confidence > 0.7, 0, 1)
-    return sources, Judged(labels, probabilities, groups, sets=probabilities > 0.2, verdicts=verdicts)
+    return sources, Judged(labels, groups, probabilities, sets=probabilities > 0.2, verdicts=verdicts)
 
 
 def test_the_scores_are_those_of_each_sources_photos(judged: tuple[list[str], Judged]) -> None:

@@ -244,7 +244,7 @@ def with_others(random: Random, others: int, shift: float) -> Outputs:
     logits[:, 3] += np.where(labels == 3, shift, -6)
     logits[:, :3] += 4 * np.eye(CLASSES)[random.integers(0, 3, len(labels)), :3] * (labels == 3)[:, None]
     count = len(labels)
-    return Outputs(labels, np.arange(count), logits, random.random(count), 3)
+    return Outputs(labels, np.arange(count), logits, random.random(count), other=3)
 
 
 @pytest.mark.parametrize(("others", "shift", "kept"), [(200, 9.0, True), (200, -9.0, False), (20, -9.0, True)])

@@ -25,7 +25,7 @@ def source(random: Random, name: str, own: int, others: int, *, sure: float = 3.
     logits = sure * (random.normal(0, 1, (own + others, CLASSES)) + sure * truth)  # Bayes, of normals `sure` apart
     groups = np.arange(start, start + own + others)
     usable, names = np.ones(own + others, bool), np.full(own + others, name)
-    return Outputs(labels, groups, logits, random.random(own + others) * 0.5, None, usable, names)
+    return Outputs(labels, groups, logits, random.random(own + others) * 0.5, usable, names)
 
 
 def four(seed: int, size: int = 150) -> Outputs:

@@ -36,7 +36,7 @@ def test_the_reliability_diagram_is_what_the_error_sums_up(seed: int) -> None:
 
 
 def test_a_bin_holds_its_upper_edge() -> None:
-    one = Scored(np.array([0, 0, 1]), np.array([[0.6, 0.4], [0.61, 0.39], [0.0, 1.0]]), np.arange(3))
+    one = Scored(np.array([0, 0, 1]), np.arange(3), np.array([[0.6, 0.4], [0.61, 0.39], [0.0, 1.0]]))
     bins = reliability(one)
     assert [i for i, row in enumerate(bins) if row["n_photos"]] == [8, 9, 14]
     assert bins[8] == {"low": 8 / 15, "high": 0.6, "n_photos": 1, "confidence": pytest.approx(0.6), "accuracy": 1.0}
@@ -44,7 +44,7 @@ def test_a_bin_holds_its_upper_edge() -> None:
 
 
 def test_the_surest_mistake_costs_a_finite_amount() -> None:
-    one = Scored(np.array([1]), np.array([[1.0, 0.0]]), np.array([0]))
+    one = Scored(np.array([1]), np.array([0]), np.array([[1.0, 0.0]]))
     assert scores(one)["log_loss"]["value"] == pytest.approx(36.04, abs=0.01)
     assert scores(one)["brier"]["value"] == 2
 
@@ -69,7 +69,7 @@ def test_intervals_hold_the_true_calibration_error(tempered: float) -> None:
 
 
 def sure(confidence: float, groups: list[int]) -> Scored:
-    return Scored(np.zeros(len(groups), int), np.tile((confidence, 1 - confidence), (len(groups), 1)), np.array(groups))
+    return Scored(np.zeros(len(groups), int), np.array(groups), np.tile((confidence, 1 - confidence), (len(groups), 1)))
 
 
 @pytest.mark.parametrize(("confidence", "photos"), [(0.75, 30), (0.95, 100)])
@@ -93,7 +93,7 @@ def test_who_keeps_a_promise_is_within_chance_and_who_boasts_is_not() -> None:
     random = np.random.default_rng(1)
     probabilities = random.dirichlet(np.full(3, 0.5), 600)
     labels = np.array([random.choice(3, p=row) for row in probabilities])
-    honest = Scored(labels, probabilities, np.arange(600))
-    boasts = Scored(labels, probabilities**3 / (probabilities**3).sum(1, keepdims=True), np.arange(600))
+    honest = Scored(labels, np.arange(600), probabilities)
+    boasts = Scored(labels, np.arange(600), probabilities**3 / (probabilities**3).sum(1, keepdims=True))
     assert scores(honest)["ece"]["value"] <= error_by_chance(honest)["high"]
     assert scores(boasts)["ece"]["value"] > error_by_chance(boasts)["high"]

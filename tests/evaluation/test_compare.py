@@ -17,7 +17,7 @@ def worse(one: Scored, share: float, seed: int) -> Scored:
     draw = np.random.default_rng(seed)
     spoilt = np.isin(one.groups, np.flatnonzero(draw.random(int(one.groups.max()) + 1) < share))
     strange = draw.dirichlet(np.ones(one.classes), len(one))
-    return Scored(one.labels, np.where(spoilt[:, None], strange, one.probabilities), one.groups)
+    return Scored(one.labels, one.groups, np.where(spoilt[:, None], strange, one.probabilities))
 
 
 def test_the_better_model_is_found_either_way_round() -> None:
@@ -64,7 +64,7 @@ def test_counts_and_mcnemar_of_lone_photos(seed: int) -> None:
 @pytest.mark.parametrize(("count", "better"), [(9, "neither"), (10, "a")])
 def test_ten_copies_are_one_witness(count: int, better: str) -> None:
     labels, groups = np.zeros(10 * count, dtype=int), np.arange(10 * count) // 10
-    a, b = (Scored(labels, np.eye(2)[labels + wrong], groups) for wrong in (0, 1))
+    a, b = (Scored(labels, groups, np.eye(2)[labels + wrong]) for wrong in (0, 1))
     got = compare_photos(a, b)
     assert (got["right"]["only_a"], got["right"]["groups_for_a"]) == (10 * count, count)
     assert got["right"]["p_value"] == pytest.approx(2 * 0.5**count)

@@ -15,7 +15,7 @@ def scored(labels: Integers, classes: int = 3, other: int | None = None) -> Scor
     """Probabilities in steps of a tenth, so that many tie."""
     random = np.random.default_rng(0)
     values = (random.integers(0, 8, (len(labels), classes)) + 3 * np.eye(classes)[labels]).round(0) + 1
-    return Scored(labels, values / values.sum(1, keepdims=True), np.arange(len(labels)), other)
+    return Scored(labels, np.arange(len(labels)), values / values.sum(1, keepdims=True), other=other)
 
 
 def test_areas_are_those_of_scikit_learn_and_the_macro_curve_is_their_mean() -> None:

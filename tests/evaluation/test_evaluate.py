@@ -186,7 +186,7 @@ def test_the_scores_are_those_of_sklearn(tmp_path: Path) -> None:
 
 def test_what_a_guess_of_an_unusable_photo_would_be_counts_for_nothing() -> None:
     labels, sure = np.array([0, 0, 1]), np.eye(2)[[0, 0, 1]]
-    got = refusals(Judged(labels, sure, np.arange(3), sets=sure > 0, verdicts=np.array([3, 3, 0])))
+    got = refusals(Judged(labels, np.arange(3), sure, sets=sure > 0, verdicts=np.array([3, 3, 0])))
     assert got["unusable_photo"]["value"] == pytest.approx(2 / 3)
     assert got["unusable_photo"]["accuracy"] is None
     assert got["predicted"]["accuracy"]["value"] == 1
@@ -245,7 +245,7 @@ def tables(groups: list[int] | None = None, **columns: list[str]) -> dict[str, d
     own = np.array(groups or range(COUNT))
     rows = [{"path": f"{i}.jpg", **{name: values[i] for name, values in columns.items()}} for i in range(COUNT)]
     sets = np.stack([np.ones(COUNT, bool), np.arange(COUNT) < 10], axis=1)
-    judged = Judged(labels, chances, own, sets=sets, verdicts=wrong.astype(np.int64))
+    judged = Judged(labels, own, chances, sets=sets, verdicts=wrong.astype(np.int64))
     return {table["column"]: table for table in subgroups(rows, judged)}
 
 

@@ -162,8 +162,8 @@ def scored(labels: list[int], verdicts: list[int], groups: list[int], learned_fr
     """Five photos that are guessed 0; of the last one there is no guess."""
     photos = Predicted(
         np.array(labels),
-        np.array([[0.9, 0.1]] * 4 + [[0.0, 0.0]]),
         np.array(groups),
+        np.array([[0.9, 0.1]] * 4 + [[0.0, 0.0]]),
         sets=np.array([[True, False], [True, True], [True, False], [True, False], [False, False]]),
         verdicts=np.array(verdicts),
         in_training=np.arange(5) < learned_from,

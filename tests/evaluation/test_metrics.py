@@ -71,7 +71,7 @@ def test_folds_are_never_ranked_against_each_other(seed: int) -> None:
     labels, groups = (np.concatenate([getattr(part, name) for part in parts]) for name in ("labels", "groups"))
     tempered = [part.probabilities[:, :1] ** (fold + 1) for fold, part in enumerate(parts)]
     first = np.concatenate(tempered)
-    one = Scored(labels, np.hstack([first, (1 - first) / 2, (1 - first) / 2]), groups + 1000 * folds, None, folds)
+    one = Scored(labels, groups + 1000 * folds, np.hstack([first, (1 - first) / 2, (1 - first) / 2]), folds=folds)
     for part in parts:
         true = part.labels == 0
         if 0 < true.sum() < 30:
@@ -87,7 +87,7 @@ def test_folds_are_never_ranked_against_each_other(seed: int) -> None:
 def test_what_each_fold_ranks_perfectly_is_perfect_whatever_their_temperatures() -> None:
     labels, folds = np.tile([0, 0, 1, 1], 2), np.repeat([0, 1], 4)
     first = np.array([0.99, 0.98, 0.6, 0.55, 0.54, 0.53, 0.1, 0.05])  # the first fold is far surer of itself
-    one = Scored(labels, np.stack([first, 1 - first], axis=1), np.arange(8), None, folds)
+    one = Scored(labels, np.arange(8), np.stack([first, 1 - first], axis=1), folds=folds)
     pooled = scores(replace(one, folds=None))["auroc"]["value"]
     assert pooled == pytest.approx(sk.roc_auc_score(labels == 0, first)) == pytest.approx(0.75)
     assert scores(one)["auroc"] == {"value": 1.0, "low": 1.0, "high": 1.0}
@@ -96,14 +96,14 @@ def test_what_each_fold_ranks_perfectly_is_perfect_whatever_their_temperatures()
 
 @pytest.mark.parametrize("labels", [[0, 0, 0], []])
 def test_what_is_not_defined_is_none(labels: list[int]) -> None:
-    one = Scored(np.array(labels, dtype=int), np.tile([0.6, 0.3, 0.1], (len(labels), 1)), np.arange(len(labels)))
+    one = Scored(np.array(labels, dtype=int), np.arange(len(labels)), np.tile([0.6, 0.3, 0.1], (len(labels), 1)))
     got, classes = scores(one), per_class(one, ["a", "b", "c"])
     assert got["auroc"] == got["by_group"]["auroc"] == classes[1]["sensitivity"] == classes[2]["ppv"] == NOTHING
     assert all((got[name] == NOTHING) == (not labels) for name in METRICS if name != "auroc")
 
 
 def test_all_right_is_not_certain() -> None:
-    one = Scored(np.arange(40) % 2, np.eye(2)[np.arange(40) % 2], np.arange(40) // 2)
+    one = Scored(np.arange(40) % 2, np.arange(40) // 2, np.eye(2)[np.arange(40) % 2])
     wanted = stats.binomtest(20, 20).proportion_ci(method="exact").low
     sets = set_scores(one.labels, np.ones((40, 2), dtype=bool), one.groups)
     shares = [scores(one)["accuracy"], scores(one)["accuracy_at_100"], per_class(one, ["a", "b"])[0]["sensitivity"]]

@@ -51,7 +51,7 @@ def score(held: Outputs, before: Reals, labels: Sequence[str]) -> dict[str, Any]
     per_class = [_of_class(held, right, number, label, number >= classes) for number, label in enumerate(labels)]
     return {
         "n_photos": len(held),
-        "n_groups": len(np.unique(held.groups)),
+        "n_groups": held.n_groups,
         "too_few": len(np.unique(held.groups[named])) < MIN_GROUPS,
         **_paired(held.groups[named], {name: hits[named] for name, hits in right.items()}),
         "known": _paired(held.groups[known], {name: hits[known] for name, hits in right.items()}),

@@ -5,7 +5,7 @@ weights are equal. A `Statistic` turns weights `float[r, n]` into named quantiti
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -26,18 +26,46 @@ Statistic = Callable[[Reals], dict[str, Reals]]
 
 
 @dataclass(frozen=True)
-class Scored(Rows):
-    """n photos in c classes: true class numbers, probabilities (calibrated or not), and which are copies of one photo.
+class Labelled(Rows):
+    """n photos: true class numbers `int64[n]`, and photo groups `int64[n]`, equal for copies of one photo.
 
-    `labels` is `int64[n]`, `probabilities` `float64[n, c]`, `groups` `int64[n]`: equal for copies of one photo. `other`
-    is the number of the class of photos of none of the others: a guess, but no class that is scored, see `own`.
-    `folds`, `int64[n]`, tells which model and temperature each photo's probabilities are of; None: all of the same.
+    `other` is the number of the class of photos of none of the others, if there is one; else these are `NO_CLASS`.
     """
 
     labels: Integers
-    probabilities: Reals
     groups: Integers
-    other: int | None = None
+    other: int | None = field(default=None, kw_only=True)
+
+    @property
+    def is_other(self) -> Booleans:
+        """Which photos are of none of the classes, `bool[n]`."""
+        return np.isin(self.labels, [NO_CLASS] if self.other is None else [NO_CLASS, self.other])
+
+    @property
+    def own(self) -> Self:
+        """The photos of the classes."""
+        return self.take(~self.is_other)
+
+    @property
+    def others(self) -> Self:
+        """The photos of none of the classes."""
+        return self.take(self.is_other)
+
+    @property
+    def n_groups(self) -> int:
+        """The number of photo groups."""
+        return len(np.unique(self.groups))
+
+
+@dataclass(frozen=True)
+class Scored(Labelled):
+    """n photos in c classes with their probabilities `float64[n, c]`, calibrated or not.
+
+    The class `other` is a guess, but none that is scored: scores are of `own` photos. `folds`, `int64[n]`, tells which
+    model and temperature each photo's probabilities are of; None: all of the same.
+    """
+
+    probabilities: Reals
     folds: Integers | None = None
 
     @property
@@ -55,21 +83,6 @@ class Scored(Rows):
     def known(self) -> list[int]:
         """The numbers of the classes that are scored, all but `other`."""
         return [number for number in range(self.classes) if number != self.other]
-
-    @property
-    def own(self) -> Self:
-        """The photos of these classes."""
-        return self.take(np.isin(self.labels, self.known))
-
-    @property
-    def others(self) -> Self:
-        """The photos of none of them."""
-        return self.take(~np.isin(self.labels, self.known))
-
-    @property
-    def n_groups(self) -> int:
-        """The number of photo groups."""
-        return len(np.unique(self.groups))
 
     @property
     def guesses(self) -> Integers:

@@ -30,8 +30,8 @@ def outputs_of(photos: Predicted, temperature: float) -> Outputs:
     The logits are taken from probabilities at a `temperature`; they lack a number per photo that no probability needs.
     """
     logits = temperature * np.log(np.maximum(photos.probabilities, _LEAST))
-    about = (photos.labels, photos.groups, logits, photos.novelty, photos.other, photos.usable, photos.sources)
-    return Outputs(*about).take(~photos.in_training)
+    about = (photos.labels, photos.groups, logits, photos.novelty, photos.usable, photos.sources)
+    return Outputs(*about, other=photos.other).take(~photos.in_training)
 
 
 def fit(photos: Outputs, home: Calibration, promises: Sequence[float]) -> tuple[Calibration, Control]:
@@ -74,7 +74,7 @@ def calibrate_elsewhere(photos: Outputs, home: Calibration, promise: float | Non
         **settings.to_dict(),
         "fitted_on": "sources",
         "n_photos": len(photos),
-        "n_groups": len(np.unique(photos.groups)),
+        "n_groups": photos.n_groups,
         "promise_asked": promise,
         "promise_fails_at": FAILS_AT,
         "p_right": proof.p_right,
@@ -85,7 +85,7 @@ def calibrate_elsewhere(photos: Outputs, home: Calibration, promise: float | Non
             {
                 "name": name,
                 "photos": len(part),
-                "photo_groups": len(np.unique(part.groups)),
+                "photo_groups": part.n_groups,
                 "others": len(part.others),
             }
             for name, part in parts.items()

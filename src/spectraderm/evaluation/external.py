@@ -6,8 +6,6 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from spectraderm.core import OTHER, files
 from spectraderm.core.errors import RunFolderError, WriteError
 from spectraderm.core.progress import Track, no_track
@@ -135,7 +133,7 @@ def score(photos: Predicted) -> dict[str, Any]:
     own, guessed = new.own, new.own.take(new.own.usable)
     result: dict[str, Any] = {
         "n_photos": len(photos),
-        "n_groups": len(np.unique(photos.groups)),
+        "n_groups": photos.n_groups,
         "in_training": int(photos.in_training.sum()),
         "verdicts": {name: int((photos.verdicts == number).sum()) for number, name in enumerate(VERDICTS)},
     }

@@ -9,50 +9,28 @@ import numpy.typing as npt
 
 from spectraderm.core import other_of
 from spectraderm.core.errors import RunFolderError
-from spectraderm.core.rows import Rows
 from spectraderm.core.run import Run, measuring
-from spectraderm.evaluation.bootstrap import NO_CLASS, Booleans, Integers, Judged, Reals, Scored, group_weights
+from spectraderm.evaluation.bootstrap import Booleans, Integers, Judged, Labelled, Reals, Scored, group_weights
 from spectraderm.inference import calibration
 from spectraderm.inference.calibration import Calibration, softmax
 
 
 @dataclass(frozen=True)
-class Outputs(Rows):
+class Outputs(Labelled):
     """What a model makes of n photos.
 
     Attributes:
-        labels, groups: class numbers and photo groups, `int64[n]`.
         logits: `float64[n, classes]`.
         novelty: `float64[n]`, against the photos that it was trained on; NaN for those themselves.
-        other: the number of the class of photos of none of the others, if there is one. Where there is none, such
-            photos have the label `NO_CLASS`.
         usable: which photos the quality gate lets pass, `bool[n]`, or True; of others the model is not asked, and
             logits and novelty are anything.
         sources: who took each photo, `str[n]`, where every source counts alike; None where photo groups do.
     """
 
-    labels: Integers
-    groups: Integers
     logits: Reals
     novelty: Reals
-    other: int | None = None
     usable: Booleans | np.bool_ = np.True_
     sources: npt.NDArray[np.str_] | None = None
-
-    @property
-    def is_other(self) -> Booleans:
-        """Which photos are of none of the classes, `bool[n]`."""
-        return np.isin(self.labels, [NO_CLASS] if self.other is None else [NO_CLASS, self.other])
-
-    @property
-    def own(self) -> Self:
-        """The photos of the classes."""
-        return self.take(~self.is_other)
-
-    @property
-    def others(self) -> Self:
-        """The photos of none of the classes."""
-        return self.take(self.is_other)
 
     @property
     def one_each(self) -> Self:
@@ -62,8 +40,8 @@ class Outputs(Rows):
     def judged(self, fitted: Calibration) -> Judged:
         """What these settings make of the photos."""
         found = fitted.judge(self.logits, self.novelty, self.other)
-        scored = (self.labels, found.probabilities, self.groups, self.other)
-        return Judged(*scored, sets=found.sets, verdicts=found.verdicts)
+        scored = (self.labels, self.groups, found.probabilities)
+        return Judged(*scored, other=self.other, sets=found.sets, verdicts=found.verdicts)
 
     @property
     def rows_of_sources(self) -> dict[str, Booleans]:
@@ -103,7 +81,7 @@ class FoldOutputs(Outputs):
     def scored(self) -> Scored:
         """Labels, probabilities before calibration, and groups of the photos of the classes."""
         own = self.own
-        return Scored(own.labels, softmax(own.logits), own.groups, self.other)
+        return Scored(own.labels, own.groups, softmax(own.logits), other=self.other)
 
 
 def pool(folds: Sequence[FoldOutputs], split: str = "test") -> FoldOutputs:
@@ -129,8 +107,9 @@ def read_outputs(run: Run) -> tuple[list[FoldOutputs], list[FoldOutputs]]:
             raise RunFolderError(f"{run.folder} has features of {counts}", "Train again")
         novelties = np.full(len(logits), np.nan)
         novelties[new] = calibration.novelty(features[new], features[references(logits.splits, logits.groups)])
-        arrays = (logits.targets, logits.groups, logits.values, novelties, other_of(logits.classes))
-        folds.append(FoldOutputs(*arrays, fold=name, seed=entry["seed"], paths=logits.paths, splits=logits.splits))
+        arrays, other = (logits.targets, logits.groups, logits.values, novelties), other_of(logits.classes)
+        about = {"fold": name, "seed": entry["seed"], "other": other}
+        folds.append(FoldOutputs(*arrays, paths=logits.paths, splits=logits.splits, **about))
     return folds, crossing(config["protocol"], folds)
 
 

@@ -100,7 +100,7 @@ def baselines(folds: Sequence[FoldOutputs], measurements: Measurements, seed: in
     tests, result = pool(folds), {}
     for name in BASELINES:
         guesses = np.concatenate([_guesses(name, fold, measurements, seed) for fold in folds])
-        every = Scored(tests.labels, np.eye(tests.logits.shape[1])[guesses], tests.groups, tests.other)
+        every = Scored(tests.labels, tests.groups, np.eye(tests.logits.shape[1])[guesses], other=tests.other)
         scored = every.take(~tests.is_other)
         statistic = metrics.guess_statistic(scored)
         by_file, by_group = (resample(statistic, weights(scored.groups, by_group=once)) for once in (False, True))

@@ -139,9 +139,9 @@ def predict_sources(
     names = classifier.labels
     return Predicted(
         np.array(labels),
-        np.array([[one.probabilities.get(label, 0.0) for label in names] for one in predictions]),
         photo_groups(len(read), near_pairs(np.stack(hashes)), kept),
-        other_of(names),
+        np.array([[one.probabilities.get(label, 0.0) for label in names] for one in predictions]),
+        other=other_of(names),
         sets=np.array([[label in one.prediction_set for label in names] for one in predictions]),
         verdicts=np.array([VERDICTS.index(one.verdict) for one in predictions]),
         in_training=np.array([one.in_training for one in predictions]),
