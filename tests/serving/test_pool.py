@@ -22,6 +22,7 @@ from spectraderm.serving import pool as pools
 from spectraderm.serving.middleware import ServeOptions
 from spectraderm.serving.pool import Pool
 from spectraderm.serving.refusals import Refusal, kind_of
+from spectraderm.serving.worker import from_message, to_message
 
 CRASH, HANG, LATE_HANG = b"crash", b"hang", b"hang in the network"
 UNUSABLE: Any = {"verdict": "unusable_photo", "coverage": 0.9, "calibrated_on": "home", "model_id": "m"}
@@ -45,7 +46,7 @@ class Painted:
 
         try:
             if self.loads:
-                send(pickle.dumps(None))
+                send(to_message(None))
             while self.loads:
                 photo = await reader.readexactly(int.from_bytes(await reader.readexactly(4)))
                 self.turns.append(photo)
@@ -55,7 +56,7 @@ class Painted:
                 await asyncio.sleep(5 if photo == HANG else 0)
                 send(b"")
                 await asyncio.sleep(5 if photo == LATE_HANG else 0)
-                send(pickle.dumps(Prediction(reason=photo.decode(), **UNUSABLE)))
+                send(to_message(Prediction(reason=photo.decode(), **UNUSABLE)))
         finally:
             writer.close()
 
@@ -190,8 +191,18 @@ def test_a_photo_goes_to_the_process_that_has_least_to_do(painted: type[Painted]
     "error", [UnreadablePhoto("a", "b"), MissingExtra("x", "heic"), WriteError("x", OSError(28, "full"))]
 )
 def test_errors_survive_the_way_between_processes(error: SpectraDermError) -> None:
-    made = pickle.loads(pickle.dumps(error))
-    assert (type(made), made.problem, made.remedy, str(made)) == (type(error), error.problem, error.remedy, str(error))
+    for made in (pickle.loads(pickle.dumps(error)), from_message(to_message(error))):
+        assert isinstance(made, SpectraDermError)
+        told = (type(made), made.problem, made.remedy, str(made))
+        assert told == (type(error), error.problem, error.remedy, str(error))
+
+
+def test_answers_survive_the_way_to_the_server(tmp_path: Path) -> None:
+    model = spectraderm.load_model(write_model(tmp_path / "model"))
+    said = model.predict_opened([(paint(3, (230, 170)), None), (paint(3, (20, 20)), None)])
+    assert [from_message(to_message(one)) for one in said] == said
+    assert from_message(to_message(None)) is None
+    assert "no more" in str(from_message(to_message(ValueError("no more"))))
 
 
 def test_real_processes(tmp_path: Path) -> None:

@@ -3,12 +3,12 @@
 import asyncio
 import multiprocessing
 import os
-import pickle
 import socket
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from multiprocessing.process import BaseProcess
+from typing import Any
 
 from spectraderm.core.errors import ModelFolderError, UnreadablePhoto
 from spectraderm.core.parallel import cores
@@ -17,7 +17,7 @@ from spectraderm.inference.engine import Runtime
 from spectraderm.inference.prediction import Prediction
 from spectraderm.serving.middleware import ServeOptions
 from spectraderm.serving.refusals import Refusal
-from spectraderm.serving.worker import work
+from spectraderm.serving.worker import from_message, work
 
 QUEUE_PER_WORKER = 16
 _LOAD_SECONDS = 120.0
@@ -52,7 +52,7 @@ class Worker:
         self._process: BaseProcess | None = None
         self._line: asyncio.StreamWriter | None = None
         self._listener: asyncio.Task[None] | None = None
-        self._sent: deque[tuple[asyncio.Future[Prediction], Callable[[], None]]] = deque()
+        self._sent: deque[tuple[asyncio.Future[Any], Callable[[], None]]] = deque()
 
     @property
     def alive(self) -> bool:
@@ -95,7 +95,7 @@ class Worker:
         ahead = [answer for answer, _ in self._sent]
         self._line.write(len(photo).to_bytes(4, signed=True))
         self._line.write(memoryview(photo))  # of whose rest, where it is large, asyncio makes one copy
-        answer = self._expect(looked_at)
+        answer: asyncio.Future[Prediction] = self._expect(looked_at)
         if ahead:
             await asyncio.wait(ahead)
         async with asyncio.timeout(seconds):
@@ -118,8 +118,8 @@ class Worker:
                 answer.set_exception(WorkerGone())
                 answer.exception()  # which is not logged now where nobody waits any more
 
-    def _expect(self, looked_at: Callable[[], None] = lambda: None) -> asyncio.Future[Prediction]:
-        answer: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
+    def _expect(self, looked_at: Callable[[], None] = lambda: None) -> asyncio.Future[Any]:
+        answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._sent.append((answer, looked_at))
         return answer
 
@@ -131,7 +131,7 @@ class Worker:
                 if not message:
                     self._sent[0][1]()
                     continue
-                made = pickle.loads(message)  # noqa: S301 - of our own process
+                made = from_message(message)
                 answer, _ = self._sent.popleft()
                 if answer.done():  # who waited has gone
                     continue

@@ -1,5 +1,6 @@
 """What a worker process does: it loads the model and classifies the photos that come over a line, in order."""
 
+import json
 import multiprocessing
 import os
 import signal
@@ -9,6 +10,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from threading import Thread
 
+from spectraderm.core import errors
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.inference.calibration import Choice
 from spectraderm.inference.classifier import Classifier, Opened, Prediction, load_model
@@ -23,8 +25,8 @@ _NICE = 2
 def work(line: socket.socket, source: str | None, runtime: Runtime, calibration: Choice) -> None:
     """Load a model, see `spectraderm.load_model`, then classify photos until the line's other end closes.
 
-    Messages are framed as `Connection` frames them. None, pickled, or an error says that the model is loaded or is not.
-    Then each photo's bytes are answered with an empty message when the next can be sent, then its prediction or error.
+    Messages are framed as `Connection` frames them. The first, of `to_message`, says that the model is loaded, or why
+    not. Then each photo's bytes are answered with an empty one when the next can be sent, and with one of `to_message`.
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # the server process minds them
         signal.signal(number, signal.SIG_IGN)
@@ -35,12 +37,34 @@ def work(line: socket.socket, source: str | None, runtime: Runtime, calibration:
     try:
         classifier = load_model(source, _THREADS, runtime.name, calibration, runtime.precision)
     except Exception as error:
-        server.send(error)
+        server.send_bytes(to_message(error))
         return
-    server.send(None)
+    server.send_bytes(to_message(None))
     with suppress(EOFError, OSError):
         while True:
-            server.send(_answer(classifier, server, server.recv_bytes()))
+            server.send_bytes(to_message(_answer(classifier, server, server.recv_bytes())))
+
+
+def to_message(made: Prediction | Exception | None) -> bytes:
+    """JSON: what reads hostile photos must not have what reads its answers run code, as pickles would."""
+    if isinstance(made, Prediction):
+        return json.dumps({"prediction": vars(made)}).encode()
+    if isinstance(made, SpectraDermError):
+        return json.dumps({"error": type(made).__name__, "problem": made.problem, "remedy": made.remedy}).encode()
+    return json.dumps({"failed": repr(made)} if made else {}).encode()
+
+
+def from_message(message: bytes) -> Prediction | Exception | None:
+    """What `to_message` was given; of another error than our own what it said."""
+    made = json.loads(message)
+    if "prediction" in made:
+        return Prediction(**made["prediction"])
+    if "error" in made:
+        kind = getattr(errors, made["error"])
+        error: SpectraDermError = kind.__new__(kind)
+        SpectraDermError.__init__(error, made["problem"], made["remedy"])
+        return error
+    return RuntimeError(made["failed"]) if made else None
 
 
 def _answer(classifier: Classifier, server: Connection, photo: bytes) -> Prediction | Exception:
