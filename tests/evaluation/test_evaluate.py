@@ -172,10 +172,8 @@ def test_the_scores_are_those_of_sklearn(tmp_path: Path) -> None:
     assert rows_of(got)["original"]["accuracy"] == test["accuracy"]
     shipped = got["calibration"]["sets"][got["calibration"]["shipped"]]
     fits = 1 - chances <= settings["thresholds"][0]
-    likeliest, scoped = (
-        np.argsort(-chances, 1, kind="stable"),
-        pool(read_outputs(Run(run))[1]).novelty <= settings["novelty_threshold"],
-    )
+    likeliest = np.argsort(-chances, 1, kind="stable")
+    scoped = pool(read_outputs(Run(run))[1]).novelty <= settings["novelty_threshold"]
     fits[np.arange(60), likeliest[:, 0]] = True
     alone = scoped & (chances.max(1) < settings["confidence_threshold"]) & (fits.sum(1) == 1)
     fits[alone, likeliest[alone, 1]] = True  # none that is unsure has a set of one

@@ -195,10 +195,8 @@ def test_photos_of_no_class_are_refused_or_at_least_flagged() -> None:
 def test_several_folders_are_sources_with_a_result_each_and_a_mean(photos: Photos, tmp_path: Path) -> None:
     run = leaking_run(tmp_path / "run")
     evaluated(run)
-    folder, model = (
-        photos(**{f"one/{A}": 2, f"one/{B}": 2, f"two/{B}": 3, f"two/{D}": 3, "none/cats": 2}),
-        model_of(run),
-    )
+    folder = photos(**{f"one/{A}": 2, f"one/{B}": 2, f"two/{B}": 3, f"two/{D}": 3, "none/cats": 2})
+    model = model_of(run)
     shutil.copy(folder / "one" / B / "0.png", folder / "two" / B / "copy.png")  # in both sources, yet one photo
     given = [folder / name for name in ("two", "one", "none")]
     got = evaluate_external(model, given, out=tmp_path / "out.json")

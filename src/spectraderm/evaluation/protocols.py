@@ -136,11 +136,9 @@ def _original_rows(fold: FoldOutputs, measurements: Measurements, seed: int) -> 
     scores, floor = metrics.scores(test.scored()), baselines([fold], measurements, seed)
     rows = [_row("original", TITLES["original"], scores, words, leaked, baselines=floor)]
     if 0 < leaked < len(test):
-        few, scores = (
-            "Honest, but few photos, and perhaps not of every class.",
-            metrics.scores(test.scored().take(clean)),
-        )
-        rows.append(_row("without-copies", TITLES["without-copies"], scores, few))
+        words = "Honest, but few photos, and perhaps not of every class."
+        scores = metrics.scores(test.scored().take(clean))
+        rows.append(_row("without-copies", TITLES["without-copies"], scores, words))
     return rows
 
 
@@ -171,10 +169,8 @@ def _external_rows(run: Run) -> list[dict[str, Any]]:
         words, title = "Believe it for photos from elsewhere", f"mean of {len(averaged)} sources elsewhere"
         chosen = len(clean) < len(averaged)
         if chosen:
-            words, title = (
-                "It flatters, for a recipe was chosen on them: at a new place expect less",
-                f"{title}, chosen on",
-            )
+            title += ", chosen on"
+            words = "It flatters, for a recipe was chosen on them: at a new place expect less"
         words += f"; each source weighs the same.{_worst(summary, averaged)}"
         rows.append(_row(MEAN_ROW, title, counts | summary["mean_over_sources"], words, chosen_on=chosen))
     return rows
