@@ -40,7 +40,7 @@ STAGES = (
     ("compare with training photos", classifier, "nearest"),
     ("novelty", References, "novelty"),
     ("probabilities and verdict", Calibration, "judge"),
-    ("words", classifier.Classifier, "_worded"),
+    ("words", classifier, "worded"),
 )
 STARTS = {
     "Python alone": "",

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import BinaryIO
 
 from spectraderm.core.errors import SpectraDermError, UnreadablePhoto, remedy_of
-from spectraderm.images.decoding import MAX_BYTES
 from spectraderm.images.photo_files import DEBRIS, OWN, LeftOut, below, lines, note, why_left_out
 
 STDIN = "-"
@@ -15,15 +14,15 @@ STDIN = "-"
 
 def photos(
     names: Sequence[str], stdin: BinaryIO, left: LeftOut | None = None
-) -> Iterator[tuple[str, str | bytes | SpectraDermError]]:
-    """What the names stand for, in their order: what each photo is called, and its path or bytes, or why it is none.
+) -> Iterator[tuple[str, str | BinaryIO | SpectraDermError]]:
+    """What the names stand for, in their order: what each photo is called, and its path, or why it is none.
 
-    `-` is the photo on `stdin`; `left` is as `walk` takes it.
+    `-` is the photo on `stdin`, which is read when its turn comes; `left` is as `walk` takes it.
     """
     for name in names:
         try:
             for path in walk(name, left):
-                yield path, stdin.read(MAX_BYTES + 1) if path == STDIN else path
+                yield path, stdin if path == STDIN else path
         except SpectraDermError as error:
             yield name, error
 
