@@ -7,14 +7,12 @@ deep neural networks"). Knows nothing of folders, photos or models.
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import StratifiedGroupKFold
 
-from spectraderm.core.parallel import cores, in_order
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.resampling import draws, share
 
@@ -72,19 +70,11 @@ def measure(
         warnings.filterwarnings("ignore", "The least populated class")  # some folds then test without that class
         splitter = StratifiedGroupKFold(count, shuffle=True, random_state=seed)
         parts = list(splitter.split(known, known, of_group))
-
-    def guessed(task: tuple[str, Integers, Integers]) -> Integers:
-        name, train, test = task
-        likeliest: Integers = guess(features[name][rows], known, train, test, seed, weights).argmax(1)
-        return likeliest
-
-    tasks = ((name, *part) for name in features for part in parts)
-    done = in_order(guessed, tasks, cores())
     shortcuts = []
-    for name in track(features, "Looking for shortcuts", len(features)):
+    for name, values in track(features.items(), "Looking for shortcuts", len(features)):
         guesses = np.empty_like(known)
-        for (_, _, test), found in islice(done, count):
-            guesses[test] = found
+        for train, test in parts:
+            guesses[test] = guess(values[rows], known, train, test, seed, weights).argmax(1)
         shortcuts.append(_shortcut(name, classes, known, guesses, of_group, weights, seed))
     return shortcuts
 
