@@ -4,7 +4,6 @@ import io
 import sys
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from unittest import mock
 
 import numpy as np
 import numpy.typing as npt
@@ -242,18 +241,3 @@ def test_heic_decodes_upright() -> None:
     photo = decode(stream.getvalue())
     assert (photo.format, photo.image.mode, photo.image.size) == ("HEIF", "RGB", PHOTO.size)
     assert np.abs(np.asarray(photo.image).astype(int) - np.asarray(PHOTO).astype(int)).mean() < 12
-
-
-@pytest.mark.parametrize("of", ["glibc", "another thread", "another library", "limited"])
-def test_what_is_allocated_in_large_pages_is_whole(of: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write() -> bool:
-        with decoding.large_pages():
-            blocks = [np.full(1 << 20, number, np.uint8) for number in range(24)]
-        return all((block == number).all() for number, block in enumerate(blocks))
-
-    if of == "limited":
-        monkeypatch.setattr("resource.getrlimit", lambda _: (1 << 34, 1 << 34))
-    elif of == "another library":
-        monkeypatch.setattr("ctypes.CDLL", mock.Mock(side_effect=OSError))
-    with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(write).result() if of == "another thread" else write()

@@ -9,9 +9,10 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO, Literal
 
@@ -41,6 +42,13 @@ PhotoLike = str | os.PathLike[str] | bytes | bytearray | memoryview | BinaryIO |
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # once: `catch_warnings` in threads would leave its filters behind
 
+_JPEG_LUMINANCE = np.frombuffer(
+    b"\x10\x0b\x0a\x10\x18\x28\x33\x3d\x0c\x0c\x0e\x13\x1a\x3a\x3c\x37"
+    b"\x0e\x0d\x10\x18\x28\x39\x45\x38\x0e\x11\x16\x1d\x33\x57\x50\x3e"
+    b"\x12\x16\x25\x38\x44\x6d\x67\x4d\x18\x23\x37\x40\x51\x68\x71\x5c"
+    b"\x31\x40\x4e\x57\x67\x79\x78\x65\x48\x5c\x5f\x62\x70\x64\x67\x63",
+    np.uint8,
+)  # table K.1 of the JPEG standard (ITU-T T.81), which libjpeg scales
 _HEIC_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 
 
@@ -56,48 +64,17 @@ def reuse_memory(of: Literal["photos", "everything", "nothing"]) -> None:
         _glibc("mallopt", option, value)
 
 
-@contextmanager
-def large_pages() -> Iterator[None]:
-    """Have what is allocated in here in pages of 2 MB, where Linux has them; return at the end what is free then, but
-    for what a photo needs. To clear a small page takes as long as to write it many times over.
-    """
-    if not _limited():  # what is reserved counts, used or not
-        _glibc("mallopt", _TRIM_THRESHOLD, 2 * _RESERVED)
-        _glibc("mallopt", _TOP_PAD, _RESERVED)
-        block = _glibc("malloc", 1 << 24)  # by which the heap grows
-        _glibc("mallopt", _TOP_PAD, 1 << 17)
-        _glibc("free", block)
-        start, end = block + -block % _LARGE, _glibc("sbrk", 0)
-        if block and start < end:  # else it is another thread's heap
-            _glibc("madvise", start, end - start, _MADV_HUGEPAGE)
-    try:
-        yield
-    finally:
-        reuse_memory("photos")
-        _glibc("malloc_trim", 1 << 24)
+def return_memory() -> None:
+    """Have glibc return what is free to the system."""
+    _glibc("malloc_trim", 0)
 
 
-def _limited() -> bool:
-    """Whether this process may not reserve as much memory as it likes; on Windows, too, which has no glibc."""
-    try:
-        import resource  # noqa: PLC0415 - not there on Windows
-    except ImportError:
-        return True
-    kinds = (resource.RLIMIT_AS, resource.RLIMIT_DATA)
-    return any(resource.getrlimit(kind)[0] != resource.RLIM_INFINITY for kind in kinds)
-
-
-def _glibc(name: str, *arguments: int) -> int:
-    """What a function returns, as a number; 0 where there is another C library: only time or memory is lost."""
-    with suppress(OSError, AttributeError):
-        call = getattr(ctypes.CDLL("libc.so.6"), name)
-        call.restype = ctypes.c_void_p
-        return call(*map(ctypes.c_ssize_t, arguments)) or 0
-    return 0
+def _glibc(name: str, *arguments: int) -> None:
+    with suppress(OSError, AttributeError):  # another C library: nothing is lost but time or memory
+        getattr(ctypes.CDLL("libc.so.6"), name)(*arguments)
 
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -2, -3, -4, -8  # of mallopt(3)
-_MADV_HUGEPAGE, _LARGE, _RESERVED = 14, 1 << 21, 1 << 29
 _MALLOPT = {
     "photos": {_MMAP_THRESHOLD: 1 << 25, _TRIM_THRESHOLD: 1 << 26},
     "everything": {_MMAP_MAX: 0, _TRIM_THRESHOLD: -1, _TOP_PAD: 1 << 26},
@@ -190,7 +167,7 @@ def _opened(data: bytes, formats: tuple[str, ...], name: str, shortest_side: int
         scale = decoding_scale(width, height, shortest_side)
         if kind == "JPEG" and scale > 1:
             image.draft(None, (width // scale, height // scale))
-        quality = headers.jpeg_quality(getattr(image, "quantization", {}))
+        quality = _jpeg_quality(getattr(image, "quantization", {}))
         image.load()
         return Photo(to_rgb(image, name), kind, width, height, quality), orientation(image, name)
 
@@ -203,6 +180,23 @@ def decoding_scale(width: int, height: int, shortest_side: int = SHORTEST_SIDE) 
     ):
         scale *= 2
     return scale
+
+
+def _jpeg_quality(tables: dict[int, Sequence[int]]) -> int:
+    """The quality whose table, as libjpeg scales the standard's, has the sum nearest to the luminance table's."""
+    if not tables:
+        return 0
+    return 1 + int(np.abs(_sums_by_quality() - sum(tables[min(tables)])).argmin())
+
+
+@cache
+def _sums_by_quality() -> npt.NDArray[np.int64]:
+    """Sums of libjpeg's luminance tables of the qualities 1 to 100."""
+    qualities = np.arange(1, 101)
+    scales = np.where(qualities < 50, 5000 // qualities, 200 - 2 * qualities)
+    tables = np.clip((scales[:, None] * _JPEG_LUMINANCE.astype(np.int64) + 50) // 100, 1, 255)
+    sums: npt.NDArray[np.int64] = tables.sum(axis=1)
+    return sums
 
 
 def _formats_for(data: bytes, name: str) -> tuple[str, ...]:

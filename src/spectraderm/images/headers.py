@@ -5,11 +5,7 @@ often as there are tags that point to it, and decodes every scan. Photos from ca
 """
 
 import struct
-from collections.abc import Iterator, Sequence
-from functools import cache
-
-import numpy as np
-import numpy.typing as npt
+from collections.abc import Iterator
 
 from spectraderm.core.errors import UnreadablePhoto
 from spectraderm.images import tiff
@@ -25,13 +21,6 @@ MAX_CHUNKS = 50_000
 MAX_EXIF_SEGMENTS = 50
 MAX_RUN_LENGTH_BYTES = 1_000_000
 
-_JPEG_LUMINANCE = np.frombuffer(
-    b"\x10\x0b\x0a\x10\x18\x28\x33\x3d\x0c\x0c\x0e\x13\x1a\x3a\x3c\x37"
-    b"\x0e\x0d\x10\x18\x28\x39\x45\x38\x0e\x11\x16\x1d\x33\x57\x50\x3e"
-    b"\x12\x16\x25\x38\x44\x6d\x67\x4d\x18\x23\x37\x40\x51\x68\x71\x5c"
-    b"\x31\x40\x4e\x57\x67\x79\x78\x65\x48\x5c\x5f\x62\x70\x64\x67\x63",
-    np.uint8,
-)  # table K.1 of the JPEG standard (ITU-T T.81), which libjpeg scales
 _SCAN = b"\xff\xda"
 _HDR = (b"\x08", b"\x10", b"\x12")  # linear, PQ and HLG, as a PNG numbers them
 _PALETTE = 3  # as the kind of colours of a PNG
@@ -56,25 +45,6 @@ def check(data: bytes, name: str) -> None:
         tiff.check(data, name)
     elif data.startswith(b"BM") and data[30:34] in (b"\1\0\0\0", b"\2\0\0\0") and len(data) > MAX_RUN_LENGTH_BYTES:
         raise tiff.refusal(f"{name}: a run-length encoded BMP of more than {MAX_RUN_LENGTH_BYTES // 1_000_000} MB")
-
-
-def jpeg_quality(tables: dict[int, Sequence[int]]) -> int:
-    """The quality, 1 to 100, whose table, as libjpeg scales the standard's, has the sum nearest to that of luminance;
-    0 where there is none.
-    """
-    if not tables:
-        return 0
-    return 1 + int(np.abs(_sums_by_quality() - sum(tables[min(tables)])).argmin())
-
-
-@cache
-def _sums_by_quality() -> npt.NDArray[np.int64]:
-    """Sums of libjpeg's luminance tables of the qualities 1 to 100."""
-    qualities = np.arange(1, 101)
-    scales = np.where(qualities < 50, 5000 // qualities, 200 - 2 * qualities)
-    tables = np.clip((scales[:, None] * _JPEG_LUMINANCE.astype(np.int64) + 50) // 100, 1, 255)
-    sums: npt.NDArray[np.int64] = tables.sum(axis=1)
-    return sums
 
 
 def _check_jpeg(data: bytes, name: str) -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from spectraderm.core import other_of
 from spectraderm.core.errors import ModelFolderError, SpectraDermError, WrongArgument
-from spectraderm.images.decoding import PhotoLike, large_pages, open_photo
+from spectraderm.images.decoding import PhotoLike, open_photo, return_memory
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, nearest, turned_hashes
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.images.quality import flaws, measure
@@ -146,8 +146,7 @@ class Classifier:
         streams = self._threads or min(cores(), _MOST_STREAMS)
         many = object.__new__(Classifier)
         vars(many).update(vars(self))
-        with large_pages():
-            many.engine = self._engine(1 if self._threads else max(cores() // streams, 1), streams)
+        many.engine = self._engine(1 if self._threads else max(cores() // streams, 1), streams)
         return many, streams + 1  # while one waits for Python's lock, another computes
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -192,6 +191,7 @@ class Classifier:
         engine = Engine(self.folder.network, self.preprocessing, name, threads, self._runtime, streams)
         if (engine.size, engine.classes) != (self.preprocessing.size, len(self.labels)):
             raise self._apart()
+        return_memory()  # copies of the weights, twice their size, of which loading is done
         return engine
 
     def _each(
@@ -281,9 +281,8 @@ def load_model(
         SpectraDermError: no such runtime or precision, or the processor has no 16-bit floats.
         WrongArgument: an argument is of another kind.
     """
-    with large_pages():  # a model is copied several times until it is open
-        classifier = Classifier(open_model(source), threads, Runtime(runtime, precision), calibration)
-        _ = classifier.engine  # what is wrong with it is said here
+    classifier = Classifier(open_model(source), threads, Runtime(runtime, precision), calibration)
+    _ = classifier.engine  # what is wrong with it is said here
     return classifier
 
 
