@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, Literal
 
 import pyarrow as pa
@@ -168,9 +168,9 @@ def _remaining(
         return not gone
 
     schema = pa.schema([(name, pa.int64() if name == "row" else pa.string()) for name in Item._fields])
-    buffer, coming, count = pa.BufferOutputStream(), new(), 0
+    buffer, count = pa.BufferOutputStream(), 0
     with pq.ParquetWriter(buffer, schema, compression="zstd") as writer:
-        while shard := list(islice(coming, shard_size)):
+        for shard in chunks(new(), shard_size):
             writer.write_table(pa.Table.from_pylist(shard, schema=schema))
             count += len(shard)
     for path in table.parts(filesystem, f"{folder}/{PREDICTIONS}") if answered else []:
