@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from spectraderm.core import OFFLINE_BACKBONE
+from spectraderm.core import OFFLINE_BACKBONE, Protocol
 from spectraderm.core.errors import DatasetError, RunFolderError
 from spectraderm.core.locks import is_main, only_writer
 from spectraderm.core.progress import Track, as_one, no_track
@@ -21,7 +21,6 @@ from spectraderm.data import audit as auditing
 from spectraderm.data import manifest, synthetic
 from spectraderm.data import split as splitting
 from spectraderm.data.measurements import Embedding
-from spectraderm.data.split import Protocol
 from spectraderm.evaluation import calibrate as calibration
 from spectraderm.evaluation import evaluate as evaluation
 from spectraderm.evaluation import ledger

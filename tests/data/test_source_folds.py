@@ -5,10 +5,11 @@ from itertools import count
 import pytest
 from conftest import row
 
+from spectraderm.core import Protocol
 from spectraderm.core.errors import SplitError
 from spectraderm.data.folds import EXCLUDED
 from spectraderm.data.manifest import Row
-from spectraderm.data.split import Fold, Protocol, Split, check, make
+from spectraderm.data.split import Fold, Split, check, make
 
 BY_SOURCE: Protocol = "by-source"
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 from conftest import given, grouped, row
 
+from spectraderm.core import Protocol
 from spectraderm.core.errors import RunFolderError, SplitError
 from spectraderm.data import split
 from spectraderm.data.manifest import Row
-from spectraderm.data.split import Fold, Protocol, Split, check, make
+from spectraderm.data.split import Fold, Split, check, make
 
 GROUPED: Protocol = "grouped"
 ORIGINAL: Protocol = "original"

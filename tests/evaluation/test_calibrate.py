@@ -8,6 +8,7 @@ from handmade import LABELS, Said, write_run
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from spectraderm.core import Conformal
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.run import CALIBRATION, FEATURES, FINAL, NOVELTY, ORIGINAL, Run
 from spectraderm.evaluation.bootstrap import group_weights
@@ -15,7 +16,7 @@ from spectraderm.evaluation.calibrate import calibrate, fit, held_out, judge, se
 from spectraderm.evaluation.fitting import NOVELTY_KEPT, Settings, fit_sets, fit_temperature, set_variants
 from spectraderm.evaluation.outputs import FoldOutputs, Outputs, crossing, read_outputs
 from spectraderm.evaluation.risk_control import FAILS_AT
-from spectraderm.inference.calibration import SetMethod, nonconformity_scores, novelty, prediction_sets, softmax
+from spectraderm.inference.calibration import nonconformity_scores, novelty, prediction_sets, softmax
 
 CLASSES = 4
 Reals = NDArray[np.float64]
@@ -87,7 +88,7 @@ def test_sets_cover_as_promised_over_many_draws(name: str, settings: Settings, c
 @pytest.mark.parametrize("method", ["lac", "raps"])
 @pytest.mark.parametrize("coverage", [0.55, 0.8, 0.9, 0.95])
 @pytest.mark.parametrize("count", [19, 20, 99, 250])
-def test_thresholds_are_the_quantile_of_the_papers(count: int, coverage: float, method: SetMethod) -> None:
+def test_thresholds_are_the_quantile_of_the_papers(count: int, coverage: float, method: Conformal) -> None:
     logits, labels, groups = world(np.random.default_rng(count), count)
     settings = Settings(coverage=coverage, set_method=method)
     own = np.sort(nonconformity_scores(softmax(logits), method)[np.arange(count), labels])

@@ -8,14 +8,13 @@ import pytest
 from scipy.spatial.distance import cdist
 from scipy.special import softmax as scipy_softmax
 
+from spectraderm.core import Choice, Conformal
 from spectraderm.inference.calibration import (
     RAPS_FREE_RANKS,
     RAPS_PENALTY,
     Calibration,
     Calibrations,
-    Choice,
     References,
-    SetMethod,
     nonconformity_scores,
     novelty,
     prediction_sets,
@@ -48,7 +47,7 @@ def test_softmax_is_that_of_scipy_however_large_the_logits(temperature: float) -
 
 
 @pytest.mark.parametrize("method", ["lac", "raps"])
-def test_scores_and_sets_are_what_their_papers_say(method: SetMethod) -> None:
+def test_scores_and_sets_are_what_their_papers_say(method: Conformal) -> None:
     scores = 1 - LIKELY if method == "lac" else np.array([raps_of(row) for row in LIKELY])
     np.testing.assert_allclose(nonconformity_scores(LIKELY, method), scores, atol=1e-12)
     thresholds = np.array([0.2, 0.5, 0.8, 0.9, 1.1])

@@ -13,13 +13,14 @@ from PIL import Image, ImageFilter
 
 import spectraderm
 from spectraderm import Classifier, Prediction
+from spectraderm.core import Choice
 from spectraderm.core.errors import ModelFolderError, UnreadablePhoto
 from spectraderm.core.files import array_bytes
 from spectraderm.data.synthetic import paint_photo
 from spectraderm.images import perceptual_hash as hashing
 from spectraderm.images.decoding import MAX_BYTES, PhotoLike
 from spectraderm.inference import model_folder
-from spectraderm.inference.calibration import Choice, softmax
+from spectraderm.inference.calibration import softmax
 from spectraderm.inference.engine import Answer
 
 Pixels = np.ndarray[tuple[int, ...], np.dtype[np.uint8]]

@@ -18,6 +18,8 @@ Conformal = Literal["lac", "raps"]
 Device = Literal["auto", "cpu"]
 Log = Literal["tensorboard", "mlflow", "wandb"]
 Choice = Literal["auto", "home", "elsewhere"]
+"""What may be chosen, for every door: the protocol of a split, how prediction sets are made, where and with which log
+is trained, and by which settings is judged."""
 
 
 def of_hub(name: str) -> tuple[str, str]:

@@ -10,10 +10,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 
+from spectraderm.core import Protocol
 from spectraderm.core.errors import SplitError
 from spectraderm.core.files import read_csv, write_csv
 from spectraderm.core.names import ONE_FOLDER, look_alikes
@@ -22,9 +23,8 @@ from spectraderm.data import source_folds
 from spectraderm.data.folds import EXCLUDED, FOLD_VALIDATION, SPLITS, Fold, cut, of_paths, shuffled
 from spectraderm.data.manifest import Row
 
-__all__ = ["EXCLUDED", "SPLITS", "Fold", "Protocol", "Split", "check", "label_conflicts", "make", "read", "write"]
+__all__ = ["EXCLUDED", "SPLITS", "Fold", "Split", "check", "label_conflicts", "make", "read", "write"]
 
-Protocol = Literal["grouped", "original", "deduplicated", "by-source"]
 _KEEPING = ("original", "deduplicated")  # the given test folder
 COLUMNS = ("protocol", "fold", "seed", "path", "photo_group", "split")
 HOLDOUT = {"test": 0.2, "val": 0.1, "calibration": 0.1}

@@ -26,12 +26,10 @@ from spectraderm.evaluation.fitting import Settings, answers, draft, promising
 from spectraderm.evaluation.outputs import Outputs
 from spectraderm.evaluation.risk_control import ANSWERED_OTHERS, FAILS_AT, NO_ANSWER, Control, control
 from spectraderm.inference.calibration import Calibration
-from spectraderm.inference.prediction import VERDICTS
 
 CHANCE = 0.05
 """A class is worse by more than chance where the sign test's p-value is below it."""
 _NARROW = 1e-6
-PREDICTED = VERDICTS.index("predicted")
 
 
 def score(held: Outputs, before: Reals, labels: Sequence[str]) -> dict[str, Any]:
@@ -79,12 +77,11 @@ def judge_own(held: Outputs, folds: Integers, settings: Settings) -> dict[str, A
 
     `folds` are `int64[n]`.
     """
-    verdicts, guesses = np.empty(len(held), np.int64), held.logits.argmax(1)
+    answered, guesses = np.empty(len(held), bool), held.logits.argmax(1)
     for number in range(int(folds.max()) + 1):
         rows = folds == number
         fitted, _ = calibrate_own(held.take(~rows), settings)
-        verdicts[rows] = held.take(rows).judged(fitted).verdicts
-    answered = verdicts == PREDICTED
+        answered[rows] = held.take(rows).judged(fitted).predicted
     once = group_weights(held.groups)
     named = ~held.is_other
 

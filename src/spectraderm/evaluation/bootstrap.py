@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from spectraderm.core.resampling import draws, rows_at_once, share
 from spectraderm.core.rows import Rows
+from spectraderm.inference.prediction import VERDICTS
 
 NO_CLASS = -1
 """The class number of a photo that shows none of the classes."""
@@ -109,6 +110,11 @@ class Judged(Scored):
 
     sets: Booleans
     verdicts: Integers
+
+    @property
+    def predicted(self) -> Booleans:
+        """Whether the verdict is `predicted`, `bool[n]`."""
+        return np.equal(self.verdicts, VERDICTS.index("predicted"))
 
     @property
     def covered(self) -> Booleans:

@@ -36,7 +36,7 @@ def outside(others: Judged) -> dict[str, Any]:
     """
     if not len(others):
         return {}
-    predicted = others.verdicts == VERDICTS.index("predicted")
+    predicted = others.predicted
     refused = others.verdicts >= VERDICTS.index("out_of_scope")
     shares = {"refused": refused, "flagged": ~predicted, "predicted": predicted}
     return {"out_of_distribution": {name: rate(hits, others.groups, by_group=True) for name, hits in shares.items()}}
@@ -50,7 +50,7 @@ def of_source(part: Judged) -> dict[str, Any]:
     photo group once, as `mean_set_size` does.
     """
     scores = metrics.scores(part)
-    predicted = part.verdicts == VERDICTS.index("predicted")
+    predicted = part.predicted
     right = rate(part.right[predicted], part.groups[predicted], by_group=True) if predicted.any() else None
     return {
         "n_photos": len(part),

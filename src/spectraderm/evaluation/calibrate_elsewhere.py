@@ -20,7 +20,6 @@ from spectraderm.evaluation.risk_control import ANSWERED_OTHERS, FAILS_AT, PROMI
 from spectraderm.evaluation.source_photos import Predicted
 from spectraderm.inference.calibration import Calibration
 
-_PREDICTED = 0
 _LEAST = 1e-300
 
 
@@ -122,10 +121,10 @@ def _scores(source: Outputs, settings: Calibration) -> tuple[dict[str, Any], tup
         judged = own.judged(settings)
         sizes = means(judged.sets.sum(1), own.groups, by_group=True)
         result = of_source(judged) | {"mean_set_size": interval(sizes)}
-        told = judged.verdicts == _PREDICTED
+        told = judged.predicted
         answers = (judged.right[told], own.groups[told])
     if len(others):
-        told = (others.judged(settings).verdicts == _PREDICTED) & others.usable
+        told = others.judged(settings).predicted & others.usable
         result["others"] = rate(told, others.groups, by_group=True)
     return result, answers
 

@@ -6,7 +6,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from spectraderm.core import OTHER, files
+from spectraderm.core import OTHER, Choice, files
 from spectraderm.core.errors import RunFolderError, WriteError
 from spectraderm.core.progress import Track, no_track
 from spectraderm.core.roots import Folders
@@ -20,7 +20,6 @@ from spectraderm.evaluation.evaluate import refusals
 from spectraderm.evaluation.outputs import pool, read_outputs
 from spectraderm.evaluation.source_photos import Given, Predicted, named_sources, predict_sources
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, from_hex, nearest
-from spectraderm.inference.calibration import Choice
 from spectraderm.inference.classifier import Classifier, load_model
 from spectraderm.inference.model_folder import find_model
 from spectraderm.inference.prediction import VERDICTS

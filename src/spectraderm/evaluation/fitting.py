@@ -5,12 +5,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from spectraderm.core import Conformal
 from spectraderm.core.errors import SpectraDermError
 from spectraderm.evaluation.bootstrap import Booleans, Integers, Reals, group_weights
 from spectraderm.evaluation.outputs import Outputs
 from spectraderm.evaluation.risk_control import NO_ANSWER, PROMISES, Control, Photos
 from spectraderm.inference import calibration
-from spectraderm.inference.calibration import Calibration, SetMethod, softmax
+from spectraderm.inference.calibration import Calibration, softmax
 
 NOVELTY_KEPT = 0.95
 """Share of the held-out photos, each photo group counted once, that the novelty threshold lets pass."""
@@ -28,7 +29,7 @@ class Settings:
     """
 
     coverage: float = 0.9
-    set_method: SetMethod = "lac"
+    set_method: Conformal = "lac"
     per_class: bool = False
     promised_accuracy: float | None = None
 
@@ -140,6 +141,6 @@ def weighted_quantile(values: Reals, weights: Reals, share: float) -> float:
 
 def set_variants(settings: Settings) -> dict[str, Settings]:
     """Every way to make prediction sets at the same coverage, by name, to be shown side by side."""
-    methods: tuple[SetMethod, ...] = ("lac", "raps")
+    methods: tuple[Conformal, ...] = ("lac", "raps")
     variants = [replace(settings, set_method=method, per_class=once) for method in methods for once in (False, True)]
     return {variant.set_name: variant for variant in variants}

@@ -10,13 +10,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from spectraderm.core import Choice, Conformal
+
 Reals = npt.NDArray[np.float64]
 Floats = npt.NDArray[np.float32]
 Features = Floats | npt.NDArray[np.float16]
 Booleans = npt.NDArray[np.bool_]
-SetMethod = Literal["lac", "raps"]
 Place = Literal["home", "elsewhere"]
-Choice = Literal["auto", "home", "elsewhere"]
 
 RAPS_PENALTY, RAPS_FREE_RANKS = 0.1, 1
 """Regularisation of RAPS: what each class beyond the first costs."""
@@ -36,7 +36,7 @@ def softmax(logits: Floats | Reals, temperature: float = 1.0) -> Reals:
     return result
 
 
-def nonconformity_scores(probabilities: Reals, method: SetMethod) -> Reals:
+def nonconformity_scores(probabilities: Reals, method: Conformal) -> Reals:
     """How badly each class fits each photo, `float64[n, classes]`, for split conformal prediction sets.
 
     `lac` (Sadinle, Lei & Wasserman 2019): one minus its probability. `raps` (Angelopoulos et al. 2021): the probability
@@ -54,7 +54,7 @@ def nonconformity_scores(probabilities: Reals, method: SetMethod) -> Reals:
     return scores
 
 
-def prediction_sets(probabilities: Reals, thresholds: Reals, method: SetMethod) -> Booleans:
+def prediction_sets(probabilities: Reals, thresholds: Reals, method: Conformal) -> Booleans:
     """The classes in each photo's set, `bool[n, classes]`: with a score up to the class's threshold, and the likeliest.
 
     `thresholds` is `float64[classes]`.
@@ -137,7 +137,7 @@ class Calibration:
 
     temperature: float
     coverage: float
-    set_method: SetMethod
+    set_method: Conformal
     thresholds: tuple[float, ...]
     confidence_threshold: float
     promised_accuracy: float | None

@@ -11,13 +11,13 @@ from typing import Any, NamedTuple, TypeVar, get_args, overload
 import numpy as np
 from PIL import Image
 
-from spectraderm.core import other_of
+from spectraderm.core import Choice, other_of
 from spectraderm.core.errors import ModelFolderError, SpectraDermError, WrongArgument
 from spectraderm.images.decoding import PhotoLike, open_photo, return_memory
 from spectraderm.images.perceptual_hash import MAX_DISTANCE, Hashes, nearest, turned_hashes
 from spectraderm.images.preprocessing import Pixels
 from spectraderm.images.quality import flaws, measure
-from spectraderm.inference.calibration import Choice, Reals, References
+from spectraderm.inference.calibration import Reals, References
 from spectraderm.inference.engine import FLOATS, FP32, ONNXRUNTIME, Answer, Engine, Runtime
 from spectraderm.inference.model_folder import ONNX, ModelFolder, open_model, read_model_folder
 from spectraderm.inference.prediction import Prediction, worded

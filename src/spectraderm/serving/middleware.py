@@ -25,8 +25,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from spectraderm.core import Choice
 from spectraderm.core.errors import MissingExtra, SpectraDermError, UnreadablePhoto
-from spectraderm.inference.calibration import Choice
 from spectraderm.inference.engine import FP32, ONNXRUNTIME
 from spectraderm.serving.bodies import most_bytes
 from spectraderm.serving.refusals import ClientGone, Refusal, kind_of, public

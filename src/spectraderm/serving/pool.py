@@ -10,9 +10,9 @@ from contextlib import ExitStack, suppress
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from spectraderm.core import Choice
 from spectraderm.core.errors import ModelFolderError, UnreadablePhoto
 from spectraderm.core.parallel import cores
-from spectraderm.inference.calibration import Choice
 from spectraderm.inference.engine import Runtime
 from spectraderm.inference.prediction import Prediction
 from spectraderm.serving.middleware import ServeOptions

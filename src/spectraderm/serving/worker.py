@@ -10,9 +10,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from threading import Thread
 
-from spectraderm.core import errors
+from spectraderm.core import Choice, errors
 from spectraderm.core.errors import SpectraDermError
-from spectraderm.inference.calibration import Choice
 from spectraderm.inference.classifier import Classifier, Opened, Prediction, load_model
 from spectraderm.inference.engine import Runtime
 

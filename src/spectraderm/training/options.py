@@ -3,18 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from spectraderm.core import DEFAULT_BACKBONE, DEFAULT_RECIPE
+from spectraderm.core import DEFAULT_BACKBONE, DEFAULT_RECIPE, Protocol
 from spectraderm.core.cache import kept_folder
 from spectraderm.core.files import check_writable
 from spectraderm.core.roots import Given, check_folders
 from spectraderm.core.run import Run
 from spectraderm.training.backbone_name import local_folder
 from spectraderm.training.trackers import check_log
-
-if TYPE_CHECKING:
-    from spectraderm.data.split import Protocol
 
 
 @dataclass(frozen=True)
@@ -26,7 +23,7 @@ class Options:
 
     recipe: str = DEFAULT_RECIPE
     backbone: str = DEFAULT_BACKBONE
-    protocol: "Protocol" = "grouped"
+    protocol: Protocol = "grouped"
     folds: int = 0
     seed: int = 0
     resume: bool = False

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import util
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
+from spectraderm.core import Log
 from spectraderm.core.errors import MissingExtra, RecipeError
 
-Log = Literal["tensorboard", "mlflow", "wandb"]
 FOLDER = "log"
 """Below the run folder."""
 _PROJECT = "spectraderm"

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from fsspec import AbstractFileSystem
 
-from spectraderm.core import locks
+from spectraderm.core import Choice, locks
 from spectraderm.core.errors import RunFolderError
 from spectraderm.core.files import json_bytes, json_object, sha256
 from spectraderm.core.parallel import chunks, in_chunks
@@ -27,7 +27,6 @@ from spectraderm.images.photo_files import LeftOut, lines
 from spectraderm.inference.bulk import table
 from spectraderm.inference.bulk.filesystem import local_path, open_filesystem, without_secrets, write_whole
 from spectraderm.inference.bulk.sources import Item, list_photos, read_photos
-from spectraderm.inference.calibration import Choice
 from spectraderm.inference.classifier import Classifier
 from spectraderm.inference.engine import FLOATS, Runtime
 from spectraderm.inference.model_folder import ModelFolder

@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.fs
 from fsspec import AbstractFileSystem
 
+from spectraderm.core import Choice
 from spectraderm.core.errors import SpectraDermError, needs
 from spectraderm.core.parallel import chunks, cores
 from spectraderm.inference.bulk import table
 from spectraderm.inference.bulk.sources import Item, read_photos
-from spectraderm.inference.calibration import Choice
 from spectraderm.inference.classifier import Classifier
 from spectraderm.inference.engine import Runtime, first_line
 from spectraderm.inference.model_folder import ModelFolder
